@@ -1,0 +1,49 @@
+# Two commands set everything up and run it: `make results/table4.csv` and `make test`.
+# Other results by their path (`make results/table4.md`), other options by SNAKEMAKE_ARGS:
+#   make results/table4.csv SNAKEMAKE_ARGS="--configfile config/paper.yaml"
+PYTHON ?= python3
+CORES ?= all
+SNAKEMAKE_ARGS ?=
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help environment test lint format clean FORCE
+
+help:
+	@echo "make results/table4.csv   set up, then make the table (or any other file under results/)"
+	@echo "make test                 set up, then run all checks and tests"
+	@echo "make environment          set up only: the environment in .venv"
+	@echo "make lint | make format   check or mend the style"
+	@echo "make clean                remove results and logs (not the environment, not downloads)"
+
+environment: $(READY)
+
+# Remade when a pin changes. The Python check comes first: its message beats a resolver's.
+$(READY): requirements.txt constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$$($(PYTHON) --version) is too old: Python 3.11 or newer is needed (make PYTHON=python3.12 ...)"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $@
+
+results/%: FORCE $(READY)
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --resources gpu=1 $(SNAKEMAKE_ARGS) $@
+
+FORCE:
+
+test: lint
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile workflow/rules
+
+clean:
+	rm -rf results logs .snakemake
