@@ -1,0 +1,209 @@
+"""How a job runs: its device and threads, its log, and what is seen of it while it works."""
+
+import faulthandler
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+from types import TracebackType
+from typing import TYPE_CHECKING, TextIO
+
+from tqdm import tqdm
+
+if TYPE_CHECKING:
+    import torch
+
+ExceptHook = Callable[[type[BaseException], BaseException, TracebackType | None], None]
+
+LOG_INTERVAL = 5.0  # seconds between two progress lines of a log
+TERMINAL_INTERVAL = 0.5  # the same on a terminal; each drawn figure waits for the GPU once
+TAIL_LINES = 15  # last lines of the log that a failed job shows
+TAIL_BYTES = 2**16  # how far back in the log these lines are looked for
+
+_original_stderr: TextIO | None = None  # where stderr led before `start` sent it to the log
+
+
+def log_to(log: str) -> None:
+    """Sends what is printed from now on, by Python, native libraries, child processes, to `log`.
+
+    Folders are made, an older log is overwritten. An uncaught exception leaves its traceback in the
+    log, and shows the log's last lines and its place on the stderr of before. For jobs that do not
+    compute with torch; the others call `start`. Raises OSError if the log cannot be written.
+    """
+    _redirect_output(Path(log))
+    sys.excepthook = _failure_reporter(Path(log).absolute(), shown_as=log)
+    faulthandler.enable()  # a crash in native code raises nothing, but can leave a traceback
+
+
+def start(log: str | None, threads: int, gpus: int = 0) -> "torch.device":
+    """Prepares the process of a job; each workflow script calls it first.
+
+    With a `log`, output goes there as `log_to` says; without one (`None`), it stays where it is.
+
+    `threads` (>= 1) is the number of CPU threads that torch uses in an operation. On CUDA the
+    deterministic kernels are chosen and TF32 is off, so that float32 means float32 and a run can be
+    repeated bit for bit on the same kind of device.
+
+    Returns `cuda` if `gpus` > 0 and CUDA is there, else `cpu`. Raises OSError if the log cannot be
+    written, RuntimeError if `threads` is below 1.
+    """
+    if log is not None:
+        log_to(log)
+    import torch
+
+    torch.set_num_threads(threads)
+    device = torch.device("cuda" if gpus > 0 and torch.cuda.is_available() else "cpu")
+    name = device.type
+    if device.type == "cuda":
+        _make_cuda_deterministic()
+        name = f"cuda ({torch.cuda.get_device_name(device)})"
+    elif gpus > 0:
+        name = "cpu (a GPU was granted, but torch finds none)"
+    print(f"device: {name}, threads: {torch.get_num_threads()}", file=sys.stderr)
+    return device
+
+
+def _redirect_output(log: Path) -> None:
+    global _original_stderr
+    log.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o666)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if _original_stderr is None:
+        _original_stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+    # Line by line, so that the log can be followed, and both streams keep their order in it.
+    sys.stdout = _line_stream(1)
+    sys.stderr = _line_stream(2)
+
+
+def _line_stream(descriptor: int) -> TextIO:
+    return open(
+        descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False
+    )
+
+
+def _failure_reporter(log: Path, shown_as: str) -> ExceptHook:
+    def report(
+        kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> None:
+        traceback.print_exception(kind, error, trace)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        print(*_last_lines(log), f"full log: {shown_as}", sep="\n", file=_original_stderr)
+
+    return report
+
+
+def _last_lines(log: Path) -> list[str]:
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - TAIL_BYTES))
+        return file.read().decode("utf-8", errors="replace").splitlines()[-TAIL_LINES:]
+
+
+def _make_cuda_deterministic() -> None:
+    import torch
+
+    # cuBLAS repeats its sums only with a workspace of fixed size, chosen before its first call.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # An operation that has no deterministic kernel is named in the log; it does not end the job.
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, for debugging only
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
+class Progress:
+    """The state of a long loop; `progress` makes it and draws it."""
+
+    def __init__(self, bars: list[tuple[tqdm, float]]) -> None:
+        """`bars`: each with its least number of seconds between two drawings."""
+        self._bars = bars
+        self._drawn = [monotonic()] * len(bars)
+        self._done = 0
+        self._figures: dict[str, float | torch.Tensor] = {}
+
+    def update(self, n: int = 1, **figures: "float | torch.Tensor") -> None:
+        """Counts `n` more steps, and shows the figures, such as `loss=loss`, with the next drawing.
+
+        A figure may be a tensor of one element on any device. It is read, which waits for the
+        device, only if a line is really drawn, so this may be called in every step.
+        """
+        self._done += n
+        # Detached: else the last loss would keep its graph, and its memory, through the next step.
+        self._figures |= {
+            name: figure.detach() if hasattr(figure, "detach") else figure
+            for name, figure in figures.items()
+        }
+        now = monotonic()
+        for number, (bar, interval) in enumerate(self._bars):
+            if now - self._drawn[number] >= interval:
+                self._drawn[number] = now
+                self._show_figures(bar)
+                bar.update(self._done - bar.n)
+
+    def _show_figures(self, bar: tqdm) -> None:
+        bar.set_postfix({k: _figure_text(v) for k, v in self._figures.items()}, refresh=False)
+
+    def _close(self) -> None:
+        for bar, _ in self._bars:
+            self._show_figures(bar)
+            bar.n = self._done
+            bar.close()  # draws once more, with the mean throughput of the whole loop
+
+
+def _figure_text(figure: "float | torch.Tensor") -> str:
+    number = figure.item() if hasattr(figure, "item") else figure
+    return f"{number:.4g}" if isinstance(number, float) else str(number)
+
+
+class _LogLines:
+    """tqdm redraws one line in place; a log has a line of its own for each drawing."""
+
+    def write(self, text: str) -> None:
+        line = text.strip()
+        if line:
+            print(line, file=sys.stderr)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+@contextmanager
+def progress(total: int, description: str, unit: str = "it") -> Iterator[Progress]:
+    """Shows how far a loop of `total` steps is: share, time left, throughput, and its figures.
+
+    With a log (see `start`) a line is written there at the beginning, then at most every five
+    seconds, and at the end, also when the loop is left by an exception. If the stderr of before is
+    a terminal, a live bar stands there while the loop runs. Without a log there is only the live
+    bar, and only on a terminal.
+
+        with progress(iterations, "training", unit="step") as bar:
+            for _ in range(iterations):
+                ...
+                bar.update(loss=loss)
+    """
+    # miniters, mininterval: tqdm draws at each of its updates; `Progress` decides when these come.
+    # position: tqdm would put the second bar under the first, although it is in another file.
+    settings = {"total": total, "desc": description, "unit": unit, "miniters": 1, "mininterval": 0}
+    bars = []
+    if _original_stderr is not None:
+        layout = "{desc}: {percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}"
+        lines = tqdm(file=_LogLines(), bar_format=layout + "{postfix}]", position=0, **settings)
+        bars.append((lines, LOG_INTERVAL))
+    terminal = _original_stderr or sys.stderr
+    if terminal.isatty():
+        live = tqdm(file=terminal, dynamic_ncols=True, leave=False, position=0, **settings)
+        bars.append((live, TERMINAL_INTERVAL))
+    state = Progress(bars)
+    try:
+        yield state
+    finally:
+        state._close()

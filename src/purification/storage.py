@@ -1,0 +1,263 @@
+"""Files: image sets and data sets in HDF5, checkpoints in safetensors, each with its recipe.
+
+Equal content gives equal bytes: no time, host or user is stored. Every file is written under
+another name and renamed when it is complete, so a file that is there is whole.
+"""
+
+import json
+import platform
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+SPLITS = ("train", "validation", "test")
+PROVENANCE = ("recipe", "seed", "versions")  # attributes that only the writing functions set
+CHUNK_BYTES = 2**18  # uncompressed; the first few images can be read without the rest
+
+
+@dataclass
+class ImageSet:
+    """Images, their labels, and what is known of each image.
+
+    images: (N, C, H, W) float32 in [0, 1]. labels: (N,) int64. fields: name -> array of numbers
+    with first axis N, such as an attack's success or a reconstruction error. attributes: facts on
+    the whole set, each a str, bool, int or float; of a set that was read, also `recipe` and
+    `versions` (dicts), and `seed` if it was given.
+
+    Raises ValueError, naming the array and what is wrong with it: type, shape, an empty set, a
+    value that is not finite, an image value outside [0, 1] by however little.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    fields: dict[str, np.ndarray] = field(default_factory=dict)
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_images(self.images)
+        n = len(self.images)
+        _check_array("labels", self.labels)
+        if self.labels.dtype != np.int64 or self.labels.shape != (n,):
+            raise ValueError(f"labels: expected int64 ({n},), got {_describe(self.labels)}")
+        for name, values in self.fields.items():
+            if name in ("images", "labels") or not name or "/" in name:
+                raise ValueError(f"fields: {name!r} cannot be the name of a field")
+            _check_array(name, values)
+            if values.ndim == 0 or len(values) != n:
+                raise ValueError(f"{name}: expected first axis {n}, got {_describe(values)}")
+
+
+def _describe(values: np.ndarray) -> str:
+    return f"{values.dtype} {values.shape}"
+
+
+def _check_array(name: str, values: np.ndarray) -> None:
+    if not isinstance(values, np.ndarray):
+        raise ValueError(f"{name}: expected a NumPy array, got {type(values).__name__}")
+    if values.dtype.kind not in "biuf":
+        raise ValueError(f"{name}: expected numbers, got {_describe(values)}")
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name}: {(~np.isfinite(values)).sum()} values are not finite")
+
+
+def _check_images(images: np.ndarray) -> None:
+    _check_array("images", images)
+    if images.dtype != np.float32 or images.ndim != 4 or images.size == 0:
+        raise ValueError(f"images: expected float32 (N, C, H, W), got {_describe(images)}")
+    low, high = images.min(), images.max()
+    if low < 0 or high > 1:
+        raise ValueError(f"images: expected values in [0, 1], got [{low:.9g}, {high:.9g}]")
+
+
+@contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """A name to write to in the block, in the folder of `path`; renamed to `path` after it.
+
+    The name has the suffix of `path`; missing folders are made. If the block raises, what it wrote
+    is removed, and an older file at `path` stays as it was. (A killed process leaves a hidden file,
+    and never one called `path`.)
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}{path.suffix}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_image_set(
+    path: str | Path, image_set: ImageSet, recipe: Mapping[str, Any], seed: int | None = None
+) -> None:
+    """Writes an HDF5 file with the datasets `images`, `labels` and one for each field.
+
+    Attributes of the file: `recipe` and `versions` as JSON, `seed`, and those of the set. The
+    provenance of a set that was read from a file is not passed on: it was another recipe's.
+
+    Raises ValueError if the set was changed into an invalid one (see `ImageSet`), TypeError if an
+    attribute is not a str, bool, int or float, or if the recipe cannot be written as JSON.
+    """
+    image_set.__post_init__()
+    own = {k: v for k, v in image_set.attributes.items() if k not in PROVENANCE}
+    for name, value in own.items():
+        if not isinstance(value, str | bool | int | float | np.bool | np.integer | np.floating):
+            raise TypeError(f"attribute {name!r}: expected str, bool, int or float, got {value!r}")
+    arrays = {"images": image_set.images, "labels": image_set.labels, **image_set.fields}
+    _write_hdf5(path, arrays, own | _provenance(recipe, seed))
+
+
+def read_image_set(path: str | Path, first: int | None = None) -> ImageSet:
+    """Reads what `write_image_set` wrote; only the first `first` images (all, if there are fewer).
+
+    Raises FileNotFoundError, or ValueError if the file is not HDF5, is damaged, lacks a dataset or
+    holds an invalid set. The message names the file and what was expected.
+    """
+    with _readable(path, "an image set: HDF5 with the datasets 'images' and 'labels'") as file:
+        images, labels = file["images"][:first], file["labels"][:first]
+        fields = {name: file[name][:first] for name in file if name not in ("images", "labels")}
+        return ImageSet(images, labels, fields, _attributes(file))
+
+
+def write_dataset(
+    path: str | Path,
+    splits: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    recipe: Mapping[str, Any],
+) -> None:
+    """Writes the (images, labels) of each split to one HDF5 file, as `<split>/images` and so on.
+
+    Splits are called train, validation and test; images and labels as in `ImageSet`. Raises
+    ValueError for another name or invalid arrays, naming the split.
+    """
+    arrays = {}
+    for split, (images, labels) in splits.items():
+        if split not in SPLITS:
+            raise ValueError(f"split {split!r}: expected one of {', '.join(SPLITS)}")
+        try:
+            ImageSet(images, labels)
+        except ValueError as error:
+            raise ValueError(f"split {split!r}: {error}") from error
+        arrays |= {f"{split}/images": images, f"{split}/labels": labels}
+    _write_hdf5(path, arrays, _provenance(recipe, seed=None))
+
+
+def read_split(
+    path: str | Path, split: str, first: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images (N, C, H, W) float32 in [0, 1] and labels (N,) int64 of one split of a data set.
+
+    Only the first `first` images, if given. Raises as `read_image_set`.
+    """
+    expected = f"a data set: HDF5 with '{split}/images' and '{split}/labels'"
+    with _readable(path, expected) as file:
+        images, labels = file[f"{split}/images"][:first], file[f"{split}/labels"][:first]
+        ImageSet(images, labels)
+        return images, labels
+
+
+def write_checkpoint(
+    path: str | Path,
+    state: Mapping[str, "torch.Tensor"],
+    recipe: Mapping[str, Any],
+    **metadata: str,
+) -> None:
+    """Writes tensors, of any type and on any device, to a safetensors file, never a pickle.
+
+    `recipe`, the versions of the libraries and `metadata` go into its header. Raises TypeError if
+    a metadata value is not a str, ValueError if one is called `versions`.
+    """
+    from safetensors.torch import save_file
+
+    if "versions" in metadata:
+        raise ValueError("metadata: 'versions' is written by itself")
+    for name, value in metadata.items():
+        if not isinstance(value, str):
+            raise TypeError(f"metadata {name!r}: expected str, got {value!r}")
+    # A copy of each: safetensors refuses tensors that share memory or are not contiguous.
+    tensors = {name: t.detach().cpu().clone().contiguous() for name, t in state.items()}
+    header = {"recipe": dict(recipe), "versions": _versions(), **metadata}
+    with atomic(path) as temporary:
+        # One entry: safetensors writes several in an order that changes from call to call.
+        save_file(tensors, temporary, metadata={"purification": _json(header)})
+
+
+def read_checkpoint(path: str | Path) -> tuple[dict[str, "torch.Tensor"], dict[str, Any]]:
+    """Tensors, on the CPU, and metadata of what `write_checkpoint` wrote.
+
+    The metadata's `recipe` and `versions` are dicts, the others str. Raises FileNotFoundError, or
+    ValueError if the file is damaged or another program's; the message names it.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    expected = "a checkpoint: safetensors, written by write_checkpoint"
+    _check_exists(path, expected)
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})["purification"])
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, KeyError) as error:
+        raise ValueError(f"{path}: expected {expected}; {error}") from error
+    return state, header
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, sort_keys=True, allow_nan=False)
+
+
+def _versions() -> dict[str, str]:
+    packages = {name: version(name) for name in ("torch", "numpy", "purification")}
+    return {"python": platform.python_version(), **packages}
+
+
+def _provenance(recipe: Mapping[str, Any], seed: int | None) -> dict[str, Any]:
+    attributes = {"recipe": _json(dict(recipe)), "versions": _json(_versions())}
+    return attributes if seed is None else {**attributes, "seed": seed}
+
+
+def _attributes(file: h5py.File) -> dict[str, Any]:
+    values = {k: v.item() if isinstance(v, np.generic) else v for k, v in file.attrs.items()}
+    return {k: json.loads(v) if k in ("recipe", "versions") else v for k, v in values.items()}
+
+
+def _write_hdf5(
+    path: str | Path, arrays: Mapping[str, np.ndarray], attributes: Mapping[str, Any]
+) -> None:
+    with atomic(path) as temporary, h5py.File(temporary, "w", locking=False) as file:
+        for name, values in arrays.items():
+            rows = CHUNK_BYTES * len(values) // max(1, values.nbytes)
+            file.create_dataset(
+                name,
+                data=values,
+                chunks=(min(len(values), max(1, rows)), *values.shape[1:]),
+                compression="gzip",
+                shuffle=True,
+                track_times=False,  # the time of writing would make equal files differ
+            )
+        for name in sorted(attributes):
+            file.attrs[name] = attributes[name]
+
+
+def _check_exists(path: str | Path, expected: str) -> None:
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such file; expected {expected}")
+
+
+@contextmanager
+def _readable(path: str | Path, expected: str) -> Iterator[h5py.File]:
+    _check_exists(path, expected)
+    # No locks: some cluster file systems have none, and a file never changes once it has its name.
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            yield file
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: expected {expected}; {error}") from error

@@ -1,0 +1,252 @@
+"""The start of a job, its log, what a failure shows, and progress lines; in real processes."""
+
+import os
+import pty
+import subprocess
+import sys
+import termios
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from purification import runtime
+
+
+def _run(
+    script: str, folder: Path, stderr: int = subprocess.PIPE
+) -> subprocess.CompletedProcess[str]:
+    code = "from purification.runtime import progress, start\n" + textwrap.dedent(script)
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_everything_printed_goes_to_the_log_in_order(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs/deep.log").write_text("of an older run\n")
+    script = """
+        import os, subprocess, sys, torch
+        early = sys.stderr
+        device = start("logs/deep.log", threads=2)
+        print("python out ü")
+        print("python err", file=sys.stderr)
+        print("held since before", file=early, flush=True)
+        os.write(1, b"native out\\n")
+        os.write(2, b"native err\\n")
+        subprocess.run(["sh", "-c", "echo child out; echo child err >&2"])
+        print(device, torch.get_num_threads())
+    """
+    done = _run(script, tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (tmp_path / "logs/deep.log").read_text("utf-8").splitlines() == [
+        "device: cpu, threads: 2",
+        "python out ü",
+        "python err",
+        "held since before",
+        "native out",
+        "native err",
+        "child out",
+        "child err",
+        "cpu 2",
+    ]
+
+
+def test_log_folder_is_made_and_a_missing_gpu_is_said(tmp_path: Path) -> None:
+    script = """
+        import torch
+        torch.cuda.is_available = lambda: False
+        print(start("a/b/job.log", threads=1, gpus=1).type)
+    """
+    assert _run(script, tmp_path).returncode == 0
+    assert (tmp_path / "a/b/job.log").read_text().splitlines() == [
+        "device: cpu (a GPU was granted, but torch finds none), threads: 1",
+        "cpu",
+    ]
+
+
+def test_without_log_nothing_is_redirected_and_progress_needs_a_terminal(tmp_path: Path) -> None:
+    script = """
+        with progress(2, "before start") as bar:
+            bar.update(loss=1.0)
+        start(None, threads=1)
+        with progress(2, "after start") as bar:
+            bar.update(loss=1.0)
+        print("here")
+    """
+    done = _run(script, tmp_path)
+    assert (done.stdout, done.stderr) == ("here\n", "device: cpu, threads: 1\n")
+
+
+def test_failure_shows_the_end_of_the_log_and_its_place(tmp_path: Path) -> None:
+    script = """
+        import os
+        start("job.log", threads=1)
+        for number in range(40):
+            print("line", number)
+        os.chdir("/")
+        raise RuntimeError("the generator is missing")
+    """
+    done = _run(script, tmp_path)
+    log = (tmp_path / "job.log").read_text().splitlines()
+    assert done.returncode == 1
+    assert "Traceback (most recent call last):" in log
+    assert log[-1] == "RuntimeError: the generator is missing"
+    assert done.stderr.splitlines() == [*log[-15:], "full log: job.log"]
+    assert done.stderr.count("RuntimeError") == 1
+
+
+def test_last_lines_of_short_and_of_huge_logs(tmp_path: Path) -> None:
+    log = tmp_path / "job.log"
+    for text, expected in (
+        ("", []),
+        ("one\ntwo\n", ["one", "two"]),
+        ("x" * 2 * runtime.TAIL_BYTES + "ü\nend\n", ["end"]),
+    ):
+        log.write_text(text, encoding="utf-8")
+        lines = runtime._last_lines(log)
+        assert lines[-len(expected) :] == expected
+        assert sum(len(line) for line in lines) <= runtime.TAIL_BYTES
+
+
+def test_native_crash_leaves_a_traceback_in_the_log(tmp_path: Path) -> None:
+    script = """
+        import faulthandler
+        start("job.log", threads=1)
+        faulthandler._sigsegv()
+    """
+    assert _run(script, tmp_path).returncode < 0
+    assert "Segmentation fault" in (tmp_path / "job.log").read_text()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_cuda_is_used_only_when_granted_and_repeats_its_bits(tmp_path: Path) -> None:
+    script = """
+        import torch
+        assert start("job.log", threads=1, gpus=0).type == "cpu"
+        device = start("job.log", threads=1, gpus=1)
+        assert device.type == "cuda"
+        a = torch.rand(512, 512, generator=torch.Generator().manual_seed(0))
+        exact = a.double() @ a.double()
+        assert ((a.to(device) @ a.to(device)).cpu() - exact).abs().max() < 1e-3  # TF32: about 0.03
+        print("done")
+    """
+    assert _run(script, tmp_path).returncode == 0
+    assert (tmp_path / "job.log").read_text().endswith("done\n")
+
+
+def test_progress_is_live_on_the_terminal_and_in_lines_in_the_log(tmp_path: Path) -> None:
+    leader, follower = pty.openpty()
+    termios.tcsetwinsize(follower, (24, 100))
+    script = """
+        from purification import runtime
+        runtime.TERMINAL_INTERVAL = 0
+        start("job.log", threads=1)
+        with progress(3, "training", unit="step") as bar:
+            for step in range(3):
+                bar.update(loss=step / 2)
+    """
+    done = _run(script, tmp_path, stderr=follower)
+    shown = os.read(leader, 2**16).decode()
+    os.close(follower)
+    os.close(leader)
+    assert done.returncode == 0
+    assert "training:  67%" in shown
+    assert "step/s, loss=0.5" in shown
+    lines = (tmp_path / "job.log").read_text().splitlines()
+    assert len(lines) == 3  # the device, the beginning, the end: it took less than five seconds
+    assert lines[1].startswith("training:   0% 0/3 [")
+    assert lines[2].startswith("training: 100% 3/3 [")
+    assert lines[2].endswith("step/s, loss=1]")
+
+
+class _Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class _Counted(torch.Tensor):
+    """A tensor that counts how often its value is read, which on CUDA is a wait."""
+
+    reads = 0
+
+    def detach(self) -> "_Counted":
+        return self
+
+    def item(self) -> float:
+        type(self).reads += 1
+        return super().item()
+
+    def __float__(self) -> float:
+        return self.item()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Clock]:
+    """A process that has a log (the captured stderr), no terminal, and a clock set by the test."""
+    clock = _Clock()
+    with Path(os.devnull).open("w") as nowhere:
+        monkeypatch.setattr(runtime, "_original_stderr", nowhere)
+        monkeypatch.setattr(runtime, "monotonic", clock)
+        yield clock
+
+
+def test_log_has_a_line_each_five_seconds_and_the_last(
+    clock: _Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with runtime.progress(100, "search", unit="batch") as bar:
+        for step in range(100):
+            clock.now += 0.25
+            bar.update(error=step, mean=0.123456)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split()[2] for line in lines] == [
+        *("0/100", "20/100", "40/100", "60/100", "80/100", "100/100"),
+        "100/100",
+    ]
+    assert "error=19, mean=0.1235]" in lines[1]
+    assert all("<" in line and "batch" in line for line in lines)  # time left and throughput
+
+
+def test_figures_are_read_only_for_drawn_lines(
+    clock: _Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _Counted.reads = 0
+    with runtime.progress(1000, "training") as bar:
+        for _ in range(1000):
+            clock.now += 0.009  # nine seconds in all: one line on the way, one at the end
+            bar.update(loss=torch.tensor(0.5).as_subclass(_Counted))
+    assert _Counted.reads == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith("loss=0.5]")
+
+
+def test_progress_lets_go_of_the_graph(clock: _Clock) -> None:
+    weight = torch.ones(3, requires_grad=True)
+    with runtime.progress(1, "training") as bar:
+        bar.update(loss=(weight**2).sum())
+        assert not bar._figures["loss"].requires_grad
+
+
+def test_last_line_tells_where_an_error_came(
+    clock: _Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ValueError, match="bad"), runtime.progress(10, "training") as bar:
+        bar.update(3)
+        bar.update(4)
+        raise ValueError("bad")
+    assert " 7/10 " in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_progress_over_nothing(clock: _Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with runtime.progress(0, "nothing"):
+        pass
+    assert "nothing" in capsys.readouterr().err
