@@ -1,0 +1,1 @@
+"""Networks only: classifiers, generators, critics and autoencoders. No training, no data."""

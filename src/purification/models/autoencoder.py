@@ -1,0 +1,30 @@
+"""MagNet's autoencoder as Defense-GAN compares with it (Samangouei et al. 2018, Table 7)."""
+
+from torch import Tensor, nn
+
+from purification.models.wgan import Generator, Shape, downsampling, initialise
+
+
+class MagNetAutoencoder(nn.Module):
+    """images (N, C, H, W) in [0, 1] -> images of the same shape in (0, 1).
+
+    Encoder as Table 7: the critic's convolutions, linear to `latent`, tanh. The paper gives no
+    decoder; here it mirrors the encoder, which makes it the generator of Table 6.
+
+    Args:
+        latent: length of the code, 128 in the paper.
+        width: maps of the first convolution, 64 in the paper.
+        input_shape: (channels, height, width) of an image.
+    """
+
+    def __init__(
+        self, latent: int = 128, width: int = 64, input_shape: Shape = (1, 28, 28)
+    ) -> None:
+        super().__init__()
+        features, count = downsampling(width, input_shape)
+        self.encoder = nn.Sequential(features, nn.Linear(count, latent), nn.Tanh())
+        self.decoder = Generator(latent, width, input_shape)
+        self.encoder.apply(initialise)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.decoder(self.encoder(images))

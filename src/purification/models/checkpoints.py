@@ -1,0 +1,67 @@
+"""Trained networks from their checkpoints, which say themselves what they are."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from purification.models.autoencoder import MagNetAutoencoder
+from purification.models.classifiers import build_classifier
+from purification.models.wgan import Generator
+from purification.storage import read_checkpoint, write_checkpoint
+
+Shape = tuple[int, int, int]
+
+
+def save_network(
+    path: str | Path, network: nn.Module, recipe: Mapping[str, Any], image_shape: Shape
+) -> None:
+    """Write a network's weights with the recipe that made it and the (C, H, W) of its images."""
+    write_checkpoint(path, network.state_dict(), recipe, image_shape=json.dumps(image_shape))
+
+
+def classifier_of(recipe: Mapping[str, Any], image_shape: Shape) -> nn.Module:
+    """An untrained classifier as a `Classifier` recipe describes it."""
+    settings = recipe["settings"]
+    return build_classifier(
+        settings["architecture"], input_shape=image_shape, dropout=settings["dropout"]
+    )
+
+
+def generator_of(recipe: Mapping[str, Any], image_shape: Shape) -> Generator:
+    """An untrained generator as a `Generator` recipe describes it."""
+    settings = recipe["settings"]
+    return Generator(settings["latent"], settings["width"], image_shape)
+
+
+def autoencoder_of(recipe: Mapping[str, Any], image_shape: Shape) -> MagNetAutoencoder:
+    """An untrained autoencoder as an `Autoencoder` recipe describes it."""
+    settings = recipe["settings"]
+    return MagNetAutoencoder(settings["latent"], settings["width"], image_shape)
+
+
+BUILDERS: dict[str, Callable[[Mapping[str, Any], Shape], nn.Module]] = {
+    "Classifier": classifier_of,
+    "Generator": generator_of,
+    "Autoencoder": autoencoder_of,
+}
+
+
+def load_network(path: str | Path, kind: str) -> nn.Module:
+    """The trained network of a checkpoint, on the CPU, in evaluation mode.
+
+    `kind` is "Classifier", "Generator" or "Autoencoder". Raises FileNotFoundError or ValueError,
+    naming the file, if it is missing, no checkpoint, another kind or of other shapes.
+    """
+    state, metadata = read_checkpoint(path)
+    recipe = metadata["recipe"]
+    if recipe.get("kind") != kind:
+        raise ValueError(f"{path}: expected the checkpoint of a {kind}, got {recipe.get('kind')}")
+    network = BUILDERS[kind](recipe, tuple(json.loads(metadata["image_shape"])))
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"{path}: weights do not fit the recipe in the file: {error}") from error
+    return network.eval()

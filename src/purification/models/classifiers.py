@@ -1,0 +1,150 @@
+"""The classifiers A to F of Defense-GAN (Samangouei et al. 2018, appendix C, Table 5)."""
+
+import importlib
+
+import torch
+from torch import nn
+
+Shape = tuple[int, int, int]
+
+ARCHITECTURES = ("A", "B", "C", "D", "E", "F", "C_published", "D_published")
+DROPOUT_MEANINGS = ("paper", "keep_probability")
+
+
+def build_classifier(
+    architecture: str,
+    *,
+    input_shape: Shape = (1, 28, 28),
+    classes: int = 10,
+    dropout: str = "paper",
+) -> nn.Module:
+    """Builds one classifier of Table 5, or a user's own.
+
+    The table prints no paddings. As in the published code, the first convolution keeps its size
+    (TensorFlow's SAME) and the others are unpadded (VALID), so that B runs 28 -> 14 -> 5 -> 1.
+    The weights start as in that code: Gaussian, each unit's incoming weights scaled to unit l2
+    norm, biases zero. They are drawn from the global RNG: build inside
+    `purification.randomness.isolated_rng` to get the same weights for the same seed.
+
+    Args:
+        architecture: "A" to "F"; "C_published" (the published code's 5x5 second kernel where the
+            table prints 3x3); "D_published" (its one dropout where the table prints two); or
+            "package.module:Name", which is imported and called as `Name(input_shape, classes)`.
+        input_shape: (channels, height, width) of one image.
+        classes: number of classes.
+        dropout: what a printed rate p means. "paper": a unit is dropped with probability p;
+            "keep_probability": it is *kept* with probability p, which is what the published code
+            does (it hands p to TensorFlow 1's `tf.nn.dropout(x, keep_prob)`). E and F have none,
+            and a user's own classifier is not told.
+
+    Returns:
+        A module from images (N, C, H, W) in [0, 1] to logits (N, classes).
+
+    Raises:
+        ValueError: unknown architecture or dropout meaning, images too small for the kernels, or
+            a user's module or name that cannot be imported.
+    """
+    if dropout not in DROPOUT_MEANINGS:
+        raise ValueError(f"dropout {dropout!r}: expected one of {', '.join(DROPOUT_MEANINGS)}")
+    if ":" in architecture:
+        return _import_classifier(architecture, input_shape, classes)
+    if architecture not in ARCHITECTURES:
+        raise ValueError(
+            f"classifier {architecture!r}: expected one of {', '.join(ARCHITECTURES)}, "
+            "or 'package.module:Name'"
+        )
+
+    def drop(printed: float) -> nn.Dropout:
+        return nn.Dropout(printed if dropout == "paper" else 1 - printed)
+
+    channels, height, width = input_shape
+    pixels = channels * height * width
+    match architecture:
+        case "A":
+            body = [
+                _same(channels, 64, 5, 1, input_shape),
+                nn.ReLU(),
+                nn.Conv2d(64, 64, 5, stride=2),
+                nn.ReLU(),
+                nn.Flatten(),
+                drop(0.25),
+            ]
+            head = [nn.Linear(_features(body, input_shape), 128), nn.ReLU(), drop(0.5)]
+            last = 128
+        case "B" | "F":
+            body = [
+                _same(channels, 64, 8, 2, input_shape),
+                nn.ReLU(),
+                nn.Conv2d(64, 128, 6, stride=2),
+                nn.ReLU(),
+                nn.Conv2d(128, 128, 5),
+                nn.ReLU(),
+                nn.Flatten(),
+            ]
+            head = []
+            last = _features(body, input_shape)
+            if architecture == "B":
+                body, head = [drop(0.2), *body], [drop(0.5)]
+        case "C" | "C_published":
+            body = [
+                _same(channels, 128, 3, 1, input_shape),
+                nn.ReLU(),
+                nn.Conv2d(128, 64, 3 if architecture == "C" else 5, stride=2),
+                nn.ReLU(),
+                nn.Flatten(),
+                drop(0.25),
+            ]
+            head = [nn.Linear(_features(body, input_shape), 128), nn.ReLU(), drop(0.5)]
+            last = 128
+        case "D" | "D_published" | "E":
+            first_drop = [] if architecture == "E" else [drop(0.5)]
+            second_drop = [drop(0.5)] if architecture == "D" else []
+            body = [nn.Flatten(), nn.Linear(pixels, 200), nn.ReLU(), *first_drop]
+            head = [nn.Linear(200, 200), nn.ReLU(), *second_drop]
+            last = 200
+    model = nn.Sequential(*body, *head, nn.Linear(last, classes))
+    model.apply(_unit_norm_)
+    return model
+
+
+def _same(inputs: int, outputs: int, kernel: int, stride: int, input_shape: Shape) -> nn.Module:
+    """A convolution with TensorFlow's SAME padding: output side = ceil(side / stride)."""
+    before_after = []
+    for side in (input_shape[2], input_shape[1]):  # ZeroPad2d wants left, right, top, bottom
+        total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
+        before_after += [total // 2, total - total // 2]
+    if len(set(before_after)) == 1:
+        return nn.Conv2d(inputs, outputs, kernel, stride, padding=before_after[0])
+    return nn.Sequential(
+        nn.ZeroPad2d(tuple(before_after)), nn.Conv2d(inputs, outputs, kernel, stride)
+    )
+
+
+def _features(body: list[nn.Module], input_shape: Shape) -> int:
+    """Length of the flattened output of `body` for one image."""
+    with torch.no_grad():
+        image = torch.zeros(1, *input_shape)
+        try:
+            return nn.Sequential(*body).eval()(image).shape[1]
+        except RuntimeError as error:
+            raise ValueError(
+                f"images of shape {input_shape} are too small for this classifier: {error}"
+            ) from error
+
+
+@torch.no_grad()
+def _unit_norm_(layer: nn.Module) -> None:
+    if isinstance(layer, nn.Conv2d | nn.Linear):
+        weight = torch.randn_like(layer.weight)
+        norms = weight.flatten(1).norm(dim=1)
+        layer.weight.copy_(weight / norms.view(-1, *[1] * (weight.dim() - 1)))
+        layer.bias.zero_()
+
+
+def _import_classifier(place: str, input_shape: Shape, classes: int) -> nn.Module:
+    module_name, _, name = place.partition(":")
+    try:
+        build = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"classifier {place!r}: cannot be imported: {error}") from error
+    return build(input_shape, classes)

@@ -1,0 +1,123 @@
+"""Generator and critic of Defense-GAN (Samangouei et al. 2018, appendix C, Table 6).
+
+Table 6 prints stride 1 for the transposed convolutions, with which 4x4 cannot become 28x28. The
+published code has stride 2 and cuts the first result from 8x8 to 7x7, and so have these networks.
+"""
+
+import math
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+Shape = tuple[int, int, int]
+
+
+class Generator(nn.Module):
+    """z (N, latent) -> images (N, *output_shape) in (0, 1).
+
+    Linear to 4 * width maps of 4x4, then three transposed convolutions (5x5, stride 2) to
+    2 * width, width and C maps, with ReLU between them and a sigmoid at the end:
+    4 -> 7 -> 14 -> 28. `width=64` is the paper's. Other image sizes start at an eighth of the
+    side, rounded up (32 = 4 -> 8 -> 16 -> 32). Initial weights as in the published code: uniform
+    with He's deviation (transposed convolutions) or Glorot's (linear), biases zero, drawn from
+    the global RNG.
+
+    Args:
+        latent: length of z, 128 in the published code.
+        width: maps before the last layer.
+        output_shape: (channels, height, width) of an image.
+    """
+
+    def __init__(
+        self, latent: int = 128, width: int = 64, output_shape: Shape = (1, 28, 28)
+    ) -> None:
+        super().__init__()
+        self.latent = latent
+        channels, *sides = output_shape
+        start, *sizes = reversed(halvings(sides))
+        self._start = (4 * width, *start)
+        self.project = nn.Linear(latent, math.prod(self._start))
+        layers: list[nn.Module] = []
+        maps = [4 * width, 2 * width, width, channels]
+        for (inputs, outputs), size in zip(pairwise(maps), sizes, strict=True):
+            # Output 2n - 1 + output_padding. Without the padding the last row and column are
+            # just left out: the published code's crop of 8x8 to 7x7, without computing them.
+            extra = tuple(1 - side % 2 for side in size)
+            layers += [
+                nn.ReLU(),
+                nn.ConvTranspose2d(inputs, outputs, 5, 2, padding=2, output_padding=extra),
+            ]
+        self.upsample = nn.Sequential(*layers, nn.Sigmoid())
+        self.apply(initialise)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.upsample(self.project(z).view(-1, *self._start))
+
+
+class Critic(nn.Module):
+    """images (N, C, H, W) -> scores (N,), unbounded.
+
+    Three convolutions (5x5, stride 2) to width, 2 * width and 4 * width maps with LeakyReLU(0.2),
+    then linear. Table 6 ends in a sigmoid; a Wasserstein critic must not (Gulrajani et al. 2017,
+    section 4), and the published code has none.
+    """
+
+    def __init__(self, width: int = 64, input_shape: Shape = (1, 28, 28)) -> None:
+        super().__init__()
+        self.features, count = downsampling(width, input_shape)
+        self.score = nn.Linear(count, 1)
+        self.apply(initialise)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.score(self.features(images)).squeeze(1)
+
+
+class LeakyReLU(nn.Module):
+    """max(x, 0.2 x), as a product with slopes that autograd takes for constants.
+
+    The values and gradients are those of `torch.nn.LeakyReLU(0.2)`. The difference is in the
+    gradient penalty, which differentiates a gradient: PyTorch's own layer then sends a gradient of
+    zeros (its second derivative) back through the whole critic, this one sends nothing.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        slopes = (x.detach() > 0).to(x.dtype).mul_(0.8).add_(0.2)
+        return x * slopes
+
+
+def downsampling(width: int, input_shape: Shape) -> tuple[nn.Sequential, int]:
+    """The critic's convolutions, flattened (also MagNet's encoder), and the number of features."""
+    channels, *sides = input_shape
+    layers: list[nn.Module] = []
+    maps = [channels, width, 2 * width, 4 * width]
+    for inputs, outputs in pairwise(maps):
+        layers += [nn.Conv2d(inputs, outputs, 5, stride=2, padding=2), LeakyReLU()]
+    return nn.Sequential(*layers, nn.Flatten()), 4 * width * math.prod(halvings(sides)[-1])
+
+
+def halvings(sides: list[int]) -> list[tuple[int, ...]]:
+    """The image size and its three halvings, rounded up: 28, 14, 7, 4."""
+    return [tuple(-(-side // 2**n) for side in sides) for n in range(4)]
+
+
+@torch.no_grad()
+def initialise(layer: nn.Module) -> None:
+    """The published code's initial weights, in place: uniform with mean 0, biases zero.
+
+    Standard deviation sqrt(4 / (fan_in + fan_out)) for convolutions, where a stride s divides the
+    fan of the strided side by s^2, and sqrt(2 / (fan_in + fan_out)) for linear layers.
+    """
+    if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+        fine, coarse = layer.in_channels, layer.out_channels
+        if isinstance(layer, nn.ConvTranspose2d):
+            fine, coarse = coarse, fine
+        kernel, stride = math.prod(layer.kernel_size), math.prod(layer.stride)
+        deviation = math.sqrt(4 / (kernel * (fine + coarse / stride)))
+    elif isinstance(layer, nn.Linear):
+        deviation = math.sqrt(2 / (layer.in_features + layer.out_features))
+    else:
+        return
+    limit = math.sqrt(3) * deviation
+    layer.weight.uniform_(-limit, limit)
+    layer.bias.zero_()

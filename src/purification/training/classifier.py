@@ -1,0 +1,127 @@
+"""Training of a classifier, plain or adversarial, and its predictions."""
+
+import time
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from purification.attacks.fgsm import fgsm
+from purification.randomness import derive_seed, generator, isolated_rng
+from purification.runtime import progress
+
+
+def train_classifier(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    adversarial_epsilon: float | None,
+    seed: int,
+    validation: tuple[Tensor, Tensor] | None,
+    device: torch.device | str,
+) -> list[dict[str, float | int | None]]:
+    """Trains `model` in place with Adam on the cross-entropy, and leaves it in eval mode.
+
+    Every epoch visits all images in a new random order, the last batch may be smaller. The same
+    seed and initial weights give the same weights again on the same kind of device.
+
+    Adversarial training as in the published code of Defense-GAN: the loss is the mean of that on
+    the clean images and that on their FGSM versions, which are crafted anew in every step from the
+    true labels on the current weights. They are crafted in train mode, dropout included, as there:
+    the network under attack is then the one that the step updates.
+
+    Args:
+        model: classifier, (N, C, H, W) -> logits (N, classes).
+        images: (N, C, H, W), in [0, 1]. For the paper's "Rec", the reconstructions.
+        labels: int64 (N,).
+        epochs: passes over the images.
+        batch_size: clean images a step (an adversarial step has twice as many).
+        learning_rate: Adam's; 1e-3 in the published code, its other settings are the defaults.
+        adversarial_epsilon: l-inf radius of the FGSM versions in pixel units of [0, 1], or None.
+        seed: of the order of the images and of dropout.
+        validation: images and labels on which each epoch's accuracy is measured, or None.
+        device: where to train; `model` stays there.
+
+    Returns:
+        A row an epoch: epoch (from 1), loss (mean over the epoch's training images), accuracy (on
+        the clean training images as they came, dropout on), validation_accuracy (None without
+        `validation`), seconds.
+    """
+    model.to(device, memory_format=torch.channels_last)
+    images, labels = images.to(device), labels.to(device)
+    if validation is not None:
+        validation = (validation[0].to(device), validation[1].to(device))
+    optimizer = torch.optim.Adam(model.parameters(), learning_rate, fused=True)
+    order = generator(seed, "order")
+    history = []
+    batches = -(-len(images) // batch_size)
+    name = "classifier" if adversarial_epsilon is None else "classifier, adversarial"
+    with isolated_rng(derive_seed(seed, "dropout")), progress(epochs * batches, name) as bar:
+        for epoch in range(1, epochs + 1):
+            began = time.perf_counter()
+            model.train()
+            # Summed on the device: reading a number in every step would wait for the GPU.
+            total_loss, correct = torch.zeros(2, device=device)
+            for chosen in torch.randperm(len(images), generator=order).to(device).split(batch_size):
+                batch, truth = images[chosen], labels[chosen]
+                if adversarial_epsilon is not None:
+                    adversarial = fgsm(model, batch, truth, epsilon=adversarial_epsilon)
+                    # In one batch: its mean is the mean of the two losses.
+                    batch, truth = torch.cat([batch, adversarial]), truth.repeat(2)
+                logits = model(batch)
+                loss = functional.cross_entropy(logits, truth)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                total_loss += loss.detach() * len(chosen)
+                clean = slice(len(chosen))
+                correct += (logits[clean].argmax(dim=1) == truth[clean]).sum()
+                bar.update(loss=loss.detach())
+            history.append(
+                {
+                    "epoch": epoch,
+                    "loss": total_loss.item() / len(images),
+                    "accuracy": correct.item() / len(images),
+                    "validation_accuracy": None
+                    if validation is None
+                    else _accuracy(model, *validation),
+                    "seconds": time.perf_counter() - began,
+                }
+            )
+    # Channels-last only paid during training; contiguous weights are what files and users expect.
+    model.to(memory_format=torch.contiguous_format)
+    model.eval()
+    return history
+
+
+def predict(
+    model: nn.Module, images: Tensor, *, batch_size: int = 500, device: torch.device | str
+) -> Tensor:
+    """Logits of `images`, computed in eval mode and without gradients.
+
+    Args:
+        model: classifier, (N, C, H, W) -> logits; moved to `device`, its mode is restored.
+        images: (N, C, H, W), in [0, 1], on any device.
+        batch_size: images a forward pass.
+        device: where to compute.
+
+    Returns:
+        Logits (N, classes) on the CPU.
+    """
+    was_training = model.training
+    model.to(device).eval()
+    try:
+        with torch.no_grad():
+            logits = [model(batch.to(device)) for batch in images.split(batch_size)]
+            return torch.cat(logits).cpu()
+    finally:
+        model.train(was_training)
+
+
+def _accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
+    logits = predict(model, images, device=images.device)
+    return (logits.argmax(dim=1) == labels.cpu()).double().mean().item()

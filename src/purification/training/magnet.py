@@ -1,0 +1,72 @@
+"""Training of MagNet's autoencoder (Meng and Chen 2017)."""
+
+import time
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from purification.randomness import generator
+from purification.runtime import progress
+
+
+def train_autoencoder(
+    model: nn.Module,
+    images: Tensor,
+    *,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    noise: float,
+    seed: int,
+    device: torch.device | str,
+) -> list[dict[str, float | int]]:
+    """Trains `model` in place to undo Gaussian noise, with Adam, and leaves it in eval mode.
+
+    Defense-GAN does not say how it trained MagNet. MagNet itself (Meng and Chen 2017, section 5)
+    minimises the squared error between the clean image and the output for the image with Gaussian
+    noise of small deviation added, clipped to the range of pixels.
+
+    Args:
+        model: autoencoder, images -> images of the same shape.
+        images: (N, C, H, W), in [0, 1].
+        epochs: passes over the images, each in a new random order.
+        batch_size: images a step.
+        learning_rate: Adam's.
+        noise: standard deviation of the noise, in pixel units of [0, 1]; 0 for none.
+        seed: of order and noise.
+        device: where to train; `model` stays there.
+
+    Returns:
+        A row an epoch: epoch (from 1), loss (squared error, mean over pixels and the epoch's
+        images), seconds.
+    """
+    model.to(device, memory_format=torch.channels_last)
+    model.train()
+    images = images.to(device, memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(model.parameters(), learning_rate, fused=True)
+    order, noises = generator(seed, "order"), generator(seed, "noise")
+    history = []
+    with progress(epochs * -(-len(images) // batch_size), "MagNet autoencoder") as bar:
+        for epoch in range(1, epochs + 1):
+            began = time.perf_counter()
+            total_loss = torch.zeros((), device=device)
+            for chosen in torch.randperm(len(images), generator=order).to(device).split(batch_size):
+                clean = images[chosen]
+                added = noise * torch.randn(clean.shape, generator=noises).to(device)
+                loss = functional.mse_loss(model((clean + added).clamp(0, 1)), clean)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                total_loss += loss.detach() * len(chosen)
+                bar.update(loss=loss.detach())
+            history.append(
+                {
+                    "epoch": epoch,
+                    "loss": total_loss.item() / len(images),
+                    "seconds": time.perf_counter() - began,
+                }
+            )
+    model.to(memory_format=torch.contiguous_format)
+    model.eval()
+    return history

@@ -1,0 +1,200 @@
+"""WGAN training with gradient penalty (Gulrajani et al. 2017, algorithm 1)."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from purification import randomness
+from purification.runtime import progress
+from purification.storage import read_checkpoint, write_checkpoint
+
+HISTORY_ROWS = 200
+
+
+def train_wgan_gp(
+    generator: nn.Module,
+    critic: nn.Module,
+    images: Tensor,
+    *,
+    iterations: int,
+    batch_size: int,
+    critic_steps: int,
+    gradient_penalty: float,
+    learning_rate: float,
+    betas: tuple[float, float],
+    seed: int,
+    state_path: Path | None,
+    state_every: int,
+    recipe_digest: str,
+    device: torch.device | str,
+) -> list[dict[str, float | int]]:
+    """Trains both networks in place; an interrupted training goes on from its last saved state.
+
+    All random numbers of iteration i come from (seed, i) alone. So a resumed training draws what
+    an uninterrupted one draws, and its weights are the same to the last bit (on the same kind of
+    device). Batches are drawn from the images with replacement.
+
+    The published code of Defense-GAN takes the penalty's norm over one axis of the batch of
+    gradients, hence of every (column, channel) apart. That is not the Lipschitz constraint of
+    Gulrajani et al. 2017, eq. 3; here the norm is over the whole image.
+
+    Args:
+        generator: z (N, generator.latent) -> images; z is standard normal.
+        critic: images -> scores (N,), unbounded; no batch normalisation, because real and
+            generated images share a batch.
+        images: (N, C, H, W), in [0, 1], the generator's range.
+        iterations: generator steps in all, those of former runs included; 200,000 in the
+            published code.
+        batch_size: real and generated images a step; 50 there.
+        critic_steps: critic steps a generator step; 5 there.
+        gradient_penalty: weight lambda of the penalty; 10 there.
+        learning_rate: Adam's, of both networks; 1e-4 there.
+        betas: Adam's, of both networks; (0.5, 0.9) there.
+        seed: of batches, noise and interpolation.
+        state_path: safetensors file of networks, optimizers and history, written every
+            `state_every` iterations and at the end, and read at the start if its digest is
+            `recipe_digest` and it is not beyond `iterations`; otherwise it is overwritten. So a
+            larger `iterations` continues a finished training. None: nothing is kept.
+        state_every: iterations between states.
+        recipe_digest: identifies everything that the weights depend on, but `iterations`.
+        device: where to train; both networks stay there.
+
+    Returns:
+        About 200 rows, evenly spaced: iteration (from 1), wasserstein (estimate of the distance:
+        mean score of the real minus that of the generated images), penalty (not yet times
+        lambda), critic_loss (-wasserstein + lambda * penalty; these three at the iteration's last
+        critic step), generator_loss (minus the mean score of generated images).
+    """
+    generator.to(device, memory_format=torch.channels_last).train()
+    critic.to(device, memory_format=torch.channels_last).train()
+    images = images.to(device, memory_format=torch.channels_last)
+    networks = {"generator": generator, "critic": critic}
+    optimizers = {
+        name: torch.optim.Adam(network.parameters(), learning_rate, betas, fused=True)
+        for name, network in networks.items()
+    }
+    done, history = 0, []
+    if state_path is not None:
+        done, history = _resume(state_path, networks, optimizers, recipe_digest, iterations)
+    row_every = max(1, iterations // HISTORY_ROWS)
+    name = f"WGAN-GP from iteration {done}" if done else "WGAN-GP"
+    with progress(iterations - done, name) as bar:
+        for iteration in range(done + 1, iterations + 1):
+            random = randomness.generator(seed, "wgan_gp", str(iteration))
+            steps = (critic_steps, batch_size)
+            chosen = torch.randint(len(images), steps, generator=random).to(device)
+            mixes = torch.rand(*steps, 1, 1, 1, generator=random).to(device)
+            noise = torch.randn(critic_steps + 1, batch_size, generator.latent, generator=random)
+            noise = noise.to(device)
+
+            # The generator rests during the critic's steps: one pass makes the images of them all.
+            with torch.no_grad():
+                fakes = generator(noise[:-1].flatten(0, 1)).unflatten(0, steps)
+            for batch, fake, mix in zip(chosen, fakes, mixes, strict=True):
+                real = images[batch]
+                real_scores, fake_scores = critic(torch.cat([real, fake])).chunk(2)
+                wasserstein = real_scores.mean() - fake_scores.mean()
+                penalty = slope_penalty(critic, real, fake, mix)
+                optimizers["critic"].zero_grad()
+                (gradient_penalty * penalty - wasserstein).backward()
+                optimizers["critic"].step()
+
+            generator_loss = -critic(generator(noise[-1])).mean()
+            optimizers["generator"].zero_grad()
+            # Only the generator's weights: those of the critic stay out of the backward pass.
+            generator_loss.backward(inputs=list(generator.parameters()))
+            optimizers["generator"].step()
+
+            losses = torch.stack([wasserstein, penalty, generator_loss]).detach()
+            bar.update(wasserstein=losses[0], penalty=losses[1], generator_loss=losses[2])
+            if iteration % row_every == 0:
+                history.append(_row(iteration, losses, gradient_penalty))
+            if state_path is not None and (iteration % state_every == 0 or iteration == iterations):
+                _save(state_path, networks, optimizers, recipe_digest, iteration, history)
+    for network in networks.values():
+        network.to(memory_format=torch.contiguous_format).eval()
+    return history
+
+
+def slope_penalty(critic: nn.Module, real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
+    """Mean over images of (||gradient of the critic at the mixed image||_2 - 1)^2.
+
+    Gulrajani et al. 2017, eq. 3 and algorithm 1, lines 6-7, without lambda.
+
+    Args:
+        critic: images -> scores (N,), each from its own image alone.
+        real, fake: (N, C, H, W).
+        mix: (N, 1, 1, 1) in [0, 1]; 1 gives the real image, 0 the generated one.
+
+    Returns:
+        Scalar, differentiable with respect to the critic's weights.
+    """
+    mixed = torch.lerp(fake, real, mix).detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(critic(mixed).sum(), mixed, create_graph=True)
+    slopes = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
+    return (slopes - 1).square().mean()
+
+
+def _row(iteration: int, losses: Tensor, gradient_penalty: float) -> dict[str, float | int]:
+    wasserstein, penalty, generator_loss = losses.tolist()
+    return {
+        "iteration": iteration,
+        "wasserstein": wasserstein,
+        "penalty": penalty,
+        "critic_loss": gradient_penalty * penalty - wasserstein,
+        "generator_loss": generator_loss,
+    }
+
+
+def _save(
+    path: Path,
+    networks: Mapping[str, nn.Module],
+    optimizers: Mapping[str, torch.optim.Adam],
+    digest: str,
+    iteration: int,
+    history: list[dict[str, float | int]],
+) -> None:
+    state = {
+        f"{name}.{key}": value
+        for name, network in networks.items()
+        for key, value in network.state_dict().items()
+    }
+    for name, optimizer in optimizers.items():
+        for index, moments in optimizer.state_dict()["state"].items():
+            state |= {f"{name}_adam.{index}.{key}": value for key, value in moments.items()}
+    recipe, rows = {"digest": digest}, json.dumps(history)
+    write_checkpoint(path, state, recipe, iteration=str(iteration), history=rows)
+
+
+def _resume(
+    path: Path,
+    networks: Mapping[str, nn.Module],
+    optimizers: Mapping[str, torch.optim.Adam],
+    digest: str,
+    iterations: int,
+) -> tuple[int, list[dict[str, float | int]]]:
+    """Loads the state if it is this training's; returns its iteration and history, or 0 and []."""
+    if not path.exists():
+        return 0, []
+    state, metadata = read_checkpoint(path)
+    if metadata["recipe"].get("digest") != digest or int(metadata["iteration"]) > iterations:
+        return 0, []
+    for name, network in networks.items():
+        weights = {key: state[f"{name}.{key}"] for key in network.state_dict()}
+        network.load_state_dict(weights)
+        optimizer = optimizers[name]
+        for index, weight in enumerate(network.parameters()):
+            moments = {
+                key: state[f"{name}_adam.{index}.{key}"]
+                for key in ("step", "exp_avg", "exp_avg_sq")
+            }
+            # Fused Adam wants the moments in the memory layout of their weights.
+            optimizer.state[weight] = {
+                "step": moments["step"].to(weight.device),
+                "exp_avg": torch.empty_like(weight).copy_(moments["exp_avg"]),
+                "exp_avg_sq": torch.empty_like(weight).copy_(moments["exp_avg_sq"]),
+            }
+    return int(metadata["iteration"]), json.loads(metadata["history"])

@@ -1,0 +1,296 @@
+"""Shapes, parameter counts and layers of the networks, against computation by hand."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from purification.models.autoencoder import MagNetAutoencoder
+from purification.models.classifiers import ARCHITECTURES, build_classifier
+from purification.models.wgan import Critic, Generator, LeakyReLU
+from purification.randomness import isolated_rng
+
+# Weights and biases, layer by layer, for 28x28 images in one channel.
+CLASSIFIER_PARAMETERS = {
+    # 28 -> 28 -> 12 (5x5, stride 2, unpadded)
+    "A": (25 * 64 + 64) + (25 * 64 * 64 + 64) + (12 * 12 * 64 * 128 + 128) + (128 * 10 + 10),
+    # 28 -> 14 -> 5 -> 1
+    "B": (64 * 64 + 64) + (36 * 64 * 128 + 128) + (25 * 128 * 128 + 128) + (128 * 10 + 10),
+    # 28 -> 28 -> 13 (3x3, stride 2, unpadded)
+    "C": (9 * 128 + 128) + (9 * 128 * 64 + 64) + (13 * 13 * 64 * 128 + 128) + (128 * 10 + 10),
+    # 28 -> 28 -> 12 (5x5, stride 2, unpadded)
+    "C_published": (9 * 128 + 128)
+    + (25 * 128 * 64 + 64)
+    + (12 * 12 * 64 * 128 + 128)
+    + (128 * 10 + 10),
+    "D": (784 * 200 + 200) + (200 * 200 + 200) + (200 * 10 + 10),
+}
+CLASSIFIER_PARAMETERS["F"] = CLASSIFIER_PARAMETERS["B"]
+CLASSIFIER_PARAMETERS["E"] = CLASSIFIER_PARAMETERS["D_published"] = CLASSIFIER_PARAMETERS["D"]
+
+
+def count_parameters(model: nn.Module) -> int:
+    return sum(weights.numel() for weights in model.parameters())
+
+
+def sizes_after(model: nn.Module, kind: type | tuple[type, ...], inputs: torch.Tensor) -> list:
+    """Output shapes, without the batch, of the layers of one kind in the order they run."""
+    shapes = []
+    for layer in model.modules():
+        if isinstance(layer, kind):
+            layer.register_forward_hook(lambda _, __, out: shapes.append(tuple(out.shape[1:])))
+    model(inputs)
+    return shapes
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_classifier_shapes_and_parameters(architecture: str) -> None:
+    model = build_classifier(architecture)
+    assert model(torch.rand(3, 1, 28, 28)).shape == (3, 10)
+    assert count_parameters(model) == CLASSIFIER_PARAMETERS[architecture]
+
+
+def test_classifiers_return_logits_not_probabilities() -> None:
+    logits = build_classifier("F")(torch.rand(20, 1, 28, 28))
+    assert logits.min() < 0
+    assert not torch.allclose(logits.sum(dim=1), torch.ones(20))
+
+
+def test_other_image_sizes_and_classes() -> None:
+    for architecture in ARCHITECTURES:
+        model = build_classifier(architecture, input_shape=(3, 32, 32), classes=7)
+        assert model(torch.rand(2, 3, 32, 32)).shape == (2, 7)
+    # An odd side makes SAME padding uneven: 29 -> ceil(29 / 2) = 15.
+    model = build_classifier("B", input_shape=(1, 29, 29))
+    assert sizes_after(model, nn.Conv2d, torch.rand(1, 1, 29, 29))[0] == (64, 15, 15)
+    with pytest.raises(ValueError, match="too small"):
+        build_classifier("B", input_shape=(1, 8, 8))
+
+
+@pytest.mark.parametrize("architecture", ["B", "F"])
+def test_b_runs_28_14_5_1(architecture: str) -> None:
+    model = build_classifier(architecture)
+    shapes = sizes_after(model, nn.Conv2d, torch.rand(1, 1, 28, 28))
+    assert shapes == [(64, 14, 14), (128, 5, 5), (128, 1, 1)]
+
+
+def test_same_padding_of_the_first_convolution() -> None:
+    for architecture, maps in {"A": 64, "C": 128, "C_published": 128}.items():
+        model = build_classifier(architecture)
+        shapes = sizes_after(model, nn.Conv2d, torch.rand(1, 1, 28, 28))
+        assert shapes[0] == (maps, 28, 28)
+
+
+# Rates as Table 5 prints them, in order.
+PRINTED_DROPOUT = {
+    "A": [0.25, 0.5],
+    "B": [0.2, 0.5],
+    "C": [0.25, 0.5],
+    "C_published": [0.25, 0.5],
+    "D": [0.5, 0.5],
+    "D_published": [0.5],
+    "E": [],
+    "F": [],
+}
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_dropout_rates_both_ways(architecture: str) -> None:
+    printed = PRINTED_DROPOUT[architecture]
+    for meaning, expected in {
+        "paper": printed,
+        "keep_probability": [1 - rate for rate in printed],
+    }.items():
+        model = build_classifier(architecture, dropout=meaning)
+        rates = [layer.p for layer in model.modules() if isinstance(layer, nn.Dropout)]
+        assert rates == expected
+
+
+def test_keep_probability_keeps_a_fifth_of_the_pixels_of_b() -> None:
+    dropout = build_classifier("B", dropout="keep_probability")[0]
+    with isolated_rng(0):
+        kept = (dropout(torch.ones(100_000)) > 0).float().mean()
+    assert kept == pytest.approx(0.2, abs=0.01)
+
+
+def test_dropout_comes_before_the_first_and_after_the_last_convolution_of_b() -> None:
+    kinds = [type(layer) for layer in build_classifier("B")]
+    assert kinds[0] is nn.Dropout
+    assert kinds[-2:] == [nn.Dropout, nn.Linear]
+    d, published = build_classifier("D"), build_classifier("D_published")
+    assert [type(layer) for layer in d].count(nn.Dropout) == 2
+    assert [type(layer) for layer in published][:4] == [nn.Flatten, nn.Linear, nn.ReLU, nn.Dropout]
+
+
+def test_initial_weights_have_unit_norm_per_unit() -> None:
+    model = build_classifier("A")
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    assert len(layers) == 4
+    for layer in layers:
+        norms = layer.weight.detach().flatten(1).norm(dim=1)
+        torch.testing.assert_close(norms, torch.ones_like(norms))
+        assert not layer.bias.any()
+
+
+def test_same_seed_same_weights() -> None:
+    def weights(seed: int) -> torch.Tensor:
+        with isolated_rng(seed):
+            return nn.utils.parameters_to_vector(build_classifier("E").parameters())
+
+    assert torch.equal(weights(0), weights(0))
+    assert not torch.equal(weights(0), weights(1))
+
+
+def test_unknown_names_are_refused_with_the_allowed_ones() -> None:
+    with pytest.raises(ValueError, match=r"'G'.*A, B, C, D, E, F, C_published, D_published"):
+        build_classifier("G")
+    with pytest.raises(ValueError, match=r"'drop'.*paper, keep_probability"):
+        build_classifier("A", dropout="drop")
+
+
+class OwnClassifier(nn.Module):
+    def __init__(self, input_shape: tuple[int, int, int], classes: int) -> None:
+        super().__init__()
+        self.arguments = (input_shape, classes)
+
+
+def test_users_own_classifier(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+    from types import ModuleType
+
+    module = ModuleType("someones_models")
+    module.OwnClassifier = OwnClassifier
+    monkeypatch.setitem(sys.modules, "someones_models", module)
+    model = build_classifier("someones_models:OwnClassifier", input_shape=(3, 8, 8), classes=4)
+    assert model.arguments == ((3, 8, 8), 4)
+    for place in ("someones_models:Absent", "no_such_module_at_all:Net", ":Net"):
+        with pytest.raises(ValueError, match=f"{place}.*cannot be imported"):
+            build_classifier(place)
+
+
+@pytest.mark.parametrize(("latent", "width"), [(128, 64), (20, 8)])
+def test_generator_shapes_and_parameters(latent: int, width: int) -> None:
+    generator = Generator(latent, width)
+    images = generator(torch.randn(3, latent))
+    assert images.shape == (3, 1, 28, 28)
+    assert images.min() > 0
+    assert images.max() < 1
+    w = width
+    expected = (
+        (latent * 16 * 4 * w + 16 * 4 * w)
+        + (25 * 4 * w * 2 * w + 2 * w)
+        + (25 * 2 * w * w + w)
+        + (25 * w * 1 + 1)
+    )
+    assert count_parameters(generator) == expected
+
+
+def test_generator_runs_4_7_14_28() -> None:
+    generator = Generator(16, 4)
+    shapes = sizes_after(generator, nn.ConvTranspose2d, torch.randn(1, 16))
+    assert shapes == [(8, 7, 7), (4, 14, 14), (1, 28, 28)]
+    assert generator.project.out_features == 4 * 4 * 16
+    assert Generator().project.out_features == 4096  # as Table 6 prints
+
+
+def test_seven_is_eight_cropped() -> None:
+    # The published code computes 8x8 (stride 2, output twice the input) and keeps [:7, :7].
+    first = Generator(16, 4).upsample[1]
+    maps = torch.randn(2, 16, 4, 4)
+    full = nn.functional.conv_transpose2d(
+        maps, first.weight, first.bias, stride=2, padding=2, output_padding=1
+    )
+    assert full.shape[-2:] == (8, 8)
+    torch.testing.assert_close(first(maps), full[..., :7, :7])
+
+
+def test_generator_nonlinearities_lie_between_all_layers() -> None:
+    kinds = [type(layer) for layer in Generator(16, 4).upsample]
+    assert kinds == [nn.ReLU, nn.ConvTranspose2d] * 3 + [nn.Sigmoid]
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (3, 64, 64), (1, 29, 35)])
+def test_gan_of_other_image_sizes(shape: tuple[int, int, int]) -> None:
+    images = Generator(8, 4, shape)(torch.randn(2, 8))
+    assert images.shape == (2, *shape)
+    assert Critic(4, shape)(images).shape == (2,)
+
+
+@pytest.mark.parametrize("width", [64, 8])
+def test_critic_shapes_and_parameters(width: int) -> None:
+    critic = Critic(width)
+    assert critic(torch.rand(3, 1, 28, 28)).shape == (3,)
+    w = width
+    expected = (
+        (25 * w + w) + (25 * w * 2 * w + 2 * w) + (25 * 2 * w * 4 * w + 4 * w) + (4 * 4 * 4 * w + 1)
+    )
+    assert count_parameters(critic) == expected
+    shapes = sizes_after(critic, nn.Conv2d, torch.rand(1, 1, 28, 28))
+    assert shapes == [(w, 14, 14), (2 * w, 7, 7), (4 * w, 4, 4)]
+
+
+def test_critic_score_is_linear_and_unbounded() -> None:
+    critic, images = Critic(8), torch.rand(5, 1, 28, 28)
+    scores = critic(images)
+    for scale in (1000, -1000):
+        with torch.no_grad():
+            critic.score.weight *= scale
+        scaled = critic(images)
+        torch.testing.assert_close(scaled, scale * scores)
+        assert scaled.abs().max() > 1
+        with torch.no_grad():
+            critic.score.weight /= scale
+
+
+def test_critic_scores_each_image_alone() -> None:
+    critic, images = Critic(8), torch.rand(6, 1, 28, 28)
+    torch.testing.assert_close(critic(images)[2:3], critic(images[2:3]))
+
+
+def test_leaky_relu_equals_torch() -> None:
+    # Exactly zero too: black borders give it while the biases are zero.
+    inputs = torch.tensor([-3.0, -0.5, 0.0, 0.5, 2.0], dtype=torch.float64, requires_grad=True)
+    results = []
+    for layer in (LeakyReLU(), nn.LeakyReLU(0.2)):
+        outputs = layer(inputs)
+        results.append((outputs, torch.autograd.grad(outputs.sum(), inputs)[0]))
+    torch.testing.assert_close(results[0], results[1])
+
+
+def test_gan_initial_weights() -> None:
+    # Uniform with the standard deviations of the published code; a stride of 2 divides the fan of
+    # the strided side by 4.
+    generator, critic = Generator(128, 64), Critic(64)
+    expected = {
+        generator.project: math.sqrt(2 / (128 + 4096)),
+        generator.upsample[1]: math.sqrt(4 / (256 * 25 / 4 + 128 * 25)),
+        critic.features[2]: math.sqrt(4 / (64 * 25 + 128 * 25 / 4)),
+        critic.score: math.sqrt(2 / (4096 + 1)),
+    }
+    for layer, deviation in expected.items():
+        assert layer.weight.std().item() == pytest.approx(deviation, rel=0.03)
+        assert layer.weight.abs().max().item() <= math.sqrt(3) * deviation
+        assert not layer.bias.any()
+
+
+@pytest.mark.parametrize(("latent", "width"), [(128, 64), (20, 8)])
+def test_magnet_shapes_and_parameters(latent: int, width: int) -> None:
+    model = MagNetAutoencoder(latent, width)
+    images = torch.rand(2, 1, 28, 28)
+    codes = model.encoder(images)
+    assert codes.shape == (2, latent)
+    assert codes.abs().max() < 1
+    outputs = model(images)
+    assert outputs.shape == images.shape
+    assert outputs.min() > 0
+    assert outputs.max() < 1
+    # The critic's convolutions, one linear layer to the code, and the generator.
+    critic_head = 16 * 4 * width + 1
+    expected = (
+        count_parameters(Critic(width))
+        - critic_head
+        + (16 * 4 * width * latent + latent)
+        + count_parameters(Generator(latent, width))
+    )
+    assert count_parameters(model) == expected
