@@ -1,0 +1,19 @@
+"""Purifiers: everything that cleans an image before a classifier sees it."""
+
+from purification.purifiers.base import Defended, Purifier, StraightThrough, reconstruction_error
+from purification.purifiers.defense_gan import DefenseGAN, draw_starts
+from purification.purifiers.latent_search import SearchResult, SearchSettings, latent_search
+from purification.purifiers.magnet import MagNet
+
+__all__ = [
+    "Defended",
+    "DefenseGAN",
+    "MagNet",
+    "Purifier",
+    "SearchResult",
+    "SearchSettings",
+    "StraightThrough",
+    "draw_starts",
+    "latent_search",
+    "reconstruction_error",
+]

@@ -1,0 +1,38 @@
+"""Defense-GAN (Samangouei et al., ICLR 2018): the nearest image on a WGAN's range."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from purification.purifiers.base import Purifier
+from purification.purifiers.latent_search import SearchSettings, latent_search
+
+
+class DefenseGAN(Purifier):
+    """Replaces an image by the closest image of a generator, found from R starts by L steps.
+
+    `starts` is (R, latent): one set, shared by all images, so that an image's result depends on
+    nothing but the image, and an attacker who knows the seed knows every start (the paper's third
+    threat model, section 2.1). R starts are the first R of any larger set from the same generator
+    of random numbers.
+    """
+
+    def __init__(self, generator: nn.Module, starts: Tensor, settings: SearchSettings) -> None:
+        super().__init__()
+        self.generator = generator.eval().requires_grad_(False)
+        self.register_buffer("starts", starts)
+        self.settings = settings
+
+    def forward(self, images: Tensor) -> Tensor:
+        return latent_search(self.generator, images, self.starts, self.settings).reconstructions
+
+
+def draw_starts(restarts: int, latent: int, random: torch.Generator) -> Tensor:
+    """(R, latent) starts from N(0, 1/latent); a larger R only appends.
+
+    The standard deviation sqrt(1/latent) is the published code's, not the training prior's 1.
+    """
+    return torch.stack(
+        [torch.randn(latent, generator=random) / math.sqrt(latent) for _ in range(restarts)]
+    )
