@@ -1,0 +1,284 @@
+"""Attacks by name, and the one function that runs any of them on a set of images.
+
+An attack is a function `(model, images, labels, *, settings...) -> adversarial images`; one that
+draws random numbers also takes `seed` and `indices` (a number for each image, from which, with the
+seed, its noise is drawn). A user's own is named "package.module:function".
+"""
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from purification.attacks.cw import cw_l2
+from purification.attacks.fgsm import fgsm, rand_fgsm
+from purification.attacks.gradient import input_gradient, logits_and_input_gradient
+
+__all__ = [
+    "ATTACKS",
+    "AttackEntry",
+    "AttackResult",
+    "cw_l2",
+    "fgsm",
+    "find_attack",
+    "input_gradient",
+    "rand_fgsm",
+    "run_attack",
+]
+
+LABEL_CHOICES = ("ground_truth", "predicted")
+
+
+@dataclass(frozen=True)
+class AttackEntry:
+    """An attack as `run_attack` calls it.
+
+    Attributes:
+        function: `(model, images, labels, *, settings...) -> adversarial images`.
+        stochastic: it takes `seed` and `indices` as well.
+        settings: names of its settings.
+        required: those of them that have no default.
+        gradient_based: it climbs the model's gradient, so that it is refused where all are zero.
+    """
+
+    function: Callable[..., Tensor]
+    stochastic: bool
+    settings: tuple[str, ...]
+    required: tuple[str, ...]
+    gradient_based: bool
+
+    @classmethod
+    def of(cls, function: Callable[..., Tensor]) -> "AttackEntry":
+        """Read from the signature; the function's attribute `gradient_based` overrides True."""
+        parameters = list(inspect.signature(function).parameters.values())[3:]
+        settings = [p for p in parameters if p.name not in ("seed", "indices")]
+        return cls(
+            function=function,
+            stochastic=len(settings) < len(parameters),
+            settings=tuple(p.name for p in settings),
+            required=tuple(p.name for p in settings if p.default is p.empty),
+            gradient_based=getattr(function, "gradient_based", True),
+        )
+
+
+ATTACKS: dict[str, AttackEntry] = {
+    "fgsm": AttackEntry.of(fgsm),
+    "rand_fgsm": AttackEntry.of(rand_fgsm),
+    "cw_l2": AttackEntry.of(cw_l2),
+}
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """What an attack did to N images; all on the CPU.
+
+    Attributes:
+        images: adversarial images, (N, C, H, W) in [0, 1].
+        success: bool (N,), the model errs on the returned image; against the true label, whichever
+            label the attack climbed away from. True also where it erred on the clean image already.
+        predictions: int64 (N,), classes of the returned images, from a forward pass of their own.
+        clean_predictions: int64 (N,), classes of the images given.
+        l2: (N,), norm of the perturbation.
+        linf: (N,), largest absolute change of a pixel, in pixel units of [0, 1].
+        zero_gradient: bool (N,), the cross-entropy's gradient at the image given is exactly zero
+            everywhere: a masked gradient, not robustness.
+    """
+
+    images: Tensor
+    success: Tensor
+    predictions: Tensor
+    clean_predictions: Tensor
+    l2: Tensor
+    linf: Tensor
+    zero_gradient: Tensor
+
+
+class Progress(Protocol):
+    """What `runtime.progress` yields."""
+
+    def update(self, n: int = 1, **figures: Any) -> None:
+        """Count n more images."""
+
+
+def find_attack(method: str) -> AttackEntry:
+    """The attack of this name, or a user's own by "package.module:function".
+
+    Raises:
+        ValueError: no such attack (names the known ones), or the user's cannot be imported.
+    """
+    if method in ATTACKS:
+        return ATTACKS[method]
+    module_name, colon, function_name = method.partition(":")
+    if not colon:
+        raise ValueError(
+            f'unknown attack {method!r}; known: {", ".join(ATTACKS)}, or "package.module:function"'
+        )
+    try:
+        function = getattr(importlib.import_module(module_name), function_name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"attack {method!r} cannot be imported: {error}") from error
+    return AttackEntry.of(function)
+
+
+def run_attack(
+    method: str,
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    indices: Sequence[int],
+    seed: int,
+    batch_size: int,
+    settings: Mapping[str, Any],
+    progress: Progress | None = None,
+) -> AttackResult:
+    """Attack images in batches and say what came of it.
+
+    The model is attacked in eval mode with frozen parameters, on the device of its parameters, and
+    is afterwards as it was. The zero-gradient check costs one forward and backward pass of each
+    image, the final predictions one forward pass.
+
+    Args:
+        method: a key of `ATTACKS` or "package.module:function". model: classifier, (N, C, H, W) in
+        [0, 1] -> logits (N, classes). images: (N, C, H, W), in [0, 1]. labels: int64 (N,), true
+        labels. indices: N numbers, one an image, from which a stochastic attack draws the image's
+        noise. seed: seed of a stochastic attack. batch_size: images at a time; no result depends on
+        it. settings: the attack's own settings, and `labels`: "ground_truth" (default) climbs away
+        from the
+            true label, "predicted" from the model's prediction, as the published Defense-GAN code
+            does (an image that was misclassified may then return to its true class).
+        progress: told of the images done and, as `success`, of the last batch's success rate.
+
+    Raises:
+        ValueError: unknown attack, unknown or missing setting (names the allowed), images outside
+            [0, 1] or arguments of different lengths.
+        RuntimeError: the gradient is zero for every image, so that the attack cannot move; or the
+            attack returned something else than images in [0, 1] of the same shape.
+    """
+    entry = find_attack(method)
+    own_settings, climbed = _split_settings(method, entry, settings)
+    indices = [int(index) for index in indices]
+    _check_inputs(images, labels, indices, batch_size)
+    device = next((p.device for p in model.parameters()), images.device)
+    batches = [slice(i, i + batch_size) for i in range(0, len(images), batch_size)]
+
+    with _frozen(model):
+        # All images first: a long attack that cannot move should fail at once.
+        clean_predictions, zero_gradient = _clean_pass(
+            model, images, labels, batches, device, climbed
+        )
+        if entry.gradient_based and bool(zero_gradient.all()):
+            raise RuntimeError(
+                f"attack {method!r} cannot move: the cross-entropy's gradient with respect to the "
+                f"images is exactly zero for all {len(images)} images. The model is not robust but "
+                "its gradient masked (a detached tensor, or saturated outputs)."
+            )
+        climbed_labels = labels if climbed == "ground_truth" else clean_predictions
+        adversarial, predictions = [], []
+        for batch in batches:
+            keywords = {"seed": seed, "indices": indices[batch]} if entry.stochastic else {}
+            given = images[batch].to(device)
+            result = entry.function(
+                model, given, climbed_labels[batch].to(device), **keywords, **own_settings
+            ).detach()
+            _check_outputs(method, result, given)
+            with torch.no_grad():
+                predictions.append(model(result).argmax(dim=1).cpu())
+            adversarial.append(result.cpu())
+            if progress is not None:
+                wrong = predictions[-1] != labels[batch].cpu()
+                progress.update(len(given), success=wrong.float().mean())
+
+    found, predicted = torch.cat(adversarial), torch.cat(predictions)
+    change = (found - images.detach().cpu()).flatten(1)
+    return AttackResult(
+        images=found,
+        success=predicted != labels.cpu(),
+        predictions=predicted,
+        clean_predictions=clean_predictions,
+        l2=torch.linalg.vector_norm(change, dim=1),
+        linf=torch.linalg.vector_norm(change, ord=float("inf"), dim=1),
+        zero_gradient=zero_gradient,
+    )
+
+
+def _split_settings(
+    method: str, entry: AttackEntry, settings: Mapping[str, Any]
+) -> tuple[dict[str, Any], str]:
+    """The attack's own settings, checked by name, and the choice of labels."""
+    own = dict(settings)
+    climbed = own.pop("labels", "ground_truth")
+    if climbed not in LABEL_CHOICES:
+        raise ValueError(
+            f"attack {method!r}: labels must be one of {', '.join(LABEL_CHOICES)}; got {climbed!r}"
+        )
+    allowed = ", ".join((*entry.settings, "labels"))
+    if unknown := [name for name in own if name not in entry.settings]:
+        raise ValueError(
+            f"attack {method!r}: unknown settings {', '.join(unknown)}; allowed: {allowed}"
+        )
+    if missing := [name for name in entry.required if name not in own]:
+        raise ValueError(
+            f"attack {method!r}: missing settings {', '.join(missing)}; allowed: {allowed}"
+        )
+    return own, climbed
+
+
+def _check_inputs(images: Tensor, labels: Tensor, indices: list[int], batch_size: int) -> None:
+    if len(images) == 0 or not len(images) == len(labels) == len(indices):
+        raise ValueError(
+            "expected as many images, labels and indices, at least one; got "
+            f"{len(images)}, {len(labels)}, {len(indices)}"
+        )
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    # Written so that NaN fails too.
+    if not bool(((images >= 0) & (images <= 1)).all()):
+        raise ValueError("images must be in [0, 1]")
+
+
+def _check_outputs(method: str, result: Tensor, given: Tensor) -> None:
+    if result.shape != given.shape:
+        raise RuntimeError(
+            f"attack {method!r} returned shape {tuple(result.shape)} for {tuple(given.shape)}"
+        )
+    if not bool(((result >= 0) & (result <= 1)).all()):
+        raise RuntimeError(f"attack {method!r} returned values that are not in [0, 1]")
+
+
+def _clean_pass(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    batches: Sequence[slice],
+    device: torch.device,
+    climbed: str,
+) -> tuple[Tensor, Tensor]:
+    """Predictions (N,) of the images given, and whether their gradient is exactly zero (N,)."""
+    predictions, zero_gradient = [], []
+    for batch in batches:
+        label = labels[batch].to(device) if climbed == "ground_truth" else None
+        logits, gradient = logits_and_input_gradient(model, images[batch].to(device), label)
+        predictions.append(logits.argmax(dim=1).cpu())
+        zero_gradient.append((gradient == 0).flatten(1).all(dim=1).cpu())
+    return torch.cat(predictions), torch.cat(zero_gradient)
+
+
+@contextmanager
+def _frozen(model: nn.Module) -> Iterator[None]:
+    """Eval mode and no parameter gradients inside; the model's own state after."""
+    modes = [(module, module.training) for module in model.modules()]
+    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    try:
+        model.eval().requires_grad_(False)
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)

@@ -1,0 +1,137 @@
+"""The l2 attack of Carlini and Wagner, "Towards evaluating the robustness of neural networks"."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+# The authors' code shrinks images by this factor before atanh, which is infinite at exact 0 and 1
+# (half of MNIST's pixels), and lets no constant grow beyond the second number.
+_OPEN_BOX = 0.999999
+_LARGEST_CONSTANT = 1e10
+_BETA1, _BETA2, _ADAM_EPSILON = 0.9, 0.999, 1e-8  # Kingma and Ba 2015, algorithm 1
+
+
+def cw_l2(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    learning_rate: float,
+    constant: float,
+    iterations: int,
+    binary_search_steps: int,
+    confidence: float,
+) -> Tensor:
+    """Smallest l2 perturbation that leaves `labels`.
+
+    min over w of |x' - x|^2 + c max(0, margin + confidence) with x' = (tanh(w) + 1) / 2, by Adam;
+    margin is the logit of the label minus the largest other logit (Carlini and Wagner 2017,
+    sec. V and VI). Defense-GAN (sec. 2.1, eq. 4; sec. 4.1.4) uses learning rate 10, constant 100
+    and 100 iterations, its published code one search step and confidence 0. That code also stops
+    when the summed loss of the batch stalls; here nothing stops early, as an image's result must
+    not depend on its batch.
+
+    Exactly `iterations` forward and backward passes a search step; the predictions come from the
+    same passes, so the start counts as the first iterate and the last update is not looked at.
+
+    Args:
+        model: classifier, (N, C, H, W) -> logits; attacked in the mode that it is in.
+        images: (N, C, H, W), in [0, 1].
+        labels: int64 (N,), the labels to be left.
+        learning_rate: Adam's, in tanh space.
+        constant: the (first) c.
+        iterations: Adam steps of each search step.
+        binary_search_steps: 1 keeps c; more bisect it for each image between the largest that
+            failed and the smallest that succeeded, times 10 while none has; with 10 or more, the
+            last step repeats the smallest that succeeded (the authors' code).
+        confidence: margin (in logits) by which another class must win.
+
+    Returns:
+        For each image the success of smallest l2 norm of all iterates, or the unchanged image if
+        there was none: (N, C, H, W) in [0, 1], detached.
+
+    Raises:
+        ValueError: a setting is out of range.
+    """
+    if not (learning_rate > 0 and constant > 0 and confidence >= 0):
+        raise ValueError(
+            "cw_l2: learning_rate and constant must be positive, confidence not negative; got "
+            f"{learning_rate}, {constant}, {confidence}"
+        )
+    if iterations < 1 or binary_search_steps < 1:
+        raise ValueError(
+            "cw_l2: iterations and binary_search_steps must be at least 1; got "
+            f"{iterations}, {binary_search_steps}"
+        )
+    images = images.detach()
+    best = images
+    best_norm = images.new_full((len(images),), math.inf)
+    constants = images.new_full((len(images),), constant)
+    lower, upper = torch.zeros_like(constants), torch.full_like(constants, math.inf)
+    for search_step in range(binary_search_steps):
+        if binary_search_steps >= 10 and search_step == binary_search_steps - 1:
+            constants = upper.clamp(max=_LARGEST_CONSTANT)
+        found, norm = _descend(
+            model, images, labels, constants, learning_rate, iterations, confidence
+        )
+        best = torch.where(_per_image(norm < best_norm, images), found, best)
+        best_norm = torch.minimum(norm, best_norm)
+        success = norm.isfinite()
+        upper = torch.where(success, constants, upper)
+        lower = torch.where(success, lower, constants)
+        larger = (10 * constants).clamp(max=_LARGEST_CONSTANT)
+        constants = torch.where(upper.isinf(), larger, (lower + upper) / 2)
+    return best
+
+
+def _descend(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    constants: Tensor,
+    learning_rate: float,
+    iterations: int,
+    confidence: float,
+) -> tuple[Tensor, Tensor]:
+    """One search step at fixed constants (N,): the closest success and its l2 norm, inf if none."""
+    w = torch.atanh(_OPEN_BOX * (2 * images - 1)).requires_grad_()
+    # The distance term is measured from the shrunk image, whose gradient vanishes at the start; the
+    # norm that decides is measured from the image itself.
+    start = ((torch.tanh(w) + 1) / 2).detach()
+    # Adam written out: torch.optim's first step imports a compiler, for longer than many an attack.
+    mean, square = torch.zeros_like(images), torch.zeros_like(images)
+    best, best_norm = images, constants.new_full(constants.shape, math.inf)
+    for step in range(1, iterations + 1):
+        with torch.enable_grad():
+            candidates = (torch.tanh(w) + 1) / 2
+            margin = _margin(model(candidates), labels) + confidence
+            distance = (candidates - start).square().flatten(1).sum(dim=1)
+            loss = (distance + constants * margin.clamp(min=0)).sum()
+        (gradient,) = torch.autograd.grad(loss, w)
+        mean = mean.lerp(gradient, 1 - _BETA1)
+        square = square.lerp(gradient.square(), 1 - _BETA2)
+        spread = (square / (1 - _BETA2**step)).sqrt() + _ADAM_EPSILON
+        update = mean / (1 - _BETA1**step) / spread
+        w = (w.detach() - learning_rate * update).requires_grad_()
+
+        candidates = candidates.detach()
+        norm = torch.linalg.vector_norm((candidates - images).flatten(1), dim=1)
+        # Strict: at a tie argmax may still name the label.
+        closer = (margin.detach() < 0) & (norm < best_norm)
+        best = torch.where(_per_image(closer, images), candidates, best)
+        best_norm = torch.where(closer, norm, best_norm)
+    return best, best_norm
+
+
+def _margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """Logit of the label minus the largest other logit, (N,); negative if another class wins."""
+    is_label = functional.one_hot(labels, logits.shape[1]).bool()
+    own = logits.masked_fill(~is_label, 0).sum(dim=1)
+    return own - logits.masked_fill(is_label, -math.inf).max(dim=1).values
+
+
+def _per_image(flags: Tensor, images: Tensor) -> Tensor:
+    """Flags (N,) shaped to broadcast over images (N, C, H, W)."""
+    return flags.view(-1, *[1] * (images.dim() - 1))

@@ -1,0 +1,76 @@
+"""Fast gradient sign method, plain and after a random step (Samangouei et al. 2018, eq. 1-3)."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from purification.attacks.gradient import input_gradient
+from purification.randomness import per_image_generators
+
+
+def fgsm(model: nn.Module, images: Tensor, labels: Tensor, *, epsilon: float) -> Tensor:
+    """x + epsilon * sign(grad_x CE(model(x), labels)), clipped to [0, 1].
+
+    Goodfellow et al. 2015, "Explaining and harnessing adversarial examples"; Defense-GAN
+    (Samangouei et al. 2018), sec. 2.1, eq. 1. A pixel whose gradient is exactly zero stays.
+
+    Args:
+        model: classifier, (N, C, H, W) -> logits; attacked in the mode that it is in.
+        images: (N, C, H, W), in [0, 1].
+        labels: int64 (N,), the labels whose loss is increased.
+        epsilon: l-inf radius, in pixel units of [0, 1].
+
+    Returns:
+        Adversarial images, (N, C, H, W) in [0, 1], detached.
+
+    Raises:
+        ValueError: epsilon is negative.
+    """
+    if epsilon < 0:
+        raise ValueError(f"fgsm: epsilon must not be negative, got {epsilon}")
+    step = epsilon * input_gradient(model, images, labels).sign()
+    return (images.detach() + step).clamp(0, 1)
+
+
+def rand_fgsm(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    epsilon: float,
+    alpha: float,
+    seed: int,
+    indices: Iterable[int],
+) -> Tensor:
+    """A random step of alpha, then FGSM of epsilon - alpha from there; both clipped to [0, 1].
+
+    RAND+FGSM of Tramer et al. 2018, "Ensemble adversarial training"; Defense-GAN, sec. 2.1,
+    eq. 2-3: x' = x + alpha * sign(N(0, I)). The paper does not mention the clipping of x'; the
+    published code (whitebox.py) clips it. The result stays in the epsilon ball around the images.
+
+    Args:
+        model: classifier, (N, C, H, W) -> logits; attacked in the mode that it is in.
+        images: (N, C, H, W), in [0, 1].
+        labels: int64 (N,), the labels whose loss is increased.
+        epsilon: l-inf radius of both steps together, in pixel units of [0, 1].
+        alpha: l-inf length of the random step, 0 <= alpha <= epsilon.
+        seed: seed of the noise.
+        indices: N numbers, one an image: its noise depends on (seed, index) alone, never on the
+            rest of the batch.
+
+    Returns:
+        Adversarial images, (N, C, H, W) in [0, 1], detached.
+
+    Raises:
+        ValueError: alpha is not in [0, epsilon], or there is not one index an image.
+    """
+    if not 0 <= alpha <= epsilon:
+        raise ValueError(f"rand_fgsm: alpha must be in [0, epsilon={epsilon}], got {alpha}")
+    generators = per_image_generators(seed, indices)
+    if len(generators) != len(images):
+        raise ValueError(f"rand_fgsm: {len(generators)} indices for {len(images)} images")
+    # Drawn on the CPU, so that a GPU gives the same noise.
+    noise = torch.stack([torch.randn(images.shape[1:], generator=g) for g in generators])
+    start = (images.detach() + alpha * noise.sign().to(images)).clamp(0, 1)
+    return fgsm(model, start, labels, epsilon=epsilon - alpha)

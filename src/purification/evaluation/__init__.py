@@ -1,0 +1,1 @@
+"""What a defence is worth: accuracies with their intervals."""

@@ -1,0 +1,35 @@
+"""Accuracies, with what their sample size lets them say."""
+
+from math import sqrt
+from statistics import NormalDist
+
+
+def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval of a proportion, without continuity correction.
+
+    Wilson 1927, "Probable inference, the law of succession, and statistical inference", JASA 22.
+    Unlike the normal approximation it stays in [0, 1] and keeps a width at 0 and at n, where the
+    accuracies of strong attacks and of clean images lie.
+
+    Args:
+        correct: number of successes, 0 <= correct <= n.
+        n: number of trials, at least 1.
+        confidence: coverage, in (0, 1).
+
+    Returns:
+        (low, high), 0 <= low <= correct / n <= high <= 1.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+    if not 0 <= correct <= n or n < 1:
+        raise ValueError(f"expected 0 <= correct <= n and n >= 1, got correct={correct}, n={n}")
+    if not 0 < confidence < 1:
+        raise ValueError(f"expected confidence in (0, 1), got {confidence}")
+    z2 = NormalDist().inv_cdf((1 + confidence) / 2) ** 2
+    centre = (correct + z2 / 2) / (n + z2)
+    half_width = sqrt(z2 * (correct * (n - correct) / n + z2 / 4)) / (n + z2)
+    # Exact in real numbers; in floats the bounds could miss 0, the proportion or 1 by an ulp.
+    low = 0.0 if correct == 0 else min(centre - half_width, correct / n)
+    high = 1.0 if correct == n else max(centre + half_width, correct / n)
+    return low, high

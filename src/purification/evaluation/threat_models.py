@@ -1,0 +1,35 @@
+"""Threat models by their right names: what the attacker differentiates.
+
+`classifier`: the bare classifier. An attacker who knows the classifier and no defence; its images
+are the gray box of any purifier that is later put before the classifier (AE-GAN, section 3.1).
+`white_box`: purifier and classifier, by the true gradient of both, through all steps of a search.
+`white_box_bpda`: the same, the purifier's backward pass replaced by the identity (Athalye et al.
+2018), for comparison with the attacks in the literature.
+
+The published Defense-GAN code's "white box" had no gradient at all through the search, which is why
+the paper's white-box numbers beat the gray- and black-box ones.
+"""
+
+from torch import nn
+
+from purification.purifiers import Defended, StraightThrough
+
+
+def attacked_model(
+    threat_model: str, purifier: nn.Module | None, classifier: nn.Module
+) -> nn.Module:
+    """The differentiable model that an attacker of this threat model has.
+
+    Raises ValueError for an unknown threat model, or one that needs a purifier where none is given.
+    """
+    if threat_model == "classifier":
+        return classifier
+    if purifier is None:
+        raise ValueError(f"the threat model {threat_model!r} needs a purifier")
+    if threat_model == "white_box":
+        return Defended(purifier, classifier)
+    if threat_model == "white_box_bpda":
+        return Defended(StraightThrough(purifier), classifier)
+    raise ValueError(
+        f"unknown threat model {threat_model!r}; known: classifier, white_box, white_box_bpda"
+    )
