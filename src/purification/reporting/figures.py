@@ -1,0 +1,224 @@
+"""Pictures for the report: sample grids, loss curves, what purification does to an image.
+
+Figures are drawn on the Agg canvas through `Figure` objects, so no display is needed and nothing of
+matplotlib's global state is touched. Matplotlib and seaborn are imported inside the functions: they
+take longer to load than most jobs' own work.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from purification.storage import atomic
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_COLUMN_INCHES = 3.35  # one column of a two-column paper
+_DPI = 300
+_FONT_POINTS = 7
+
+
+def sample_grid(images: Any, path: Path, columns: int) -> None:
+    """Write images side by side, row by row, each pixel a 3x3 block, on a grey ground.
+
+    Args:
+        images: (N, C, H, W), values in [0, 1], C = 1 or 3; array or CPU tensor.
+        path: PNG file, written complete or not at all.
+        columns: images in a row; the last row may be shorter.
+
+    Raises:
+        ValueError: no images, another shape or values outside [0, 1], or columns below 1.
+    """
+    images = _checked(images, "images")
+    if columns < 1:
+        raise ValueError(f"columns must be at least 1, not {columns}")
+    n, height, width, channels = images.shape
+    rows, gap = -(-n // columns), 2
+    grid = np.full(
+        (rows * (height + gap) + gap, min(columns, n) * (width + gap) + gap, channels), 0.6
+    )
+    for i, image in enumerate(images):
+        top = gap + (i // columns) * (height + gap)
+        left = gap + (i % columns) * (width + gap)
+        grid[top : top + height, left : left + width] = image
+    magnified = grid.repeat(3, axis=0).repeat(3, axis=1)
+    with _figure(magnified.shape[1] / _DPI, magnified.shape[0] / _DPI, path) as figure:
+        # Not through axes: one array element is to be one pixel of the file.
+        figure.figimage(np.broadcast_to(magnified, (*magnified.shape[:2], 3)))
+
+
+def loss_curve(
+    history: pd.DataFrame,
+    path: Path,
+    title: str,
+    *,
+    x: str,
+    panels: Mapping[str, Sequence[str]],
+) -> None:
+    """Draw a training history as panels one above the other over a shared horizontal axis.
+
+    Args:
+        history: a row for each logged iteration or epoch.
+        path: PNG file, written complete or not at all.
+        title: above the first panel.
+        x: column of the horizontal axis, which is also its name (underscores as blanks).
+        panels: name of a vertical axis to the columns drawn on it, such as
+            ``{"Loss": ["loss"], "Accuracy": ["accuracy", "validation_accuracy"]}``. Several
+            columns get a legend. Missing values are left out, and a column without any value.
+
+    Raises:
+        ValueError: no panels, no rows, or a column that the history lacks.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    wanted = [x, *(column for columns in panels.values() for column in columns)]
+    missing = [column for column in wanted if column not in history]
+    if missing or not panels or history.empty:
+        raise ValueError(
+            f"cannot draw {title!r}: {len(history)} rows, {len(panels)} panels, "
+            f"missing columns {missing}; the history has {list(history.columns)}"
+        )
+    with _figure(_COLUMN_INCHES, 0.4 + 1.25 * len(panels), path) as figure:
+        axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+        for axis, (name, columns) in zip(axes, panels.items(), strict=True):
+            _draw_lines(axis, history, x, columns)
+            axis.set_ylabel(name)
+        axes[0].set_title(title)
+        axes[-1].set_xlabel(x.replace("_", " "))
+        axes[-1].xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+        figure.align_ylabels(axes)
+
+
+def purification_examples(
+    rows: Sequence[tuple[str, Any]],
+    path: Path,
+    predictions: Sequence[Sequence[object] | None] | None = None,
+) -> None:
+    """Show the same images as original, adversarial and purified: a row a kind, a column an image.
+
+    Args:
+        rows: (label, images (N, C, H, W) in [0, 1]) from top to bottom; N the same in all.
+        path: PNG file as wide as one column of a paper, written complete or not at all.
+        predictions: for each row the text under each of its images (such as the class that the
+            classifier answers), or None for a row without.
+
+    Raises:
+        ValueError: no rows, images of another shape or range, or numbers of images, rows and
+            predictions that do not agree.
+    """
+    if not rows:
+        raise ValueError("no rows of images to show")
+    pictures = [(label, _checked(images, label)) for label, images in rows]
+    below = list(predictions) if predictions is not None else [None] * len(rows)
+    n = len(pictures[0][1])
+    lengths = [len(images) for _, images in pictures] + [len(t) for t in below if t is not None]
+    if len(below) != len(rows) or set(lengths) != {n}:
+        raise ValueError(
+            f"{len(rows)} rows, {len(below)} rows of predictions, and per row {lengths} images "
+            "or predictions: the numbers do not agree"
+        )
+    margin = 0.12 + 0.054 * max(len(line) for label, _ in rows for line in label.split("\n"))
+    side = (_COLUMN_INCHES - margin) / n
+    text_height = 0.15 if predictions is not None else 0.0
+    row_height = side + text_height
+    height = row_height * len(rows)
+    with _figure(_COLUMN_INCHES, height, path) as figure:
+        for i, ((label, images), texts) in enumerate(zip(pictures, below, strict=True)):
+            top = height - i * row_height
+            middle = (top - side / 2) / height
+            figure.text((margin - 0.06) / _COLUMN_INCHES, middle, label, ha="right", va="center")
+            for j, image in enumerate(images):
+                left = margin + j * side
+                inner = side * 0.94
+                axis = figure.add_axes(
+                    (
+                        *((left + side * 0.03) / _COLUMN_INCHES, (top - side * 0.97) / height),
+                        *(inner / _COLUMN_INCHES, inner / height),
+                    )
+                )
+                axis.imshow(
+                    np.broadcast_to(image, (*image.shape[:2], 3)),
+                    interpolation="nearest",
+                    aspect="auto",
+                )
+                axis.set_axis_off()
+                if texts is not None:
+                    figure.text(
+                        (left + side / 2) / _COLUMN_INCHES,
+                        (top - side - 0.005) / height,
+                        str(texts[j]),
+                        ha="center",
+                        va="top",
+                    )
+
+
+def _checked(images: Any, name: str) -> np.ndarray:
+    """Images as (N, H, W, C), or ValueError."""
+    images = np.asarray(images)
+    if images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
+        raise ValueError(f"{name}: expected (N, 1 or 3, H, W) images, got shape {images.shape}")
+    if not (images.min() >= 0 and images.max() <= 1):  # also refuses NaN
+        raise ValueError(f"{name}: values outside [0, 1]: {images.min()} to {images.max()}")
+    return images.transpose(0, 2, 3, 1)
+
+
+def _draw_lines(axis: Any, history: pd.DataFrame, x: str, columns: Sequence[str]) -> None:
+    import seaborn
+
+    # Line styles tell the curves apart in grey as well.
+    styles = ("-", "--", ":", "-.")
+    for i, column in enumerate(columns):
+        line = pd.DataFrame({"x": history[x], "y": pd.to_numeric(history[column])}).dropna()
+        if line.empty:
+            continue
+        seaborn.lineplot(
+            data=line,
+            x="x",
+            y="y",
+            ax=axis,
+            estimator=None,
+            errorbar=None,
+            linestyle=styles[i % len(styles)],
+            label=column.replace("_", " ") if len(columns) > 1 else None,
+            legend=False,
+            marker="o" if len(line) == 1 else None,  # a single point makes no line
+        )
+    if len(axis.get_legend_handles_labels()[1]) > 1:
+        axis.legend(frameon=False)
+
+
+@contextmanager
+def _figure(width: float, height: float, path: Path) -> Iterator["Figure"]:
+    """A figure of that many inches in the project's style, written as PNG at the end."""
+    import matplotlib
+    import seaborn
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    style = seaborn.axes_style("ticks") | {
+        "font.size": _FONT_POINTS,
+        "axes.labelsize": _FONT_POINTS,
+        "axes.titlesize": _FONT_POINTS + 1,
+        "xtick.labelsize": _FONT_POINTS,
+        "ytick.labelsize": _FONT_POINTS,
+        "legend.fontsize": _FONT_POINTS,
+        "axes.linewidth": 0.6,
+        "lines.linewidth": 1.1,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.prop_cycle": matplotlib.cycler(color=seaborn.color_palette("colorblind")),
+    }
+    with matplotlib.rc_context(style):
+        figure = Figure(figsize=(width, height), dpi=_DPI)
+        FigureCanvasAgg(figure)
+        yield figure
+        if figure.axes and figure.axes[0].get_subplotspec() is not None:
+            figure.set_layout_engine("constrained")
+        with atomic(path) as temporary:
+            # The default metadata names matplotlib's version; without it the bytes stay the same.
+            figure.savefig(temporary, format="png", dpi=_DPI, metadata={"Software": None})

@@ -1,0 +1,157 @@
+"""The papers' printed numbers, and their place beside ours.
+
+The numbers live in one CSV a paper (``resources/papers/<paper>.csv``, columns explained in the
+README there). Every function takes that folder as an argument, so that the library works wherever
+it is installed.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+MATCH_COLUMNS = ("dataset", "threat_model", "attack", "epsilon", "classifier", "defense", "variant")
+ATTACHED_COLUMNS = (
+    "paper_value",
+    "paper_std",
+    "paper_iterations_L",
+    "paper_restarts_R",
+    "difference",
+)
+
+_TEXT = (
+    *(column for column in MATCH_COLUMNS if column != "epsilon"),
+    *("paper", "table", "norm", "substitute", "metric", "note"),
+)
+_COUNTS = ("iterations_L", "restarts_R")
+_NUMBERS = ("epsilon", "value", "std")
+
+
+def read_rows(
+    path: Path, *, text: Sequence[str], counts: Sequence[str], numbers: Sequence[str]
+) -> pd.DataFrame:
+    """Read a CSV of numbers, ours or a paper's, with the types that its columns mean.
+
+    Args:
+        path: the CSV file; further columns are kept as pandas reads them.
+        text: columns read as strings; an empty cell is the empty string, and a cell ``none`` the
+            word, not a missing value.
+        counts: columns of whole numbers that may be empty (Int64).
+        numbers: columns of floats that may be empty (NaN).
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a column is missing, or a cell is no number where one is needed; the message
+            names the file.
+    """
+    try:
+        rows = pd.read_csv(
+            path,
+            keep_default_na=False,
+            na_values={column: [""] for column in (*counts, *numbers)},
+            dtype=dict.fromkeys(text, str) | dict.fromkeys((*counts, *numbers), "float64"),
+        )
+        missing = [column for column in (*text, *counts, *numbers) if column not in rows]
+        if missing:
+            raise ValueError(f"missing columns: {', '.join(missing)}")
+        return rows.astype(dict.fromkeys(counts, "Int64"))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def epsilon_key(epsilon: pd.Series) -> pd.Series:
+    """Attack strengths as text that is equal when they agree to 1e-6; empty where there is none."""
+    return epsilon.map("{:.6f}".format).where(epsilon.notna(), "")
+
+
+def paper_values(paper: str, table: str, folder: Path) -> pd.DataFrame:
+    """The numbers printed in one table of one paper.
+
+    Args:
+        paper: ``defense_gan``, ``cowboy``, ``ae_gan`` or ``defense_vae``: the file's name.
+        table: as printed, such as ``"Table 4"``.
+        folder: where the CSV files are (``resources/papers`` in the repository).
+
+    Returns:
+        One row a number, in the order of the file; accuracies are fractions in [0, 1]. A paper
+        prints a classifier's clean accuracy again on the row of every attack and of every
+        substitute; here it stands once, without substitute.
+
+    Raises:
+        FileNotFoundError: the paper has no file; the message names the place and the papers there.
+        ValueError: the file lacks a column, or has no such table (the message lists its tables).
+    """
+    path = Path(folder) / f"{paper}.csv"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in Path(folder).glob("*.csv"))) or "none"
+        raise FileNotFoundError(f"no printed numbers at {path}; papers in that folder: {known}")
+    everything = read_rows(path, text=_TEXT, counts=_COUNTS, numbers=_NUMBERS)
+    values = everything[everything["table"] == table].copy()
+    if values.empty:
+        known = ", ".join(everything["table"].unique())
+        raise ValueError(f"{path} has no table {table!r}; it has: {known}")
+    clean = values["attack"] == "none"
+    values.loc[clean, "substitute"] = ""
+    identity = [column for column in values.columns if column != "note"]
+    repeated = clean & values.duplicated(identity)
+    return values[~repeated].reset_index(drop=True)
+
+
+def attach_paper_values(long: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
+    """Put the printed accuracy beside each of our measurements.
+
+    A row matches when dataset, threat model, attack, epsilon (to 1e-6; empty matches empty),
+    classifier, defense and variant agree. What a paper did not measure stays empty: our threat
+    models ``gray_box`` and ``white_box_bpda``, attacks such as ``cw_tuned``, the digits dataset.
+
+    A difference on Defense-GAN's ``white_box`` rows is no error of either side. The paper (sec. 3,
+    Table 4) describes an attacker who differentiates through the L search steps; the code published
+    with it keeps the search's state in a variable that is changed by assignment, so what the
+    classifier sees does not depend differentiably on the input and no gradient reaches the image.
+    FGSM then changes nothing and CW returns the clean image, which fits the printed numbers: they
+    lie near the clean accuracy and above the paper's own black box. Our ``white_box`` has the true
+    gradient, is therefore a stronger attack, and must be expected far below the printed column.
+
+    Args:
+        long: measurement rows; needs ``MATCH_COLUMNS`` and ``accuracy``.
+        values: rows of `paper_values`; only those with metric ``accuracy`` are used.
+
+    Returns:
+        A copy of `long`, same rows and order, with ``paper_value``, ``paper_std``,
+        ``paper_iterations_L``, ``paper_restarts_R`` and ``difference`` (ours - paper).
+
+    Raises:
+        ValueError: the paper has several different numbers for one of our rows (such as Tables 8
+            to 11, where L and R vary); the message names the row.
+    """
+    printed = values[values["metric"] == "accuracy"]
+    printed = pd.DataFrame(
+        {
+            "key": _match_keys(printed),
+            "paper_value": printed["value"],
+            "paper_std": printed["std"],
+            "paper_iterations_L": printed["iterations_L"],
+            "paper_restarts_R": printed["restarts_R"],
+        }
+    ).drop_duplicates()
+    keys = _match_keys(long)
+    ambiguous = printed.loc[printed["key"].duplicated() & printed["key"].isin(keys), "key"]
+    if not ambiguous.empty:
+        cell = ", ".join(
+            f"{name}={part}"
+            for name, part in zip(MATCH_COLUMNS, ambiguous.iloc[0].split("|"), strict=True)
+        )
+        raise ValueError(f"the paper has several numbers for one measurement: {cell}")
+    beside = printed.drop_duplicates("key").set_index("key").reindex(keys)
+    result = long.copy()
+    for column in beside.columns:
+        result[column] = beside[column].array
+    result["difference"] = result["accuracy"] - result["paper_value"]
+    return result
+
+
+def _match_keys(rows: pd.DataFrame) -> pd.Series:
+    parts = rows[list(MATCH_COLUMNS)].copy()
+    # Without an attack there is no strength, whatever a file may say.
+    parts["epsilon"] = epsilon_key(rows["epsilon"]).where(rows["attack"] != "none", "")
+    return pd.Series(list(map("|".join, parts.itertuples(index=False))), rows.index, dtype=str)

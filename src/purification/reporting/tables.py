@@ -1,0 +1,436 @@
+"""Table 4 of the Defense-GAN paper from measurement rows: long, wide and for reading.
+
+A measurement row is one accuracy (`MEASUREMENT_COLUMNS`). The long table holds all of them with
+the paper's value beside each; the wide table has the paper's layout; the Markdown is the wide table
+with intervals, the paper's values, and warnings computed from the rows.
+
+**Column names of the wide table.** They are derived from the rows, so a defence that a user adds
+has its columns without a change here:
+
+- undefended without attack ``no_attack``; undefended under attack ``no_defense``;
+- otherwise the defence's name (``adv_training`` is the paper's ``adv_tr``), followed by its variant
+  where it has one (``defense_gan_rec``). Adversarial training's variant is its strength and is left
+  out for the strongest of a dataset, which the paper's Table 4 shows: ``adv_tr``; a weaker one
+  stays ``adv_tr_eps=0.15``;
+- the threat model is a suffix: none for ``white_box``, ``_bpda`` for ``white_box_bpda``, ``_clean``
+  for no attack, else its own name (``_gray_box``).
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from purification.reporting.papers import attach_paper_values, epsilon_key, read_rows
+from purification.storage import atomic
+
+_TEXT = ("dataset", "classifier", "attack", "threat_model", "defense", "variant")
+_COUNTS = ("iterations_L", "restarts_R", "n", "correct")
+_NUMBERS = (
+    *("epsilon", "accuracy", "ci_low", "ci_high"),
+    *("success_rate", "mean_l2", "mean_linf", "zero_gradient_share"),
+)
+MEASUREMENT_COLUMNS = (
+    *("dataset", "seed", "classifier", "attack", "epsilon", "threat_model", "defense", "variant"),
+    *("iterations_L", "restarts_R", "n", "correct", "accuracy", "ci_low", "ci_high"),
+    *("success_rate", "mean_l2", "mean_linf", "zero_gradient_share"),
+)
+
+# The paper's columns, then ours; what is not listed follows in the order of the long table.
+_COLUMN_ORDER = (
+    *("no_attack", "no_defense", "defense_gan_rec", "magnet", "adv_tr"),
+    *("defense_gan_rec_gray_box", "defense_gan_rec_bpda", "magnet_gray_box"),
+    *("defense_gan_rec_clean", "magnet_clean", "adv_tr_clean"),
+)
+_DEFENSE_ORDER = ("none", "defense_gan", "magnet", "adv_training")
+_THREAT_ORDER = ("none", "white_box", "gray_box", "white_box_bpda", "black_box")
+_THREAT_SUFFIX = {"white_box": "", "white_box_bpda": "_bpda", "none": "_clean"}
+_THREAT_MEANING = {
+    "none": "no attack: accuracy on the untouched images, with the defense where one is named.",
+    "white_box": "the attacker differentiates the classifier and the defense in front of it, "
+    "through every step of a latent search.",
+    "gray_box": "the attacker differentiates the bare classifier and does not know the defense.",
+    "white_box_bpda": "the attacker runs the defense forward and replaces its gradient by the "
+    "identity (backward pass differentiable approximation, BPDA).",
+    "black_box": "the attacker asks the classifier for labels and differentiates a substitute.",
+}
+_PAPER_WHITE_BOX = (
+    "The paper's white-box values of a defense with a latent search are not comparable with ours: "
+    "in its published code no gradient passes the search, so the attack stood still."
+)
+_ROW = ("dataset", "attack", "epsilon", "classifier")
+_WEAK_ATTACK = 0.05
+
+
+def long_table(measurement_files: Iterable[Path], paper_values: pd.DataFrame) -> pd.DataFrame:
+    """All measurements, a row each, with the paper's values beside them.
+
+    Args:
+        measurement_files: CSV files with `MEASUREMENT_COLUMNS`; further columns are kept. Their
+            order is the order of datasets and attacks in every table.
+        paper_values: rows of `purification.reporting.papers.paper_values`.
+
+    Returns:
+        Rows sorted by dataset and attack (order of first appearance, no attack first), epsilon,
+        classifier, defence (undefended, the paper's, users' own by appearance), variant, threat
+        model, search settings and seed; columns `MEASUREMENT_COLUMNS` and what
+        `purification.reporting.papers.attach_paper_values` adds.
+
+    Raises:
+        FileNotFoundError: a measurement file is missing.
+        ValueError: no file given; a file lacks a column or holds text where a number belongs; an
+            attack without threat model or the reverse; two rows for the same measurement.
+    """
+    files = list(measurement_files)
+    if not files:
+        raise ValueError("no measurement files: nothing to tabulate")
+    rows = pd.concat([_read_measurements(Path(file)) for file in files], ignore_index=True)
+    ranks = pd.DataFrame(
+        {
+            "dataset": _rank(rows["dataset"]),
+            "attack": _rank(rows["attack"], first=("none",)),
+            "epsilon": rows["epsilon"].fillna(-1.0),
+            "classifier": rows["classifier"],
+            "defense": _rank(rows["defense"], first=_DEFENSE_ORDER),
+            "variant": rows["variant"],
+            "threat_model": _rank(rows["threat_model"], first=_THREAT_ORDER),
+            "iterations_L": rows["iterations_L"].fillna(-1),
+            "restarts_R": rows["restarts_R"].fillna(-1),
+            "seed": rows["seed"],
+        }
+    )
+    if ranks.duplicated().any():
+        twice = rows[ranks.duplicated(keep=False)].iloc[0]
+        raise ValueError(f"two rows for one measurement: {_describe(twice)}, seed {twice['seed']}")
+    order = ranks.sort_values(list(ranks.columns), kind="stable").index
+    rows = rows.loc[order].reset_index(drop=True)
+    further = [column for column in rows if column not in MEASUREMENT_COLUMNS]
+    return attach_paper_values(rows[[*MEASUREMENT_COLUMNS, *further]], paper_values)
+
+
+def table4_wide(long: pd.DataFrame) -> pd.DataFrame:
+    """The paper's layout: a row for each dataset, attack, epsilon and classifier.
+
+    A column for each defence and threat model in `long` (naming: see the module), the paper's five
+    first, then ours, then users' own. Each is followed by ``<column>_n``, the images behind it
+    (summed over seeds), and ``<column>_std``, the sample standard deviation over seeds (empty for
+    one seed). The value is the mean accuracy over seeds, a fraction in [0, 1]; a cell that was not
+    measured is empty. Accuracies without attack repeat on each row of their classifier; a
+    classifier without any attack has one row, attack ``none``.
+
+    Raises:
+        ValueError: two settings of one defence (say, two L) fall into the same cell, or a defence's
+            name makes two columns of the same name.
+    """
+    return _widen(_cells(long))
+
+
+def table4_markdown(
+    long: pd.DataFrame, wide: pd.DataFrame, *, title: str, notes: Sequence[str] = ()
+) -> str:
+    """The wide table for reading, in GitHub's Markdown.
+
+    Each cell holds the accuracy (mean ± standard deviation over seeds where there are several), the
+    95 % Wilson interval (of the counts pooled over seeds), n, and the paper's value where there is
+    one. A legend explains the threat models that occur. The warnings are computed from `long`:
+    accuracy under attack above the same model's clean accuracy; images whose gradient is exactly
+    zero; attacks that succeed on under 5 % of the images; white box above gray box beyond both
+    intervals.
+
+    Args:
+        long: as `long_table` returns it.
+        wide: `table4_wide` of it; gives the rows and columns shown.
+        title: heading.
+        notes: paragraphs below the heading.
+
+    Raises:
+        ValueError: as `table4_wide`.
+    """
+    cells = _cells(long)
+    names = [name for name in wide if name in set(cells["column"])]
+    clean = set(cells.loc[cells["attack"] == "none", "column"])
+    paper_layout = set(_COLUMN_ORDER[:5]) | set(
+        cells.loc[cells["threat_model"] == "white_box", "column"]
+    )
+    sections = [
+        ("No defense, and white-box attacks on the defenses", paper_layout, False),
+        ("Other threat models", set(names) - paper_layout - clean, False),
+        ("Without attack", clean, True),
+    ]
+    texts = {
+        (row.dataset, row.attack, row.epsilon_key, row.classifier, row.column): _cell_text(row)
+        for row in cells.itertuples()
+    }
+    parts = [f"# {title}", *notes]
+    for dataset in wide["dataset"].unique():
+        parts.append(f"## {dataset}")
+        rows = wide[wide["dataset"] == dataset]
+        for heading, wanted, without_attack in sections:
+            columns = [name for name in names if name in wanted]
+            table = _markdown_table(rows, columns, texts, clean, without_attack)
+            if table:
+                parts += [f"### {heading}", table]
+    parts += ["## How to read this", _legend(cells)]
+    parts += ["## Warnings", _warnings(cells)]
+    return "\n\n".join(parts) + "\n"
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write the long or the wide table: 4 decimals, epsilon as short as it is, missing cells empty.
+
+    The file appears complete or not at all.
+    """
+    written = table.copy()
+    if "epsilon" in written:
+        written["epsilon"] = written["epsilon"].map(_epsilon_text)
+    with atomic(path) as temporary:
+        written.to_csv(temporary, index=False, float_format="%.4f", lineterminator="\n")
+
+
+def _read_measurements(path: Path) -> pd.DataFrame:
+    rows = read_rows(path, text=_TEXT, counts=_COUNTS, numbers=_NUMBERS)
+    if "seed" not in rows:
+        raise ValueError(f"{path}: missing columns: seed")
+    contradiction = (rows["attack"] == "none") != (rows["threat_model"] == "none")
+    if contradiction.any():
+        row = rows[contradiction].iloc[0]
+        raise ValueError(
+            f"{path}: attack {row['attack']!r} with threat model {row['threat_model']!r}; "
+            "both are 'none' or neither is"
+        )
+    return rows
+
+
+def _rank(values: pd.Series, first: Sequence[str] = ()) -> pd.Series:
+    order = {value: rank for rank, value in enumerate(dict.fromkeys((*first, *values)))}
+    return values.map(order)
+
+
+def _describe(row: pd.Series) -> str:
+    defense = f"{row['defense']} {row['variant']}".strip()
+    return (
+        f"{row['dataset']}, attack {row['attack']} {_epsilon_text(row['epsilon'])}, classifier "
+        f"{row['classifier']}, defense {defense}, {row['threat_model']}"
+    )
+
+
+def _epsilon_text(epsilon: float) -> str:
+    return "" if pd.isna(epsilon) else f"{epsilon:.6g}"
+
+
+def _column_names(long: pd.DataFrame) -> pd.Series:
+    """The wide column of each row (rule: see the module)."""
+    strength = long["variant"].str.removeprefix("eps=").where(long["defense"] == "adv_training")
+    strength = pd.to_numeric(strength, errors="coerce")
+    strongest = strength.notna() & (strength == strength.groupby(long["dataset"]).transform("max"))
+    names = []
+    for defense, variant, threat_model, hide in zip(
+        long["defense"], long["variant"], long["threat_model"], strongest, strict=True
+    ):
+        if defense == "none" and threat_model == "none":
+            names.append("no_attack")
+            continue
+        name = {"none": "no_defense", "adv_training": "adv_tr"}.get(defense, defense)
+        name += f"_{variant}" if variant and not hide else ""
+        names.append(name + _THREAT_SUFFIX.get(threat_model, f"_{threat_model}"))
+    return pd.Series(names, long.index, dtype=str)
+
+
+def _cells(long: pd.DataFrame) -> pd.DataFrame:
+    """One row a cell of the wide table: the rows of `long` with their seeds put together."""
+    strength = epsilon_key(long["epsilon"]).where(long["attack"] != "none", "")
+    rows = long.assign(column=_column_names(long), epsilon_key=strength)
+    key = ["dataset", "attack", "epsilon_key", "classifier", "column"]
+    twice = rows.duplicated([*key, "seed"], keep=False)
+    if twice.any():
+        row = rows[twice].iloc[0]
+        raise ValueError(
+            f"several measurements for column {row['column']!r}: {_describe(row)}, seed "
+            f"{row['seed']}; a table holds one L and R of each defense, and one defense a column"
+        )
+    taken = {name + suffix for name in rows["column"] for suffix in ("_n", "_std")} | set(_ROW)
+    if taken & set(rows["column"]):
+        name = min(taken & set(rows["column"]))
+        raise ValueError(f"a defense makes a second column {name!r}: give it another name")
+    groups = rows.groupby(key, sort=False, dropna=False)
+    cells = groups.agg(
+        epsilon=("epsilon", "first"),
+        threat_model=("threat_model", "first"),
+        defense=("defense", "first"),
+        variant=("variant", "first"),
+        accuracy=("accuracy", "mean"),
+        std=("accuracy", "std"),
+        seeds=("seed", "size"),
+        n=("n", "sum"),
+        correct=("correct", "sum"),
+        ci_low=("ci_low", "first"),
+        ci_high=("ci_high", "first"),
+        success_rate=("success_rate", "mean"),
+        zero_gradient_share=("zero_gradient_share", "max"),
+        paper_value=("paper_value", "first"),
+    ).reset_index()
+    pooled = cells["seeds"] > 1
+    if pooled.any():
+        from purification.evaluation.accuracy import wilson_interval
+
+        intervals = [
+            wilson_interval(int(correct), int(n))
+            for correct, n in zip(cells.loc[pooled, "correct"], cells.loc[pooled, "n"], strict=True)
+        ]
+        cells.loc[pooled, ["ci_low", "ci_high"]] = intervals
+    return cells
+
+
+def _widen(cells: pd.DataFrame) -> pd.DataFrame:
+    attacked = cells[cells["attack"] != "none"]
+    clean = cells[cells["attack"] == "none"]
+    index = cells[[*_ROW, "epsilon_key"]].drop_duplicates(
+        ["dataset", "attack", "epsilon_key", "classifier"]
+    )
+    under_attack = set(zip(attacked["dataset"], attacked["classifier"], strict=True))
+    keep = [
+        attack != "none" or (dataset, classifier) not in under_attack
+        for dataset, attack, classifier in zip(
+            index["dataset"], index["attack"], index["classifier"], strict=True
+        )
+    ]
+    wide = index[keep].reset_index(drop=True)
+    found = set(cells["column"])
+    by_appearance = cells["column"].drop_duplicates()
+    columns = [name for name in _COLUMN_ORDER if name in found]
+    columns += [name for name in by_appearance if name not in columns]
+    for name in columns:
+        # A column is either wholly without attack, and repeats, or wholly under attack.
+        repeats = name in set(clean["column"])
+        key = ["dataset", "classifier"] + ([] if repeats else ["attack", "epsilon_key"])
+        source = cells[cells["column"] == name].set_index(key)[["accuracy", "n", "std"]]
+        values = source.reindex(pd.MultiIndex.from_frame(wide[key]))
+        wide[name] = values["accuracy"].array
+        wide[f"{name}_n"] = values["n"].array
+        wide[f"{name}_std"] = values["std"].array
+    return wide.drop(columns="epsilon_key")
+
+
+def _cell_text(cell: tuple) -> str:
+    accuracy = f"{cell.accuracy:.4f}"
+    if cell.seeds > 1:
+        accuracy += f" ± {cell.std:.4f}"
+    lines = [f"**{accuracy}**"]
+    if pd.notna(cell.ci_low):
+        lines.append(f"[{cell.ci_low:.4f}, {cell.ci_high:.4f}]")
+    lines.append(f"n = {cell.n}" + (f", {cell.seeds} seeds" if cell.seeds > 1 else ""))
+    if pd.notna(cell.paper_value):
+        lines.append(f"paper {cell.paper_value:.4f}")
+    return "<br>".join(lines)
+
+
+def _markdown_table(
+    rows: pd.DataFrame,
+    columns: Sequence[str],
+    texts: dict[tuple, str],
+    clean: set[str],
+    without_attack: bool,
+) -> str:
+    labels = ("classifier",) if without_attack else ("attack", "epsilon", "classifier")
+    if without_attack:
+        rows = rows.drop_duplicates("classifier")
+    lines = []
+    for row in rows.itertuples():
+        key = "" if pd.isna(row.epsilon) else f"{row.epsilon:.6f}"
+        cells = [
+            texts.get((row.dataset, "none", "", row.classifier, name), "")
+            if name in clean
+            else texts.get((row.dataset, row.attack, key, row.classifier, name), "")
+            for name in columns
+        ]
+        epsilon = _epsilon_text(row.epsilon)
+        left = (row.classifier,) if without_attack else (row.attack, epsilon, row.classifier)
+        if any(cells):
+            lines.append((*left, *cells))
+    # What this dataset did not measure would be an empty column.
+    shown = [i for i in range(len(labels) + len(columns)) if any(line[i] for line in lines)]
+    header = (*labels, *columns)
+    table = [[header[i] for i in shown], ["---"] * len(shown)]
+    table += [[line[i] for i in shown] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in table) if lines else ""
+
+
+def _legend(cells: pd.DataFrame) -> str:
+    present = set(cells["threat_model"])
+    names = [name for name in _THREAT_ORDER if name in present]
+    names += sorted(present - set(names))
+    lines = [
+        "Each cell: accuracy, 95 % Wilson interval, number of images n"
+        + (", the paper's printed value." if cells["paper_value"].notna().any() else ".")
+    ]
+    if (cells["seeds"] > 1).any():
+        lines[0] += (
+            " With several seeds: mean ± sample standard deviation over seeds; n and the interval "
+            "pool the seeds' counts, so the interval does not cover the spread between seeds."
+        )
+    lines.append("")
+    for name in names:
+        columns = {"none": " (columns `no_attack`, `*_clean`)", "white_box_bpda": " (`*_bpda`)"}
+        meaning = _THREAT_MEANING.get(name, "as the configuration defines it.")
+        lines.append(f"- `{name}`{columns.get(name, '')}: {meaning}")
+    searched = (cells["defense"] == "defense_gan") & (cells["threat_model"] == "white_box")
+    if cells.loc[searched, "paper_value"].notna().any():
+        lines += ["", _PAPER_WHITE_BOX]
+    return "\n".join(lines)
+
+
+def _warnings(cells: pd.DataFrame) -> str:
+    attacked = cells[cells["attack"] != "none"]
+    same_model = ["dataset", "classifier", "defense", "variant"]
+    clean = cells.loc[cells["attack"] == "none", [*same_model, "accuracy", "n"]]
+    above_clean = attacked.merge(clean, on=same_model, suffixes=("", "_clean"))
+    above_clean = above_clean[above_clean["accuracy"] > above_clean["accuracy_clean"]]
+    stronger = attacked[attacked["threat_model"].isin(("white_box", "white_box_bpda"))]
+    gray = attacked[attacked["threat_model"] == "gray_box"]
+    above_gray = stronger.merge(
+        gray[[*same_model, "attack", "epsilon_key", "accuracy", "ci_high"]],
+        on=[*same_model, "attack", "epsilon_key"],
+        suffixes=("", "_gray"),
+    )
+    above_gray = above_gray[above_gray["ci_low"] > above_gray["ci_high_gray"]]
+    kinds = [
+        (
+            "Accuracy under attack above the same model's accuracy without attack "
+            "(on a subset of the images where n is smaller)",
+            above_clean,
+            lambda c: (
+                f"{c.classifier} {c.accuracy:.4f} (n = {c.n}) > {c.accuracy_clean:.4f} "
+                f"(n = {c.n_clean})"
+            ),
+        ),
+        (
+            "Images whose gradient is exactly zero: the attack cannot move them, "
+            "so the accuracy may be too high",
+            attacked[attacked["zero_gradient_share"] > 0],
+            lambda c: f"{c.classifier} {c.zero_gradient_share:.4f}",
+        ),
+        (
+            "Attacks that succeed on under 5 % of the images: robust, or an attack that fails",
+            attacked[attacked["success_rate"] < _WEAK_ATTACK],
+            lambda c: f"{c.classifier} {c.success_rate:.4f}",
+        ),
+        (
+            "The attacker who knows the defense does worse than the one who does not, beyond both "
+            "95 % intervals: the gradient is blocked or the attack badly tuned",
+            above_gray,
+            lambda c: f"{c.classifier} {c.accuracy:.4f} > {c.accuracy_gray:.4f} gray box",
+        ),
+    ]
+    parts = []
+    for heading, found, text in kinds:
+        if found.empty:
+            continue
+        lines = [f"**{heading}:**", ""]
+        for (dataset, attack, _, column), group in found.groupby(
+            ["dataset", "attack", "epsilon_key", "column"], sort=False
+        ):
+            name = f"{attack} {_epsilon_text(group['epsilon'].iloc[0])}".strip()
+            listed = "; ".join(text(cell) for cell in group.itertuples())
+            lines.append(f"- {dataset}, {name}, `{column}`: {listed}")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) if parts else "None of the checks found anything."
