@@ -1,0 +1,29 @@
+# Adversarial purification with generative models: what is made, and in which order.
+# Rules stand by stage under workflow/rules; what they make is defined in src/purification/experiments.
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config/config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/classifiers.smk"
+include: "workflow/rules/generators.smk"
+include: "workflow/rules/adversarial.smk"
+include: "workflow/rules/purification.smk"
+include: "workflow/rules/measurements.smk"
+include: "workflow/rules/tables.smk"
+include: "workflow/rules/figures.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.table4.output,
+        EXAMPLES,

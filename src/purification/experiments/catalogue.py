@@ -1,0 +1,138 @@
+"""From the config's names to artifacts: what the rules ask for everything they make."""
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from purification.experiments.artifacts import (
+    AdversarialSet,
+    Attack,
+    Autoencoder,
+    Classifier,
+    Dataset,
+    Generator,
+    PurifiedImages,
+    PurifiedSet,
+    Purifier,
+)
+from purification.experiments.config import ConfigError, check_config
+
+PLAIN = "plain"
+"""Training of the classifiers that belong to no defence."""
+CLASSIFIER = "classifier"
+"""Threat model of the sets made against a bare classifier."""
+_DEPLOYMENT = ("method", "generator", "classifier", "threat_models", "clean_images", "settings")
+
+
+class Catalogue:
+    """All artifacts that a config can name. Names that it does not define raise ConfigError."""
+
+    def __init__(self, config: Mapping[str, Any], schema_file: Path) -> None:
+        check_config(config, schema_file)
+        self.config = config
+
+    def _lookup(self, section: str, name: str) -> Mapping[str, Any]:
+        try:
+            return self.config[section][name]
+        except KeyError:
+            known = ", ".join(self.config[section])
+            raise ConfigError(f"no '{name}' under {section} in the config: {known}") from None
+
+    @cache  # noqa: B019 (one catalogue lives as long as the process)
+    def dataset(self, dataset: str) -> Dataset:
+        return Dataset(dataset, dict(self._lookup("datasets", dataset)))
+
+    @cache  # noqa: B019
+    def generator(self, dataset: str, seed: int, generator: str) -> Generator:
+        settings = self._lookup("generators", generator)
+        return Generator(self.dataset(dataset), seed, generator, dict(settings))
+
+    @cache  # noqa: B019
+    def autoencoder(self, dataset: str, seed: int, defense: str) -> Autoencoder:
+        settings = self._lookup("defenses", defense)
+        if settings["method"] != "magnet":
+            raise ConfigError(f"defenses.{defense} is no autoencoder")
+        own = {key: value for key, value in settings.items() if key not in _DEPLOYMENT}
+        return Autoencoder(self.dataset(dataset), seed, defense, own)
+
+    @cache  # noqa: B019
+    def purifier(self, dataset: str, seed: int, defense: str) -> Purifier:
+        settings = self._lookup("defenses", defense)
+        method = settings["method"]
+        networks = {}
+        own: Mapping[str, Any] = {}
+        if method == "adversarial_training":
+            raise ConfigError(f"defenses.{defense} is adversarial training: it purifies nothing")
+        if "generator" in settings:
+            networks["generator"] = self.generator(dataset, seed, settings["generator"])
+        if method == "magnet":
+            networks["autoencoder"] = self.autoencoder(dataset, seed, defense)
+        elif method == "defense_gan":
+            own = {key: value for key, value in settings.items() if key not in _DEPLOYMENT}
+        else:
+            own = settings.get("settings", {})
+        return Purifier(defense, seed, method, own, networks)
+
+    @cache  # noqa: B019
+    def purified_images(self, dataset: str, seed: int, defense: str, split: str) -> PurifiedImages:
+        images = self._lookup("defenses", defense).get("clean_images") if split == "test" else None
+        purifier = self.purifier(dataset, seed, defense)
+        return PurifiedImages(self.dataset(dataset), seed, split, images, purifier)
+
+    @cache  # noqa: B019
+    def classifier(self, dataset: str, seed: int, training: str, classifier: str) -> Classifier:
+        """`training`: "plain", or the key of the defence that the classifier is trained for:
+        adversarially, or on the purifier's reconstructions of the training images."""
+        settings = dict(self._lookup("classifiers", classifier))
+        epsilon, reconstructions = None, None
+        if training != PLAIN:
+            defense = self._lookup("defenses", training)
+            if defense["method"] == "adversarial_training":
+                epsilon = defense["epsilon"]
+            else:
+                reconstructions = self.purified_images(dataset, seed, training, "train")
+        return Classifier(
+            self.dataset(dataset), seed, training, classifier, settings, epsilon, reconstructions
+        )
+
+    def deployed(self, dataset: str, seed: int, defense: str, classifier: str) -> Classifier:
+        """The classifier that stands behind a defence."""
+        settings = self._lookup("defenses", defense)
+        adversarial = settings["method"] == "adversarial_training"
+        retrained = adversarial or settings["classifier"] == "reconstructions"
+        return self.classifier(dataset, seed, defense if retrained else PLAIN, classifier)
+
+    def attack(self, attack: str) -> Attack:
+        settings = dict(self._lookup("attacks", attack))
+        method = settings.pop("method")
+        del settings["images"]
+        if ":" in method:
+            settings = {**settings.pop("settings", {}), **settings}
+        return Attack(attack, method, settings)
+
+    @cache  # noqa: B019
+    def adversarial(
+        self, dataset: str, seed: int, threat_model: str, owner: str, classifier: str, attack: str
+    ) -> AdversarialSet:
+        """`owner`: for the threat model "classifier" the training of the attacked classifier,
+        otherwise the defence that is attacked."""
+        images = self._lookup("attacks", attack)["images"]
+        if threat_model == CLASSIFIER:
+            victim = self.classifier(dataset, seed, owner, classifier)
+            purifier, number = None, images["gray_box"]
+        else:
+            victim = self.deployed(dataset, seed, owner, classifier)
+            purifier, number = self.purifier(dataset, seed, owner), images[threat_model]
+        return AdversarialSet(
+            self.dataset(dataset), seed, threat_model, self.attack(attack), number, victim, purifier
+        )
+
+    @cache  # noqa: B019
+    def purified(
+        self, dataset: str, seed: int, defense: str, classifier: str, attack: str
+    ) -> PurifiedSet:
+        """The gray-box set (made against the plain, undefended classifier) after the defence."""
+        adversarial = self.adversarial(dataset, seed, CLASSIFIER, PLAIN, classifier, attack)
+        purifier = self.purifier(dataset, seed, defense)
+        return PurifiedSet(self.dataset(dataset), seed, adversarial, purifier)

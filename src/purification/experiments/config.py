@@ -1,0 +1,106 @@
+"""The config, checked before the DAG is built: form by the schema, then the references in it."""
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+
+class ConfigError(ValueError):
+    """The config is wrong; the message lists every place, with what was expected there."""
+
+
+def check_config(config: Mapping[str, Any], schema_file: Path) -> None:
+    """Raise ConfigError naming each wrong place of `config` and the allowed values."""
+    schema = yaml.safe_load(schema_file.read_text())
+    validator = jsonschema.Draft202012Validator(schema)
+    errors = sorted(validator.iter_errors(dict(config)), key=lambda e: [str(p) for p in e.path])
+    problems = list(dict.fromkeys(line for error in errors for line in _explain(error)))
+    if not problems:
+        problems = list(_wrong_references(config))
+    if problems:
+        raise ConfigError("the config is wrong:\n" + "\n".join(f"  {line}" for line in problems))
+
+
+def _explain(error: jsonschema.ValidationError) -> Iterator[str]:
+    """One line a mistake, each beginning with its place in the config."""
+    place = ".".join(str(part) for part in error.absolute_path) or "the top level"
+    got = f"got {error.instance!r}"
+    match error.validator:
+        case "additionalProperties":
+            allowed = sorted(error.schema.get("properties", {}))
+            for key in sorted(set(map(str, error.instance)) - set(allowed)):
+                hint = _did_you_mean(key, allowed)
+                yield f"{place}: unknown key '{key}'{hint}; {_listed(allowed)}"
+        case "required":
+            missing = [key for key in error.validator_value if key not in error.instance]
+            for key in missing:
+                yield f"{place}: the key '{key}' is missing"
+        case "enum":
+            allowed = [str(value) for value in error.validator_value]
+            hint = _did_you_mean(str(error.instance), allowed)
+            yield f"{place}: {_listed(allowed)}; {got}{hint}"
+        case "anyOf":
+            allowed = [str(v) for branch in error.validator_value for v in branch.get("enum", [])]
+            hint = _did_you_mean(str(error.instance), allowed)
+            yield f"{place}: {_listed(allowed)}, or your own as 'package.module:name'; {got}{hint}"
+        case "type":
+            wanted = error.validator_value
+            wanted = " or ".join(wanted) if isinstance(wanted, list) else wanted
+            hint = ""
+            if isinstance(error.instance, str) and _is_number(error.instance):
+                hint = " (YAML reads 1e-4 as text: write 1.0e-4, without quotes)"
+            kind = type(error.instance).__name__
+            yield f"{place}: must be of type {wanted}; {got} of type {kind}{hint}"
+        case "pattern" | "not" | "propertyNames":
+            yield f"{place}: the name {error.instance!r} cannot be used here ({error.message})"
+        case _:
+            yield f"{place}: {error.message}"
+
+
+def _wrong_references(config: Mapping[str, Any]) -> Iterator[str]:
+    for section in ("datasets", "classifiers", "attacks", "defenses"):
+        for name in config["table4"][section]:
+            yield from _unknown(f"table4.{section}", name, config[section])
+    for name, defense in config["defenses"].items():
+        if "generator" in defense:
+            place = f"defenses.{name}.generator"
+            yield from _unknown(place, defense["generator"], config["generators"])
+    for name, attack in config["attacks"].items():
+        if attack["method"] == "rand_fgsm" and attack["alpha"] >= attack["epsilon"]:
+            yield (
+                f"attacks.{name}.alpha: must be below epsilon = {attack['epsilon']}, because FGSM "
+                f"spends epsilon - alpha; got {attack['alpha']}"
+            )
+    for name, dataset in config["datasets"].items():
+        if dataset["source"] == "digits":
+            if dataset["test"] is None:
+                yield f"datasets.{name}.test: digits has no official test file: give a number"
+            elif dataset["validation"] + dataset["test"] > 1797 - 10:
+                yield f"datasets.{name}: fewer than 10 of 1797 images are left to train on"
+
+
+def _unknown(place: str, name: str, section: Iterable[str]) -> Iterator[str]:
+    known = [str(key) for key in section]
+    if name not in known:
+        yield f"{place}: {_listed(known)}; got {name!r}{_did_you_mean(name, known)}"
+
+
+def _listed(allowed: list[str]) -> str:
+    return f"allowed: {', '.join(allowed)}"
+
+
+def _did_you_mean(name: str, allowed: list[str]) -> str:
+    close = difflib.get_close_matches(name, allowed, n=1)
+    return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

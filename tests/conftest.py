@@ -1,0 +1,95 @@
+"""What several tests share: the repository's workflow in a folder of its own, and running it."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).parent.parent
+MICRO = REPOSITORY / "tests/micro.yaml"
+
+
+class Workflow:
+    """A copy of the workflow in `folder`, run by the Snakemake of this environment."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("Snakefile", "workflow", "config", "resources/papers", "profiles"):
+            source, target = REPOSITORY / name, folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            copy = shutil.copytree if source.is_dir() else shutil.copy
+            copy(source, target)
+        self.config = yaml.safe_load(MICRO.read_text())
+        self.environment = os.environ | {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        }
+
+    def copy(self, folder: Path) -> "Workflow":
+        """The same workflow, config and results in another folder."""
+        shutil.copytree(self.folder, folder)
+        other = object.__new__(Workflow)
+        other.folder, other.environment = folder, self.environment
+        other.config = yaml.safe_load(yaml.safe_dump(self.config))
+        return other
+
+    def run(
+        self, *arguments: str, check: bool = True, configfile: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Run snakemake with these arguments; its output, both streams together, is in `stdout`."""
+        own = self.folder / "config/test.yaml"
+        own.write_text(yaml.safe_dump(self.config))
+        command = [sys.executable, "-m", "snakemake", *arguments]
+        if configfile:
+            command += ["--configfile", "config/test.yaml"]
+        result = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=600,
+        )
+        if check and result.returncode:
+            pytest.fail(f"{' '.join(command)}\n{result.stdout}", pytrace=False)
+        return result
+
+    def stale(self, *targets: str) -> "Jobs":
+        """The job list of a dry run."""
+        targets = targets or ("results/table4.csv",)
+        output = self.run("-n", "--cores", "2", "--", *targets).stdout
+        messages = re.findall(r"^ *Job \d+: (.*)$", output, flags=re.MULTILINE)
+        stats = re.search(r"^Job stats:\n.*\n-.*\n((?:.+\n)+)", output, flags=re.MULTILINE)
+        counts = dict(line.split() for line in stats[1].splitlines()) if stats else {}
+        rules = {rule: int(count) for rule, count in counts.items() if rule not in ("total", "all")}
+        assert sum(rules.values()) == len(messages), output
+        assert stats or "Nothing to be done" in output, output
+        return Jobs(rules, set(messages))
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """A dry run's job list: how many of each rule, and the message of each job."""
+
+    rules: dict[str, int]
+    messages: set[str]
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+    """The micro config run through the whole DAG. Shared: copy it before changing anything."""
+    workflow = Workflow(tmp_path_factory.mktemp("micro") / "workflow")
+    workflow.run("--cores", "2", "all", "results/table4.csv")
+    return workflow
+
+
+@pytest.fixture
+def workflow(finished: Workflow, tmp_path: Path) -> Workflow:
+    """A finished micro run of one's own."""
+    return finished.copy(tmp_path / "workflow")

@@ -1,0 +1,336 @@
+"""The workflow as a whole: a micro config through every rule, and what an edit makes stale."""
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import h5py
+import pytest
+from conftest import MICRO, REPOSITORY, Jobs, Workflow
+
+from purification.storage import read_image_set, read_split
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_table4_has_every_row_and_column(finished: Workflow) -> None:
+    table = rows(finished.folder / "results/table4.csv")
+    assert [(r["dataset"], r["attack"], r["classifier"]) for r in table] == [
+        ("digits", "fgsm", "D"),
+        ("digits", "cw", "D"),
+    ]
+    accuracies = (
+        *("no_attack", "no_defense", "defense_gan_rec", "magnet", "adv_tr"),
+        *("defense_gan_rec_gray_box", "defense_gan_rec_bpda", "magnet_gray_box"),
+    )
+    for row in table:
+        for column in accuracies:
+            assert 0 <= float(row[column]) <= 1, column
+            assert int(row[f"{column}_n"]) > 0
+    fgsm, cw = table
+    assert (fgsm["no_attack_n"], fgsm["no_defense_n"], fgsm["defense_gan_rec_n"]) == (
+        "40",
+        "12",
+        "6",
+    )
+    assert cw["defense_gan_rec_bpda_n"] == "5"
+
+
+def test_long_table_agrees_with_the_files_it_is_made_from(finished: Workflow) -> None:
+    results = finished.folder / "results"
+    long = rows(results / "table4.long.csv")
+    keys = [(r["attack"], r["defense"], r["threat_model"]) for r in long]
+    assert len(keys) == len(set(keys)) == 4 + 2 * 7
+    sets = results / "digits/seed0/adversarial"
+    for row in long:
+        correct, n = int(row["correct"]), int(row["n"])
+        assert float(row["accuracy"]) == pytest.approx(correct / n, abs=5e-5)
+        assert float(row["ci_low"]) <= correct / n <= float(row["ci_high"])
+        attacked_itself = row["threat_model"] == "white_box"
+        if not attacked_itself:
+            continue
+        # Where the model was attacked as a whole, its errors are the attack's successes.
+        place = {
+            "none": "classifier/plain",
+            "adv_training": "classifier/adv_training",
+            "defense_gan": "white_box/defense_gan",
+            "magnet": "white_box/magnet",
+        }[row["defense"]]
+        adversarial = read_image_set(sets / place / f"D/{row['attack']}.h5")
+        assert n == len(adversarial.labels)
+        assert correct == n - adversarial.fields["success"].sum()
+    assert "| fgsm" in (results / "table4.md").read_text()
+
+
+def test_sets_carry_their_recipe_seed_and_numbers(finished: Workflow) -> None:
+    run = finished.folder / "results/digits/seed0"
+    with h5py.File(run / "adversarial/white_box/defense_gan/D/fgsm.h5") as file:
+        recipe = json.loads(file.attrs["recipe"])
+        assert file.attrs["seed"] == 0
+        assert recipe["attack"]["settings"]["epsilon"] == 0.1
+        assert recipe["purifier"]["settings"]["steps"] == 4
+        assert recipe["purifier"]["networks"]["generator"]["settings"]["iterations"] == 12
+        assert recipe["classifier"]["reconstructions"]["split"] == "train"
+        assert file["images"].compression == "gzip" and file["images"].chunks
+        assert 0 <= file.attrs["zero_gradient_share"] < 1
+        images = file["images"][:]
+        labels = file["labels"][:]
+    clean, clean_labels = read_split(finished.folder / "results/digits/dataset.h5", "test", 6)
+    assert (labels == clean_labels).all()
+    assert abs(images - clean).max() == pytest.approx(0.1, abs=1e-6)
+    purified = read_image_set(run / "purified/gray_box/defense_gan/D/fgsm.h5")
+    assert (purified.fields["reconstruction_error"] > 0).all()
+
+
+def test_rec_classifier_is_trained_on_reconstructions(finished: Workflow) -> None:
+    """The classifier of Rec, trained again here on the purified training images, is the file's."""
+    import torch
+
+    from purification.models.checkpoints import classifier_of
+    from purification.randomness import derive_seed, isolated_rng
+    from purification.storage import read_checkpoint
+    from purification.training.classifier import train_classifier
+
+    results = finished.folder / "results"
+    path = "results/digits/seed0/classifiers/defense_gan/D.safetensors"
+    state, metadata = read_checkpoint(finished.folder / path)
+    purified = read_image_set(results / "digits/seed0/purified/clean/defense_gan/train.h5")
+    originals, labels = read_split(results / "digits/dataset.h5", "train")
+    assert purified.images.shape == originals.shape
+    assert abs(purified.images - originals).mean() > 0.01
+    recipe = metadata["recipe"]
+
+    def trained_on(images: "torch.Tensor") -> dict[str, "torch.Tensor"]:
+        with isolated_rng(derive_seed(0, path, "weights")):
+            model = classifier_of(recipe, (1, 28, 28))
+        torch.set_num_threads(1)
+        train_classifier(
+            model,
+            images,
+            torch.from_numpy(labels),
+            **{k: recipe["settings"][k] for k in ("epochs", "batch_size", "learning_rate")},
+            adversarial_epsilon=None,
+            seed=derive_seed(0, path, "training"),
+            validation=None,
+            device="cpu",
+        )
+        return model.state_dict()
+
+    ours = trained_on(torch.from_numpy(purified.images))
+    other = trained_on(torch.from_numpy(originals))
+    assert all(torch.allclose(ours[name], state[name], atol=1e-6) for name in state)
+    assert not all(torch.allclose(other[name], state[name], atol=1e-3) for name in state)
+
+
+def test_pictures_and_curves_are_made(finished: Workflow) -> None:
+    run = finished.folder / "results/digits/seed0"
+    for name in (
+        "generators/wgan_gp.samples.png",
+        "generators/wgan_gp.curve.png",
+        "figures/examples/D/fgsm.png",
+    ):
+        assert (run / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_logs_show_progress(finished: Workflow) -> None:
+    log = (finished.folder / "logs/train_wgan_gp/digits/seed0/wgan_gp.log").read_text()
+    assert "device: cpu, threads: 1" in log
+    assert "12/12" in log and "it/s" in log
+
+
+def test_finished_run_has_nothing_to_do(workflow: Workflow) -> None:
+    assert workflow.stale("all") == Jobs({}, set())
+
+
+def test_same_seed_same_bits(workflow: Workflow) -> None:
+    run = workflow.folder / "results/digits/seed0"
+    names = ("adversarial/white_box/defense_gan/D/cw.h5", "classifiers/plain/D.safetensors")
+    before = {name: (run / name).read_bytes() for name in names}
+    for name in names:
+        (run / name).unlink()
+    workflow.run("--cores", "1", *(f"results/digits/seed0/{name}" for name in names))
+    for name in names:
+        assert (run / name).read_bytes() == before[name], name
+
+
+# What an edit makes stale. Each test edits the config of a finished run and reads the dry-run.
+
+ALL_D = {
+    "Accuracies of D under none, digits",
+    "Accuracies of D under fgsm, digits",
+    "Accuracies of D under cw, digits",
+    "Defense-GAN, Table 4",
+}
+
+
+@pytest.mark.parametrize(("key", "value"), [("steps", 5), ("restarts", 3)])
+def test_search_settings_concern_no_generator(workflow: Workflow, key: str, value: int) -> None:
+    workflow.config["defenses"]["defense_gan"][key] = value
+    jobs = workflow.stale()
+    assert jobs.rules == {
+        "purify_images": 2,
+        "train_classifier": 1,  # Rec is trained on what the search makes of the training images
+        "attack_defense": 4,
+        "purify_adversarial": 2,
+        "measure": 3,
+        "table4": 1,
+    }
+    assert "Classifier D (defense_gan) on digits" in jobs.messages
+    assert not any("magnet" in message for message in jobs.messages)
+
+
+def test_orig_search_settings_concern_no_training_at_all(workflow: Workflow) -> None:
+    workflow.config["defenses"]["defense_gan"]["classifier"] = "originals"
+    targets = (
+        "results/digits/seed0/purified/gray_box/defense_gan/D/fgsm.h5",
+        "results/digits/seed0/purified/clean/defense_gan/test.h5",
+    )
+    workflow.config["defenses"]["defense_gan"]["steps"] = 5
+    assert workflow.stale(*targets).rules == {"purify_images": 1, "purify_adversarial": 1}
+
+
+def test_a_classifiers_epochs_concern_its_line_and_no_generator(workflow: Workflow) -> None:
+    workflow.config["classifiers"]["D"]["epochs"] = 4
+    jobs = workflow.stale()
+    assert jobs.rules == {
+        "train_classifier": 3,
+        "attack_classifier": 4,
+        "attack_defense": 6,
+        "purify_adversarial": 4,
+        "measure": 3,
+        "table4": 1,
+    }
+    assert jobs.messages >= ALL_D
+
+
+def test_another_classifiers_epochs_concern_nothing(workflow: Workflow) -> None:
+    workflow.config["classifiers"]["A"] = {"epochs": 99}
+    assert workflow.stale() == Jobs({}, set())
+
+
+def test_a_cw_constant_concerns_cw_only(workflow: Workflow) -> None:
+    workflow.config["attacks"]["cw"]["constant"] = 50.0
+    jobs = workflow.stale()
+    assert jobs.rules == {
+        "attack_classifier": 2,
+        "attack_defense": 3,
+        "purify_adversarial": 2,
+        "measure": 1,
+        "table4": 1,
+    }
+    assert not any("fgsm" in message for message in jobs.messages)
+
+
+def test_the_gans_iterations_concern_the_gan_and_its_users(workflow: Workflow) -> None:
+    workflow.config["generators"]["wgan_gp"]["iterations"] = 14
+    jobs = workflow.stale()
+    assert jobs.rules == {
+        "train_wgan_gp": 1,
+        "purify_images": 2,
+        "train_classifier": 1,
+        "attack_defense": 4,
+        "purify_adversarial": 2,
+        "measure": 3,
+        "table4": 1,
+    }
+    assert not any("magnet" in message for message in jobs.messages)
+
+
+def test_comments_unused_entries_and_execution_settings_concern_nothing(
+    workflow: Workflow,
+) -> None:
+    default = workflow.folder / "config/config.yaml"
+    default.write_text("# another comment\n" + default.read_text())
+    workflow.config["attacks"]["unused"] = {
+        "method": "fgsm",
+        "epsilon": 0.2,
+        "images": {"gray_box": 5, "white_box": 5, "white_box_bpda": 5},
+    }
+    workflow.config["batch_size"] = {"attack": 3, "purification": 7}
+    workflow.config["threads"] = 2
+    workflow.config["checkpoint_every"] = 7
+    script = workflow.folder / "workflow/scripts/attack_classifier.py"
+    script.write_text(script.read_text() + "# a comment\n")
+    assert workflow.stale("all") == Jobs({}, set())
+
+
+def test_new_paper_numbers_concern_the_table_only(workflow: Workflow) -> None:
+    os.utime(workflow.folder / "resources/papers/defense_gan.csv")
+    paper = workflow.folder / "resources/papers/defense_gan.csv"
+    paper.write_text(paper.read_text() + "\n")
+    assert workflow.stale().rules == {"table4": 1}
+
+
+def test_edit_then_upstream_failure_then_run_again_ends_in_fresh_results(
+    workflow: Workflow,
+) -> None:
+    """Snakemake by itself would say "Nothing to be done" and leave the old table (a known trap)."""
+    table = workflow.folder / "results/table4.long.csv"
+    before = rows(table)
+    workflow.config["attacks"]["fgsm"]["epsilon"] = 0.3
+    script = workflow.folder / "workflow/scripts/attack_classifier.py"
+    good = script.read_text()
+    script.write_text("raise RuntimeError('broken for the test')\n")
+    failed = workflow.run("--cores", "2", "results/table4.csv", check=False)
+    assert failed.returncode != 0 and "broken for the test" in failed.stdout
+    script.write_text(good)
+    jobs = workflow.stale()
+    assert jobs.rules["attack_classifier"] == 2 and jobs.rules["table4"] == 1
+    workflow.run("--cores", "2", "results/table4.csv")
+    after = rows(table)
+    epsilons = {row["epsilon"] for row in after if row["attack"] == "fgsm"}
+    assert epsilons == {"0.3"}
+    assert [r for r in after if r["attack"] == "cw"] == [r for r in before if r["attack"] == "cw"]
+
+
+def test_failed_job_shows_the_end_of_its_log_and_where_it_lies(workflow: Workflow) -> None:
+    dataset = workflow.folder / "results/digits/dataset.h5"
+    stat = dataset.stat()
+    dataset.write_bytes(b"not HDF5")
+    os.utime(dataset, (stat.st_atime, stat.st_mtime))
+    workflow.config["attacks"]["cw"]["constant"] = 50.0
+    target = "results/digits/seed0/adversarial/classifier/plain/D/cw.h5"
+    failed = workflow.run("--cores", "1", target, check=False)
+    assert failed.returncode != 0
+    assert "results/digits/dataset.h5" in failed.stdout
+    assert "full log: logs/attack_classifier/digits/seed0/plain/D/cw.log" in failed.stdout
+
+
+def test_longer_gan_training_continues_from_its_state(workflow: Workflow) -> None:
+    workflow.config["generators"]["wgan_gp"]["iterations"] = 14
+    target = "results/digits/seed0/generators/wgan_gp.safetensors"
+    workflow.run("--cores", "1", target)
+    log = (workflow.folder / "logs/train_wgan_gp/digits/seed0/wgan_gp.log").read_text()
+    assert "resum" in log and "12" in log
+    continued = (workflow.folder / target).read_bytes()
+    state = workflow.folder / "results/digits/seed0/generators/wgan_gp.state.safetensors"
+    state.unlink()
+    (workflow.folder / target).unlink()
+    workflow.run("--cores", "1", target)
+    assert (workflow.folder / target).read_bytes() == continued
+
+
+def test_gpu_is_asked_for_by_training_white_box_and_purification(workflow: Workflow) -> None:
+    workflow.config["gpu"] = 1
+    output = workflow.run("-n", "--forceall", "--cores", "2", "all").stdout
+    jobs = output.split("Job ")
+    rules = {
+        "gpu": ("Classifier D", "WGAN-GP", "Autoencoder", "purifies", "(white_box"),
+        "none": ("Data set", "on classifier D (", "Accuracies", "Table 4", "Picture"),
+    }
+    seen = {"gpu": 0, "none": 0}
+    for job in jobs:
+        head = job.splitlines()[0] if job else ""
+        for kind, heads in rules.items():
+            if ": " in head and any(part in head for part in heads):
+                seen[kind] += 1
+                assert ("gpu=1" in job) == (kind == "gpu"), job
+    assert seen["gpu"] and seen["none"]
+
+
+def test_micro_config_is_an_overlay_of_the_default() -> None:
+    assert MICRO.is_file() and (REPOSITORY / "config/config.yaml").is_file()

@@ -1,0 +1,20 @@
+# Images and their splits.
+
+
+rule prepare_dataset:
+    output:
+        "results/{dataset}/dataset.h5",
+    log:
+        "logs/prepare_dataset/{dataset}.log",
+    benchmark:
+        "logs/prepare_dataset/{dataset}.benchmark.tsv"
+    threads: 1
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(30),
+    params:
+        recipe=recipe("dataset"),
+    message:
+        "Data set {wildcards.dataset}: images in [0, 1], split"
+    script:
+        "../scripts/prepare_dataset.py"

@@ -1,0 +1,63 @@
+# Generative models. They are what later jobs wait for, so they start first.
+
+
+rule train_wgan_gp:
+    input:
+        unpack(inputs("generator")),
+    output:
+        network="results/{dataset}/seed{seed}/generators/{generator}.safetensors",
+        history="results/{dataset}/seed{seed}/generators/{generator}.history.csv",
+        samples=report(
+            "results/{dataset}/seed{seed}/generators/{generator}.samples.png",
+            caption="../report/samples.rst",
+            category="Generators",
+            labels={"data set": "{dataset}", "seed": "{seed}", "figure": "samples"},
+        ),
+        curve=report(
+            "results/{dataset}/seed{seed}/generators/{generator}.curve.png",
+            caption="../report/curve.rst",
+            category="Generators",
+            labels={"data set": "{dataset}", "seed": "{seed}", "figure": "loss curve"},
+        ),
+    log:
+        "logs/train_wgan_gp/{dataset}/seed{seed}/{generator}.log",
+    benchmark:
+        "logs/train_wgan_gp/{dataset}/seed{seed}/{generator}.benchmark.tsv"
+    priority: 10
+    threads: config["threads"]
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(24 * 60),
+        gpu=GPUS,
+    params:
+        recipe=recipe("generator"),
+        # Not an output: Snakemake deletes outputs before a job, and this is what a rerun resumes from.
+        state="results/{dataset}/seed{seed}/generators/{generator}.state.safetensors",
+        resume_digest=lambda wildcards: artifact("generator", wildcards).resume_digest,
+    message:
+        "WGAN-GP {wildcards.generator} on {wildcards.dataset}"
+    script:
+        "../scripts/train_wgan_gp.py"
+
+
+rule train_autoencoder:
+    input:
+        unpack(inputs("autoencoder")),
+    output:
+        network="results/{dataset}/seed{seed}/autoencoders/{defense}.safetensors",
+        history="results/{dataset}/seed{seed}/autoencoders/{defense}.history.csv",
+    log:
+        "logs/train_autoencoder/{dataset}/seed{seed}/{defense}.log",
+    benchmark:
+        "logs/train_autoencoder/{dataset}/seed{seed}/{defense}.benchmark.tsv"
+    threads: config["threads"]
+    resources:
+        mem_mb=growing(3000),
+        runtime=growing(120),
+        gpu=GPUS,
+    params:
+        recipe=recipe("autoencoder"),
+    message:
+        "Autoencoder of {wildcards.defense} on {wildcards.dataset}"
+    script:
+        "../scripts/train_autoencoder.py"

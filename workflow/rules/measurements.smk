@@ -1,0 +1,30 @@
+# Accuracies: one small file for all numbers that share table, dataset, seed, classifier and attack.
+
+
+def row(wildcards):
+    """The measurement that a rule's wildcards name."""
+    w = wildcards
+    return table4_measurement(CATALOGUE, w.dataset, int(w.seed), w.classifier, w.attack)
+
+
+rule measure:
+    input:
+        lambda wildcards: row(wildcards).inputs,
+    output:
+        "results/{dataset}/seed{seed}/measurements/table4/{classifier}/{attack}.csv",
+    log:
+        "logs/measure/{dataset}/seed{seed}/table4/{classifier}/{attack}.log",
+    benchmark:
+        "logs/measure/{dataset}/seed{seed}/table4/{classifier}/{attack}.benchmark.tsv"
+    group:
+        "measurements"
+    threads: 1
+    resources:
+        mem_mb=growing(2500),
+        runtime=growing(30),
+    params:
+        recipe=lambda wildcards: row(wildcards).recipe,
+    message:
+        "Accuracies of {wildcards.classifier} under {wildcards.attack}, {wildcards.dataset}"
+    script:
+        "../scripts/measure.py"

@@ -1,0 +1,14 @@
+"""Accuracies of one row of a table."""
+
+import csv
+
+from purification.evaluation.measure import COLUMNS, measure
+from purification.runtime import start
+from purification.storage import atomic
+
+start(snakemake.log[0], snakemake.threads)
+rows = measure(snakemake.params.recipe["cells"])
+with atomic(snakemake.output[0]) as temporary, temporary.open("w", newline="") as file:
+    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)

@@ -1,0 +1,35 @@
+"""A classifier, trained plainly, on FGSM images too, or on reconstructions."""
+
+import pandas as pd
+import torch
+
+from purification.models.checkpoints import classifier_of, save_network
+from purification.randomness import derive_seed, isolated_rng
+from purification.runtime import start
+from purification.storage import atomic, read_image_set, read_split
+from purification.training.classifier import train_classifier
+
+device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
+recipe, path = snakemake.params.recipe, snakemake.output.network
+settings = recipe["settings"]
+images, labels = map(torch.from_numpy, read_split(snakemake.input.dataset, "train"))
+if recipe["reconstructions"]:
+    images = torch.from_numpy(read_image_set(snakemake.input.reconstructions).images)
+validation = tuple(map(torch.from_numpy, read_split(snakemake.input.dataset, "validation")))
+with isolated_rng(derive_seed(recipe["seed"], path, "weights")):
+    model = classifier_of(recipe, tuple(images.shape[1:]))
+history = train_classifier(
+    model,
+    images,
+    labels,
+    epochs=settings["epochs"],
+    batch_size=settings["batch_size"],
+    learning_rate=settings["learning_rate"],
+    adversarial_epsilon=recipe["adversarial_epsilon"],
+    seed=derive_seed(recipe["seed"], path, "training"),
+    validation=validation,
+    device=device,
+)
+with atomic(snakemake.output.history) as temporary:
+    pd.DataFrame(history).to_csv(temporary, index=False)
+save_network(path, model, recipe, tuple(images.shape[1:]))
