@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,14 +40,14 @@ class Workflow:
         return other
 
     def run(
-        self, *arguments: str, check: bool = True, configfile: bool = True
+        self, *targets: str, options: Sequence[str] = ("--cores", "2"), check: bool = True
     ) -> subprocess.CompletedProcess[str]:
-        """Run snakemake with these arguments; its output, both streams together, is in `stdout`."""
+        """Run snakemake; its output, both streams together, is in `stdout`."""
         own = self.folder / "config/test.yaml"
         own.write_text(yaml.safe_dump(self.config))
-        command = [sys.executable, "-m", "snakemake", *arguments]
-        if configfile:
-            command += ["--configfile", "config/test.yaml"]
+        # Options before targets: --configfile takes all words that follow.
+        command = [sys.executable, "-m", "snakemake", "--configfile", "config/test.yaml"]
+        command += [*options, "--", *targets]
         result = subprocess.run(
             command,
             cwd=self.folder,
@@ -63,7 +64,7 @@ class Workflow:
     def stale(self, *targets: str) -> "Jobs":
         """The job list of a dry run."""
         targets = targets or ("results/table4.csv",)
-        output = self.run("-n", "--cores", "2", "--", *targets).stdout
+        output = self.run(*targets, options=("-n", "--cores", "2")).stdout
         messages = re.findall(r"^ *Job \d+: (.*)$", output, flags=re.MULTILINE)
         stats = re.search(r"^Job stats:\n.*\n-.*\n((?:.+\n)+)", output, flags=re.MULTILINE)
         counts = dict(line.split() for line in stats[1].splitlines()) if stats else {}
@@ -85,7 +86,7 @@ class Jobs:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
     """The micro config run through the whole DAG. Shared: copy it before changing anything."""
     workflow = Workflow(tmp_path_factory.mktemp("micro") / "workflow")
-    workflow.run("--cores", "2", "all", "results/table4.csv")
+    workflow.run("all")
     return workflow
 
 

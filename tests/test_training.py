@@ -1,6 +1,6 @@
 """Training procedures: losses against formulas by hand, resuming, seeds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,8 +19,12 @@ from purification.training.wgan_gp import slope_penalty, train_wgan_gp
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> None:
+def one_thread_and_one_seed() -> Iterator[None]:
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    with isolated_rng(0):
+        yield
+    torch.set_num_threads(threads)
 
 
 def pictures(n: int) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import h5py
 import pytest
-from conftest import MICRO, REPOSITORY, Jobs, Workflow
+from conftest import REPOSITORY, Jobs, Workflow
 
 from purification.storage import read_image_set, read_split
 
@@ -152,7 +152,7 @@ def test_same_seed_same_bits(workflow: Workflow) -> None:
     before = {name: (run / name).read_bytes() for name in names}
     for name in names:
         (run / name).unlink()
-    workflow.run("--cores", "1", *(f"results/digits/seed0/{name}" for name in names))
+    workflow.run(*(f"results/digits/seed0/{name}" for name in names))
     for name in names:
         assert (run / name).read_bytes() == before[name], name
 
@@ -275,12 +275,12 @@ def test_edit_then_upstream_failure_then_run_again_ends_in_fresh_results(
     script = workflow.folder / "workflow/scripts/attack_classifier.py"
     good = script.read_text()
     script.write_text("raise RuntimeError('broken for the test')\n")
-    failed = workflow.run("--cores", "2", "results/table4.csv", check=False)
+    failed = workflow.run("results/table4.csv", check=False)
     assert failed.returncode != 0 and "broken for the test" in failed.stdout
     script.write_text(good)
     jobs = workflow.stale()
     assert jobs.rules["attack_classifier"] == 2 and jobs.rules["table4"] == 1
-    workflow.run("--cores", "2", "results/table4.csv")
+    workflow.run("results/table4.csv")
     after = rows(table)
     epsilons = {row["epsilon"] for row in after if row["attack"] == "fgsm"}
     assert epsilons == {"0.3"}
@@ -294,7 +294,7 @@ def test_failed_job_shows_the_end_of_its_log_and_where_it_lies(workflow: Workflo
     os.utime(dataset, (stat.st_atime, stat.st_mtime))
     workflow.config["attacks"]["cw"]["constant"] = 50.0
     target = "results/digits/seed0/adversarial/classifier/plain/D/cw.h5"
-    failed = workflow.run("--cores", "1", target, check=False)
+    failed = workflow.run(target, check=False)
     assert failed.returncode != 0
     assert "results/digits/dataset.h5" in failed.stdout
     assert "full log: logs/attack_classifier/digits/seed0/plain/D/cw.log" in failed.stdout
@@ -303,34 +303,30 @@ def test_failed_job_shows_the_end_of_its_log_and_where_it_lies(workflow: Workflo
 def test_longer_gan_training_continues_from_its_state(workflow: Workflow) -> None:
     workflow.config["generators"]["wgan_gp"]["iterations"] = 14
     target = "results/digits/seed0/generators/wgan_gp.safetensors"
-    workflow.run("--cores", "1", target)
+    workflow.run(target)
     log = (workflow.folder / "logs/train_wgan_gp/digits/seed0/wgan_gp.log").read_text()
-    assert "resum" in log and "12" in log
+    assert "from iteration 12" in log
     continued = (workflow.folder / target).read_bytes()
     state = workflow.folder / "results/digits/seed0/generators/wgan_gp.state.safetensors"
     state.unlink()
     (workflow.folder / target).unlink()
-    workflow.run("--cores", "1", target)
+    workflow.run(target)
     assert (workflow.folder / target).read_bytes() == continued
 
 
-def test_gpu_is_asked_for_by_training_white_box_and_purification(workflow: Workflow) -> None:
-    workflow.config["gpu"] = 1
-    output = workflow.run("-n", "--forceall", "--cores", "2", "all").stdout
-    jobs = output.split("Job ")
-    rules = {
-        "gpu": ("Classifier D", "WGAN-GP", "Autoencoder", "purifies", "(white_box"),
-        "none": ("Data set", "on classifier D (", "Accuracies", "Table 4", "Picture"),
-    }
-    seen = {"gpu": 0, "none": 0}
-    for job in jobs:
-        head = job.splitlines()[0] if job else ""
-        for kind, heads in rules.items():
-            if ": " in head and any(part in head for part in heads):
-                seen[kind] += 1
-                assert ("gpu=1" in job) == (kind == "gpu"), job
-    assert seen["gpu"] and seen["none"]
+@pytest.mark.parametrize("gpu", [0, 1])
+def test_gpu_is_asked_for_by_training_white_box_and_purification(gpu: int) -> None:
+    from snakemake.api import SnakemakeApi
+    from snakemake.settings.types import ConfigSettings, ResourceSettings
 
-
-def test_micro_config_is_an_overlay_of_the_default() -> None:
-    assert MICRO.is_file() and (REPOSITORY / "config/config.yaml").is_file()
+    with SnakemakeApi() as api:
+        workflow = api.workflow(
+            resource_settings=ResourceSettings(cores=2),
+            config_settings=ConfigSettings(config={"gpu": gpu}),
+            snakefile=REPOSITORY / "Snakefile",
+            workdir=REPOSITORY,
+        )._workflow
+        asking = {rule.name for rule in workflow.rules if rule.resources.get("gpu").value}
+    training = {"train_classifier", "train_wgan_gp", "train_autoencoder"}
+    expected = training | {"attack_defense", "purify_images", "purify_adversarial"}
+    assert asking == (expected if gpu else set())

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from purification.plugins import import_named
 from purification.storage import atomic
 
 if TYPE_CHECKING:
@@ -42,12 +43,16 @@ def load(name: str, *, data_root: str, validation: int, test: int | None) -> dic
       `data_root`/FashionMNIST/raw, as torchvision keeps them, and downloaded if missing. Only the
       .gz files are used, and only if their checksums are the official ones; nothing but a download
       is written to `data_root`.
+    - "package.module:function": a user's own, called as `function(data_root, validation, test)`.
 
     Raises ValueError for an unknown name or impossible numbers of images, RuntimeError, naming
     places and files, if a file is missing and cannot be had, or is not the official one.
     """
+    if ":" in name:
+        return import_named(name)(data_root, validation, test)
     if name not in NAMES:
-        raise ValueError(f"dataset {name!r}: expected one of {', '.join(NAMES)}")
+        known = ", ".join(NAMES)
+        raise ValueError(f"dataset {name!r}: expected one of {known}, or 'package.module:function'")
     if name == "digits":
         return _digits(validation, test)
     return _mnist(name, Path(data_root), validation, test)

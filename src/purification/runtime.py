@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
@@ -36,6 +36,7 @@ def log_to(log: str) -> None:
     _redirect_output(Path(log))
     sys.excepthook = _failure_reporter(Path(log).absolute(), shown_as=log)
     faulthandler.enable()  # a crash in native code raises nothing, but can leave a traceback
+    _tell_start_up()
 
 
 def start(log: str | None, threads: int, gpus: int = 0) -> "torch.device":
@@ -64,6 +65,14 @@ def start(log: str | None, threads: int, gpus: int = 0) -> "torch.device":
         name = "cpu (a GPU was granted, but torch finds none)"
     print(f"device: {name}, threads: {torch.get_num_threads()}", file=sys.stderr)
     return device
+
+
+def _tell_start_up() -> None:
+    """A line for benchmarks/overhead.py: seconds from the birth of the process to here."""
+    import psutil
+
+    seconds = time() - psutil.Process().create_time()
+    print(f"start-up and imports: {seconds:.2f} s", file=sys.stderr)
 
 
 def _redirect_output(log: Path) -> None:

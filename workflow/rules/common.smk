@@ -10,6 +10,7 @@ from purification.experiments import (
     table4,
     table4_examples,
     table4_measurement,
+    table4_notes,
 )
 
 SCHEMA = Path(workflow.basedir) / "workflow/schemas/config.schema.yaml"

@@ -27,7 +27,7 @@ rule table4:
         runtime=growing(10),
     params:
         recipe=TABLE4.recipe,
-        order=config["table4"],
+        notes=table4_notes(CATALOGUE),
     message:
         "Defense-GAN, Table 4"
     script:

@@ -5,7 +5,6 @@ draws random numbers also takes `seed` and `indices` (a number for each image, f
 seed, its noise is drawn). A user's own is named "package.module:function".
 """
 
-import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from purification.attacks.cw import cw_l2
 from purification.attacks.fgsm import fgsm, rand_fgsm
 from purification.attacks.gradient import input_gradient, logits_and_input_gradient
+from purification.plugins import import_named
 
 __all__ = [
     "ATTACKS",
@@ -113,16 +113,11 @@ def find_attack(method: str) -> AttackEntry:
     """
     if method in ATTACKS:
         return ATTACKS[method]
-    module_name, colon, function_name = method.partition(":")
-    if not colon:
+    if ":" not in method:
         raise ValueError(
             f'unknown attack {method!r}; known: {", ".join(ATTACKS)}, or "package.module:function"'
         )
-    try:
-        function = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"attack {method!r} cannot be imported: {error}") from error
-    return AttackEntry.of(function)
+    return AttackEntry.of(import_named(method))
 
 
 def run_attack(

@@ -1,5 +1,6 @@
 """Accuracies of classifiers on image sets, as rows of the long tables."""
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -41,7 +42,8 @@ def _row(cell: Mapping[str, Any]) -> dict[str, Any]:
     )
     if paths["adversarial"]:
         adversarial = read_image_set(paths["adversarial"])
-        attack = attack_summary(adversarial.fields, adversarial.labels)
+        summary = attack_summary(adversarial.fields, adversarial.labels)
+        attack = {name: None if math.isnan(value) else value for name, value in summary.items()}
     return {**cell["labels"], **row, **attack}
 
 

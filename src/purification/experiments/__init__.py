@@ -5,7 +5,13 @@ The Snakefile loads this room on every run: it imports neither torch nor pandas.
 
 from purification.experiments.catalogue import Catalogue
 from purification.experiments.config import ConfigError
-from purification.experiments.table4 import examples, table4, table4_examples, table4_measurement
+from purification.experiments.table4 import (
+    examples,
+    table4,
+    table4_examples,
+    table4_measurement,
+    table4_notes,
+)
 
 __all__ = [
     "Catalogue",
@@ -14,4 +20,5 @@ __all__ = [
     "table4",
     "table4_examples",
     "table4_measurement",
+    "table4_notes",
 ]

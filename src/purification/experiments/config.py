@@ -8,6 +8,8 @@ from typing import Any
 import jsonschema
 import yaml
 
+from purification.plugins import is_findable
+
 
 class ConfigError(ValueError):
     """The config is wrong; the message lists every place, with what was expected there."""
@@ -62,6 +64,13 @@ def _explain(error: jsonschema.ValidationError) -> Iterator[str]:
 
 
 def _wrong_references(config: Mapping[str, Any]) -> Iterator[str]:
+    own = (("datasets", "source"), ("classifiers", "architecture"))
+    for section, key in (*own, ("attacks", "method"), ("defenses", "method")):
+        for name, entry in config[section].items():
+            if ":" in entry[key] and not is_findable(entry[key]):
+                place = f"{section}.{name}.{key}"
+                module = entry[key].partition(":")[0]
+                yield f"{place}: module {module!r} is neither installed nor in the current folder"
     for section in ("datasets", "classifiers", "attacks", "defenses"):
         for name in config["table4"][section]:
             yield from _unknown(f"table4.{section}", name, config[section])

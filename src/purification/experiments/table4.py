@@ -5,7 +5,7 @@ MagNet, adversarial training, attacked in the white box. Ours: the other threat 
 config lists for a defence, and each defence's accuracy on clean images.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from purification.experiments.artifacts import Cell, Examples, File, Measurement, Table
@@ -91,6 +91,25 @@ def attacked_cells(
                 yield Cell(here, deployed, attacked, attacked.purified_path, adversarial=attacked)
 
 
+def table4_notes(catalogue: Catalogue) -> list[str]:
+    """What a reader of the table must know of its settings, a paragraph each."""
+    config = catalogue.config
+    notes = [f"Seeds: {', '.join(map(str, config['seeds']))}."]
+    for attack in config["table4"]["attacks"]:
+        notes.append(f"Attack `{attack}`: {_listed(config['attacks'][attack], hide=('images',))}.")
+    for defense in config["table4"]["defenses"]:
+        settings = config["defenses"][defense]
+        notes.append(f"Defense `{defense}`: {_listed(settings, hide=('threat_models',))}.")
+        if "generator" in settings:
+            generator = settings["generator"]
+            notes.append(f"Generator `{generator}`: {_listed(config['generators'][generator])}.")
+    return notes
+
+
+def _listed(settings: Mapping[str, Any], hide: tuple[str, ...] = ()) -> str:
+    return ", ".join(f"{key} {value}" for key, value in settings.items() if key not in hide)
+
+
 def table4_examples(catalogue: Catalogue) -> list[Examples]:
     """A picture for each dataset: the first seed, classifier and attack of the table, gray box."""
     wanted = catalogue.config["table4"]
@@ -133,15 +152,15 @@ def _of_no_defense() -> dict[str, Any]:
 def _of_defense(catalogue: Catalogue, defense: str) -> dict[str, Any]:
     """The columns that name a defence, in the vocabulary of resources/papers."""
     settings = catalogue.config["defenses"][defense]
-    variant = ""
+    name, variant = defense, ""
     if settings["method"] == "adversarial_training":
-        variant = f"eps={settings['epsilon']:g}"
+        name, variant = "adv_training", f"eps={settings['epsilon']:g}"
     elif settings["method"] == "defense_gan":
         variant = {"reconstructions": "rec", "originals": "orig"}[settings["classifier"]]
     elif settings["classifier"] == "reconstructions":
         variant = "rec"
     return {
-        "defense": defense,
+        "defense": name,
         "variant": variant,
         "iterations_L": settings.get("steps"),
         "restarts_R": settings.get("restarts"),

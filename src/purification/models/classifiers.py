@@ -1,9 +1,9 @@
 """The classifiers A to F of Defense-GAN (Samangouei et al. 2018, appendix C, Table 5)."""
 
-import importlib
-
 import torch
 from torch import nn
+
+from purification.plugins import import_named
 
 Shape = tuple[int, int, int]
 
@@ -47,7 +47,7 @@ def build_classifier(
     if dropout not in DROPOUT_MEANINGS:
         raise ValueError(f"dropout {dropout!r}: expected one of {', '.join(DROPOUT_MEANINGS)}")
     if ":" in architecture:
-        return _import_classifier(architecture, input_shape, classes)
+        return import_named(architecture)(input_shape, classes)
     if architecture not in ARCHITECTURES:
         raise ValueError(
             f"classifier {architecture!r}: expected one of {', '.join(ARCHITECTURES)}, "
@@ -139,12 +139,3 @@ def _unit_norm_(layer: nn.Module) -> None:
         norms = weight.flatten(1).norm(dim=1)
         layer.weight.copy_(weight / norms.view(-1, *[1] * (weight.dim() - 1)))
         layer.bias.zero_()
-
-
-def _import_classifier(place: str, input_shape: Shape, classes: int) -> nn.Module:
-    module_name, _, name = place.partition(":")
-    try:
-        build = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"classifier {place!r}: cannot be imported: {error}") from error
-    return build(input_shape, classes)

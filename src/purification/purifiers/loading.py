@@ -1,6 +1,5 @@
 """Purifiers from their recipes, and purifying whole sets of images."""
 
-import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 
 from purification import randomness
 from purification.models.checkpoints import load_network
+from purification.plugins import import_named
 from purification.purifiers.base import reconstruction_error
 from purification.purifiers.defense_gan import DefenseGAN, draw_starts
 from purification.purifiers.latent_search import SearchSettings
@@ -36,9 +36,7 @@ def load_purifier(recipe: Mapping[str, Any], files: Mapping[str, str]) -> nn.Mod
         return DefenseGAN(networks["generator"], starts, search)
     if method == "magnet":
         return MagNet(networks["autoencoder"])
-    module, _, name = method.partition(":")
-    build = getattr(importlib.import_module(module), name)
-    purifier = build(settings, networks, recipe["seed"])
+    purifier = import_named(method)(settings, networks, recipe["seed"])
     if not isinstance(purifier, nn.Module):
         raise TypeError(f"{method} must return a torch module, got {type(purifier).__name__}")
     return purifier.eval().requires_grad_(False)

@@ -1,0 +1,171 @@
+"""Wrong configs are refused before anything runs, with the place and what is allowed there."""
+
+import copy
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import yaml
+from conftest import REPOSITORY, Workflow
+
+from purification.experiments import Catalogue, ConfigError
+
+SCHEMA = REPOSITORY / "workflow/schemas/config.schema.yaml"
+DEFAULT = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
+
+
+def merged(base: Any, overlay: Any) -> Any:
+    """As Snakemake lays one config file over another."""
+    if not (isinstance(base, dict) and isinstance(overlay, dict)):
+        return overlay
+    return base | {key: merged(base.get(key), value) for key, value in overlay.items()}
+
+
+@pytest.mark.parametrize("overlay", ["config/paper.yaml", "tests/micro.yaml"])
+def test_committed_configs_are_right(overlay: str) -> None:
+    Catalogue(DEFAULT, SCHEMA)
+    Catalogue(merged(DEFAULT, yaml.safe_load((REPOSITORY / overlay).read_text())), SCHEMA)
+
+
+def edit(*place: str, value: Any) -> Callable[[dict[str, Any]], None]:
+    def apply(config: dict[str, Any]) -> None:
+        for key in place[:-1]:
+            config = config[key]
+        config[place[-1]] = value
+
+    return apply
+
+
+WRONG = {
+    "unknown key": (
+        edit("classifiers", "A", "epoch", value=3),
+        ["classifiers.A: unknown key 'epoch' (did you mean 'epochs'?)", "learning_rate"],
+    ),
+    "unknown section": (edit("atacks", value={}), ["the top level: unknown key 'atacks'"]),
+    "wrong type": (
+        edit("classifiers", "A", "epochs", value="ten"),
+        ["classifiers.A.epochs: must be of type integer; got 'ten' of type str"],
+    ),
+    "number that YAML reads as text": (
+        edit("classifiers", "A", "learning_rate", value="1e-3"),
+        ["classifiers.A.learning_rate", "write 1.0e-4, without quotes"],
+    ),
+    "no integer": (
+        edit("defenses", "defense_gan", "steps", value=2.5),
+        ["defenses.defense_gan.steps: must be of type integer; got 2.5"],
+    ),
+    "out of range": (
+        edit("attacks", "fgsm", "epsilon", value=8.0),
+        ["attacks.fgsm.epsilon: 8.0 is greater than the maximum of 1"],
+    ),
+    "unknown attack method": (
+        edit("attacks", "fgsm", "method", value="fgms"),
+        ["attacks.fgsm.method: allowed: fgsm, rand_fgsm, cw_l2", "did you mean 'fgsm'?"],
+    ),
+    "unknown architecture": (
+        edit("classifiers", "A", "architecture", value="G"),
+        ["classifiers.A.architecture: allowed: A, B, C, D, E, F", "package.module:name"],
+    ),
+    "unknown data set source": (
+        edit("datasets", "digits", "source", value="minst"),
+        ["datasets.digits.source: allowed: digits, mnist, fmnist", "did you mean 'mnist'?"],
+    ),
+    "unknown defense method": (
+        edit("defenses", "magnet", "method", value="mag"),
+        ["defenses.magnet.method: allowed: defense_gan, magnet, adversarial_training"],
+    ),
+    "unknown threat model": (
+        edit("defenses", "magnet", "threat_models", value=["whitebox"]),
+        ["defenses.magnet.threat_models.0", "white_box_bpda", "did you mean 'white_box'?"],
+    ),
+    "missing key": (
+        lambda config: config["attacks"]["cw"].pop("constant"),
+        ["attacks.cw: the key 'constant' is missing"],
+    ),
+    "a table's unknown attack": (
+        edit("table4", "attacks", value=["pgd"]),
+        ["table4.attacks: allowed: fgsm, rand_fgsm, cw, cw_tuned; got 'pgd'"],
+    ),
+    "a table's unknown classifier": (
+        edit("table4", "classifiers", value=["Z"]),
+        ["table4.classifiers: allowed: A, B, C, D, E, F; got 'Z'"],
+    ),
+    "a table's unknown data set": (
+        edit("table4", "datasets", value=["cifar10"]),
+        ["table4.datasets: allowed: digits, mnist, fmnist; got 'cifar10'"],
+    ),
+    "unknown generator": (
+        edit("defenses", "defense_gan", "generator", value="wgan"),
+        ["defenses.defense_gan.generator: allowed: wgan_gp; got 'wgan'"],
+    ),
+    "random step beyond epsilon": (
+        edit("attacks", "rand_fgsm", "alpha", value=0.9),
+        ["attacks.rand_fgsm.alpha: must be below epsilon"],
+    ),
+    "no images left to train on": (
+        edit("datasets", "digits", "validation", value=1500),
+        ["datasets.digits", "fewer than 10 of 1797 images are left"],
+    ),
+    "own module that is not there": (
+        edit("defenses", "magnet", value={
+            "method": "no_such_lab.defense:build",
+            "classifier": "originals",
+            "threat_models": ["gray_box"],
+        }),
+        ["defenses.magnet.method: module 'no_such_lab.defense' is neither installed nor"],
+    ),
+    "name that is no folder": (
+        edit("attacks", "a/b", value=DEFAULT["attacks"]["fgsm"]),
+        ["attacks: the name 'a/b' cannot be used here"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_config_is_refused_with_its_place(case: str) -> None:
+    change, expected = WRONG[case]
+    config = copy.deepcopy(DEFAULT)
+    change(config)
+    with pytest.raises(ConfigError) as refused:
+        Catalogue(config, SCHEMA)
+    for part in expected:
+        assert part in str(refused.value)
+
+
+def test_every_mistake_is_listed() -> None:
+    config = copy.deepcopy(DEFAULT)
+    config["classifiers"]["A"]["epochs"] = 0
+    config["gpu"] = "yes"
+    with pytest.raises(ConfigError) as refused:
+        Catalogue(config, SCHEMA)
+    assert "classifiers.A.epochs" in str(refused.value) and "gpu: allowed" in str(refused.value)
+
+
+def test_names_that_the_config_does_not_define_are_refused() -> None:
+    catalogue = Catalogue(DEFAULT, SCHEMA)
+    with pytest.raises(ConfigError, match="no 'Z' under classifiers in the config: A, B"):
+        catalogue.classifier("digits", 0, "plain", "Z")
+
+
+def test_snakemake_refuses_a_wrong_config_in_seconds(tmp_path: Any) -> None:
+    workflow = Workflow(tmp_path / "workflow")
+    workflow.config["attacks"]["fgsm"]["epsilonn"] = 0.1
+    start = time.monotonic()
+    result = workflow.run("results/table4.csv", check=False)
+    assert result.returncode != 0
+    assert "attacks.fgsm: unknown key 'epsilonn' (did you mean 'epsilon'?)" in result.stdout
+    assert "Traceback" not in result.stdout
+    assert time.monotonic() - start < 60
+    assert not (workflow.folder / "results").exists()
+
+
+def test_the_snakefile_needs_neither_torch_nor_pandas() -> None:
+    code = (
+        "import sys, purification.experiments;"
+        "print([m for m in ('torch', 'pandas', 'matplotlib', 'sklearn') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout.strip() == "[]", result.stderr
