@@ -20,6 +20,7 @@ from purification.attacks import (
     rand_fgsm,
     run_attack,
 )
+from purification.attacks.gradient import log_odds_against
 
 torch.set_num_threads(1)
 
@@ -50,6 +51,17 @@ def synthetic_digits(count: int, seed: int) -> tuple[Tensor, Tensor]:
     labels = torch.randint(10, (count,), generator=generator)
     noise = 0.6 * torch.randn(count, 1, 8, 8, generator=generator)
     return (0.25 + 0.5 * patterns[labels] + noise).clamp(0, 1), labels
+
+
+class Scale(nn.Module):
+    """Logits times a number: the same decisions, with more or less certainty."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return self.factor * logits
 
 
 def small_cnn() -> nn.Sequential:
@@ -116,6 +128,33 @@ def attack(
 # --- gradient -------------------------------------------------------------------------------
 
 
+def test_log_odds_gradient_is_the_cross_entropys_divided_by_the_error(
+    trained: nn.Module, digits: tuple[Tensor, Tensor]
+) -> None:
+    model = copy.deepcopy(trained).double()
+    images, labels = digits[0][:20].double().requires_grad_(), digits[1][:20]
+    logits = model(images)
+    cross_entropy = functional.cross_entropy(logits, labels, reduction="sum")
+    (expected,) = torch.autograd.grad(cross_entropy, images)
+    wrong = 1 - logits.detach().softmax(dim=1).gather(1, labels[:, None]).view(-1, 1, 1, 1)
+    torch.testing.assert_close(input_gradient(model, images, labels), expected / wrong)
+
+
+def test_fgsm_moves_images_of_a_model_that_is_certain_in_float32(
+    trained: nn.Module, digits: tuple[Tensor, Tensor]
+) -> None:
+    """Probabilities of exactly 1 have no cross-entropy gradient; that is rounding, no defence."""
+    certain = nn.Sequential(copy.deepcopy(trained), Scale(1000.0))
+    images, labels = digits[0][:50].clone().requires_grad_(), digits[1][:50]
+    loss = functional.cross_entropy(certain(images), labels, reduction="sum")
+    (rounded,) = torch.autograd.grad(loss, images)
+    assert (rounded == 0).flatten(1).all(1).float().mean() > 0.5
+    exact = fgsm(copy.deepcopy(certain).double(), images.double(), labels, epsilon=0.1)
+    ours = fgsm(certain, images, labels, epsilon=0.1)
+    assert ((ours - exact).abs() > 1e-5).float().mean() < 1e-3
+    assert (ours != images).flatten(1).any(1).all()
+
+
 def test_input_gradient_equals_central_differences(
     trained: nn.Module, digits: tuple[Tensor, Tensor]
 ) -> None:
@@ -124,7 +163,7 @@ def test_input_gradient_equals_central_differences(
     direction = torch.randn(images.shape, generator=torch.Generator().manual_seed(4)).double()
 
     def loss(step: float) -> Tensor:
-        return functional.cross_entropy(model(images + step * direction), labels, reduction="none")
+        return log_odds_against(model(images + step * direction), labels)
 
     slope = (input_gradient(model, images, labels) * direction).flatten(1).sum(1)
     torch.testing.assert_close(slope, (loss(1e-7) - loss(-1e-7)) / 2e-7, rtol=1e-5, atol=1e-7)

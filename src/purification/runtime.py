@@ -26,6 +26,11 @@ TAIL_BYTES = 2**16  # how far back in the log these lines are looked for
 _original_stderr: TextIO | None = None  # where stderr led before `start` sent it to the log
 
 
+def has_gpu() -> bool:
+    """Whether this machine has a GPU (NVIDIA or AMD), by its device files: torch is slow to ask."""
+    return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/kfd").exists()
+
+
 def log_to(log: str) -> None:
     """Sends what is printed from now on, by Python, native libraries, child processes, to `log`.
 

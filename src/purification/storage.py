@@ -108,25 +108,56 @@ def write_image_set(
     Raises ValueError if the set was changed into an invalid one (see `ImageSet`), TypeError if an
     attribute is not a str, bool, int or float, or if the recipe cannot be written as JSON.
     """
+    own = _own_attributes(image_set)
+    _write_hdf5(path, _arrays(image_set), {"": own | _provenance(recipe, seed)})
+
+
+def write_image_sets(
+    path: str | Path,
+    image_sets: Mapping[str, ImageSet],
+    recipe: Mapping[str, Any],
+    seed: int | None = None,
+) -> None:
+    """Writes several sets to one HDF5 file, each as a group of its name with its attributes.
+
+    Provenance stands at the file, as `write_image_set` writes it. Raises as that does.
+    """
+    arrays, attributes = {}, {"": _provenance(recipe, seed)}
+    for group, image_set in image_sets.items():
+        attributes[group] = _own_attributes(image_set)
+        arrays |= {f"{group}/{name}": values for name, values in _arrays(image_set).items()}
+    _write_hdf5(path, arrays, attributes)
+
+
+def read_image_set(
+    path: str | Path, first: int | None = None, *, group: str | None = None
+) -> ImageSet:
+    """Reads what `write_image_set` wrote, or the set `group` of what `write_image_sets` wrote.
+
+    Only the first `first` images (all, if there are fewer). Raises FileNotFoundError, or ValueError
+    if the file is not HDF5, is damaged, lacks the group or a dataset or holds an invalid set. The
+    message names the file and what was expected.
+    """
+    place = f"'{group}/images' and '{group}/labels'" if group else "'images' and 'labels'"
+    with _readable(path, f"an image set: HDF5 with the datasets {place}") as file:
+        held = file[group] if group else file
+        images, labels = held["images"][:first], held["labels"][:first]
+        fields = {name: held[name][:first] for name in held if name not in ("images", "labels")}
+        attributes = _attributes(file) | (_attributes(held) if group else {})
+        return ImageSet(images, labels, fields, attributes)
+
+
+def _arrays(image_set: ImageSet) -> dict[str, np.ndarray]:
     image_set.__post_init__()
+    return {"images": image_set.images, "labels": image_set.labels, **image_set.fields}
+
+
+def _own_attributes(image_set: ImageSet) -> dict[str, Any]:
     own = {k: v for k, v in image_set.attributes.items() if k not in PROVENANCE}
     for name, value in own.items():
         if not isinstance(value, str | bool | int | float | np.bool | np.integer | np.floating):
             raise TypeError(f"attribute {name!r}: expected str, bool, int or float, got {value!r}")
-    arrays = {"images": image_set.images, "labels": image_set.labels, **image_set.fields}
-    _write_hdf5(path, arrays, own | _provenance(recipe, seed))
-
-
-def read_image_set(path: str | Path, first: int | None = None) -> ImageSet:
-    """Reads what `write_image_set` wrote; only the first `first` images (all, if there are fewer).
-
-    Raises FileNotFoundError, or ValueError if the file is not HDF5, is damaged, lacks a dataset or
-    holds an invalid set. The message names the file and what was expected.
-    """
-    with _readable(path, "an image set: HDF5 with the datasets 'images' and 'labels'") as file:
-        images, labels = file["images"][:first], file["labels"][:first]
-        fields = {name: file[name][:first] for name in file if name not in ("images", "labels")}
-        return ImageSet(images, labels, fields, _attributes(file))
+    return own
 
 
 def write_dataset(
@@ -148,7 +179,7 @@ def write_dataset(
         except ValueError as error:
             raise ValueError(f"split {split!r}: {error}") from error
         arrays |= {f"{split}/images": images, f"{split}/labels": labels}
-    _write_hdf5(path, arrays, _provenance(recipe, seed=None))
+    _write_hdf5(path, arrays, {"": _provenance(recipe, seed=None)})
 
 
 def read_split(
@@ -224,14 +255,17 @@ def _provenance(recipe: Mapping[str, Any], seed: int | None) -> dict[str, Any]:
     return attributes if seed is None else {**attributes, "seed": seed}
 
 
-def _attributes(file: h5py.File) -> dict[str, Any]:
+def _attributes(file: h5py.Group) -> dict[str, Any]:
     values = {k: v.item() if isinstance(v, np.generic) else v for k, v in file.attrs.items()}
     return {k: json.loads(v) if k in ("recipe", "versions") else v for k, v in values.items()}
 
 
 def _write_hdf5(
-    path: str | Path, arrays: Mapping[str, np.ndarray], attributes: Mapping[str, Any]
+    path: str | Path,
+    arrays: Mapping[str, np.ndarray],
+    attributes: Mapping[str, Mapping[str, Any]],
 ) -> None:
+    """`attributes` are those of each group, by its name; "" is the file itself."""
     with atomic(path) as temporary, h5py.File(temporary, "w", locking=False) as file:
         for name, values in arrays.items():
             rows = CHUNK_BYTES * len(values) // max(1, values.nbytes)
@@ -243,8 +277,9 @@ def _write_hdf5(
                 shuffle=True,
                 track_times=False,  # the time of writing would make equal files differ
             )
-        for name in sorted(attributes):
-            file.attrs[name] = attributes[name]
+        for group, values in attributes.items():
+            for name in sorted(values):
+                file[group or "/"].attrs[name] = values[name]
 
 
 def _check_exists(path: str | Path, expected: str) -> None:

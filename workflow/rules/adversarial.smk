@@ -1,46 +1,47 @@
-# Adversarial sets: against bare classifiers, and against classifiers behind a purifier.
+# Adversarial sets: against bare classifiers, and against classifiers behind a purifier (with its output).
 
 
 rule attack_classifier:
     input:
-        unpack(inputs("adversarial", threat_model="classifier")),
+        unpack(inputs("adversarial")),
     output:
-        adversarial="results/{dataset}/seed{seed}/adversarial/classifier/{owner}/{classifier}/{attack}.h5",
+        adversarial="results/{dataset}/seed{seed}/adversarial/{training}/{classifier}/{attack}.h5",
     log:
-        "logs/attack_classifier/{dataset}/seed{seed}/{owner}/{classifier}/{attack}.log",
+        "logs/attack_classifier/{dataset}/seed{seed}/{training}/{classifier}/{attack}.log",
     benchmark:
-        "logs/attack_classifier/{dataset}/seed{seed}/{owner}/{classifier}/{attack}.benchmark.tsv"
+        "logs/attack_classifier/{dataset}/seed{seed}/{training}/{classifier}/{attack}.benchmark.tsv"
+    group:
+        "attacks"
     threads: config["threads"]
     resources:
         mem_mb=growing(2500),
         runtime=growing(120),
     params:
-        recipe=recipe("adversarial", threat_model="classifier"),
+        recipe=recipe("adversarial"),
     message:
-        "{wildcards.attack} on classifier {wildcards.classifier} ({wildcards.owner}), {wildcards.dataset}"
+        "{wildcards.attack} on classifier {wildcards.classifier} ({wildcards.training}), {wildcards.dataset}"
     script:
         "../scripts/attack_classifier.py"
 
 
 rule attack_defense:
     input:
-        unpack(inputs("adversarial")),
+        unpack(inputs("attacked")),
     output:
-        adversarial="results/{dataset}/seed{seed}/adversarial/{threat_model}/{owner}/{classifier}/{attack}.h5",
-        purified="results/{dataset}/seed{seed}/purified/{threat_model}/{owner}/{classifier}/{attack}.h5",
+        attacked="results/{dataset}/seed{seed}/attacked/{defense}/{classifier}/{attack}.h5",
     log:
-        "logs/attack_defense/{dataset}/seed{seed}/{threat_model}/{owner}/{classifier}/{attack}.log",
+        "logs/attack_defense/{dataset}/seed{seed}/{defense}/{classifier}/{attack}.log",
     benchmark:
-        "logs/attack_defense/{dataset}/seed{seed}/{threat_model}/{owner}/{classifier}/{attack}.benchmark.tsv"
+        "logs/attack_defense/{dataset}/seed{seed}/{defense}/{classifier}/{attack}.benchmark.tsv"
     threads: config["threads"]
     resources:
         mem_mb=growing(3000),
         runtime=growing(24 * 60),
         gpu=GPUS,
     params:
-        recipe=recipe("adversarial"),
+        recipe=recipe("attacked"),
     message:
-        "{wildcards.attack} ({wildcards.threat_model}) on {wildcards.owner} and classifier "
-        "{wildcards.classifier}, {wildcards.dataset}"
+        "{wildcards.attack} on {wildcards.defense} and classifier {wildcards.classifier}, "
+        "{wildcards.dataset}"
     script:
         "../scripts/attack_defense.py"

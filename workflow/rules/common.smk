@@ -12,6 +12,7 @@ from purification.experiments import (
     table4_measurement,
     table4_notes,
 )
+from purification.runtime import has_gpu
 
 SCHEMA = Path(workflow.basedir) / "workflow/schemas/config.schema.yaml"
 
@@ -25,13 +26,11 @@ wildcard_constraints:
     dataset=r"[^/]+",
     seed=r"\d+",
     training=r"[^/]+",
-    owner=r"[^/]+",
     defense=r"[^/]+",
     classifier=r"[^/]+",
     attack=r"[^/]+",
     generator=r"[^/]+",
     split="train|validation|test",
-    threat_model="white_box|white_box_bpda",
 
 
 def artifact(kind, wildcards, **fixed):
@@ -47,17 +46,21 @@ def inputs(kind, **fixed):
     return lambda wildcards: artifact(kind, wildcards, **fixed).inputs
 
 
+def row(wildcards):
+    """The measurement that a rule's wildcards name."""
+    w = wildcards
+    return table4_measurement(CATALOGUE, w.dataset, int(w.seed), w.classifier, w.attack)
+
+
+def picture(wildcards):
+    """The picture that a rule's wildcards name."""
+    w = wildcards
+    return examples(CATALOGUE, w.dataset, int(w.seed), w.classifier, w.attack)
+
+
 def recipe(kind, **fixed):
     """A params function: everything that decides the artifact's content, upstream included."""
     return lambda wildcards: artifact(kind, wildcards, **fixed).recipe
-
-
-def gpus():
-    """GPUs that a GPU rule asks for: as the config says, or 1 where this machine has any."""
-    if config["gpu"] != "auto":
-        return config["gpu"]
-    devices = [*Path("/dev").glob("nvidia[0-9]*"), *Path("/dev").glob("kfd")]
-    return int(bool(devices))
 
 
 def growing(amount):
@@ -65,4 +68,5 @@ def growing(amount):
     return lambda wildcards, attempt: amount * attempt
 
 
-GPUS = gpus()
+# GPUs that a GPU rule asks for.
+GPUS = int(has_gpu()) if config["gpu"] == "auto" else config["gpu"]

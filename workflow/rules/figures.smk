@@ -1,11 +1,5 @@
 # Pictures.
-EXAMPLES = [picture.path for picture in table4_examples(CATALOGUE)]
-
-
-def picture(wildcards):
-    """The picture that a rule's wildcards name."""
-    w = wildcards
-    return examples(CATALOGUE, w.dataset, int(w.seed), w.classifier, w.attack)
+EXAMPLES = [example.path for example in table4_examples(CATALOGUE)]
 
 
 rule plot_examples:

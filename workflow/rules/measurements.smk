@@ -1,12 +1,6 @@
 # Accuracies: one small file for all numbers that share table, dataset, seed, classifier and attack.
 
 
-def row(wildcards):
-    """The measurement that a rule's wildcards name."""
-    w = wildcards
-    return table4_measurement(CATALOGUE, w.dataset, int(w.seed), w.classifier, w.attack)
-
-
 rule measure:
     input:
         lambda wildcards: row(wildcards).inputs,

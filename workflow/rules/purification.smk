@@ -1,4 +1,5 @@
-# Purified sets: clean images (for clean accuracy and for training on reconstructions), gray-box sets.
+# Purified clean images, for the accuracy without attack and for training on reconstructions. Purified
+# adversarial images are made where a defence is attacked (adversarial.smk).
 
 
 rule purify_images:
@@ -22,25 +23,3 @@ rule purify_images:
         "{wildcards.defense} purifies the {wildcards.split} images of {wildcards.dataset}"
     script:
         "../scripts/purify_images.py"
-
-
-rule purify_adversarial:
-    input:
-        unpack(inputs("purified")),
-    output:
-        purified="results/{dataset}/seed{seed}/purified/gray_box/{defense}/{classifier}/{attack}.h5",
-    log:
-        "logs/purify_adversarial/{dataset}/seed{seed}/{defense}/{classifier}/{attack}.log",
-    benchmark:
-        "logs/purify_adversarial/{dataset}/seed{seed}/{defense}/{classifier}/{attack}.benchmark.tsv"
-    threads: config["threads"]
-    resources:
-        mem_mb=growing(3000),
-        runtime=growing(4 * 60),
-        gpu=GPUS,
-    params:
-        recipe=recipe("purified"),
-    message:
-        "{wildcards.defense} purifies {wildcards.attack} on {wildcards.classifier}, {wildcards.dataset}"
-    script:
-        "../scripts/purify_adversarial.py"

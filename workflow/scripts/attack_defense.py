@@ -1,20 +1,11 @@
-"""Adversarial images against a classifier behind a purifier, and the purifier's output on them."""
+"""A purifier and the classifier behind it, attacked in each threat model."""
 
-from purification.evaluation.adversarial import attack_split, write_adversarial, write_purified
-from purification.evaluation.threat_models import attacked_model
-from purification.models.checkpoints import load_network
-from purification.purifiers.loading import load_purifier, purify_images
+from purification.evaluation.adversarial import attack_defense
 from purification.runtime import start
+from purification.storage import write_image_sets
 
 device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
-recipe, path = snakemake.params.recipe, snakemake.output.adversarial
-batch_size = snakemake.config["batch_size"]
-classifier = load_network(snakemake.input.classifier, "Classifier")
-purifier = load_purifier(recipe["purifier"], snakemake.input)
-model = attacked_model(recipe["threat_model"], purifier, classifier).to(device)
-result, labels = attack_split(model, recipe, snakemake.input.dataset, path, batch_size["attack"])
-purified = purify_images(
-    purifier, result.images, batch_size=batch_size["purification"], device=device
-)
-write_purified(snakemake.output.purified, purified, labels, recipe)
-write_adversarial(path, result, labels, recipe)
+recipe, path = snakemake.params.recipe, snakemake.output.attacked
+batch_size = snakemake.config["batch_size"]["attack"]
+sets = attack_defense(recipe, snakemake.input, path, batch_size, device)
+write_image_sets(path, sets, recipe, recipe["seed"])

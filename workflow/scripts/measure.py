@@ -3,10 +3,10 @@
 import csv
 
 from purification.evaluation.measure import COLUMNS, measure
-from purification.runtime import start
+from purification.runtime import log_to
 from purification.storage import atomic
 
-start(snakemake.log[0], snakemake.threads)
+log_to(snakemake.log[0])
 rows = measure(snakemake.params.recipe["cells"])
 with atomic(snakemake.output[0]) as temporary, temporary.open("w", newline="") as file:
     writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")

@@ -82,10 +82,10 @@ class AttackResult:
         success: bool (N,), the model errs on the returned image; against the true label, whichever
             label the attack climbed away from. True also where it erred on the clean image already.
         predictions: int64 (N,), classes of the returned images, from a forward pass of their own.
-        clean_predictions: int64 (N,), classes of the images given.
-        l2: (N,), norm of the perturbation.
-        linf: (N,), largest absolute change of a pixel, in pixel units of [0, 1].
-        zero_gradient: bool (N,), the cross-entropy's gradient at the image given is exactly zero
+        clean_predictions: int64 (N,), classes of the images given. l2: (N,), norm of the
+        perturbation. linf: (N,), largest absolute change of a pixel, in pixel units of [0, 1].
+        zero_gradient: bool (N,), the gradient of the label's log-odds at the image given is exactly
+        zero
             everywhere: a masked gradient, not robustness.
     """
 
@@ -169,9 +169,9 @@ def run_attack(
         )
         if entry.gradient_based and bool(zero_gradient.all()):
             raise RuntimeError(
-                f"attack {method!r} cannot move: the cross-entropy's gradient with respect to the "
-                f"images is exactly zero for all {len(images)} images. The model is not robust but "
-                "its gradient masked (a detached tensor, or saturated outputs)."
+                f"attack {method!r} cannot move: the gradient of the labels' log-odds with respect "
+                f"to the images is exactly zero for all {len(images)} images. The model is not "
+                "robust but its gradient masked (a detached tensor, or saturated outputs)."
             )
         climbed_labels = labels if climbed == "ground_truth" else clean_predictions
         adversarial, predictions = [], []

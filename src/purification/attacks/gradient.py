@@ -1,14 +1,28 @@
 """The gradient that all one-step attacks climb, and that tells a robust model from a masked one."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 
+def log_odds_against(logits: Tensor, labels: Tensor) -> Tensor:
+    """log((1 - p) / p) of each label's probability p: logits (N, K), int64 labels (N,) -> (N,).
+
+    Cross-entropy is log(1 + exp(log-odds)), so their gradients are parallel: that of cross-entropy
+    is (1 - p) times this one. In float32 a confident classifier's p rounds to 1, and then
+    cross-entropy has no gradient, or one whose signs are noise, where this still has the true one.
+    """
+    is_label = functional.one_hot(labels, logits.shape[1]).bool()
+    others = logits.masked_fill(is_label, -math.inf)
+    return others.logsumexp(dim=1) - logits.gather(1, labels[:, None]).squeeze(1)
+
+
 def logits_and_input_gradient(
     model: nn.Module, images: Tensor, labels: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Logits of a batch and the gradient of its cross-entropy, from one forward pass.
+    """Logits of a batch and the gradient of its log-odds, from one forward pass.
 
     Args:
         model: classifier, (N, C, H, W) -> logits (N, classes); its mode is left alone, and no
@@ -17,8 +31,9 @@ def logits_and_input_gradient(
         labels: int64 (N,); None takes the model's own predictions.
 
     Returns:
-        Logits (N, classes) and gradient (N, C, H, W), both detached. The gradient is zero where
-        the logits do not depend differentiably on the images.
+        Logits (N, classes) and gradient (N, C, H, W) of `log_odds_against` the labels, which has
+        the sign of the cross-entropy's gradient; both detached. The gradient is zero where the
+        logits do not depend differentiably on the images.
     """
     # The caller may be under no_grad; the attack needs the graph all the same.
     with torch.enable_grad():
@@ -27,7 +42,7 @@ def logits_and_input_gradient(
         if labels is None:
             labels = logits.detach().argmax(dim=1)
         # The sum, not the mean: an image's gradient must not depend on the batch size.
-        loss = functional.cross_entropy(logits, labels, reduction="sum")
+        loss = log_odds_against(logits, labels).sum()
         gradient = None
         if loss.requires_grad:
             (gradient,) = torch.autograd.grad(loss, images, allow_unused=True)
@@ -35,16 +50,8 @@ def logits_and_input_gradient(
 
 
 def input_gradient(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Gradient of the cross-entropy, summed over the batch, with respect to the images.
+    """The gradient of `logits_and_input_gradient` alone, (N, C, H, W), for int64 labels (N,).
 
-    Args:
-        model: classifier, (N, C, H, W) -> logits (N, classes); its mode is left alone, and no
-            gradient is added to its parameters.
-        images: (N, C, H, W), in [0, 1].
-        labels: int64 (N,).
-
-    Returns:
-        (N, C, H, W), detached; row i depends on image i alone (for a model in eval mode).
-        Zero where the logits do not depend differentiably on the images.
+    Row i depends on image i alone (for a model in eval mode).
     """
     return logits_and_input_gradient(model, images, labels)[1]

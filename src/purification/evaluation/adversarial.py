@@ -1,4 +1,4 @@
-"""Attacking a split of a data set as a recipe says, and the files of what comes of it."""
+"""Attacking classifiers and defences as recipes say, and what is kept of it for each image."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,22 +8,33 @@ import torch
 from torch import nn
 
 from purification.attacks import AttackResult, run_attack
-from purification.purifiers.loading import Purified
+from purification.evaluation.summary import attack_summary
+from purification.evaluation.threat_models import attacked_model
+from purification.models.checkpoints import load_network
+from purification.purifiers.loading import Purified, load_purifier, purify_images
 from purification.randomness import derive_seed
 from purification.runtime import progress
-from purification.storage import ImageSet, read_split, write_image_set
+from purification.storage import ImageSet, read_image_set, read_split
+
+ATTACK_FIELDS = ("success", "clean_predictions", "l2", "linf", "zero_gradient")
+"""What is kept of an attack for each image, beside the images and the predictions for them."""
 
 
 def attack_split(
-    model: nn.Module, recipe: Mapping[str, Any], dataset: str, path: str, batch_size: int
+    model: nn.Module,
+    attack: Mapping[str, Any],
+    dataset: str,
+    first: int | None,
+    seed: int,
+    path: str,
+    batch_size: int,
 ) -> tuple[AttackResult, np.ndarray]:
-    """Attack the first test images of the file `dataset` as an `AdversarialSet` recipe says.
+    """Attack the `first` test images (None: all) of the file `dataset` as an `Attack` recipe says.
 
-    Returns the result and the true labels (N,). Random numbers come from the recipe's seed and the
-    artifact's `path`. Raises as `run_attack`.
+    Returns the result and the true labels (N,). Random numbers come from `seed` and the `path` of
+    the artifact that is made. Raises as `run_attack`.
     """
-    images, labels = read_split(dataset, "test", first=recipe["images"])
-    attack = recipe["attack"]
+    images, labels = read_split(dataset, "test", first=first)
     with progress(len(images), attack["name"], "image") as bar:
         result = run_attack(
             attack["method"],
@@ -31,7 +42,7 @@ def attack_split(
             torch.from_numpy(images),
             torch.from_numpy(labels),
             indices=range(len(images)),
-            seed=derive_seed(recipe["seed"], path),
+            seed=derive_seed(seed, path),
             batch_size=batch_size,
             settings=attack["settings"],
             progress=bar,
@@ -39,43 +50,72 @@ def attack_split(
     return result, labels
 
 
-def write_adversarial(
-    path: str, result: AttackResult, labels: np.ndarray, recipe: Mapping[str, Any]
-) -> None:
-    """Write adversarial images with, per image, what `AttackResult` says; summary as attributes."""
-    names = ("success", "predictions", "clean_predictions", "l2", "linf", "zero_gradient")
-    fields = {name: getattr(result, name).numpy() for name in names}
-    summary = attack_summary(fields, labels)
-    write_image_set(
-        path, ImageSet(result.images.numpy(), labels, fields, summary), recipe, recipe["seed"]
-    )
+def adversarial_set(result: AttackResult, labels: np.ndarray) -> ImageSet:
+    """Adversarial images with what `AttackResult` says of each; their summary as attributes."""
+    fields = {name: getattr(result, name).numpy() for name in (*ATTACK_FIELDS, "predictions")}
+    return ImageSet(result.images.numpy(), labels, fields, attack_summary(fields, labels))
 
 
-def attack_summary(fields: Mapping[str, np.ndarray], labels: np.ndarray) -> dict[str, float]:
-    """Success rate, mean l2 and linf norm, and share of zero gradients of an adversarial set.
-
-    Norms are means over the images that the attack had to change and did: right before, wrong
-    after. An image that was wrong before needs no change and a failure of CW is returned unchanged;
-    both would make the attack look cheaper than it is. NaN if there is no such image.
-    """
-    changed = fields["success"] & (fields["clean_predictions"] == labels)
-    return {
-        "success_rate": float(fields["success"].mean()),
-        "mean_l2": float(fields["l2"][changed].mean()) if changed.any() else float("nan"),
-        "mean_linf": float(fields["linf"][changed].mean()) if changed.any() else float("nan"),
-        "zero_gradient_share": float(fields["zero_gradient"].mean()),
-    }
-
-
-def write_purified(
-    path: str, purified: Purified, labels: np.ndarray, recipe: Mapping[str, Any]
-) -> None:
-    """Write purified images with, their scores and reconstruction errors; means as attributes."""
+def purified_set(purified: Purified, labels: np.ndarray) -> ImageSet:
+    """Purified images with their scores and reconstruction errors; the means as attributes."""
     fields = {
         "score": purified.score.numpy(),
         "reconstruction_error": purified.reconstruction_error.numpy(),
     }
     means = {f"mean_{name}": float(values.mean()) for name, values in fields.items()}
-    write_image_set(
-        path, ImageSet(purified.images.numpy(), labels, fields, means), recipe, recipe["seed"]
-    )
+    return ImageSet(purified.images.numpy(), labels, fields, means)
+
+
+def attack_defense(
+    recipe: Mapping[str, Any],
+    files: Mapping[str, str],
+    path: str,
+    batch_size: int,
+    device: torch.device,
+) -> dict[str, ImageSet]:
+    """A purifier and its classifier under one attack, as an `AttackedDefense` recipe says.
+
+    Returns for each threat model the *purified* images, with per image: `adversarial`, the image
+    given to the purifier; `predictions` of the classifier behind it; score and reconstruction
+    error; and what `ATTACK_FIELDS` says of the attack against the model that it attacked (in the
+    gray box that is the plain classifier).
+
+    `files` are the recipe's inputs by name, `path` the file that is made. Raises as `run_attack`.
+    """
+    classifier = load_network(files["classifier"], "Classifier").to(device)
+    purifier = load_purifier(recipe["purifier"], files).to(device)
+    sets = {}
+    for threat_model, number in recipe["threat_models"].items():
+        if threat_model == "gray_box":
+            attacked = read_image_set(files["gray_box"])
+        else:
+            model = attacked_model(threat_model, purifier, classifier)
+            place = f"{path}:{threat_model}"
+            result, labels = attack_split(
+                model, recipe["attack"], files["dataset"], number, recipe["seed"], place, batch_size
+            )
+            attacked = adversarial_set(result, labels)
+        sets[threat_model] = _purify(attacked, purifier, classifier, batch_size, device)
+    return sets
+
+
+def _purify(
+    attacked: ImageSet,
+    purifier: nn.Module,
+    classifier: nn.Module,
+    batch_size: int,
+    device: torch.device,
+) -> ImageSet:
+    """The set that `attack_defense` keeps of adversarial images and their purified forms."""
+    # Batches as in the attack: CW ends on the decision boundary, where the last bit decides.
+    images = torch.from_numpy(attacked.images)
+    purified = purify_images(purifier, images, batch_size=batch_size, device=device)
+    with torch.no_grad():
+        batches = purified.images.split(batch_size)
+        predictions = torch.cat([classifier(b.to(device)).argmax(dim=1).cpu() for b in batches])
+    kept = purified_set(purified, attacked.labels)
+    own = {name: attacked.fields[name] for name in ATTACK_FIELDS}
+    fields = {**kept.fields, **own, "predictions": predictions.numpy()}
+    fields["adversarial"] = attacked.images
+    attributes = kept.attributes | attack_summary(own, attacked.labels)
+    return ImageSet(kept.images, attacked.labels, fields, attributes)

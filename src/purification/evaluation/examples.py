@@ -1,7 +1,8 @@
 """The rows of a picture of purified images: what is shown, and what a classifier says of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,17 +20,15 @@ class ExampleRow:
     predictions: list[int]
 
 
-def example_rows(
-    rows: Sequence[tuple[str, str, str | None, str]], columns: int
-) -> list[ExampleRow]:
-    """The first `columns` images of each row (label, file, split or None, classifier's file)."""
+def example_rows(rows: Sequence[Mapping[str, Any]], columns: int) -> list[ExampleRow]:
+    """The first `columns` images of each cell summary of an `Examples` recipe."""
     shown = []
-    for label, path, split, classifier in rows:
-        if split is None:
-            images = read_image_set(path, first=columns).images
+    for row in rows:
+        if row["split"] is None:
+            images = read_image_set(row["images"], columns, group=row["group"]).images
         else:
-            images, _ = read_split(path, split, first=columns)
+            images, _ = read_split(row["images"], row["split"], columns)
         with torch.inference_mode():
-            logits = load_network(classifier, "Classifier")(torch.from_numpy(images))
-        shown.append(ExampleRow(label, images, logits.argmax(dim=1).tolist()))
+            logits = load_network(row["classifier"], "Classifier")(torch.from_numpy(images))
+        shown.append(ExampleRow(row["labels"]["row"], images, logits.argmax(dim=1).tolist()))
     return shown

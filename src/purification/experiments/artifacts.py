@@ -186,82 +186,79 @@ class Attack(Artifact):
 
 @dataclass(frozen=True)
 class AdversarialSet(OfRun):
-    """Adversarial images against a classifier, or against a classifier behind a purifier.
+    """Adversarial images against a bare classifier: the first `images` test images (None: all).
 
-    `threat_model` says what the attacker differentiates: `classifier` (the bare classifier; this is
-    the gray box of every purifier put before it), `white_box` (through all of purifier and
-    classifier), `white_box_bpda` (the same, the purifier's backward pass replaced by the identity).
+    They are the gray box of every purifier that is put before the plain classifier.
     """
 
-    VERSION: ClassVar[int] = 1
-
-    threat_model: str
     attack: Attack
     images: int | None
     classifier: Classifier
-    purifier: Purifier | None = None
-
-    @property
-    def victim(self) -> str:
-        owner = self.purifier.name if self.purifier else self.classifier.training
-        return f"{self.threat_model}/{owner}/{self.classifier.name}/{self.attack.name}.h5"
 
     @property
     def path(self) -> str:
-        return f"{self.folder}/adversarial/{self.victim}"
-
-    @property
-    def purified_path(self) -> str:
-        """Where the attacked purifier's output on the adversarial images lies."""
-        if self.purifier is None:
-            raise ValueError(f"{self.path} was made against a bare classifier: nothing purifies it")
-        return f"{self.folder}/purified/{self.victim}"
+        victim = f"{self.classifier.training}/{self.classifier.name}"
+        return f"{self.folder}/adversarial/{victim}/{self.attack.name}.h5"
 
     @property
     def inputs(self) -> dict[str, str]:
-        networks = self.purifier.inputs if self.purifier else {}
-        return {"dataset": self.dataset.path, "classifier": self.classifier.path, **networks}
+        return {"dataset": self.dataset.path, "classifier": self.classifier.path}
 
 
 @dataclass(frozen=True)
-class PurifiedSet(OfRun):
-    """A gray-box adversarial set after a purifier that its attacker did not know."""
+class AttackedDefense(OfRun):
+    """A purifier and the classifier behind it under one attack, in each threat model: the
+    adversarial images, and what the purifier makes of them.
 
-    adversarial: AdversarialSet
+    `threat_models` maps what the attacker differentiates to the number of images attacked (None:
+    all): `white_box` (through purifier and classifier), `white_box_bpda` (the same, with the
+    identity for the purifier's backward pass), `gray_box` (the images of `gray`, made by one who
+    knows of no defence). One file for all: they go stale together, and a job for each would spend
+    more time on starting than on computing.
+    """
+
+    attack: Attack
+    threat_models: Mapping[str, int | None]
+    classifier: Classifier
     purifier: Purifier
+    gray: AdversarialSet | None
 
     @property
     def path(self) -> str:
-        attack, classifier = self.adversarial.attack.name, self.adversarial.classifier.name
-        return f"{self.folder}/purified/gray_box/{self.purifier.name}/{classifier}/{attack}.h5"
+        defended = f"{self.purifier.name}/{self.classifier.name}"
+        return f"{self.folder}/attacked/{defended}/{self.attack.name}.h5"
 
     @property
     def inputs(self) -> dict[str, str]:
-        return {"adversarial": self.adversarial.path, **self.purifier.inputs}
+        gray = {"gray_box": self.gray.path} if self.gray else {}
+        own = {"dataset": self.dataset.path, "classifier": self.classifier.path}
+        return {**own, **gray, **self.purifier.inputs}
 
 
 @dataclass(frozen=True)
 class Cell(Artifact):
-    """One number of a table: the accuracy of `classifier` on the images at `images`.
+    """One number of a table: the accuracy of `classifier` on the images of a file.
 
-    `labels` are the columns that name the number in the long table; `adversarial` is the set whose
-    norms and success stand beside it (None: clean images).
+    `labels` are the columns that name the number in the long table. `group` is the set within an
+    `AttackedDefense` file, `split` that within a dataset file.
     """
 
     labels: Mapping[str, Any]
     classifier: Classifier
     images: File
-    images_path: str
+    group: str | None = None
     split: str | None = None
-    adversarial: AdversarialSet | None = None
 
     @property
-    def paths(self) -> dict[str, str | None]:
-        """The files the number is computed from."""
+    def summary(self) -> dict[str, Any]:
+        """What its measurement needs, and a digest of all that decides it."""
         return {
+            "labels": dict(self.labels),
             "classifier": self.classifier.path,
-            "images": self.images_path,
-            "adversarial": self.adversarial.path if self.adversarial else None,
+            "images": self.images.path,
+            "group": self.group,
+            "split": self.split,
+            "digest": self.digest,
         }
 
 
@@ -282,17 +279,13 @@ class Measurement(File):
     @cached_property
     def recipe(self) -> dict[str, Any]:
         """As every recipe, but with digests for its many cells."""
-        cells = [
-            {"labels": dict(cell.labels), "paths": cell.paths, "split": cell.split,
-             "classifier": cell.classifier.recipe["settings"], "digest": cell.digest}
-            for cell in self.cells
-        ]  # fmt: skip
+        cells = [cell.summary for cell in self.cells]
         return {"kind": "Measurement", "version": self.VERSION, "cells": cells}
 
     @property
     def inputs(self) -> list[str]:  # type: ignore[override]
         """All files, each once, in a stable order."""
-        paths = [path for cell in self.cells for path in cell.paths.values() if path]
+        paths = [path for cell in self.cells for path in (cell.classifier.path, cell.images.path)]
         return list(dict.fromkeys(paths))
 
 
@@ -321,15 +314,14 @@ class Table(File):
 class Examples(OfRun):
     """A picture of the same few test images clean, attacked and purified.
 
-    `rows` are (label, path of the images, split of a dataset file or None, classifier that names
-    the class below each image), from top to bottom.
+    `rows` are cells whose label `row` stands beside them; their classifiers name the class below
+    each image. From top to bottom.
     """
 
     classifier: str
     attack: str
     columns: int
-    rows: tuple[tuple[str, str, str | None, str], ...]
-    upstream: tuple[File, ...]
+    rows: tuple[Cell, ...]
 
     @property
     def path(self) -> str:
@@ -337,11 +329,15 @@ class Examples(OfRun):
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
-        digests = [file.digest for file in self.upstream]
-        return {"kind": "Examples", "version": self.VERSION, "columns": self.columns,
-                "rows": [list(row) for row in self.rows], "digests": digests}  # fmt: skip
+        rows = [row.summary for row in self.rows]
+        return {
+            "kind": "Examples",
+            "version": self.VERSION,
+            "columns": self.columns,
+            "rows": rows,
+        }
 
     @property
     def inputs(self) -> list[str]:  # type: ignore[override]
-        paths = [path for _, images, _, classifier in self.rows for path in (images, classifier)]
+        paths = [path for row in self.rows for path in (row.classifier.path, row.images.path)]
         return list(dict.fromkeys(paths))

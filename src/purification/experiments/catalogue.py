@@ -8,20 +8,18 @@ from typing import Any
 from purification.experiments.artifacts import (
     AdversarialSet,
     Attack,
+    AttackedDefense,
     Autoencoder,
     Classifier,
     Dataset,
     Generator,
     PurifiedImages,
-    PurifiedSet,
     Purifier,
 )
 from purification.experiments.config import ConfigError, check_config
 
 PLAIN = "plain"
 """Training of the classifiers that belong to no defence."""
-CLASSIFIER = "classifier"
-"""Threat model of the sets made against a bare classifier."""
 _DEPLOYMENT = ("method", "generator", "classifier", "threat_models", "clean_images", "settings")
 
 
@@ -113,26 +111,31 @@ class Catalogue:
 
     @cache  # noqa: B019
     def adversarial(
-        self, dataset: str, seed: int, threat_model: str, owner: str, classifier: str, attack: str
+        self, dataset: str, seed: int, training: str, classifier: str, attack: str
     ) -> AdversarialSet:
-        """`owner`: for the threat model "classifier" the training of the attacked classifier,
-        otherwise the defence that is attacked."""
-        images = self._lookup("attacks", attack)["images"]
-        if threat_model == CLASSIFIER:
-            victim = self.classifier(dataset, seed, owner, classifier)
-            purifier, number = None, images["gray_box"]
-        else:
-            victim = self.deployed(dataset, seed, owner, classifier)
-            purifier, number = self.purifier(dataset, seed, owner), images[threat_model]
-        return AdversarialSet(
-            self.dataset(dataset), seed, threat_model, self.attack(attack), number, victim, purifier
-        )
+        """An attack on a bare classifier of that training."""
+        number = self._lookup("attacks", attack)["images"]["gray_box"]
+        victim = self.classifier(dataset, seed, training, classifier)
+        return AdversarialSet(self.dataset(dataset), seed, self.attack(attack), number, victim)
 
     @cache  # noqa: B019
-    def purified(
+    def attacked(
         self, dataset: str, seed: int, defense: str, classifier: str, attack: str
-    ) -> PurifiedSet:
-        """The gray-box set (made against the plain, undefended classifier) after the defence."""
-        adversarial = self.adversarial(dataset, seed, CLASSIFIER, PLAIN, classifier, attack)
-        purifier = self.purifier(dataset, seed, defense)
-        return PurifiedSet(self.dataset(dataset), seed, adversarial, purifier)
+    ) -> AttackedDefense:
+        """A purifier and its classifier under an attack, in the defence's threat models."""
+        numbers = self._lookup("attacks", attack)["images"]
+        threat_models = {name: numbers[name] for name in self.threat_models(defense)}
+        gray = self.adversarial(dataset, seed, PLAIN, classifier, attack)
+        return AttackedDefense(
+            self.dataset(dataset),
+            seed,
+            self.attack(attack),
+            threat_models,
+            self.deployed(dataset, seed, defense, classifier),
+            self.purifier(dataset, seed, defense),
+            gray if "gray_box" in threat_models else None,
+        )
+
+    def threat_models(self, defense: str) -> list[str]:
+        """What is measured of a purifier."""
+        return list(self._lookup("defenses", defense)["threat_models"])

@@ -8,8 +8,8 @@ config lists for a defence, and each defence's accuracy on clean images.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from purification.experiments.artifacts import Cell, Examples, File, Measurement, Table
-from purification.experiments.catalogue import CLASSIFIER, PLAIN, Catalogue
+from purification.experiments.artifacts import Cell, Examples, Measurement, Table
+from purification.experiments.catalogue import PLAIN, Catalogue
 
 CLEAN = "none"
 
@@ -45,15 +45,15 @@ def clean_cells(
     common = {"dataset": dataset, "seed": seed, "classifier": classifier, "attack": CLEAN}
     common |= {"epsilon": None, "threat_model": "none"}
     plain = catalogue.classifier(dataset, seed, PLAIN, classifier)
-    yield Cell(common | _of_no_defense(), plain, data, data.path, split="test")
+    yield Cell(common | _of_no_defense(), plain, data, split="test")
     for defense in catalogue.config["table4"]["defenses"]:
         labels = common | _of_defense(catalogue, defense)
         deployed = catalogue.deployed(dataset, seed, defense, classifier)
         if _purifies(catalogue, defense):
             purified = catalogue.purified_images(dataset, seed, defense, "test")
-            yield Cell(labels, deployed, purified, purified.path)
+            yield Cell(labels, deployed, purified)
         else:
-            yield Cell(labels, deployed, data, data.path, split="test")
+            yield Cell(labels, deployed, data, split="test")
 
 
 def attacked_cells(
@@ -68,27 +68,19 @@ def attacked_cells(
     common = {"dataset": dataset, "seed": seed, "classifier": classifier, "attack": attack}
     common |= {"epsilon": epsilon}
     plain = catalogue.classifier(dataset, seed, PLAIN, classifier)
-    bare = catalogue.adversarial(dataset, seed, CLASSIFIER, PLAIN, classifier, attack)
-    labels = common | {"threat_model": "white_box"} | _of_no_defense()
-    yield Cell(labels, plain, bare, bare.path, adversarial=bare)
+    bare = catalogue.adversarial(dataset, seed, PLAIN, classifier, attack)
+    yield Cell(common | {"threat_model": "white_box"} | _of_no_defense(), plain, bare)
     for defense in catalogue.config["table4"]["defenses"]:
         labels = common | _of_defense(catalogue, defense)
         deployed = catalogue.deployed(dataset, seed, defense, classifier)
         if not _purifies(catalogue, defense):
-            attacked = catalogue.adversarial(dataset, seed, CLASSIFIER, defense, classifier, attack)
-            here = labels | {"threat_model": "white_box"}
-            yield Cell(here, deployed, attacked, attacked.path, adversarial=attacked)
+            bare = catalogue.adversarial(dataset, seed, defense, classifier, attack)
+            yield Cell(labels | {"threat_model": "white_box"}, deployed, bare)
             continue
-        for threat_model in catalogue.config["defenses"][defense]["threat_models"]:
+        attacked = catalogue.attacked(dataset, seed, defense, classifier, attack)
+        for threat_model in attacked.threat_models:
             here = labels | {"threat_model": threat_model}
-            if threat_model == "gray_box":
-                purified = catalogue.purified(dataset, seed, defense, classifier, attack)
-                yield Cell(here, deployed, purified, purified.path, adversarial=bare)
-            else:
-                attacked = catalogue.adversarial(
-                    dataset, seed, threat_model, defense, classifier, attack
-                )
-                yield Cell(here, deployed, attacked, attacked.purified_path, adversarial=attacked)
+            yield Cell(here, deployed, attacked, group=threat_model)
 
 
 def table4_notes(catalogue: Catalogue) -> list[str]:
@@ -126,19 +118,17 @@ def examples(
     """The first test images clean, attacked in the gray box, and after each purifier."""
     data = catalogue.dataset(dataset)
     plain = catalogue.classifier(dataset, seed, PLAIN, classifier)
-    bare = catalogue.adversarial(dataset, seed, CLASSIFIER, PLAIN, classifier, attack)
+    bare = catalogue.adversarial(dataset, seed, PLAIN, classifier, attack)
     rows = [
-        ("original", data.path, "test", plain.path),
-        (attack, bare.path, None, plain.path),
+        Cell({"row": "original"}, plain, data, split="test"),
+        Cell({"row": attack}, plain, bare),
     ]
-    upstream: list[File] = [plain, bare]
     for defense in catalogue.config["table4"]["defenses"]:
-        if _purifies(catalogue, defense):
+        if _purifies(catalogue, defense) and "gray_box" in catalogue.threat_models(defense):
             deployed = catalogue.deployed(dataset, seed, defense, classifier)
-            purified = catalogue.purified(dataset, seed, defense, classifier, attack)
-            rows.append((defense, purified.path, None, deployed.path))
-            upstream += [deployed, purified]
-    return Examples(data, seed, classifier, attack, 10, tuple(rows), tuple(upstream))
+            attacked = catalogue.attacked(dataset, seed, defense, classifier, attack)
+            rows.append(Cell({"row": defense}, deployed, attacked, group="gray_box"))
+    return Examples(data, seed, classifier, attack, 10, tuple(rows))
 
 
 def _purifies(catalogue: Catalogue, defense: str) -> bool:

@@ -12,8 +12,8 @@ returns the image from before the last update; and the step stays constant, whic
 published code does (its decay never takes effect).
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,23 @@ class SearchResult:
     restart: Tensor
 
 
+@dataclass(frozen=True)
+class SweepResult:
+    """What one search says of every wanted number of steps L and of restarts R.
+
+    `errors` (N, len(steps), len(restarts)): the objective at the winner of the first R restarts
+    after L steps, which is the reconstruction error (mean square, squared pixel units) unless the
+    settings have another objective. `restart`, of the same shape: the winner's index. Both in the
+    order of `steps` and `restarts`. `reconstructions`: (L, R) to images (N, C, H, W).
+    """
+
+    steps: tuple[int, ...]
+    restarts: tuple[int, ...]
+    errors: Tensor
+    restart: Tensor
+    reconstructions: Mapping[tuple[int, int], Tensor]
+
+
 def latent_search(
     generator: nn.Module, images: Tensor, starts: Tensor, settings: SearchSettings
 ) -> SearchResult:
@@ -59,18 +76,11 @@ def latent_search(
     in the images through all steps of the winning restart; see `_Descent`. Which restart wins is a
     discrete choice and has no gradient. Each image's result is a function of that image alone.
     """
-    count = len(images)
-    if starts.dim() == 2:
-        starts = starts.expand(count, *starts.shape)
-    if starts.dim() != 3 or len(starts) != count:
-        raise ValueError(
-            f"starts must be (R, d) or (N, R, d) with N = {count}, got {tuple(starts.shape)}"
-        )
-    restarts = starts.shape[1]
-    starts = starts.to(images)
+    starts = _starts_of_each(starts, images)
+    count, restarts, _ = starts.shape
     with torch.no_grad():
         targets = images.detach().repeat_interleave(restarts, dim=0)
-        latents = _descend(generator, targets, starts.flatten(0, 1), settings)
+        latents, _ = _descend(generator, targets, starts.flatten(0, 1), settings)
         reconstructions = generator(latents)
         objective, restart = (
             settings.objective(reconstructions, targets).view(count, restarts).min(dim=1)
@@ -86,15 +96,111 @@ def latent_search(
     return SearchResult(reconstruction, latent, settings.objective(reconstruction, images), restart)
 
 
+def sweep_search(
+    generator: nn.Module,
+    images: Tensor,
+    starts: Tensor,
+    settings: SearchSettings,
+    *,
+    steps: Sequence[int],
+    restarts: Sequence[int],
+    keep: Sequence[tuple[int, int]] = (),
+) -> SweepResult:
+    """What `latent_search` finds for every L in `steps` and R in `restarts`, from one search.
+
+    A search of max(steps) steps passes every smaller L on its way, and its first R restarts are
+    those of a search with R, so the cost is that of the largest cell alone, and one more forward
+    pass at each L. Each cell equals `latent_search` with that L and the first R starts, up to the
+    rounding of batches of another size. Nothing is differentiable in the images.
+
+    Args:
+        generator, images, starts: as for `latent_search`; its memory without gradients, and the
+            kept reconstructions.
+        settings: its `steps` are not used.
+        steps: the numbers of steps, each at least 1, in any order.
+        restarts: the numbers of restarts, each between 1 and that of `starts`, in any order.
+        keep: the (L, R) whose reconstructions are returned. Every cell's would be
+            len(steps) * len(restarts) copies of the images.
+
+    Raises:
+        ValueError: `steps` or `restarts` is empty or out of range, `keep` names a pair that is not
+            in the sweep, or the starts are refused by `latent_search`.
+    """
+    starts = _starts_of_each(starts, images)
+    _check_sweep(steps, restarts, keep, available=starts.shape[1])
+    starts = starts[:, : max(restarts)]
+    count, side_by_side, _ = starts.shape
+    rows = torch.arange(count, device=images.device) * side_by_side
+    kept = {(s, r) for s, r in keep}  # pairs from YAML are lists
+    cells, reconstructions = {}, {}
+    with torch.no_grad():
+        targets = images.detach().repeat_interleave(side_by_side, dim=0)
+        latents, velocity, done = starts.flatten(0, 1), None, 0
+        for reached in sorted(set(steps)):
+            stretch = replace(settings, steps=reached - done)
+            latents, velocity = _descend(generator, targets, latents, stretch, velocity)
+            done = reached
+            generated = generator(latents)
+            objective = settings.objective(generated, targets).view(count, side_by_side)
+            for first in set(restarts):
+                best = cells[reached, first] = objective[:, :first].min(dim=1)
+                if (reached, first) in kept:
+                    reconstructions[reached, first] = generated[rows + best.indices]
+    errors, winners = (
+        torch.stack([torch.stack([cells[s, r][part] for r in restarts], 1) for s in steps], 1)
+        for part in (0, 1)
+    )
+    return SweepResult(tuple(steps), tuple(restarts), errors, winners, reconstructions)
+
+
+def _starts_of_each(starts: Tensor, images: Tensor) -> Tensor:
+    """The starts (N, R, d) of N images, of their type and on their device, or ValueError."""
+    count = len(images)
+    if starts.dim() == 2:
+        starts = starts.expand(count, *starts.shape)
+    if starts.dim() != 3 or len(starts) != count:
+        raise ValueError(
+            f"starts must be (R, d) or (N, R, d) with N = {count}, got {tuple(starts.shape)}"
+        )
+    return starts.to(images)
+
+
+def _check_sweep(
+    steps: Sequence[int],
+    restarts: Sequence[int],
+    keep: Sequence[tuple[int, int]],
+    available: int,
+) -> None:
+    if not steps or min(steps) < 1:
+        raise ValueError(f"steps must be one or more numbers of at least 1, got {list(steps)}")
+    if not restarts or min(restarts) < 1 or max(restarts) > available:
+        raise ValueError(
+            f"restarts must be one or more numbers from 1 to {available}, the number of starts, "
+            f"got {list(restarts)}"
+        )
+    unknown = [pair for pair in keep if pair[0] not in steps or pair[1] not in restarts]
+    if unknown:
+        raise ValueError(
+            f"keep has (L, R) = {unknown}, not in the sweep over steps {list(steps)} and restarts "
+            f"{list(restarts)}"
+        )
+
+
 def _descend(
     generator: nn.Module,
     images: Tensor,
     latents: Tensor,
     settings: SearchSettings,
+    velocity: Tensor | None = None,
     trajectory: Tensor | None = None,
-) -> Tensor:
-    """All steps of the descent, without a graph; `trajectory` (L, M, d) receives z[0] .. z[L-1]."""
-    velocity = torch.zeros_like(latents)
+) -> tuple[Tensor, Tensor]:
+    """z and v after `settings.steps` more steps from them, without a graph.
+
+    `velocity` None is the v = 0 of the beginning. `trajectory` (L, M, d) receives the latents
+    before each step, z[0] .. z[L-1].
+    """
+    if velocity is None:
+        velocity = torch.zeros_like(latents)
     for step in range(settings.steps):
         if trajectory is not None:
             trajectory[step] = latents
@@ -104,7 +210,7 @@ def _descend(
             (gradient,) = torch.autograd.grad(objective, variable)
         velocity = settings.momentum * velocity + gradient
         latents = latents - settings.step_size * velocity
-    return latents
+    return latents, velocity
 
 
 class _Descent(torch.autograd.Function):
@@ -130,7 +236,7 @@ class _Descent(torch.autograd.Function):
         settings: SearchSettings,
     ) -> Tensor:
         trajectory = start.new_empty(settings.steps, *start.shape)
-        latents = _descend(generator, images.detach(), start, settings, trajectory)
+        latents, _ = _descend(generator, images.detach(), start, settings, trajectory=trajectory)
         ctx.save_for_backward(images, trajectory)
         ctx.generator = generator
         ctx.settings = settings

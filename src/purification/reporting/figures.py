@@ -6,7 +6,7 @@ take longer to load than most jobs' own work.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _COLUMN_INCHES = 3.35  # one column of a two-column paper
+_PAGE_INCHES = 7.0  # both columns and the gap between them
 _DPI = 300
 _FONT_POINTS = 7
+# Default entries of the files' metadata, the date and matplotlib's version: without them the bytes
+# stay the same.
+_METADATA = {".png": ("Software",), ".pdf": ("CreationDate", "Creator", "Producer")}
 
 
 def sample_grid(images: Any, path: Path, columns: int) -> None:
@@ -193,8 +197,28 @@ def _draw_lines(axis: Any, history: pd.DataFrame, x: str, columns: Sequence[str]
 
 
 @contextmanager
-def _figure(width: float, height: float, path: Path) -> Iterator["Figure"]:
-    """A figure of that many inches in the project's style, written as PNG at the end."""
+def paper_figure(columns: int, height: float, *paths: Path) -> Iterator["Figure"]:
+    """A figure for `reporting`'s other modules: one or two columns of a paper wide, in its style.
+
+    Args:
+        columns: 1 or 2, the columns of the paper that the figure spans.
+        height: in inches.
+        paths: files, each in the format of its suffix (.png, .pdf), written at the end of the
+            block: all of them complete, or none if the block raises.
+
+    Raises:
+        ValueError: a path with another suffix.
+    """
+    unknown = [str(path) for path in paths if path.suffix not in _METADATA]
+    if unknown:
+        raise ValueError(f"figures are {' or '.join(_METADATA)}, not {', '.join(unknown)}")
+    with _figure({1: _COLUMN_INCHES, 2: _PAGE_INCHES}[columns], height, *paths) as figure:
+        yield figure
+
+
+@contextmanager
+def _figure(width: float, height: float, *paths: Path) -> Iterator["Figure"]:
+    """A figure of that many inches in the project's style, written to `paths` at the end."""
     import matplotlib
     import seaborn
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -211,6 +235,7 @@ def _figure(width: float, height: float, path: Path) -> Iterator["Figure"]:
         "lines.linewidth": 1.1,
         "axes.spines.top": False,
         "axes.spines.right": False,
+        "pdf.fonttype": 42,  # TrueType: journals refuse matplotlib's usual Type 3
         "axes.prop_cycle": matplotlib.cycler(color=seaborn.color_palette("colorblind")),
     }
     with matplotlib.rc_context(style):
@@ -219,6 +244,10 @@ def _figure(width: float, height: float, path: Path) -> Iterator["Figure"]:
         yield figure
         if figure.axes and figure.axes[0].get_subplotspec() is not None:
             figure.set_layout_engine("constrained")
-        with atomic(path) as temporary:
-            # The default metadata names matplotlib's version; without it the bytes stay the same.
-            figure.savefig(temporary, format="png", dpi=_DPI, metadata={"Software": None})
+        with ExitStack() as stack:
+            for path in paths:
+                temporary = stack.enter_context(atomic(path))
+                kind = path.suffix
+                figure.savefig(
+                    temporary, format=kind[1:], dpi=_DPI, metadata=dict.fromkeys(_METADATA[kind])
+                )

@@ -1,0 +1,178 @@
+"""Detecting attacked images by a score: ROC, operating points, and their bootstrap intervals.
+
+Higher scores are more suspect. Source: Defense-GAN, section 4.1.3: an image is flagged when its
+reconstruction error is above a threshold (equation 9); ROC from the test images and their attacked
+versions. The paper does not say where a threshold would come from: here, from clean validation
+images alone. scikit-learn is imported inside the functions: it takes longer to load than most jobs'
+own work.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from purification.randomness import generator
+
+
+def roc_curve(clean_scores: Any, attacked_scores: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The ROC of telling attacked images from clean ones by a threshold on their scores.
+
+    Args:
+        clean_scores: (N,) finite numbers.
+        attacked_scores: (M,) finite numbers.
+
+    Returns:
+        (false_positive_rate, true_positive_rate, thresholds), each (K,) float64: the shares of
+        clean and of attacked images with a score of at least the threshold, from (0, 0), whose
+        threshold is infinite, to (1, 1). Points on a straight line between others are left out.
+
+    Raises:
+        ValueError: scores of another shape, none, or one that is not finite.
+    """
+    from sklearn.metrics import roc_curve
+
+    return roc_curve(*_labelled(clean_scores, attacked_scores))
+
+
+def auc(clean_scores: Any, attacked_scores: Any) -> float:
+    """The area under `roc_curve`, in [0, 1], 0.5 for scores that tell nothing.
+
+    It is the share of (clean, attacked) pairs in which the attacked image has the higher score,
+    ties counted half. Arguments and errors as `roc_curve`.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(*_labelled(clean_scores, attacked_scores)))
+
+
+def true_positive_rate_at(
+    clean_validation_scores: Any,
+    attacked_scores: Any,
+    clean_test_scores: Any,
+    false_positive_rate: float,
+) -> tuple[float, float, float]:
+    """What a detector finds whose threshold was set to a false-positive rate beforehand.
+
+    The threshold is the lowest clean validation score above which lies at most the share
+    `false_positive_rate` of them; an image is flagged when its score is above it. No test image,
+    clean or attacked, has a say in it, so the rate achieved on clean test images differs from the
+    wanted one by chance, and by more than chance where the two sets differ.
+
+    Args:
+        clean_validation_scores: (V,) finite numbers. With fewer than 1 / false_positive_rate of
+            them none may be flagged, and the threshold is their maximum.
+        attacked_scores: (M,) finite numbers.
+        clean_test_scores: (N,) finite numbers.
+        false_positive_rate: in [0, 1).
+
+    Returns:
+        (threshold, true-positive rate, false-positive rate on the clean test images).
+
+    Raises:
+        ValueError: a rate out of range, or scores as `roc_curve` refuses them.
+    """
+    if not 0 <= false_positive_rate < 1:
+        raise ValueError(f"expected a false-positive rate in [0, 1), got {false_positive_rate}")
+    validation = np.sort(_checked(clean_validation_scores, "clean validation scores"))
+    attacked = _checked(attacked_scores, "attacked scores")
+    clean = _checked(clean_test_scores, "clean test scores")
+    # In floats 0.29 * 100 is a hair below 29.
+    flagged = int(np.floor(false_positive_rate * len(validation) + 1e-9))
+    threshold = validation[len(validation) - 1 - flagged]
+    return float(threshold), float((attacked > threshold).mean()), float((clean > threshold).mean())
+
+
+def bootstrap_interval(
+    statistic: Callable[..., float],
+    *samples: Any,
+    repeats: int,
+    seed: int,
+    confidence: float = 0.95,
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of a statistic of one or more samples.
+
+    Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13. What is drawn again
+    is the image. So arrays with a value for each of the same images are resampled together,
+    paired: give them as a tuple. Samples of different images are resampled each by itself,
+    unpaired. A detector's clean test scores and attacked scores belong in one tuple, because each
+    attacked image was made from one of the clean ones and their scores go up and down together;
+    validation scores are a sample of their own. Resampling pairs as if they were independent
+    would give an interval of the wrong width.
+
+        bootstrap_interval(auc, (clean, attacked), repeats=1000, seed=0)
+        bootstrap_interval(found, validation, (attacked, clean), repeats=1000, seed=0)
+
+    At the edge of its range the interval is too short: a statistic that is 1 in every resample,
+    such as the AUC of scores that do not overlap, has the interval (1, 1).
+
+    Args:
+        statistic: from as many arrays as were given, tuples unpacked, in their order, to a number.
+        samples: arrays with the images along the first axis, or tuples of such arrays of equal
+            length.
+        repeats: number of resamples, at least 1; a 95 % interval wants about 1000.
+        seed: of the resampling; the same seed gives the same resamples of samples of equal size,
+            so that two detectors, one after the other, are compared on the same images.
+        confidence: coverage, in (0, 1).
+
+    Returns:
+        (low, high).
+
+    Raises:
+        ValueError: no samples, an empty one, paired arrays of different lengths, an argument out
+            of range, or a statistic that is not finite.
+    """
+    if repeats < 1 or not 0 < confidence < 1:
+        raise ValueError(
+            f"expected repeats >= 1 and confidence in (0, 1), got {repeats} and {confidence}"
+        )
+    groups = [
+        tuple(np.asarray(array) for array in (sample if isinstance(sample, tuple) else (sample,)))
+        for sample in samples
+    ]
+    _check_groups(groups)
+    random = generator(seed, "bootstrap")
+    values = np.empty(repeats)
+    for i in range(repeats):
+        drawn = []
+        for group in groups:
+            n = len(group[0])
+            again = torch.randint(n, (n,), generator=random).numpy()
+            drawn += [array[again] for array in group]
+        values[i] = statistic(*drawn)
+    if not np.isfinite(values).all():
+        raise ValueError(
+            f"the statistic is not finite in {(~np.isfinite(values)).sum()} of {repeats} resamples"
+        )
+    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+def _checked(scores: Any, name: str) -> np.ndarray:
+    """Scores as (N,) float64, or ValueError."""
+    scores = np.asarray(scores, dtype=np.float64)
+    if scores.ndim != 1 or not len(scores):
+        raise ValueError(f"{name}: expected (N,) with N >= 1, got shape {scores.shape}")
+    if not np.isfinite(scores).all():
+        raise ValueError(f"{name}: {(~np.isfinite(scores)).sum()} values are not finite")
+    return scores
+
+
+def _labelled(clean_scores: Any, attacked_scores: Any) -> tuple[np.ndarray, np.ndarray]:
+    """(labels, scores) of all images; an attacked one is 1."""
+    clean = _checked(clean_scores, "clean scores")
+    attacked = _checked(attacked_scores, "attacked scores")
+    labels = np.repeat([0, 1], [len(clean), len(attacked)])
+    return labels, np.concatenate([clean, attacked])
+
+
+def _check_groups(groups: Sequence[tuple[np.ndarray, ...]]) -> None:
+    shapes = [[array.shape for array in group] for group in groups]
+    if not groups or any(
+        not group or () in group or 0 in {s[0] for s in group} for group in shapes
+    ):
+        raise ValueError(f"expected one or more samples of one or more images, got shapes {shapes}")
+    for group in shapes:
+        if len({shape[0] for shape in group}) > 1:
+            raise ValueError(f"paired arrays must have equal lengths, got shapes {group}")

@@ -1,0 +1,75 @@
+"""The house rules that a machine can check."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+
+SCRIPTS = sorted((REPOSITORY / "workflow/scripts").glob("*.py"))
+RULE_FILES = sorted((REPOSITORY / "workflow/rules").glob("*.smk"))
+# What each room of the library may import of ours (docs/architecture.md); a room may import itself.
+MAY_IMPORT = {
+    "experiments": {"plugins"},
+    "randomness": set(),
+    "runtime": set(),
+    "plugins": set(),
+    "storage": set(),
+    "datasets": {"storage", "plugins"},
+    "models": {"storage", "plugins"},
+    "attacks": {"models", "randomness", "plugins"},
+    "purifiers": {"models", "randomness", "runtime", "plugins"},
+    "training": {"models", "attacks", "purifiers", "randomness", "runtime", "storage"},
+    "evaluation": {"attacks", "purifiers", "models", "storage", "randomness", "runtime"},
+    "reporting": {"storage", "evaluation"},
+}
+
+
+def test_lint_complains_of_nothing_but_missing_containers() -> None:
+    """The environment is pip's (requirements.txt), one for all rules: no conda line in each."""
+    command = [sys.executable, "-m", "snakemake", "--lint"]
+    result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    complaints = set(re.findall(r"^ +\* (.*)$", result.stdout + result.stderr, re.MULTILINE))
+    assert complaints == {"Specify a conda environment or container for each rule.:"}
+
+
+@pytest.mark.parametrize("path", RULE_FILES, ids=lambda path: path.stem)
+def test_each_rule_states_all_that_it_must(path: Path) -> None:
+    rules = re.split(r"^rule ", path.read_text(), flags=re.MULTILINE)[1:]
+    for rule in rules:
+        name = rule.split(":")[0]
+        for directive in ("output", "log", "benchmark", "params", "threads", "resources"):
+            assert re.search(rf"^    {directive}:", rule, re.MULTILINE), f"{name}: no {directive}"
+        for directive in ("message", "script", "mem_mb=", "runtime="):
+            assert directive in rule, f"{name}: no {directive}"
+        assert f'"../scripts/{name}.py"' in rule, f"{name}: its script has another name"
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_scripts_are_thin(path: Path) -> None:
+    text = path.read_text()
+    assert not re.search(r"^\s*(def|class|for|while) ", text, re.MULTILINE)
+    body = [line for line in text.splitlines() if line and not line.startswith(("import", "from"))]
+    assert len(body) <= 40
+
+
+def test_rooms_import_only_what_they_may() -> None:
+    library = REPOSITORY / "src/purification"
+    for path in library.rglob("*.py"):
+        room = path.relative_to(library).parts[0].removesuffix(".py")
+        if room == "__init__":
+            continue
+        imported = re.findall(r"^\s*from purification(?:\.(\w+))?.* import", path.read_text(), re.M)
+        imported += re.findall(r"^from purification import (\w+)", path.read_text(), re.M)
+        wrong = {name for name in imported if name} - MAY_IMPORT[room] - {room}
+        assert not wrong, f"{path.relative_to(REPOSITORY)} imports {wrong}"
+        assert "snakemake" not in re.sub(r"#.*|`[^`]*`", "", path.read_text()), path
+
+
+def test_library_never_reads_global_random_state() -> None:
+    """Seeds come from recipes; only `isolated_rng` may touch the global generators."""
+    for path in (REPOSITORY / "src/purification").rglob("*.py"):
+        if path.name != "randomness.py":
+            assert not re.search(r"manual_seed\(|np\.random\.|random\.seed", path.read_text()), path
