@@ -1,6 +1,7 @@
 """How much of a run is Snakemake, interpreter start-up and imports; its wall time and memory.
 
-    python benchmarks/overhead.py [--cores N] [--output FILE.csv] [snakemake arguments ...]
+    python benchmarks/overhead.py [--cores N] [--output FILE.csv] [--folder NEW] [snakemake
+    arguments ...]
 
 Runs the workflow (default: results/table4.csv of the default config) from nothing in a temporary
 copy, and prints a table by rule. Start-up is what each job's log says: seconds from the birth of
@@ -20,7 +21,7 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import psutil
@@ -32,10 +33,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cores", type=int, default=psutil.cpu_count())
     parser.add_argument("--output", type=Path, help="write the table by rule here as well, as CSV")
+    parser.add_argument("--folder", type=Path, help="run in this new folder and keep it")
     options, snakemake = parser.parse_known_args()
-    with tempfile.TemporaryDirectory() as name:
+    if options.folder:
+        options.folder.mkdir(parents=True)
+    with nullcontext(options.folder) if options.folder else tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for part in ("Snakefile", "workflow", "config", "resources/papers"):
+        for part in ("Snakefile", "workflow", "profiles", "config", "resources/papers"):
             source, target = REPOSITORY / part, folder / part
             target.parent.mkdir(parents=True, exist_ok=True)
             (shutil.copytree if source.is_dir() else shutil.copy)(source, target)

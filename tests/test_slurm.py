@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slurm
 START, STOP = (REPOSITORY / f"tests/slurm/{name}-slurm.sh" for name in ("start", "stop"))
 GPU_RULES = {
     *("train_classifier", "train_autoencoder", "train_wgan_gp"),
-    *("purify_images", "purify_adversarial", "attack_defense"),
+    *("purify_images", "attack_defense"),
 }
 PATIENCE = 400  # seconds for both runs together, many times what they take
 # What a test cannot leave as the profile has it: places, and waiting times made for a busy cluster.

@@ -45,45 +45,73 @@ def test_long_table_agrees_with_the_files_it_is_made_from(finished: Workflow) ->
     long = rows(results / "table4.long.csv")
     keys = [(r["attack"], r["defense"], r["threat_model"]) for r in long]
     assert len(keys) == len(set(keys)) == 4 + 2 * 7
-    sets = results / "digits/seed0/adversarial"
+    run = results / "digits/seed0"
     for row in long:
         correct, n = int(row["correct"]), int(row["n"])
         assert float(row["accuracy"]) == pytest.approx(correct / n, abs=5e-5)
         assert float(row["ci_low"]) <= correct / n <= float(row["ci_high"])
-        attacked_itself = row["threat_model"] == "white_box"
-        if not attacked_itself:
+        if row["attack"] == "none":
             continue
-        # Where the model was attacked as a whole, its errors are the attack's successes.
-        place = {
-            "none": "classifier/plain",
-            "adv_training": "classifier/adv_training",
-            "defense_gan": "white_box/defense_gan",
-            "magnet": "white_box/magnet",
-        }[row["defense"]]
-        adversarial = read_image_set(sets / place / f"D/{row['attack']}.h5")
-        assert n == len(adversarial.labels)
-        assert correct == n - adversarial.fields["success"].sum()
+        if row["defense"] in ("none", "adv_training"):
+            training = {"none": "plain", "adv_training": "adv_training"}[row["defense"]]
+            attacked = read_image_set(run / f"adversarial/{training}/D/{row['attack']}.h5")
+        else:
+            path = run / f"attacked/{row['defense']}/D/{row['attack']}.h5"
+            attacked = read_image_set(path, group=row["threat_model"])
+        assert n == len(attacked.labels)
+        assert correct == (attacked.fields["predictions"] == attacked.labels).sum()
+        assert float(row["success_rate"]) == pytest.approx(
+            attacked.fields["success"].mean(), abs=5e-5
+        )
+        if row["threat_model"] != "gray_box":
+            # The attack attacked the whole model: its successes are that model's errors.
+            assert correct == n - attacked.fields["success"].sum()
     assert "| fgsm" in (results / "table4.md").read_text()
+
+
+def test_purified_images_and_predictions_are_those_of_the_networks(finished: Workflow) -> None:
+    """What stands in an attacked set, computed again from the checkpoints it was made from."""
+    import torch
+
+    from purification.models.checkpoints import load_network
+    from purification.purifiers.loading import load_purifier
+
+    torch.set_num_threads(1)
+    run = finished.folder / "results/digits/seed0"
+    path = run / "attacked/defense_gan/D/fgsm.h5"
+    with h5py.File(path) as file:
+        recipe = json.loads(file.attrs["recipe"])
+    files = {"generator": str(run / "generators/wgan_gp.safetensors")}
+    purifier = load_purifier(recipe["purifier"], files)
+    classifier = load_network(run / "classifiers/defense_gan/D.safetensors", "Classifier")
+    for threat_model in ("gray_box", "white_box", "white_box_bpda"):
+        attacked = read_image_set(path, group=threat_model)
+        adversarial = torch.from_numpy(attacked.fields["adversarial"])
+        purified = purifier(adversarial)
+        torch.testing.assert_close(purified, torch.from_numpy(attacked.images), atol=1e-5, rtol=0)
+        predictions = classifier(purified).argmax(dim=1).numpy()
+        assert (predictions == attacked.fields["predictions"]).all()
+    gray = read_image_set(path, group="gray_box").fields["adversarial"]
+    assert (gray == read_image_set(run / "adversarial/plain/D/fgsm.h5").images).all()
 
 
 def test_sets_carry_their_recipe_seed_and_numbers(finished: Workflow) -> None:
     run = finished.folder / "results/digits/seed0"
-    with h5py.File(run / "adversarial/white_box/defense_gan/D/fgsm.h5") as file:
+    with h5py.File(run / "attacked/defense_gan/D/fgsm.h5") as file:
         recipe = json.loads(file.attrs["recipe"])
         assert file.attrs["seed"] == 0
         assert recipe["attack"]["settings"]["epsilon"] == 0.1
         assert recipe["purifier"]["settings"]["steps"] == 4
         assert recipe["purifier"]["networks"]["generator"]["settings"]["iterations"] == 12
         assert recipe["classifier"]["reconstructions"]["split"] == "train"
-        assert file["images"].compression == "gzip" and file["images"].chunks
-        assert 0 <= file.attrs["zero_gradient_share"] < 1
-        images = file["images"][:]
-        labels = file["labels"][:]
+        white = file["white_box"]
+        assert white["images"].compression == "gzip" and white["images"].chunks
+        assert 0 <= white.attrs["zero_gradient_share"] < 1
+        assert (white["reconstruction_error"][:] > 0).all()
+        images, labels = white["adversarial"][:], white["labels"][:]
     clean, clean_labels = read_split(finished.folder / "results/digits/dataset.h5", "test", 6)
     assert (labels == clean_labels).all()
     assert abs(images - clean).max() == pytest.approx(0.1, abs=1e-6)
-    purified = read_image_set(run / "purified/gray_box/defense_gan/D/fgsm.h5")
-    assert (purified.fields["reconstruction_error"] > 0).all()
 
 
 def test_rec_classifier_is_trained_on_reconstructions(finished: Workflow) -> None:
@@ -148,7 +176,7 @@ def test_finished_run_has_nothing_to_do(workflow: Workflow) -> None:
 
 def test_same_seed_same_bits(workflow: Workflow) -> None:
     run = workflow.folder / "results/digits/seed0"
-    names = ("adversarial/white_box/defense_gan/D/cw.h5", "classifiers/plain/D.safetensors")
+    names = ("attacked/defense_gan/D/cw.h5", "classifiers/plain/D.safetensors")
     before = {name: (run / name).read_bytes() for name in names}
     for name in names:
         (run / name).unlink()
@@ -174,8 +202,7 @@ def test_search_settings_concern_no_generator(workflow: Workflow, key: str, valu
     assert jobs.rules == {
         "purify_images": 2,
         "train_classifier": 1,  # Rec is trained on what the search makes of the training images
-        "attack_defense": 4,
-        "purify_adversarial": 2,
+        "attack_defense": 2,
         "measure": 3,
         "table4": 1,
     }
@@ -184,13 +211,13 @@ def test_search_settings_concern_no_generator(workflow: Workflow, key: str, valu
 
 
 def test_orig_search_settings_concern_no_training_at_all(workflow: Workflow) -> None:
-    workflow.config["defenses"]["defense_gan"]["classifier"] = "originals"
-    targets = (
-        "results/digits/seed0/purified/gray_box/defense_gan/D/fgsm.h5",
-        "results/digits/seed0/purified/clean/defense_gan/test.h5",
-    )
-    workflow.config["defenses"]["defense_gan"]["steps"] = 5
-    assert workflow.stale(*targets).rules == {"purify_images": 1, "purify_adversarial": 1}
+    workflow.config["defenses"]["defense_gan"] |= {"classifier": "originals", "steps": 5}
+    assert workflow.stale().rules == {
+        "purify_images": 1,
+        "attack_defense": 2,
+        "measure": 3,
+        "table4": 1,
+    }
 
 
 def test_a_classifiers_epochs_concern_its_line_and_no_generator(workflow: Workflow) -> None:
@@ -199,8 +226,7 @@ def test_a_classifiers_epochs_concern_its_line_and_no_generator(workflow: Workfl
     assert jobs.rules == {
         "train_classifier": 3,
         "attack_classifier": 4,
-        "attack_defense": 6,
-        "purify_adversarial": 4,
+        "attack_defense": 4,
         "measure": 3,
         "table4": 1,
     }
@@ -217,8 +243,7 @@ def test_a_cw_constant_concerns_cw_only(workflow: Workflow) -> None:
     jobs = workflow.stale()
     assert jobs.rules == {
         "attack_classifier": 2,
-        "attack_defense": 3,
-        "purify_adversarial": 2,
+        "attack_defense": 2,
         "measure": 1,
         "table4": 1,
     }
@@ -232,8 +257,7 @@ def test_the_gans_iterations_concern_the_gan_and_its_users(workflow: Workflow) -
         "train_wgan_gp": 1,
         "purify_images": 2,
         "train_classifier": 1,
-        "attack_defense": 4,
-        "purify_adversarial": 2,
+        "attack_defense": 2,
         "measure": 3,
         "table4": 1,
     }
@@ -293,7 +317,7 @@ def test_failed_job_shows_the_end_of_its_log_and_where_it_lies(workflow: Workflo
     dataset.write_bytes(b"not HDF5")
     os.utime(dataset, (stat.st_atime, stat.st_mtime))
     workflow.config["attacks"]["cw"]["constant"] = 50.0
-    target = "results/digits/seed0/adversarial/classifier/plain/D/cw.h5"
+    target = "results/digits/seed0/adversarial/plain/D/cw.h5"
     failed = workflow.run(target, check=False)
     assert failed.returncode != 0
     assert "results/digits/dataset.h5" in failed.stdout
@@ -328,5 +352,12 @@ def test_gpu_is_asked_for_by_training_white_box_and_purification(gpu: int) -> No
         )._workflow
         asking = {rule.name for rule in workflow.rules if rule.resources.get("gpu").value}
     training = {"train_classifier", "train_wgan_gp", "train_autoencoder"}
-    expected = training | {"attack_defense", "purify_images", "purify_adversarial"}
+    expected = training | {"attack_defense", "purify_images"}
     assert asking == (expected if gpu else set())
+
+
+def test_report_holds_table_and_pictures_with_captions(finished: Workflow) -> None:
+    finished.run("all", options=("--report", "report.html"))
+    report = (finished.folder / "report.html").read_text()
+    for part in ("Defense-GAN, Table 4", "Generators", "Pictures", "n stands beside every number"):
+        assert part in report

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from purification.models.autoencoder import MagNetAutoencoder
@@ -50,7 +51,7 @@ BUILDERS: dict[str, Callable[[Mapping[str, Any], Shape], nn.Module]] = {
 
 
 def load_network(path: str | Path, kind: str) -> nn.Module:
-    """The trained network of a checkpoint, on the CPU, in evaluation mode.
+    """The trained network of a checkpoint, on the CPU, in evaluation mode, in channels-last order.
 
     `kind` is "Classifier", "Generator" or "Autoencoder". Raises FileNotFoundError or ValueError,
     naming the file, if it is missing, no checkpoint, another kind or of other shapes.
@@ -64,4 +65,5 @@ def load_network(path: str | Path, kind: str) -> nn.Module:
         network.load_state_dict(state)
     except RuntimeError as error:
         raise ValueError(f"{path}: weights do not fit the recipe in the file: {error}") from error
-    return network.eval()
+    # Half the time of classifier C on CPUs; the values are the same but for rounding.
+    return network.eval().to(memory_format=torch.channels_last)

@@ -266,6 +266,7 @@ def _cells(long: pd.DataFrame) -> pd.DataFrame:
         ci_low=("ci_low", "first"),
         ci_high=("ci_high", "first"),
         success_rate=("success_rate", "mean"),
+        mean_l2=("mean_l2", "mean"),
         zero_gradient_share=("zero_gradient_share", "max"),
         paper_value=("paper_value", "first"),
     ).reset_index()
@@ -319,6 +320,8 @@ def _cell_text(cell: tuple) -> str:
     if pd.notna(cell.ci_low):
         lines.append(f"[{cell.ci_low:.4f}, {cell.ci_high:.4f}]")
     lines.append(f"n = {cell.n}" + (f", {cell.seeds} seeds" if cell.seeds > 1 else ""))
+    if pd.notna(cell.mean_l2):
+        lines.append(f"l2 = {cell.mean_l2:.2f}")
     if pd.notna(cell.paper_value):
         lines.append(f"paper {cell.paper_value:.4f}")
     return "<br>".join(lines)
@@ -360,7 +363,8 @@ def _legend(cells: pd.DataFrame) -> str:
     names = [name for name in _THREAT_ORDER if name in present]
     names += sorted(present - set(names))
     lines = [
-        "Each cell: accuracy, 95 % Wilson interval, number of images n"
+        "Each cell: accuracy, 95 % Wilson interval, number of images n, mean l2 norm of the "
+        "perturbations that succeeded"
         + (", the paper's printed value." if cells["paper_value"].notna().any() else ".")
     ]
     if (cells["seeds"] > 1).any():
