@@ -26,6 +26,8 @@ class Artifact:
     def recipe(self) -> dict[str, Any]:
         """All settings that decide the content, upstream included, as plain JSON values."""
         own = {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+        if own.get("code") == "":
+            del own["code"]
         return {"kind": type(self).__name__, "version": self.VERSION, **own}
 
     @cached_property
@@ -68,6 +70,14 @@ class Dataset(File):
     @property
     def path(self) -> str:
         return f"results/{self.name}/dataset.h5"
+
+    @property
+    def for_training(self) -> "Dataset":
+        """The same file to one who reads no test image of it: in MNIST's layout their number
+        decides nothing about the other splits, and must not make a trained network stale."""
+        if self.settings["source"] not in ("mnist", "fmnist"):
+            return self
+        return replace(self, settings={k: v for k, v in self.settings.items() if k != "test"})
 
 
 @dataclass(frozen=True)
@@ -132,6 +142,7 @@ class Purifier(Artifact):
     method: str
     settings: Mapping[str, Any]
     networks: Mapping[str, File]
+    code: str = ""
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -177,11 +188,15 @@ class Classifier(OfRun):
 
 @dataclass(frozen=True)
 class Attack(Artifact):
-    """An attack's method and settings; `name` is its key in the config."""
+    """An attack's method and settings; `name` is its key in the config.
+
+    `code` is the digest of a user's own source file, here as in every artifact made by one.
+    """
 
     name: str
     method: str
     settings: Mapping[str, Any]
+    code: str = ""
 
 
 @dataclass(frozen=True)
