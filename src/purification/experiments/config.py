@@ -10,6 +10,9 @@ import yaml
 
 from purification.plugins import is_findable
 
+ATTACKERS_IMAGES = 150
+"""As `datasets.BLACK_BOX_HOLD_OUT`, which this room may not import."""
+
 
 class ConfigError(ValueError):
     """The config is wrong; the message lists every place, with what was expected there."""
@@ -71,10 +74,15 @@ def _wrong_references(config: Mapping[str, Any]) -> Iterator[str]:
                 place = f"{section}.{name}.{key}"
                 module = entry[key].partition(":")[0]
                 yield f"{place}: module {module!r} is neither installed nor in the current folder"
-    for section in ("datasets", "classifiers", "attacks", "defenses"):
-        for name in config["table4"][section]:
-            yield from _unknown(f"table4.{section}", name, config[section])
+    for table in ("table1", "table2", "table4"):
+        for section in ("datasets", "classifiers", "attacks", "defenses"):
+            for name in config[table].get(section, ()):
+                yield from _unknown(f"{table}.{section}", name, config[section])
+    for table in ("table1", "table2"):
+        yield from _wrong_black_box(config, table)
     for name, defense in config["defenses"].items():
+        if defense["method"] == "redeployed":
+            yield from _wrong_redeployment(config, name)
         if "generator" in defense:
             place = f"defenses.{name}.generator"
             yield from _unknown(place, defense["generator"], config["generators"])
@@ -90,6 +98,38 @@ def _wrong_references(config: Mapping[str, Any]) -> Iterator[str]:
                 yield f"datasets.{name}.test: digits has no official test file: give a number"
             elif dataset["validation"] + dataset["test"] > 1797 - 10:
                 yield f"datasets.{name}: fewer than 10 of 1797 images are left to train on"
+
+
+def _wrong_black_box(config: Mapping[str, Any], table: str) -> Iterator[str]:
+    wanted = config[table]
+    for pair in wanted["pairs"]:
+        for name in pair.split("/"):
+            yield from _unknown(f"{table}.pairs", name, config["classifiers"])
+    oracles = ["classifier", "defended", *config["defenses"]]
+    yield from _unknown(f"{table}.oracle", wanted["oracle"], oracles)
+    limits = [("datasets", "test", name) for name in wanted["datasets"]]
+    limits += [("defenses", "clean_images", name) for name in wanted["defenses"]]
+    for section, key, name in limits:
+        images = config[section].get(name, {}).get(key)
+        if images is not None and images <= ATTACKERS_IMAGES:
+            yield (
+                f"{table}.{section}: the black-box attacker has the first {ATTACKERS_IMAGES} test "
+                f"images, and {section}.{name}.{key} is {images}: make it larger, or name another "
+                f"here"
+            )
+
+
+def _wrong_redeployment(config: Mapping[str, Any], name: str) -> Iterator[str]:
+    place, defense = f"defenses.{name}", config["defenses"][name]
+    not_purifying = ("adversarial_training", "redeployed")
+    purifying = {k: v for k, v in config["defenses"].items() if v["method"] not in not_purifying}
+    yield from _unknown(f"{place}.purifier", defense["purifier"], purifying)
+    first = purifying.get(defense["purifier"], {})
+    if first.get("classifier") == defense["classifier"]:
+        yield (
+            f"{place}.classifier: {defense['purifier']} already deploys {defense['classifier']}; "
+            "name the other choice"
+        )
 
 
 def _unknown(place: str, name: str, section: Iterable[str]) -> Iterator[str]:
