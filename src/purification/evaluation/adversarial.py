@@ -17,6 +17,8 @@ from purification.randomness import derive_seed
 from purification.runtime import progress
 from purification.storage import ImageSet, read_image_set, read_split
 
+Files = Mapping[str, str]
+"""A recipe's inputs by name."""
 ATTACK_FIELDS = ("success", "clean_predictions", "l2", "linf", "zero_gradient")
 """What is kept of an attack for each image, beside the images and the predictions for them."""
 
@@ -76,11 +78,7 @@ def purified_set(purified: Purified, labels: np.ndarray) -> ImageSet:
 
 
 def attack_network(
-    recipe: Mapping[str, Any],
-    files: Mapping[str, str],
-    path: str,
-    batch_size: int,
-    device: torch.device,
+    recipe: Mapping[str, Any], files: Files, path: str, batch_size: int, device: torch.device
 ) -> ImageSet:
     """Adversarial images against one network, as an `AdversarialSet` or `BlackBoxSet` recipe says.
 
@@ -90,8 +88,7 @@ def attack_network(
     `files` are the recipe's inputs by name, `path` the file that is made. Raises as `run_attack`.
     """
     black_box = recipe["kind"] == "BlackBoxSet"
-    file = files["substitute" if black_box else "classifier"]
-    model = load_network(file, "Substitute" if black_box else "Classifier").to(device)
+    model = load_network(files["classifier"], recipe["classifier"]["kind"]).to(device)
     result, labels = attack_split(
         model,
         recipe["attack"],
@@ -105,12 +102,12 @@ def attack_network(
     made = adversarial_set(result, labels)
     if black_box:
         made.fields["substitute_predictions"] = made.fields.pop("predictions")
-        made.attributes["queries"] = queries_of(file)
+        made.attributes["queries"] = queries_of(files["classifier"])
     return made
 
 
 def purify_set(
-    recipe: Mapping[str, Any], files: Mapping[str, str], batch_size: int, device: torch.device
+    recipe: Mapping[str, Any], files: Files, batch_size: int, device: torch.device
 ) -> ImageSet:
     """Purified images of a split or of a black-box set, as a `PurifiedImages` or `PurifiedBlackBox`
     recipe says; what the black-box set says of each image is kept.
@@ -130,11 +127,7 @@ def purify_set(
 
 
 def attack_defense(
-    recipe: Mapping[str, Any],
-    files: Mapping[str, str],
-    path: str,
-    batch_size: int,
-    device: torch.device,
+    recipe: Mapping[str, Any], files: Files, path: str, batch_size: int, device: torch.device
 ) -> dict[str, ImageSet]:
     """A purifier and its classifier under one attack, as an `AttackedDefense` recipe says.
 

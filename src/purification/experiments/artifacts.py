@@ -282,33 +282,31 @@ class Substitute(OfRun):
 
 
 @dataclass(frozen=True)
-class BlackBoxSet(OfRun):
+class BlackBoxSet(AdversarialSet):
     """Adversarial images against a substitute: the first `images` (None: all) of the test images
     that the attacker does not have."""
 
-    attack: Attack
-    images: int | None
-    substitute: Substitute
+    classifier: Substitute  # type: ignore[assignment]
 
     @property
     def path(self) -> str:
-        return f"{self.folder}/black_box/{self.substitute.pair}/{self.attack.name}.h5"
-
-    @property
-    def inputs(self) -> dict[str, str]:
-        return {"dataset": self.dataset.path, "substitute": self.substitute.path}
+        return f"{self.folder}/black_box/{self.classifier.pair}/{self.attack.name}.h5"
 
 
 @dataclass(frozen=True)
 class PurifiedBlackBox(OfRun):
-    """What a purifier makes of a black-box set, for all classifiers that stand behind it."""
+    """What a purifier makes of a black-box set, with what that set says of each image.
+
+    One file for all classifiers that stand behind the purifier: the search is what takes time, and
+    Defense-GAN-Rec and -Orig share it.
+    """
 
     attacked: BlackBoxSet
     purifier: Purifier
 
     @property
     def path(self) -> str:
-        pair, attack = self.attacked.substitute.pair, self.attacked.attack.name
+        pair, attack = self.attacked.classifier.pair, self.attacked.attack.name
         return f"{self.folder}/purified/black_box/{self.purifier.name}/{pair}/{attack}.h5"
 
     @property
