@@ -154,6 +154,35 @@ def test_several_printed_numbers_for_one_measurement_are_refused(tabulate: Tabul
     assert attach_paper_values(long.assign(classifier="A"), swept)["paper_value"].isna().all()
 
 
+def test_paper_value_beside_our_pair_of_target_and_substitute(tmp_path: Path) -> None:
+    black_box = FGSM | {"threat_model": "black_box", "oracle": "plain", "queries": 4800}
+    rows = [
+        measurement(990),
+        *(measurement(600, **black_box | {"substitute": name}) for name in "BE"),
+        measurement(930, **black_box | REC | {"substitute": "E"}),
+        measurement(920, **black_box | ADVERSARIAL | {"substitute": "E"}),
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "rows.csv", index=False)
+    values = paper_values("defense_gan", "Table 1", PAPERS)
+    long = long_table([tmp_path / "rows.csv"], values)
+    found = list(zip(long["defense"], long["substitute"], long["paper_value"], strict=True))
+    assert found == [
+        ("none", "", 0.997),
+        ("none", "B", 0.6343),
+        ("none", "E", 0.5432),
+        ("defense_gan", "E", 0.9139),
+        ("adv_training", "E", 0.9668),
+    ]
+    wide = wide_table(long)
+    assert wide["substitute"].tolist() == ["B", "E"]
+    assert wide["no_attack"].tolist() == [0.99, 0.99]
+    assert wide["no_defense"].tolist() == [0.6, 0.6]
+    assert wide["adv_tr"].tolist()[1] == 0.92
+    text = markdown_table(long, wide, title="t")
+    assert "| fgsm | 0.3 | A | E |" in text and "paper 0.9139" in text
+    assert "Warnings" in text and "A/E" not in text
+
+
 # The long table
 
 

@@ -267,18 +267,18 @@ class Substitute(OfRun):
     training: Mapping[str, Any]
 
     @property
-    def pair(self) -> str:
-        """The part of a path that tells one substitute of a run from the others."""
-        return f"{self.oracle}/{self.classifier.name}/{self.name}"
+    def inputs(self) -> dict[str, str]:
+        purifier = self.purifier.inputs if self.purifier else {}
+        return {"dataset": self.dataset.path, "classifier": self.classifier.path, **purifier}
 
     @property
     def path(self) -> str:
         return f"{self.folder}/substitutes/{self.pair}.safetensors"
 
     @property
-    def inputs(self) -> dict[str, str]:
-        purifier = self.purifier.inputs if self.purifier else {}
-        return {"dataset": self.dataset.path, "classifier": self.classifier.path, **purifier}
+    def pair(self) -> str:
+        """The part of a path that tells one substitute of a run from the others."""
+        return f"{self.oracle}/{self.classifier.name}/{self.name}"
 
 
 @dataclass(frozen=True)
