@@ -28,7 +28,7 @@ $(READY): requirements.txt constraints.txt pyproject.toml
 	@touch $@
 
 results/%: FORCE $(READY)
-	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --resources gpu=1 $(SNAKEMAKE_ARGS) $@
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake $@ --cores $(CORES) --resources gpu=1 $(SNAKEMAKE_ARGS)
 
 FORCE:
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Jobs, Workflow
+from test_config import DEFAULT, SCHEMA, merged
 
 from purification.evaluation.measure import measure
 from purification.experiments import Catalogue, measurement
@@ -193,13 +194,19 @@ def test_a_set_without_images_beyond_the_attackers_is_refused(
 
 def test_redeployed_defense_has_a_place_of_its_own_under_attack(tables: Workflow) -> None:
     """In Table 4 Rec and Orig of one purifier are attacked on their own."""
-    import yaml
-    from test_config import DEFAULT, SCHEMA, merged
-
     own = {"table4": {"defenses": ["defense_gan", "defense_gan_orig"]}}
-    config = merged(merged(DEFAULT, yaml.safe_load(yaml.safe_dump(tables.config))), own)
+    config = merged(merged(DEFAULT, tables.config), own)
     cells = measurement(Catalogue(config, SCHEMA), "table4", "digits", 0, "D", "fgsm").cells
     names = [(c.labels["defense"], c.labels["variant"], c.labels["threat_model"]) for c in cells]
     assert len(set(names)) == len(names) == 7
     folders = {cell.images.path.split("/")[4] for cell in cells[1:]}
     assert folders == {"defense_gan", "defense_gan_orig"}
+
+
+def test_redeployed_defense_that_is_the_same_makes_no_second_column(tables: Workflow) -> None:
+    """Who makes `defense_gan` itself deploy the plain classifier need not touch the other entry."""
+    own = {"defenses": {"defense_gan": {"classifier": "originals"}}}
+    catalogue = Catalogue(merged(merged(DEFAULT, tables.config), own), SCHEMA)
+    cells = measurement(catalogue, "table1", "digits_black_box", 0, "D", "fgsm").cells
+    names = [(cell.labels["defense"], cell.labels["variant"]) for cell in cells]
+    assert names.count(("defense_gan", "orig")) == 1 and len(set(names)) == len(names) == 4

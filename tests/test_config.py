@@ -121,10 +121,6 @@ WRONG = {
         edit("defenses", "defense_gan_orig", "purifier", value="adv_training"),
         ["defenses.defense_gan_orig.purifier: allowed: defense_gan, magnet; got 'adv_training'"],
     ),
-    "redeployed the same way": (
-        edit("defenses", "defense_gan_orig", "classifier", value="reconstructions"),
-        ["defenses.defense_gan_orig.classifier: defense_gan already deploys reconstructions"],
-    ),
     "unknown generator": (
         edit("defenses", "defense_gan", "generator", value="wgan"),
         ["defenses.defense_gan.generator: allowed: wgan_gp; got 'wgan'"],

@@ -2,6 +2,7 @@
 
 import os
 import pty
+import re
 import subprocess
 import sys
 import termios
@@ -47,7 +48,9 @@ def test_everything_printed_goes_to_the_log_in_order(tmp_path: Path) -> None:
     """
     done = _run(script, tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert (tmp_path / "logs/deep.log").read_text("utf-8").splitlines() == [
+    first, *lines = (tmp_path / "logs/deep.log").read_text("utf-8").splitlines()
+    assert re.fullmatch(r"start-up and imports: \d+\.\d\d s", first)
+    assert lines == [
         "device: cpu, threads: 2",
         "python out ü",
         "python err",
@@ -67,7 +70,7 @@ def test_log_folder_is_made_and_a_missing_gpu_is_said(tmp_path: Path) -> None:
         print(start("a/b/job.log", threads=1, gpus=1).type)
     """
     assert _run(script, tmp_path).returncode == 0
-    assert (tmp_path / "a/b/job.log").read_text().splitlines() == [
+    assert (tmp_path / "a/b/job.log").read_text().splitlines()[1:] == [
         "device: cpu (a GPU was granted, but torch finds none), threads: 1",
         "cpu",
     ]
@@ -162,10 +165,10 @@ def test_progress_is_live_on_the_terminal_and_in_lines_in_the_log(tmp_path: Path
     assert "training:  67%" in shown
     assert "step/s, loss=0.5" in shown
     lines = (tmp_path / "job.log").read_text().splitlines()
-    assert len(lines) == 3  # the device, the beginning, the end: it took less than five seconds
-    assert lines[1].startswith("training:   0% 0/3 [")
-    assert lines[2].startswith("training: 100% 3/3 [")
-    assert lines[2].endswith("step/s, loss=1]")
+    assert len(lines) == 4  # start-up, device, beginning, end: it took less than five seconds
+    assert lines[2].startswith("training:   0% 0/3 [")
+    assert lines[3].startswith("training: 100% 3/3 [")
+    assert lines[3].endswith("step/s, loss=1]")
 
 
 class _Clock:

@@ -269,10 +269,10 @@ def test_gan_training_moves_towards_the_data() -> None:
     assert abs(made - pictures(30)[0].mean()) < 0.1
     assert not generator.training
     assert not critic.training
-    assert [row["iteration"] for row in history] == list(range(1, 61))
+    assert [row["iteration"] for row in history] == list(range(10, 61, 10))
     for row in history:
         assert row["critic_loss"] == pytest.approx(10 * row["penalty"] - row["wasserstein"])
-    assert history[-1]["penalty"] < history[0]["penalty"]
+    assert history[-1]["penalty"] < 0.5  # 1 where the critic is flat
 
 
 class LinearGenerator(nn.Module):
@@ -286,10 +286,10 @@ class LinearGenerator(nn.Module):
         return (z @ self.weights).view(-1, 1, 28, 28)
 
 
-def test_history_has_about_200_rows() -> None:
+def test_history_has_a_row_every_ten_iterations() -> None:
     critic = Linear(torch.full((784,), 0.01))
-    _, _, history = gan((LinearGenerator(), critic), iterations=450, critic_steps=1)
-    assert [row["iteration"] for row in history] == list(range(2, 451, 2))
+    _, _, history = gan((LinearGenerator(), critic), iterations=45, critic_steps=1)
+    assert [row["iteration"] for row in history] == [10, 20, 30, 40]
 
 
 def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:

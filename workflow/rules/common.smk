@@ -24,7 +24,7 @@ except ConfigError as error:
 
 wildcard_constraints:
     dataset=r"[^/]+",
-    seed=r"\d+",
+    seed=r"0|[1-9]\d*",
     training=r"[^/]+",
     defense=r"[^/]+",
     classifier=r"[^/]+",
@@ -41,12 +41,24 @@ def artifact(kind, wildcards, **fixed):
     names = {**dict(wildcards.items()), **fixed}
     if "seed" in names:
         names["seed"] = int(names["seed"])
-    return getattr(CATALOGUE, kind)(**names)
+    try:
+        return getattr(CATALOGUE, kind)(**names)
+    except ConfigError as error:
+        raise WorkflowError(str(error))
 
 
 def inputs(kind, **fixed):
-    """An input function: the files that the artifact is made from, by name (use with `unpack`)."""
-    return lambda wildcards: artifact(kind, wildcards, **fixed).inputs
+    """An input function: the files that the artifact is made from, by name (use with `unpack`).
+
+    The data set is marked ancient: it holds all splits in one file, so that its time says nothing
+    of the split in question. Its recipe does, and stands in `params`.
+    """
+
+    def of(wildcards):
+        files = artifact(kind, wildcards, **fixed).inputs
+        return {name: ancient(path) if name == "dataset" else path for name, path in files.items()}
+
+    return of
 
 
 def row(wildcards):

@@ -82,11 +82,11 @@ class AttackResult:
         success: bool (N,), the model errs on the returned image; against the true label, whichever
             label the attack climbed away from. True also where it erred on the clean image already.
         predictions: int64 (N,), classes of the returned images, from a forward pass of their own.
-        clean_predictions: int64 (N,), classes of the images given. l2: (N,), norm of the
-        perturbation. linf: (N,), largest absolute change of a pixel, in pixel units of [0, 1].
+        clean_predictions: int64 (N,), classes of the images given.
+        l2: (N,), norm of the perturbation.
+        linf: (N,), largest absolute change of a pixel, in pixel units of [0, 1].
         zero_gradient: bool (N,), the gradient of the label's log-odds at the image given is exactly
-        zero
-            everywhere: a masked gradient, not robustness.
+            zero everywhere: a masked gradient, not robustness.
     """
 
     images: Tensor
@@ -139,14 +139,16 @@ def run_attack(
     image, the final predictions one forward pass.
 
     Args:
-        method: a key of `ATTACKS` or "package.module:function". model: classifier, (N, C, H, W) in
-        [0, 1] -> logits (N, classes). images: (N, C, H, W), in [0, 1]. labels: int64 (N,), true
-        labels. indices: N numbers, one an image, from which a stochastic attack draws the image's
-        noise. seed: seed of a stochastic attack. batch_size: images at a time; no result depends on
-        it. settings: the attack's own settings, and `labels`: "ground_truth" (default) climbs away
-        from the
-            true label, "predicted" from the model's prediction, as the published Defense-GAN code
-            does (an image that was misclassified may then return to its true class).
+        method: a key of `ATTACKS` or "package.module:function".
+        model: classifier, (N, C, H, W) in [0, 1] -> logits (N, classes).
+        images: (N, C, H, W), in [0, 1].
+        labels: int64 (N,), true labels.
+        indices: N numbers, one an image, from which a stochastic attack draws the image's noise.
+        seed: seed of a stochastic attack.
+        batch_size: images at a time; no result depends on it.
+        settings: the attack's own settings, and `labels`: "ground_truth" (default) climbs away from
+            the true label, "predicted" from the model's prediction, as the published Defense-GAN
+            code does (an image that was misclassified may then return to its true class).
         progress: told of the images done and, as `success`, of the last batch's success rate.
 
     Raises:

@@ -12,10 +12,13 @@ from purification.evaluation.summary import attack_summary
 from purification.storage import ImageSet, read_image_set, read_split
 
 BATCH_SIZE = 500
+ATTACK_COLUMNS = ("success_rate", "mean_l2", "mean_linf", "zero_gradient_share")
+"""What `attack_summary` says of the attack, against the model that it attacked (for the gray box,
+the plain classifier)."""
 COLUMNS = (
     *("dataset", "seed", "classifier", "attack", "epsilon", "threat_model", "defense", "variant"),
     *("iterations_L", "restarts_R", "n", "correct", "accuracy", "ci_low", "ci_high"),
-    *("success_rate", "mean_l2", "mean_linf", "zero_gradient_share"),
+    *ATTACK_COLUMNS,
 )
 """Columns of a measurement file; README.md of resources/papers explains the shared ones."""
 BLACK_BOX_COLUMNS = ("substitute", "oracle", "queries")
@@ -28,7 +31,7 @@ def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return [*COLUMNS, *(name for name in BLACK_BOX_COLUMNS if any(name in row for row in rows))]
 
 
-def measure(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def measure(cells: Sequence[Mapping[str, Any]], threads: int = 1) -> list[dict[str, Any]]:
     """One row (keys: `columns_of`) for each cell summary of a `Measurement` recipe.
 
     Accuracy is over all images of the cell's set; the interval is Wilson's at 95 %. Sets attacked
@@ -36,12 +39,12 @@ def measure(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     the classifier is asked. The attack's success rate, norms and share of zero gradients, against
     the model that it attacked, are those of `attack_summary`.
     """
-    return [_row(cell) for cell in cells]
+    return [_row(cell, threads) for cell in cells]
 
 
-def _row(cell: Mapping[str, Any]) -> dict[str, Any]:
+def _row(cell: Mapping[str, Any], threads: int) -> dict[str, Any]:
     image_set = _read(cell)
-    attack: dict[str, float | int | None] = dict.fromkeys(COLUMNS[-4:])
+    attack: dict[str, float | int | None] = dict.fromkeys(ATTACK_COLUMNS)
     if "success" in image_set.fields:
         summary = attack_summary(image_set.fields, image_set.labels)
         attack = {name: None if math.isnan(value) else value for name, value in summary.items()}
@@ -50,7 +53,7 @@ def _row(cell: Mapping[str, Any]) -> dict[str, Any]:
     if "predictions" in image_set.fields:
         predictions = image_set.fields["predictions"]
     else:
-        predictions = _predict(cell["classifier"], image_set.images)
+        predictions = _predict(cell["classifier"], image_set.images, threads)
     correct, n = int((predictions == image_set.labels).sum()), len(image_set.labels)
     low, high = wilson_interval(correct, n)
     row = {"n": n, "correct": correct, "accuracy": correct / n, "ci_low": low, "ci_high": high}
@@ -68,14 +71,14 @@ def _read(cell: Mapping[str, Any]) -> ImageSet:
     return ImageSet(evaluation_images(whole.images), evaluation_images(whole.labels), fields)
 
 
-def _predict(classifier: str, images: np.ndarray) -> np.ndarray:
+def _predict(classifier: str, images: np.ndarray, threads: int) -> np.ndarray:
     """Classes (N,) of images by the classifier of a checkpoint."""
     # Here and not above: most rows need no torch, which takes longer to import than they take.
     import torch
 
     from purification.models.checkpoints import load_network
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     model = load_network(classifier, "Classifier")
     with torch.inference_mode():
         batches = torch.from_numpy(images).split(BATCH_SIZE)

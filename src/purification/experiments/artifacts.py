@@ -82,6 +82,14 @@ class Dataset(File):
     def path(self) -> str:
         return f"results/{self.name}/dataset.h5"
 
+    @property
+    def for_training(self) -> "Dataset":
+        """The same file to one who reads no test image of it: in MNIST's layout their number
+        decides nothing about the other splits, and must not make a trained network stale."""
+        if self.settings["source"] not in ("mnist", "fmnist"):
+            return self
+        return replace(self, settings={k: v for k, v in self.settings.items() if k != "test"})
+
 
 @dataclass(frozen=True)
 class OfRun(File):
@@ -145,6 +153,7 @@ class Purifier(Artifact):
     method: str
     settings: Mapping[str, Any]
     networks: Mapping[str, File]
+    code: str = later("")
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -190,11 +199,15 @@ class Classifier(OfRun):
 
 @dataclass(frozen=True)
 class Attack(Artifact):
-    """An attack's method and settings; `name` is its key in the config."""
+    """An attack's method and settings; `name` is its key in the config.
+
+    `code` is the digest of a user's own source file, here as in every artifact made by one.
+    """
 
     name: str
     method: str
     settings: Mapping[str, Any]
+    code: str = later("")
 
 
 @dataclass(frozen=True)

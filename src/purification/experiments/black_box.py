@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from purification.experiments.artifacts import Cell
 from purification.experiments.catalogue import PLAIN, Catalogue
-from purification.experiments.cells import of_defense, of_no_defense
+from purification.experiments.cells import defenses_of, of_defense, of_no_defense
 
 
 def pairs(catalogue: Catalogue, table: str) -> list[tuple[str, str]]:
@@ -33,7 +33,7 @@ def transferred_cells(
     for target, substitute in pairs(catalogue, table):
         if target != classifier:
             continue
-        for defense in (None, *catalogue.config[table]["defenses"]):
+        for defense in (None, *defenses_of(catalogue, table)):
             oracle = _oracle(catalogue.config[table]["oracle"], defense)
             names = {"oracle": oracle, "substitute": substitute, "attack": attack}
             labels = common | (of_defense(catalogue, defense) if defense else of_no_defense())

@@ -20,9 +20,11 @@ from purification.experiments.artifacts import (
     Substitute,
 )
 from purification.experiments.config import ConfigError, check_config
+from purification.plugins import source_digest
 
 PLAIN = "plain"
 """Training of the classifiers that belong to no defence."""
+THREAT_MODELS = ("white_box", "gray_box", "white_box_bpda")
 _DEPLOYMENT = ("method", "generator", "classifier", "threat_models", "clean_images", "settings")
 
 
@@ -42,12 +44,16 @@ class Catalogue:
 
     @cache  # noqa: B019 (one catalogue lives as long as the process)
     def dataset(self, dataset: str) -> Dataset:
-        return Dataset(dataset, dict(self._lookup("datasets", dataset)))
+        settings = dict(self._lookup("datasets", dataset))
+        if ":" in settings["source"]:
+            # A user's loader is told where the data lie, and may return anything that is there.
+            settings["data_root"] = self.config["data_root"]
+        return Dataset(dataset, settings | _code(settings["source"]))
 
     @cache  # noqa: B019
     def generator(self, dataset: str, seed: int, generator: str) -> Generator:
         settings = self._lookup("generators", generator)
-        return Generator(self.dataset(dataset), seed, generator, dict(settings))
+        return Generator(self.dataset(dataset).for_training, seed, generator, dict(settings))
 
     @cache  # noqa: B019
     def autoencoder(self, dataset: str, seed: int, defense: str) -> Autoencoder:
@@ -55,7 +61,7 @@ class Catalogue:
         if settings["method"] != "magnet":
             raise ConfigError(f"defenses.{defense} is no autoencoder")
         own = {key: value for key, value in settings.items() if key not in _DEPLOYMENT}
-        return Autoencoder(self.dataset(dataset), seed, defense, own)
+        return Autoencoder(self.dataset(dataset).for_training, seed, defense, own)
 
     def deployment_of(self, defense: str) -> str:
         """The defence whose purifier this one deploys: itself, unless it is a redeployed one."""
@@ -79,20 +85,23 @@ class Catalogue:
             own = {key: value for key, value in settings.items() if key not in _DEPLOYMENT}
         else:
             own = settings.get("settings", {})
-        return Purifier(defense, seed, method, own, networks)
+        return Purifier(defense, seed, method, own, networks, **_code(method))
 
     @cache  # noqa: B019
     def purified_images(self, dataset: str, seed: int, defense: str, split: str) -> PurifiedImages:
         own = self._lookup("defenses", self.deployment_of(defense))
         images = own.get("clean_images") if split == "test" else None
         purifier = self.purifier(dataset, seed, defense)
-        return PurifiedImages(self.dataset(dataset), seed, split, images, purifier)
+        data = self.dataset(dataset)
+        data = data if split == "test" else data.for_training
+        return PurifiedImages(data, seed, split, images, purifier)
 
     @cache  # noqa: B019
     def classifier(self, dataset: str, seed: int, training: str, classifier: str) -> Classifier:
         """`training`: "plain", or the key of the defence that the classifier is trained for:
         adversarially, or on the purifier's reconstructions of the training images."""
         settings = dict(self._lookup("classifiers", classifier))
+        settings |= _code(settings["architecture"])
         epsilon, reconstructions = None, None
         if training != PLAIN:
             defense = self._lookup("defenses", training)
@@ -100,9 +109,8 @@ class Catalogue:
                 epsilon = defense["epsilon"]
             else:
                 reconstructions = self.purified_images(dataset, seed, training, "train")
-        return Classifier(
-            self.dataset(dataset), seed, training, classifier, settings, epsilon, reconstructions
-        )
+        data = self.dataset(dataset).for_training
+        return Classifier(data, seed, training, classifier, settings, epsilon, reconstructions)
 
     def deployed(self, dataset: str, seed: int, defense: str, classifier: str) -> Classifier:
         """The classifier that stands behind a defence."""
@@ -122,7 +130,7 @@ class Catalogue:
         del settings["images"]
         if ":" in method:
             settings = {**settings.pop("settings", {}), **settings}
-        return Attack(attack, method, settings)
+        return Attack(attack, method, settings, **_code(method))
 
     @cache  # noqa: B019
     def adversarial(
@@ -160,8 +168,10 @@ class Catalogue:
         one that the defence `oracle` deploys."""
         defended = oracle != PLAIN
         network = self._lookup("classifiers", substitute)
+        own = {key: network[key] for key in ("architecture", "dropout")}
         return Substitute(
-            self.dataset(dataset),
+            # Of the test images it reads the first 150, whatever their number in MNIST's layout.
+            self.dataset(dataset).for_training,
             seed,
             oracle,
             self.deployed(dataset, seed, oracle, classifier)
@@ -169,7 +179,7 @@ class Catalogue:
             else self.classifier(dataset, seed, PLAIN, classifier),
             self.purifier(dataset, seed, oracle) if defended and self.purifies(oracle) else None,
             substitute,
-            {key: network[key] for key in ("architecture", "dropout")},
+            own | _code(network["architecture"]),
             dict(self.config["substitute"]),
         )
 
@@ -191,5 +201,11 @@ class Catalogue:
         return PurifiedBlackBox(self.dataset(dataset), seed, attacked, purifier)
 
     def threat_models(self, defense: str) -> list[str]:
-        """What is measured of a purifier."""
-        return list(self._lookup("defenses", defense)["threat_models"])
+        """What is measured of a purifier, in an order that the config's does not change."""
+        wanted = self._lookup("defenses", defense)["threat_models"]
+        return [name for name in THREAT_MODELS if name in wanted]
+
+
+def _code(place: str) -> dict[str, str]:
+    """For a user's own code: a digest of its file, so that an edit there is one of the recipe."""
+    return {"code": source_digest(place)} if ":" in place else {}

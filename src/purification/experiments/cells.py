@@ -22,7 +22,7 @@ def clean_cells(
     common |= {"epsilon": None, "threat_model": "none"}
     plain = catalogue.classifier(dataset, seed, PLAIN, classifier)
     yield Cell(common | of_no_defense(), plain, data, split="test", hold_out=hold_out)
-    for defense in catalogue.config[table]["defenses"]:
+    for defense in defenses_of(catalogue, table):
         labels = common | of_defense(catalogue, defense)
         deployed = catalogue.deployed(dataset, seed, defense, classifier)
         if catalogue.purifies(defense):
@@ -30,6 +30,15 @@ def clean_cells(
             yield Cell(labels, deployed, purified, hold_out=hold_out)
         else:
             yield Cell(labels, deployed, data, split="test", hold_out=hold_out)
+
+
+def defenses_of(catalogue: Catalogue, table: str) -> list[str]:
+    """The table's defences. Where a redeployed one deploys just what another does (both the plain
+    classifier, say), it would fill the same column again, and is left out."""
+    columns = {}
+    for defense in catalogue.config[table]["defenses"]:
+        columns.setdefault(tuple(of_defense(catalogue, defense).values()), defense)
+    return list(columns.values())
 
 
 def of_no_defense() -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The config, checked before the DAG is built: form by the schema, then the references in it."""
 
 import difflib
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import jsonschema
 import yaml
 
-from purification.plugins import is_findable
+from purification.plugins import problem_with
 
 ATTACKERS_IMAGES = 150
 """As `datasets.BLACK_BOX_HOLD_OUT`, which this room may not import."""
@@ -24,6 +25,7 @@ def check_config(config: Mapping[str, Any], schema_file: Path) -> None:
     validator = jsonschema.Draft202012Validator(schema)
     errors = sorted(validator.iter_errors(dict(config)), key=lambda e: [str(p) for p in e.path])
     problems = list(dict.fromkeys(line for error in errors for line in _explain(error)))
+    problems += _not_finite(config)
     if not problems:
         problems = list(_wrong_references(config))
     if problems:
@@ -66,18 +68,26 @@ def _explain(error: jsonschema.ValidationError) -> Iterator[str]:
             yield f"{place}: {error.message}"
 
 
+def _not_finite(value: Any, place: str = "") -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _not_finite(item, f"{place}.{key}" if place else str(key))
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield f"{place}: must be a finite number; got {value}"
+
+
 def _wrong_references(config: Mapping[str, Any]) -> Iterator[str]:
     own = (("datasets", "source"), ("classifiers", "architecture"))
     for section, key in (*own, ("attacks", "method"), ("defenses", "method")):
         for name, entry in config[section].items():
-            if ":" in entry[key] and not is_findable(entry[key]):
-                place = f"{section}.{name}.{key}"
-                module = entry[key].partition(":")[0]
-                yield f"{place}: module {module!r} is neither installed nor in the current folder"
+            problem = problem_with(entry[key]) if ":" in entry[key] else None
+            if problem:
+                yield f"{section}.{name}.{key}: {problem}"
     for table in ("table1", "table2", "table4"):
         for section in ("datasets", "classifiers", "attacks", "defenses"):
             for name in config[table].get(section, ()):
                 yield from _unknown(f"{table}.{section}", name, config[section])
+        yield from _twins(config, table)
     for table in ("table1", "table2"):
         yield from _wrong_black_box(config, table)
     for name, defense in config["defenses"].items():
@@ -98,6 +108,21 @@ def _wrong_references(config: Mapping[str, Any]) -> Iterator[str]:
                 yield f"datasets.{name}.test: digits has no official test file: give a number"
             elif dataset["validation"] + dataset["test"] > 1797 - 10:
                 yield f"datasets.{name}: fewer than 10 of 1797 images are left to train on"
+        elif dataset["source"] in ("mnist", "fmnist"):
+            if dataset["validation"] > 59_990:
+                yield f"datasets.{name}: fewer than 10 of 60,000 images are left to train on"
+            if dataset["test"] is not None and dataset["test"] > 10_000:
+                yield f"datasets.{name}.test: there are 10,000 test images; got {dataset['test']}"
+
+
+def _twins(config: Mapping[str, Any], table: str) -> Iterator[str]:
+    strengths: dict[float, str] = {}
+    for name in config[table]["defenses"]:
+        defense = config["defenses"].get(name, {})
+        if defense.get("method") == "adversarial_training":
+            twin = strengths.setdefault(defense["epsilon"], name)
+            if twin != name:
+                yield f"{table}.defenses: {twin!r} and {name!r} are the same adversarial training"
 
 
 def _wrong_black_box(config: Mapping[str, Any], table: str) -> Iterator[str]:
@@ -108,7 +133,10 @@ def _wrong_black_box(config: Mapping[str, Any], table: str) -> Iterator[str]:
     oracles = ["classifier", "defended", *config["defenses"]]
     yield from _unknown(f"{table}.oracle", wanted["oracle"], oracles)
     limits = [("datasets", "test", name) for name in wanted["datasets"]]
-    limits += [("defenses", "clean_images", name) for name in wanted["defenses"]]
+    purifiers = [
+        config["defenses"].get(name, {}).get("purifier", name) for name in wanted["defenses"]
+    ]
+    limits += [("defenses", "clean_images", name) for name in dict.fromkeys(purifiers)]
     for section, key, name in limits:
         images = config[section].get(name, {}).get(key)
         if images is not None and images <= ATTACKERS_IMAGES:
@@ -124,12 +152,6 @@ def _wrong_redeployment(config: Mapping[str, Any], name: str) -> Iterator[str]:
     not_purifying = ("adversarial_training", "redeployed")
     purifying = {k: v for k, v in config["defenses"].items() if v["method"] not in not_purifying}
     yield from _unknown(f"{place}.purifier", defense["purifier"], purifying)
-    first = purifying.get(defense["purifier"], {})
-    if first.get("classifier") == defense["classifier"]:
-        yield (
-            f"{place}.classifier: {defense['purifier']} already deploys {defense['classifier']}; "
-            "name the other choice"
-        )
 
 
 def _unknown(place: str, name: str, section: Iterable[str]) -> Iterator[str]:

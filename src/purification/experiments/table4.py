@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from purification.experiments.artifacts import Cell, Examples
 from purification.experiments.catalogue import PLAIN, Catalogue
-from purification.experiments.cells import of_defense, of_no_defense
+from purification.experiments.cells import defenses_of, of_defense, of_no_defense
 
 
 def attacked_cells(
@@ -26,7 +26,7 @@ def attacked_cells(
     plain = catalogue.classifier(dataset, seed, PLAIN, classifier)
     bare = catalogue.adversarial(dataset, seed, PLAIN, classifier, attack)
     yield Cell(common | {"threat_model": "white_box"} | of_no_defense(), plain, bare)
-    for defense in catalogue.config["table4"]["defenses"]:
+    for defense in defenses_of(catalogue, "table4"):
         labels = common | of_defense(catalogue, defense)
         deployed = catalogue.deployed(dataset, seed, defense, classifier)
         if not catalogue.purifies(defense):
@@ -60,7 +60,7 @@ def examples(
         Cell({"row": "original"}, plain, data, split="test"),
         Cell({"row": attack}, plain, bare),
     ]
-    for defense in catalogue.config["table4"]["defenses"]:
+    for defense in defenses_of(catalogue, "table4"):
         if catalogue.purifies(defense) and "gray_box" in catalogue.threat_models(defense):
             deployed = catalogue.deployed(dataset, seed, defense, classifier)
             attacked = catalogue.attacked(dataset, seed, defense, classifier, attack)

@@ -26,6 +26,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from purification.evaluation.measure import ATTACK_COLUMNS
+from purification.evaluation.measure import COLUMNS as MEASUREMENT_COLUMNS
 from purification.reporting.papers import attach_paper_values, epsilon_key, read_rows
 from purification.storage import atomic
 
@@ -34,12 +36,7 @@ _BLACK_BOX_TEXT = ("substitute", "oracle")
 _COUNTS = ("iterations_L", "restarts_R", "n", "correct")
 _NUMBERS = (
     *("epsilon", "accuracy", "ci_low", "ci_high"),
-    *("success_rate", "mean_l2", "mean_linf", "zero_gradient_share"),
-)
-MEASUREMENT_COLUMNS = (
-    *("dataset", "seed", "classifier", "attack", "epsilon", "threat_model", "defense", "variant"),
-    *("iterations_L", "restarts_R", "n", "correct", "accuracy", "ci_low", "ci_high"),
-    *("success_rate", "mean_l2", "mean_linf", "zero_gradient_share"),
+    *ATTACK_COLUMNS,
 )
 
 # The paper's columns, then ours; what is not listed follows in the order of the long table.

@@ -11,7 +11,7 @@ from purification import randomness
 from purification.runtime import progress
 from purification.storage import read_checkpoint, write_checkpoint
 
-HISTORY_ROWS = 200
+HISTORY_EVERY = 10  # iterations; fixed, so that a continued training leaves the same rows
 
 
 def train_wgan_gp(
@@ -79,7 +79,6 @@ def train_wgan_gp(
     done, history = 0, []
     if state_path is not None:
         done, history = _resume(state_path, networks, optimizers, recipe_digest, iterations)
-    row_every = max(1, iterations // HISTORY_ROWS)
     name = f"WGAN-GP from iteration {done}" if done else "WGAN-GP"
     with progress(iterations - done, name) as bar:
         for iteration in range(done + 1, iterations + 1):
@@ -110,7 +109,7 @@ def train_wgan_gp(
 
             losses = torch.stack([wasserstein, penalty, generator_loss]).detach()
             bar.update(wasserstein=losses[0], penalty=losses[1], generator_loss=losses[2])
-            if iteration % row_every == 0:
+            if iteration % HISTORY_EVERY == 0:
                 history.append(_row(iteration, losses, gradient_penalty))
             if state_path is not None and (iteration % state_every == 0 or iteration == iterations):
                 _save(state_path, networks, optimizers, recipe_digest, iteration, history)
