@@ -97,6 +97,30 @@ WRONG = {
         edit("table4", "datasets", value=["cifar10"]),
         ["table4.datasets: allowed: digits, mnist, fmnist; got 'cifar10'"],
     ),
+    "a pair's unknown substitute": (
+        edit("table1", "pairs", value=["A/Z"]),
+        ["table1.pairs: allowed: A, B, C, D, E, F; got 'Z'"],
+    ),
+    "a pair that is none": (
+        edit("table2", "pairs", value=["AE"]),
+        ["table2.pairs.0: the name 'AE' cannot be used here"],
+    ),
+    "unknown oracle": (
+        edit("table1", "oracle", value="defend"),
+        ["table1.oracle: allowed: classifier, defended, defense_gan", "did you mean 'defended'?"],
+    ),
+    "too few images for the black box": (
+        edit("datasets", "digits", "test", value=150),
+        ["table1.datasets: the black-box attacker has the first 150 test images", "digits.test is"],
+    ),
+    "too few clean images for the black box": (
+        edit("defenses", "defense_gan", "clean_images", value=100),
+        ["table2.defenses: the black-box attacker has", "defenses.defense_gan.clean_images is 100"],
+    ),
+    "redeployed purifier of no purifier": (
+        edit("defenses", "defense_gan_orig", "purifier", value="adv_training"),
+        ["defenses.defense_gan_orig.purifier: allowed: defense_gan, magnet; got 'adv_training'"],
+    ),
     "unknown generator": (
         edit("defenses", "defense_gan", "generator", value="wgan"),
         ["defenses.defense_gan.generator: allowed: wgan_gp; got 'wgan'"],

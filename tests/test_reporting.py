@@ -14,8 +14,8 @@ from purification.reporting.papers import attach_paper_values, paper_values
 from purification.reporting.tables import (
     MEASUREMENT_COLUMNS,
     long_table,
-    table4_markdown,
-    table4_wide,
+    markdown_table,
+    wide_table,
     write_csv,
 )
 
@@ -154,6 +154,35 @@ def test_several_printed_numbers_for_one_measurement_are_refused(tabulate: Tabul
     assert attach_paper_values(long.assign(classifier="A"), swept)["paper_value"].isna().all()
 
 
+def test_paper_value_beside_our_pair_of_target_and_substitute(tmp_path: Path) -> None:
+    black_box = FGSM | {"threat_model": "black_box", "oracle": "plain", "queries": 4800}
+    rows = [
+        measurement(990),
+        *(measurement(600, **black_box | {"substitute": name}) for name in "BE"),
+        measurement(930, **black_box | REC | {"substitute": "E"}),
+        measurement(920, **black_box | ADVERSARIAL | {"substitute": "E"}),
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "rows.csv", index=False)
+    values = paper_values("defense_gan", "Table 1", PAPERS)
+    long = long_table([tmp_path / "rows.csv"], values)
+    found = list(zip(long["defense"], long["substitute"], long["paper_value"], strict=True))
+    assert found == [
+        ("none", "", 0.997),
+        ("none", "B", 0.6343),
+        ("none", "E", 0.5432),
+        ("defense_gan", "E", 0.9139),
+        ("adv_training", "E", 0.9668),
+    ]
+    wide = wide_table(long)
+    assert wide["substitute"].tolist() == ["B", "E"]
+    assert wide["no_attack"].tolist() == [0.99, 0.99]
+    assert wide["no_defense"].tolist() == [0.6, 0.6]
+    assert wide["adv_tr"].tolist()[1] == 0.92
+    text = markdown_table(long, wide, title="t")
+    assert "| fgsm | 0.3 | A | E |" in text and "paper 0.9139" in text
+    assert "Warnings" in text and "A/E" not in text
+
+
 # The long table
 
 
@@ -193,7 +222,7 @@ def test_long_table_refuses_broken_measurements(tabulate: Tabulate, tmp_path: Pa
 
 
 def test_wide_table_has_the_papers_layout(tabulate: Tabulate) -> None:
-    wide = table4_wide(tabulate(complete_rows()))
+    wide = wide_table(tabulate(complete_rows()))
     expected = {
         **{"no_attack": 0.99, "no_defense": 0.2, "defense_gan_rec": 0.5, "magnet": 0.19},
         **{"adv_tr": 0.65, "defense_gan_rec_gray_box": 0.8, "defense_gan_rec_bpda": 0.6},
@@ -218,13 +247,13 @@ def test_wide_table_averages_seeds(tabulate: Tabulate) -> None:
         for seed, (correct, n) in enumerate([(80, 100), (90, 100), (190, 200)])
     ]
     long = tabulate([*rows, measurement(99, n=100, classifier="A")])
-    [row] = table4_wide(long).to_dict("records")
+    [row] = wide_table(long).to_dict("records")
     assert row["no_defense"] == pytest.approx((0.8 + 0.9 + 0.95) / 3)
     assert row["no_defense_std"] == pytest.approx(np.std([0.8, 0.9, 0.95], ddof=1))
     assert row["no_defense_n"] == 400
     assert pd.isna(row["no_attack_std"])
     low, high = wilson_interval(360, 400)
-    text = table4_markdown(long, table4_wide(long), title="t")
+    text = markdown_table(long, wide_table(long), title="t")
     assert f"**0.8833 ± 0.0764**<br>[{low:.4f}, {high:.4f}]<br>n = 400, 3 seeds" in text
 
 
@@ -241,7 +270,7 @@ def test_missing_cells_stay_empty_and_missing_defenses_have_no_column(
         measurement(100, **FGSM | {"classifier": "B"}),
         measurement(300, **FGSM | {"attack": "cw", "epsilon": ""}),
     ]
-    wide = table4_wide(tabulate(rows))
+    wide = wide_table(tabulate(rows))
     assert [c for c in wide if c.startswith(("magnet", "adv_tr"))] == []
     by_row = wide.set_index(["attack", "classifier"])
     # A classifier that no attack met still shows its clean accuracy; others have no such row.
@@ -267,16 +296,16 @@ def test_a_users_defense_gets_its_own_columns_after_ours(tabulate: Tabulate) -> 
         measurement(640, **FGSM | ADVERSARIAL | {"variant": "eps=0.15"}),
     ]
     long = tabulate(rows)
-    wide = table4_wide(long)
+    wide = wide_table(long)
     names = [c for c in wide.columns[4:] if not c.endswith(("_n", "_std"))]
-    assert names[10] == "adv_tr_clean"
-    assert set(names[11:]) == {
+    assert names[4:6] == ["adv_tr", "adv_tr_eps=0.15"]
+    assert names[11] == "adv_tr_clean"
+    assert set(names[12:]) == {
         *("diffusion_steps=50_clean", "diffusion_steps=50", "diffusion_steps=50_surrogate"),
-        "adv_tr_eps=0.15",
     }
     assert wide["diffusion_steps=50"].tolist() == [0.7]
     assert wide["adv_tr"].tolist() == [0.65]
-    text = table4_markdown(long, wide, title="t")
+    text = markdown_table(long, wide, title="t")
     assert "**0.7200**" in text
     assert "- `surrogate`: as the configuration defines it." in text
 
@@ -289,25 +318,25 @@ def test_each_dataset_has_its_own_strength_of_adversarial_training(tabulate: Tab
             measurement(750, **FGSM | ADVERSARIAL | weaker | {"variant": "eps=0.1"}),
         ]
     )
-    assert table4_wide(long)["adv_tr"].tolist() == [0.65, 0.75]
+    assert wide_table(long)["adv_tr"].tolist() == [0.65, 0.75]
 
 
 def test_wide_table_refuses_two_settings_in_one_cell(tabulate: Tabulate) -> None:
     rows = [measurement(1, **FGSM | REC), measurement(2, **FGSM | REC | {"iterations_L": 25})]
     with pytest.raises(ValueError, match="several measurements for column 'defense_gan_rec'"):
-        table4_wide(tabulate(rows))
+        wide_table(tabulate(rows))
     rows = [
         measurement(1, **FGSM | GRAY | {"defense": "magnet"}),
         measurement(2, **FGSM | {"defense": "magnet_gray_box"}),
     ]
     with pytest.raises(ValueError, match="several measurements for column 'magnet_gray_box'"):
-        table4_wide(tabulate(rows))
+        wide_table(tabulate(rows))
     rows = [
         measurement(1, **FGSM | {"defense": "magnet"}),
         measurement(2, **FGSM | {"defense": "magnet", "variant": "n"}),
     ]
     with pytest.raises(ValueError, match="second column 'magnet_n'"):
-        table4_wide(tabulate(rows))
+        wide_table(tabulate(rows))
 
 
 # The table for reading
@@ -315,7 +344,7 @@ def test_wide_table_refuses_two_settings_in_one_cell(tabulate: Tabulate) -> None
 
 def test_markdown_shows_interval_n_and_paper(tabulate: Tabulate) -> None:
     long = tabulate(complete_rows())
-    text = table4_markdown(long, table4_wide(long), title="Table 4", notes=["Made up."])
+    text = markdown_table(long, wide_table(long), title="Table 4", notes=["Made up."])
     assert text.startswith("# Table 4\n\nMade up.\n\n## mnist\n")
     low, high = wilson_interval(500, 1000)
     assert f"**0.5000**<br>[{low:.4f}, {high:.4f}]<br>n = 1000<br>paper 0.9880 |" in text
@@ -329,11 +358,11 @@ def test_markdown_shows_interval_n_and_paper(tabulate: Tabulate) -> None:
 
 def test_markdown_legend_speaks_only_of_what_is_there(tabulate: Tabulate) -> None:
     digits = tabulate(complete_rows(dataset="digits", epsilon=0.1))
-    text = table4_markdown(digits, table4_wide(digits), title="t")
+    text = markdown_table(digits, wide_table(digits), title="t")
     assert "not comparable" not in text
     assert "paper 0." not in text
     bare = tabulate([measurement(990), measurement(200, **FGSM)])
-    text = table4_markdown(bare, table4_wide(bare), title="t")
+    text = markdown_table(bare, wide_table(bare), title="t")
     assert "`gray_box`" not in text
     assert "bpda" not in text
 
@@ -345,7 +374,7 @@ def test_markdown_leaves_out_columns_a_dataset_lacks(tabulate: Tabulate) -> None
         measurement(250, **FGSM | {"dataset": "digits"}),
     ]
     long = tabulate(rows)
-    text = table4_markdown(long, table4_wide(long), title="t")
+    text = markdown_table(long, wide_table(long), title="t")
     digits = text.split("## digits")[1].split("## How to read this")[0]
     assert "no_defense" in digits
     assert "magnet" not in digits
@@ -389,7 +418,7 @@ def test_warnings_are_computed(tabulate: Tabulate, changed: dict, expected: str 
     ]
     assert rows.count(changed) == 1
     long = tabulate(rows)
-    warnings = table4_markdown(long, table4_wide(long), title="t").split("## Warnings")[1]
+    warnings = markdown_table(long, wide_table(long), title="t").split("## Warnings")[1]
     lines = [line for line in warnings.splitlines() if line.startswith("- ")]
     assert lines == ([expected] if expected else [])
 

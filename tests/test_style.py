@@ -23,7 +23,9 @@ MAY_IMPORT = {
     "attacks": {"models", "randomness", "plugins"},
     "purifiers": {"models", "randomness", "runtime", "plugins"},
     "training": {"models", "attacks", "purifiers", "randomness", "runtime", "storage"},
-    "evaluation": {"attacks", "purifiers", "models", "storage", "randomness", "runtime"},
+    "evaluation": {
+        *("attacks", "purifiers", "models", "datasets", "storage", "randomness", "runtime"),
+    },
     "reporting": {"storage", "evaluation"},
 }
 

@@ -352,7 +352,8 @@ def test_gpu_is_asked_for_by_training_white_box_and_purification(gpu: int) -> No
         )._workflow
         asking = {rule.name for rule in workflow.rules if rule.resources.get("gpu").value}
     training = {"train_classifier", "train_wgan_gp", "train_autoencoder"}
-    expected = training | {"attack_defense", "purify_images"}
+    expected = training | {"train_substitute", "attack_defense"}
+    expected |= {"purify_images", "purify_black_box"}
     assert asking == (expected if gpu else set())
 
 

@@ -7,10 +7,10 @@ from purification.experiments import (
     Catalogue,
     ConfigError,
     examples,
-    table4,
+    measurement,
+    paper_table,
     table4_examples,
-    table4_measurement,
-    table4_notes,
+    table_notes,
 )
 from purification.runtime import has_gpu
 
@@ -30,6 +30,9 @@ wildcard_constraints:
     classifier=r"[^/]+",
     attack=r"[^/]+",
     generator=r"[^/]+",
+    oracle=r"[^/]+",
+    substitute=r"[^/]+",
+    table=r"table\d+",
     split="train|validation|test",
 
 
@@ -61,7 +64,7 @@ def inputs(kind, **fixed):
 def row(wildcards):
     """The measurement that a rule's wildcards name."""
     w = wildcards
-    return table4_measurement(CATALOGUE, w.dataset, int(w.seed), w.classifier, w.attack)
+    return measurement(CATALOGUE, w.table, w.dataset, int(w.seed), w.classifier, w.attack)
 
 
 def picture(wildcards):

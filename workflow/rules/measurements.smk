@@ -5,11 +5,11 @@ rule measure:
     input:
         lambda wildcards: row(wildcards).inputs,
     output:
-        "results/{dataset}/seed{seed}/measurements/table4/{classifier}/{attack}.csv",
+        "results/{dataset}/seed{seed}/measurements/{table}/{classifier}/{attack}.csv",
     log:
-        "logs/measure/{dataset}/seed{seed}/table4/{classifier}/{attack}.log",
+        "logs/measure/{dataset}/seed{seed}/{table}/{classifier}/{attack}.log",
     benchmark:
-        "logs/measure/{dataset}/seed{seed}/table4/{classifier}/{attack}.benchmark.tsv"
+        "logs/measure/{dataset}/seed{seed}/{table}/{classifier}/{attack}.benchmark.tsv"
     group:
         "measurements"
     threads: 1

@@ -1,5 +1,7 @@
 # The papers' tables.
-TABLE4 = table4(CATALOGUE)
+TABLE1 = paper_table(CATALOGUE, "table1")
+TABLE2 = paper_table(CATALOGUE, "table2")
+TABLE4 = paper_table(CATALOGUE, "table4")
 
 
 rule table4:
@@ -27,8 +29,56 @@ rule table4:
         runtime=growing(10),
     params:
         recipe=TABLE4.recipe,
-        notes=table4_notes(CATALOGUE),
+        notes=table_notes(CATALOGUE, "table4"),
     message:
         "Defense-GAN, Table 4"
     script:
         "../scripts/table4.py"
+
+
+use rule table4 as table1 with:
+    input:
+        measurements=TABLE1.inputs,
+        paper="resources/papers/defense_gan.csv",
+    output:
+        wide=report(
+            "results/table1.csv",
+            caption="../report/black_box.rst",
+            category="Tables",
+            labels={"table": "Defense-GAN, Table 1"},
+        ),
+        long="results/table1.long.csv",
+        markdown="results/table1.md",
+    log:
+        "logs/table1/table1.log",
+    benchmark:
+        "logs/table1/table1.benchmark.tsv"
+    params:
+        recipe=TABLE1.recipe,
+        notes=table_notes(CATALOGUE, "table1"),
+    message:
+        "Defense-GAN, Table 1"
+
+
+use rule table4 as table2 with:
+    input:
+        measurements=TABLE2.inputs,
+        paper="resources/papers/defense_gan.csv",
+    output:
+        wide=report(
+            "results/table2.csv",
+            caption="../report/black_box.rst",
+            category="Tables",
+            labels={"table": "Defense-GAN, Table 2"},
+        ),
+        long="results/table2.long.csv",
+        markdown="results/table2.md",
+    log:
+        "logs/table2/table2.log",
+    benchmark:
+        "logs/table2/table2.benchmark.tsv"
+    params:
+        recipe=TABLE2.recipe,
+        notes=table_notes(CATALOGUE, "table2"),
+    message:
+        "Defense-GAN, Table 2"

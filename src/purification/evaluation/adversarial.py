@@ -8,14 +8,17 @@ import torch
 from torch import nn
 
 from purification.attacks import AttackResult, run_attack
+from purification.datasets import BLACK_BOX_HOLD_OUT, evaluation_images
 from purification.evaluation.summary import attack_summary
 from purification.evaluation.threat_models import attacked_model
-from purification.models.checkpoints import load_network
+from purification.models.checkpoints import load_network, queries_of
 from purification.purifiers.loading import Purified, load_purifier, purify_images
 from purification.randomness import derive_seed
 from purification.runtime import progress
 from purification.storage import ImageSet, read_image_set, read_split
 
+Files = Mapping[str, str]
+"""A recipe's inputs by name."""
 ATTACK_FIELDS = ("success", "clean_predictions", "l2", "linf", "zero_gradient")
 """What is kept of an attack for each image, beside the images and the predictions for them."""
 
@@ -28,20 +31,28 @@ def attack_split(
     seed: int,
     path: str,
     batch_size: int,
+    *,
+    hold_out: bool = False,
 ) -> tuple[AttackResult, np.ndarray]:
     """Attack the `first` test images (None: all) of the file `dataset` as an `Attack` recipe says.
 
-    Returns the result and the true labels (N,). Random numbers come from `seed` and the `path` of
-    the artifact that is made. Raises as `run_attack`.
+    With `hold_out` the first of those that the black-box attacker does not have. Returns the result
+    and the true labels (N,). Random numbers come from `seed` and the `path` of the artifact that is
+    made. Raises as `run_attack`.
     """
-    images, labels = read_split(dataset, "test", first=first)
+    start = 0
+    if hold_out:
+        start = BLACK_BOX_HOLD_OUT
+        images, labels = (evaluation_images(a)[:first] for a in read_split(dataset, "test"))
+    else:
+        images, labels = read_split(dataset, "test", first=first)
     with progress(len(images), attack["name"], "image") as bar:
         result = run_attack(
             attack["method"],
             model,
             torch.from_numpy(images),
             torch.from_numpy(labels),
-            indices=range(len(images)),
+            indices=range(start, start + len(images)),
             seed=derive_seed(seed, path),
             batch_size=batch_size,
             settings=attack["settings"],
@@ -66,12 +77,57 @@ def purified_set(purified: Purified, labels: np.ndarray) -> ImageSet:
     return ImageSet(purified.images.numpy(), labels, fields, means)
 
 
+def attack_network(
+    recipe: Mapping[str, Any], files: Files, path: str, batch_size: int, device: torch.device
+) -> ImageSet:
+    """Adversarial images against one network, as an `AdversarialSet` or `BlackBoxSet` recipe says.
+
+    Of a bare classifier its `predictions` are kept; of a substitute, which is not what the set is
+    made for, as `substitute_predictions`, and as an attribute the `queries` that it cost.
+
+    `files` are the recipe's inputs by name, `path` the file that is made. Raises as `run_attack`.
+    """
+    black_box = recipe["kind"] == "BlackBoxSet"
+    model = load_network(files["classifier"], recipe["classifier"]["kind"]).to(device)
+    result, labels = attack_split(
+        model,
+        recipe["attack"],
+        files["dataset"],
+        recipe["images"],
+        recipe["seed"],
+        path,
+        batch_size,
+        hold_out=black_box,
+    )
+    made = adversarial_set(result, labels)
+    if black_box:
+        made.fields["substitute_predictions"] = made.fields.pop("predictions")
+        made.attributes["queries"] = queries_of(files["classifier"])
+    return made
+
+
+def purify_set(
+    recipe: Mapping[str, Any], files: Files, batch_size: int, device: torch.device
+) -> ImageSet:
+    """Purified images of a split or of a black-box set, as a `PurifiedImages` or `PurifiedBlackBox`
+    recipe says; what the black-box set says of each image is kept.
+
+    `files` are the recipe's inputs by name.
+    """
+    if recipe["kind"] == "PurifiedBlackBox":
+        given = read_image_set(files["attacked"])
+    else:
+        given = ImageSet(*read_split(files["dataset"], recipe["split"], first=recipe["images"]))
+    purifier = load_purifier(recipe["purifier"], files)
+    images = torch.from_numpy(given.images)
+    purified = purify_images(purifier, images, batch_size=batch_size, device=device)
+    kept = purified_set(purified, given.labels)
+    attributes = given.attributes | kept.attributes
+    return ImageSet(kept.images, kept.labels, given.fields | kept.fields, attributes)
+
+
 def attack_defense(
-    recipe: Mapping[str, Any],
-    files: Mapping[str, str],
-    path: str,
-    batch_size: int,
-    device: torch.device,
+    recipe: Mapping[str, Any], files: Files, path: str, batch_size: int, device: torch.device
 ) -> dict[str, ImageSet]:
     """A purifier and its classifier under one attack, as an `AttackedDefense` recipe says.
 

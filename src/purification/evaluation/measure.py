@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from purification.datasets import evaluation_images
 from purification.evaluation.accuracy import wilson_interval
 from purification.evaluation.summary import attack_summary
 from purification.storage import ImageSet, read_image_set, read_split
@@ -20,26 +21,37 @@ COLUMNS = (
     *ATTACK_COLUMNS,
 )
 """Columns of a measurement file; README.md of resources/papers explains the shared ones."""
+BLACK_BOX_COLUMNS = ("substitute", "oracle", "queries")
+"""Further columns under black-box attack: the substitute's name, whom its attacker asked ("plain",
+or a defence), and how many images were labelled for it."""
+
+
+def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The columns of the file that holds these rows of `measure`."""
+    return [*COLUMNS, *(name for name in BLACK_BOX_COLUMNS if any(name in row for row in rows))]
 
 
 def measure(cells: Sequence[Mapping[str, Any]], threads: int = 1) -> list[dict[str, Any]]:
-    """One row (keys: COLUMNS) for each cell summary of a `Measurement` recipe.
+    """One row (keys: `columns_of`) for each cell summary of a `Measurement` recipe.
 
-    Accuracy is over all images of the cell's set; the interval is Wilson's at 95 %. Attacked sets
-    hold the predictions of the model that the cell is about; for clean ones the classifier is
-    asked. The attack's success rate, norms and share of zero gradients, against the model that it
-    attacked, are those of `attack_summary`.
+    Accuracy is over all images of the cell's set; the interval is Wilson's at 95 %. Sets attacked
+    in the white and gray box hold the predictions of the model that the cell is about; for others
+    the classifier is asked. The attack's success rate, norms and share of zero gradients, against
+    the model that it attacked, are those of `attack_summary`.
     """
     return [_row(cell, threads) for cell in cells]
 
 
 def _row(cell: Mapping[str, Any], threads: int) -> dict[str, Any]:
     image_set = _read(cell)
-    attack: dict[str, float | None] = dict.fromkeys(ATTACK_COLUMNS)
-    if "predictions" in image_set.fields:
-        predictions = image_set.fields["predictions"]
+    attack: dict[str, float | int | None] = dict.fromkeys(ATTACK_COLUMNS)
+    if "success" in image_set.fields:
         summary = attack_summary(image_set.fields, image_set.labels)
         attack = {name: None if math.isnan(value) else value for name, value in summary.items()}
+    if "queries" in image_set.attributes:
+        attack["queries"] = image_set.attributes["queries"]
+    if "predictions" in image_set.fields:
+        predictions = image_set.fields["predictions"]
     else:
         predictions = _predict(cell["classifier"], image_set.images, threads)
     correct, n = int((predictions == image_set.labels).sum()), len(image_set.labels)
@@ -50,8 +62,13 @@ def _row(cell: Mapping[str, Any], threads: int) -> dict[str, Any]:
 
 def _read(cell: Mapping[str, Any]) -> ImageSet:
     if cell["split"] is not None:
-        return ImageSet(*read_split(cell["images"], cell["split"]))
-    return read_image_set(cell["images"], group=cell["group"])
+        whole = ImageSet(*read_split(cell["images"], cell["split"]))
+    else:
+        whole = read_image_set(cell["images"], group=cell["group"])
+    if not cell.get("hold_out"):
+        return whole
+    fields = {name: evaluation_images(values) for name, values in whole.fields.items()}
+    return ImageSet(evaluation_images(whole.images), evaluation_images(whole.labels), fields)
 
 
 def _predict(classifier: str, images: np.ndarray, threads: int) -> np.ndarray:

@@ -1,11 +1,31 @@
 """A classifier as a black box: images in, labels out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from purification.models.checkpoints import load_network
+from purification.purifiers import Defended
+from purification.purifiers.loading import load_purifier
 from purification.runtime import progress
+
+
+def load_oracle(
+    recipe: Mapping[str, Any],
+    files: Mapping[str, str],
+    batch_size: int,
+    device: torch.device | str,
+) -> Callable[[Tensor], Tensor]:
+    """The oracle of a `Substitute` recipe: its classifier, behind its purifier if it has one.
+
+    `files` are the recipe's inputs by name; otherwise as `label_oracle`.
+    """
+    model: nn.Module = load_network(files["classifier"], "Classifier")
+    if recipe["purifier"]:
+        model = Defended(load_purifier(recipe["purifier"], files), model)
+    return label_oracle(model, batch_size, device)
 
 
 def label_oracle(

@@ -5,20 +5,15 @@ The Snakefile loads this room on every run: it imports neither torch nor pandas.
 
 from purification.experiments.catalogue import Catalogue
 from purification.experiments.config import ConfigError
-from purification.experiments.table4 import (
-    examples,
-    table4,
-    table4_examples,
-    table4_measurement,
-    table4_notes,
-)
+from purification.experiments.table4 import examples, table4_examples
+from purification.experiments.tables import measurement, paper_table, table_notes
 
 __all__ = [
     "Catalogue",
     "ConfigError",
     "examples",
-    "table4",
+    "measurement",
+    "paper_table",
     "table4_examples",
-    "table4_measurement",
-    "table4_notes",
+    "table_notes",
 ]

@@ -11,9 +11,15 @@ Settings that cannot change a result (batch sizes of attacks, threads, device) b
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, ClassVar
+
+
+def later(default: Any) -> Any:
+    """A field that its kind got after there were files of it. While it has the default it stands in
+    no recipe, so that those files stay fresh."""
+    return field(default=default, metadata={"left_out": default})
 
 
 @dataclass(frozen=True)
@@ -25,9 +31,11 @@ class Artifact:
     @cached_property
     def recipe(self) -> dict[str, Any]:
         """All settings that decide the content, upstream included, as plain JSON values."""
-        own = {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
-        if own.get("code") == "":
-            del own["code"]
+        own = {
+            f.name: _plain(value)
+            for f in fields(self)
+            if (value := getattr(self, f.name)) != f.metadata.get("left_out", _NEVER)
+        }
         return {"kind": type(self).__name__, "version": self.VERSION, **own}
 
     @cached_property
@@ -35,6 +43,9 @@ class Artifact:
         """SHA-256 of the recipe, 16 hexadecimal digits."""
         text = json.dumps(self.recipe, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+_NEVER = object()
 
 
 def _plain(value: Any) -> Any:
@@ -142,7 +153,7 @@ class Purifier(Artifact):
     method: str
     settings: Mapping[str, Any]
     networks: Mapping[str, File]
-    code: str = ""
+    code: str = later("")
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -196,7 +207,7 @@ class Attack(Artifact):
     name: str
     method: str
     settings: Mapping[str, Any]
-    code: str = ""
+    code: str = later("")
 
 
 @dataclass(frozen=True)
@@ -229,7 +240,8 @@ class AttackedDefense(OfRun):
     all): `white_box` (through purifier and classifier), `white_box_bpda` (the same, with the
     identity for the purifier's backward pass), `gray_box` (the images of `gray`, made by one who
     knows of no defence). One file for all: they go stale together, and a job for each would spend
-    more time on starting than on computing.
+    more time on starting than on computing. `deployment` is the defence's key in the config where
+    that is another than the purifier's.
     """
 
     attack: Attack
@@ -237,10 +249,11 @@ class AttackedDefense(OfRun):
     classifier: Classifier
     purifier: Purifier
     gray: AdversarialSet | None
+    deployment: str | None = later(None)
 
     @property
     def path(self) -> str:
-        defended = f"{self.purifier.name}/{self.classifier.name}"
+        defended = f"{self.deployment or self.purifier.name}/{self.classifier.name}"
         return f"{self.folder}/attacked/{defended}/{self.attack.name}.h5"
 
     @property
@@ -251,11 +264,76 @@ class AttackedDefense(OfRun):
 
 
 @dataclass(frozen=True)
+class Substitute(OfRun):
+    """The black-box attacker's own classifier, trained on labels that an oracle gives.
+
+    The oracle is `classifier`, behind `purifier` if there is one; `oracle` names it in the path:
+    "plain", or the defence that is deployed. `settings` are the network's, `training` what
+    `train_substitute` takes. The images are the attacker's test images and what grows from them.
+    """
+
+    oracle: str
+    classifier: Classifier
+    purifier: Purifier | None
+    name: str
+    settings: Mapping[str, Any]
+    training: Mapping[str, Any]
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        purifier = self.purifier.inputs if self.purifier else {}
+        return {"dataset": self.dataset.path, "classifier": self.classifier.path, **purifier}
+
+    @property
+    def path(self) -> str:
+        return f"{self.folder}/substitutes/{self.pair}.safetensors"
+
+    @property
+    def pair(self) -> str:
+        """The part of a path that tells one substitute of a run from the others."""
+        return f"{self.oracle}/{self.classifier.name}/{self.name}"
+
+
+@dataclass(frozen=True)
+class BlackBoxSet(AdversarialSet):
+    """Adversarial images against a substitute: the first `images` (None: all) of the test images
+    that the attacker does not have."""
+
+    classifier: Substitute  # type: ignore[assignment]
+
+    @property
+    def path(self) -> str:
+        return f"{self.folder}/black_box/{self.classifier.pair}/{self.attack.name}.h5"
+
+
+@dataclass(frozen=True)
+class PurifiedBlackBox(OfRun):
+    """What a purifier makes of a black-box set, with what that set says of each image.
+
+    One file for all classifiers that stand behind the purifier: the search is what takes time, and
+    Defense-GAN-Rec and -Orig share it.
+    """
+
+    attacked: BlackBoxSet
+    purifier: Purifier
+
+    @property
+    def path(self) -> str:
+        pair, attack = self.attacked.classifier.pair, self.attacked.attack.name
+        return f"{self.folder}/purified/black_box/{self.purifier.name}/{pair}/{attack}.h5"
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        return {"attacked": self.attacked.path, **self.purifier.inputs}
+
+
+@dataclass(frozen=True)
 class Cell(Artifact):
     """One number of a table: the accuracy of `classifier` on the images of a file.
 
     `labels` are the columns that name the number in the long table. `group` is the set within an
-    `AttackedDefense` file, `split` that within a dataset file.
+    `AttackedDefense` file, `split` that within a dataset file. `hold_out`: without the file's first
+    images, which the black-box attacker has.
     """
 
     labels: Mapping[str, Any]
@@ -263,6 +341,7 @@ class Cell(Artifact):
     images: File
     group: str | None = None
     split: str | None = None
+    hold_out: bool = later(False)
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -274,6 +353,7 @@ class Cell(Artifact):
             "group": self.group,
             "split": self.split,
             "digest": self.digest,
+            **({"hold_out": True} if self.hold_out else {}),
         }
 
 

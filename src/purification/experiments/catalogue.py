@@ -10,11 +10,14 @@ from purification.experiments.artifacts import (
     Attack,
     AttackedDefense,
     Autoencoder,
+    BlackBoxSet,
     Classifier,
     Dataset,
     Generator,
+    PurifiedBlackBox,
     PurifiedImages,
     Purifier,
+    Substitute,
 )
 from purification.experiments.config import ConfigError, check_config
 from purification.plugins import source_digest
@@ -60,8 +63,14 @@ class Catalogue:
         own = {key: value for key, value in settings.items() if key not in _DEPLOYMENT}
         return Autoencoder(self.dataset(dataset).for_training, seed, defense, own)
 
+    def deployment_of(self, defense: str) -> str:
+        """The defence whose purifier this one deploys: itself, unless it is a redeployed one."""
+        settings = self._lookup("defenses", defense)
+        return settings["purifier"] if settings["method"] == "redeployed" else defense
+
     @cache  # noqa: B019
     def purifier(self, dataset: str, seed: int, defense: str) -> Purifier:
+        defense = self.deployment_of(defense)
         settings = self._lookup("defenses", defense)
         method = settings["method"]
         networks = {}
@@ -80,7 +89,8 @@ class Catalogue:
 
     @cache  # noqa: B019
     def purified_images(self, dataset: str, seed: int, defense: str, split: str) -> PurifiedImages:
-        images = self._lookup("defenses", defense).get("clean_images") if split == "test" else None
+        own = self._lookup("defenses", self.deployment_of(defense))
+        images = own.get("clean_images") if split == "test" else None
         purifier = self.purifier(dataset, seed, defense)
         data = self.dataset(dataset)
         data = data if split == "test" else data.for_training
@@ -107,7 +117,12 @@ class Catalogue:
         settings = self._lookup("defenses", defense)
         adversarial = settings["method"] == "adversarial_training"
         retrained = adversarial or settings["classifier"] == "reconstructions"
-        return self.classifier(dataset, seed, defense if retrained else PLAIN, classifier)
+        training = self.deployment_of(defense) if retrained else PLAIN
+        return self.classifier(dataset, seed, training, classifier)
+
+    def purifies(self, defense: str) -> bool:
+        """Whether a defence has a purifier, not only a classifier of its own."""
+        return self._lookup("defenses", defense)["method"] != "adversarial_training"
 
     def attack(self, attack: str) -> Attack:
         settings = dict(self._lookup("attacks", attack))
@@ -142,7 +157,48 @@ class Catalogue:
             self.deployed(dataset, seed, defense, classifier),
             self.purifier(dataset, seed, defense),
             gray if "gray_box" in threat_models else None,
+            None if self.deployment_of(defense) == defense else defense,
         )
+
+    @cache  # noqa: B019
+    def substitute(
+        self, dataset: str, seed: int, oracle: str, classifier: str, substitute: str
+    ) -> Substitute:
+        """The substitute of an attacker who asks the plain `classifier` (oracle: "plain"), or the
+        one that the defence `oracle` deploys."""
+        defended = oracle != PLAIN
+        network = self._lookup("classifiers", substitute)
+        own = {key: network[key] for key in ("architecture", "dropout")}
+        return Substitute(
+            # Of the test images it reads the first 150, whatever their number in MNIST's layout.
+            self.dataset(dataset).for_training,
+            seed,
+            oracle,
+            self.deployed(dataset, seed, oracle, classifier)
+            if defended
+            else self.classifier(dataset, seed, PLAIN, classifier),
+            self.purifier(dataset, seed, oracle) if defended and self.purifies(oracle) else None,
+            substitute,
+            own | _code(network["architecture"]),
+            dict(self.config["substitute"]),
+        )
+
+    @cache  # noqa: B019
+    def black_box(
+        self, dataset: str, seed: int, oracle: str, classifier: str, substitute: str, attack: str
+    ) -> BlackBoxSet:
+        """An attack on that substitute."""
+        number = self._lookup("attacks", attack)["images"].get("black_box")
+        surrogate = self.substitute(dataset, seed, oracle, classifier, substitute)
+        return BlackBoxSet(self.dataset(dataset), seed, self.attack(attack), number, surrogate)
+
+    def purified_black_box(
+        self, dataset: str, seed: int, defense: str, **names: str
+    ) -> PurifiedBlackBox:
+        """The images of `black_box`, purified by a defence."""
+        attacked = self.black_box(dataset, seed, **names)
+        purifier = self.purifier(dataset, seed, defense)
+        return PurifiedBlackBox(self.dataset(dataset), seed, attacked, purifier)
 
     def threat_models(self, defense: str) -> list[str]:
         """What is measured of a purifier, in an order that the config's does not change."""

@@ -11,6 +11,9 @@ import yaml
 
 from purification.plugins import problem_with
 
+ATTACKERS_IMAGES = 150
+"""As `datasets.BLACK_BOX_HOLD_OUT`, which this room may not import."""
+
 
 class ConfigError(ValueError):
     """The config is wrong; the message lists every place, with what was expected there."""
@@ -80,10 +83,16 @@ def _wrong_references(config: Mapping[str, Any]) -> Iterator[str]:
             problem = problem_with(entry[key]) if ":" in entry[key] else None
             if problem:
                 yield f"{section}.{name}.{key}: {problem}"
-    for section in ("datasets", "classifiers", "attacks", "defenses"):
-        for name in config["table4"][section]:
-            yield from _unknown(f"table4.{section}", name, config[section])
+    for table in ("table1", "table2", "table4"):
+        for section in ("datasets", "classifiers", "attacks", "defenses"):
+            for name in config[table].get(section, ()):
+                yield from _unknown(f"{table}.{section}", name, config[section])
+        yield from _twins(config, table)
+    for table in ("table1", "table2"):
+        yield from _wrong_black_box(config, table)
     for name, defense in config["defenses"].items():
+        if defense["method"] == "redeployed":
+            yield from _wrong_redeployment(config, name)
         if "generator" in defense:
             place = f"defenses.{name}.generator"
             yield from _unknown(place, defense["generator"], config["generators"])
@@ -93,13 +102,6 @@ def _wrong_references(config: Mapping[str, Any]) -> Iterator[str]:
                 f"attacks.{name}.alpha: must be below epsilon = {attack['epsilon']}, because FGSM "
                 f"spends epsilon - alpha; got {attack['alpha']}"
             )
-    strengths: dict[float, str] = {}
-    for name in config["table4"]["defenses"]:
-        defense = config["defenses"].get(name, {})
-        if defense.get("method") == "adversarial_training":
-            twin = strengths.setdefault(defense["epsilon"], name)
-            if twin != name:
-                yield f"table4.defenses: {twin!r} and {name!r} are the same adversarial training"
     for name, dataset in config["datasets"].items():
         if dataset["source"] == "digits":
             if dataset["test"] is None:
@@ -111,6 +113,45 @@ def _wrong_references(config: Mapping[str, Any]) -> Iterator[str]:
                 yield f"datasets.{name}: fewer than 10 of 60,000 images are left to train on"
             if dataset["test"] is not None and dataset["test"] > 10_000:
                 yield f"datasets.{name}.test: there are 10,000 test images; got {dataset['test']}"
+
+
+def _twins(config: Mapping[str, Any], table: str) -> Iterator[str]:
+    strengths: dict[float, str] = {}
+    for name in config[table]["defenses"]:
+        defense = config["defenses"].get(name, {})
+        if defense.get("method") == "adversarial_training":
+            twin = strengths.setdefault(defense["epsilon"], name)
+            if twin != name:
+                yield f"{table}.defenses: {twin!r} and {name!r} are the same adversarial training"
+
+
+def _wrong_black_box(config: Mapping[str, Any], table: str) -> Iterator[str]:
+    wanted = config[table]
+    for pair in wanted["pairs"]:
+        for name in pair.split("/"):
+            yield from _unknown(f"{table}.pairs", name, config["classifiers"])
+    oracles = ["classifier", "defended", *config["defenses"]]
+    yield from _unknown(f"{table}.oracle", wanted["oracle"], oracles)
+    limits = [("datasets", "test", name) for name in wanted["datasets"]]
+    purifiers = [
+        config["defenses"].get(name, {}).get("purifier", name) for name in wanted["defenses"]
+    ]
+    limits += [("defenses", "clean_images", name) for name in dict.fromkeys(purifiers)]
+    for section, key, name in limits:
+        images = config[section].get(name, {}).get(key)
+        if images is not None and images <= ATTACKERS_IMAGES:
+            yield (
+                f"{table}.{section}: the black-box attacker has the first {ATTACKERS_IMAGES} test "
+                f"images, and {section}.{name}.{key} is {images}: make it larger, or name another "
+                f"here"
+            )
+
+
+def _wrong_redeployment(config: Mapping[str, Any], name: str) -> Iterator[str]:
+    place, defense = f"defenses.{name}", config["defenses"][name]
+    not_purifying = ("adversarial_training", "redeployed")
+    purifying = {k: v for k, v in config["defenses"].items() if v["method"] not in not_purifying}
+    yield from _unknown(f"{place}.purifier", defense["purifier"], purifying)
 
 
 def _unknown(place: str, name: str, section: Iterable[str]) -> Iterator[str]:

@@ -17,14 +17,25 @@ Shape = tuple[int, int, int]
 
 
 def save_network(
-    path: str | Path, network: nn.Module, recipe: Mapping[str, Any], image_shape: Shape
+    path: str | Path,
+    network: nn.Module,
+    recipe: Mapping[str, Any],
+    image_shape: Shape,
+    **facts: str,
 ) -> None:
-    """Write a network's weights with the recipe that made it and the (C, H, W) of its images."""
-    write_checkpoint(path, network.state_dict(), recipe, image_shape=json.dumps(image_shape))
+    """Write a network's weights with the recipe that made it, the (C, H, W) of its images and
+    further facts about its training."""
+    shape = json.dumps(image_shape)
+    write_checkpoint(path, network.state_dict(), recipe, image_shape=shape, **facts)
+
+
+def queries_of(path: str | Path) -> int:
+    """How many images an oracle labelled for the substitute of a checkpoint."""
+    return int(read_checkpoint(path)[1]["queries"])
 
 
 def classifier_of(recipe: Mapping[str, Any], image_shape: Shape) -> nn.Module:
-    """An untrained classifier as a `Classifier` recipe describes it."""
+    """An untrained classifier as a `Classifier` or `Substitute` recipe describes it."""
     settings = recipe["settings"]
     return build_classifier(
         settings["architecture"], input_shape=image_shape, dropout=settings["dropout"]
@@ -45,6 +56,7 @@ def autoencoder_of(recipe: Mapping[str, Any], image_shape: Shape) -> MagNetAutoe
 
 BUILDERS: dict[str, Callable[[Mapping[str, Any], Shape], nn.Module]] = {
     "Classifier": classifier_of,
+    "Substitute": classifier_of,
     "Generator": generator_of,
     "Autoencoder": autoencoder_of,
 }
@@ -53,7 +65,7 @@ BUILDERS: dict[str, Callable[[Mapping[str, Any], Shape], nn.Module]] = {
 def load_network(path: str | Path, kind: str) -> nn.Module:
     """The trained network of a checkpoint, on the CPU, in evaluation mode, in channels-last order.
 
-    `kind` is "Classifier", "Generator" or "Autoencoder". Raises FileNotFoundError or ValueError,
+    `kind` is a key of `BUILDERS`. Raises FileNotFoundError or ValueError,
     naming the file, if it is missing, no checkpoint, another kind or of other shapes.
     """
     state, metadata = read_checkpoint(path)

@@ -101,8 +101,9 @@ def attach_paper_values(long: pd.DataFrame, values: pd.DataFrame) -> pd.DataFram
     """Put the printed accuracy beside each of our measurements.
 
     A row matches when dataset, threat model, attack, epsilon (to 1e-6; empty matches empty),
-    classifier, defense and variant agree. What a paper did not measure stays empty: our threat
-    models ``gray_box`` and ``white_box_bpda``, attacks such as ``cw_tuned``, the digits dataset.
+    classifier, defense and variant agree, and the substitute where ours have one. What a paper did
+    not measure stays empty: our threat models ``gray_box`` and ``white_box_bpda``, attacks such as
+    ``cw_tuned``, the digits dataset.
 
     A difference on Defense-GAN's ``white_box`` rows is no error of either side. The paper (sec. 3,
     Table 4) describes an attacker who differentiates through the L search steps; the code published
@@ -124,22 +125,22 @@ def attach_paper_values(long: pd.DataFrame, values: pd.DataFrame) -> pd.DataFram
         ValueError: the paper has several different numbers for one of our rows (such as Tables 8
             to 11, where L and R vary); the message names the row.
     """
+    match = [*MATCH_COLUMNS, *(["substitute"] if "substitute" in long else [])]
     printed = values[values["metric"] == "accuracy"]
     printed = pd.DataFrame(
         {
-            "key": _match_keys(printed),
+            "key": _match_keys(printed, match),
             "paper_value": printed["value"],
             "paper_std": printed["std"],
             "paper_iterations_L": printed["iterations_L"],
             "paper_restarts_R": printed["restarts_R"],
         }
     ).drop_duplicates()
-    keys = _match_keys(long)
+    keys = _match_keys(long, match)
     ambiguous = printed.loc[printed["key"].duplicated() & printed["key"].isin(keys), "key"]
     if not ambiguous.empty:
         cell = ", ".join(
-            f"{name}={part}"
-            for name, part in zip(MATCH_COLUMNS, ambiguous.iloc[0].split("|"), strict=True)
+            f"{name}={part}" for name, part in zip(match, ambiguous.iloc[0].split("|"), strict=True)
         )
         raise ValueError(f"the paper has several numbers for one measurement: {cell}")
     beside = printed.drop_duplicates("key").set_index("key").reindex(keys)
@@ -150,8 +151,8 @@ def attach_paper_values(long: pd.DataFrame, values: pd.DataFrame) -> pd.DataFram
     return result
 
 
-def _match_keys(rows: pd.DataFrame) -> pd.Series:
-    parts = rows[list(MATCH_COLUMNS)].copy()
+def _match_keys(rows: pd.DataFrame, match: Sequence[str]) -> pd.Series:
+    parts = rows[list(match)].copy()
     # Without an attack there is no strength, whatever a file may say.
     parts["epsilon"] = epsilon_key(rows["epsilon"]).where(rows["attack"] != "none", "")
     return pd.Series(list(map("|".join, parts.itertuples(index=False))), rows.index, dtype=str)

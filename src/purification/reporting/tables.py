@@ -1,4 +1,4 @@
-"""Table 4 of the Defense-GAN paper from measurement rows: long, wide and for reading.
+"""Tables 1, 2 and 4 of the Defense-GAN paper from measurement rows: long, wide and for reading.
 
 A measurement row is one accuracy (`MEASUREMENT_COLUMNS`). The long table holds all of them with
 the paper's value beside each; the wide table has the paper's layout; the Markdown is the wide table
@@ -12,10 +12,15 @@ has its columns without a change here:
   where it has one (``defense_gan_rec``). Adversarial training's variant is its strength and is left
   out for the strongest of a dataset, which the paper's Table 4 shows: ``adv_tr``; a weaker one
   stays ``adv_tr_eps=0.15``;
-- the threat model is a suffix: none for ``white_box``, ``_bpda`` for ``white_box_bpda``, ``_clean``
-  for no attack, else its own name (``_gray_box``).
+- the threat model is a suffix: none for ``white_box`` (where no row is white-box: for
+  ``black_box``), ``_bpda`` for ``white_box_bpda``, ``_clean`` for no attack, else its own name
+  (``_gray_box``).
+
+Black-box rows have three more columns: ``substitute``, which is part of a row's identity,
+``oracle`` and ``queries``.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -27,6 +32,7 @@ from purification.reporting.papers import attach_paper_values, epsilon_key, read
 from purification.storage import atomic
 
 _TEXT = ("dataset", "classifier", "attack", "threat_model", "defense", "variant")
+_BLACK_BOX_TEXT = ("substitute", "oracle")
 _COUNTS = ("iterations_L", "restarts_R", "n", "correct")
 _NUMBERS = (
     *("epsilon", "accuracy", "ci_low", "ci_high"),
@@ -35,9 +41,9 @@ _NUMBERS = (
 
 # The paper's columns, then ours; what is not listed follows in the order of the long table.
 _COLUMN_ORDER = (
-    *("no_attack", "no_defense", "defense_gan_rec", "magnet", "adv_tr"),
+    *("no_attack", "no_defense", "defense_gan_rec", "defense_gan_orig", "magnet", "adv_tr"),
     *("defense_gan_rec_gray_box", "defense_gan_rec_bpda", "magnet_gray_box"),
-    *("defense_gan_rec_clean", "magnet_clean", "adv_tr_clean"),
+    *("defense_gan_rec_clean", "defense_gan_orig_clean", "magnet_clean", "adv_tr_clean"),
 )
 _DEFENSE_ORDER = ("none", "defense_gan", "magnet", "adv_training")
 _THREAT_ORDER = ("none", "white_box", "gray_box", "white_box_bpda", "black_box")
@@ -49,13 +55,15 @@ _THREAT_MEANING = {
     "gray_box": "the attacker differentiates the bare classifier and does not know the defense.",
     "white_box_bpda": "the attacker runs the defense forward and replaces its gradient by the "
     "identity (backward pass differentiable approximation, BPDA).",
-    "black_box": "the attacker asks the classifier for labels and differentiates a substitute.",
+    "black_box": "the attacker asks an oracle for labels (column `oracle` of the long table: "
+    "`plain` is the bare classifier) and differentiates a substitute trained on them; success and "
+    "norms are of the attack on the substitute.",
 }
 _PAPER_WHITE_BOX = (
     "The paper's white-box values of a defense with a latent search are not comparable with ours: "
     "in its published code no gradient passes the search, so the attack stood still."
 )
-_ROW = ("dataset", "attack", "epsilon", "classifier")
+_ROW = ("dataset", "attack", "epsilon", "classifier", "substitute")
 _WEAK_ATTACK = 0.05
 
 
@@ -88,6 +96,7 @@ def long_table(measurement_files: Iterable[Path], paper_values: pd.DataFrame) ->
             "attack": _rank(rows["attack"], first=("none",)),
             "epsilon": rows["epsilon"].fillna(-1.0),
             "classifier": rows["classifier"],
+            "substitute": _substitutes(rows),
             "defense": _rank(rows["defense"], first=_DEFENSE_ORDER),
             "variant": rows["variant"],
             "threat_model": _rank(rows["threat_model"], first=_THREAT_ORDER),
@@ -101,19 +110,25 @@ def long_table(measurement_files: Iterable[Path], paper_values: pd.DataFrame) ->
         raise ValueError(f"two rows for one measurement: {_describe(twice)}, seed {twice['seed']}")
     order = ranks.sort_values(list(ranks.columns), kind="stable").index
     rows = rows.loc[order].reset_index(drop=True)
+    for name in set(_BLACK_BOX_TEXT) & set(rows):
+        rows[name] = rows[name].fillna("")
+    if "queries" in rows:
+        rows["queries"] = pd.to_numeric(rows["queries"]).astype("Int64")
     further = [column for column in rows if column not in MEASUREMENT_COLUMNS]
     return attach_paper_values(rows[[*MEASUREMENT_COLUMNS, *further]], paper_values)
 
 
-def table4_wide(long: pd.DataFrame) -> pd.DataFrame:
-    """The paper's layout: a row for each dataset, attack, epsilon and classifier.
+def wide_table(long: pd.DataFrame) -> pd.DataFrame:
+    """The paper's layout: a row for each dataset, attack, epsilon and classifier (and substitute,
+    where there is one).
 
-    A column for each defence and threat model in `long` (naming: see the module), the paper's five
-    first, then ours, then users' own. Each is followed by ``<column>_n``, the images behind it
-    (summed over seeds), and ``<column>_std``, the sample standard deviation over seeds (empty for
-    one seed). The value is the mean accuracy over seeds, a fraction in [0, 1]; a cell that was not
-    measured is empty. Accuracies without attack repeat on each row of their classifier; a
-    classifier without any attack has one row, attack ``none``.
+    A column for each defence and threat model in `long` (naming: see the module), the paper's
+    columns first, then ours, then users' own; a weaker adversarial training stands after the
+    strongest. Each is followed by ``<column>_n``, the images behind it (summed over seeds), and
+    ``<column>_std``, the sample standard deviation over seeds (empty for one seed). The value is
+    the mean accuracy over seeds, a fraction in [0, 1]; a cell that was not measured is empty.
+    Accuracies without attack repeat on each row of their classifier; a classifier without any
+    attack has one row, attack ``none``.
 
     Raises:
         ValueError: two settings of one defence (say, two L) fall into the same cell, or a defence's
@@ -122,7 +137,7 @@ def table4_wide(long: pd.DataFrame) -> pd.DataFrame:
     return _widen(_cells(long))
 
 
-def table4_markdown(
+def markdown_table(
     long: pd.DataFrame, wide: pd.DataFrame, *, title: str, notes: Sequence[str] = ()
 ) -> str:
     """The wide table for reading, in GitHub's Markdown.
@@ -136,26 +151,29 @@ def table4_markdown(
 
     Args:
         long: as `long_table` returns it.
-        wide: `table4_wide` of it; gives the rows and columns shown.
+        wide: `wide_table` of it; gives the rows and columns shown.
         title: heading.
         notes: paragraphs below the heading.
 
     Raises:
-        ValueError: as `table4_wide`.
+        ValueError: as `wide_table`.
     """
     cells = _cells(long)
     names = [name for name in wide if name in set(cells["column"])]
     clean = set(cells.loc[cells["attack"] == "none", "column"])
-    paper_layout = set(_COLUMN_ORDER[:5]) | set(
-        cells.loc[cells["threat_model"] == "white_box", "column"]
-    )
+    main = _main_threat_model(long)
+    paper_layout = {"no_attack"} | set(cells.loc[cells["threat_model"] == main, "column"])
+    adjective = main.replace("_", "-")
     sections = [
-        ("No defense, and white-box attacks on the defenses", paper_layout, False),
+        (f"No defense, and {adjective} attacks on the defenses", paper_layout, False),
         ("Other threat models", set(names) - paper_layout - clean, False),
         ("Without attack", clean, True),
     ]
     texts = {
-        (row.dataset, row.attack, row.epsilon_key, row.classifier, row.column): _cell_text(row)
+        (
+            *(row.dataset, row.attack, row.epsilon_key, row.classifier, row.substitute),
+            row.column,
+        ): _cell_text(row)
         for row in cells.itertuples()
     }
     parts = [f"# {title}", *notes]
@@ -198,6 +216,17 @@ def _read_measurements(path: Path) -> pd.DataFrame:
     return rows
 
 
+def _substitutes(rows: pd.DataFrame) -> pd.Series:
+    """The substitute of each row; empty where there is none."""
+    return rows["substitute"].fillna("") if "substitute" in rows else pd.Series("", rows.index)
+
+
+def _main_threat_model(long: pd.DataFrame) -> str:
+    """The threat model of the paper's columns."""
+    present = set(long["threat_model"])
+    return "black_box" if "black_box" in present and "white_box" not in present else "white_box"
+
+
 def _rank(values: pd.Series, first: Sequence[str] = ()) -> pd.Series:
     order = {value: rank for rank, value in enumerate(dict.fromkeys((*first, *values)))}
     return values.map(order)
@@ -220,6 +249,7 @@ def _column_names(long: pd.DataFrame) -> pd.Series:
     strength = long["variant"].str.removeprefix("eps=").where(long["defense"] == "adv_training")
     strength = pd.to_numeric(strength, errors="coerce")
     strongest = strength.notna() & (strength == strength.groupby(long["dataset"]).transform("max"))
+    suffixes = _THREAT_SUFFIX | {_main_threat_model(long): ""}
     names = []
     for defense, variant, threat_model, hide in zip(
         long["defense"], long["variant"], long["threat_model"], strongest, strict=True
@@ -229,15 +259,17 @@ def _column_names(long: pd.DataFrame) -> pd.Series:
             continue
         name = {"none": "no_defense", "adv_training": "adv_tr"}.get(defense, defense)
         name += f"_{variant}" if variant and not hide else ""
-        names.append(name + _THREAT_SUFFIX.get(threat_model, f"_{threat_model}"))
+        names.append(name + suffixes.get(threat_model, f"_{threat_model}"))
     return pd.Series(names, long.index, dtype=str)
 
 
 def _cells(long: pd.DataFrame) -> pd.DataFrame:
     """One row a cell of the wide table: the rows of `long` with their seeds put together."""
     strength = epsilon_key(long["epsilon"]).where(long["attack"] != "none", "")
-    rows = long.assign(column=_column_names(long), epsilon_key=strength)
-    key = ["dataset", "attack", "epsilon_key", "classifier", "column"]
+    rows = long.assign(
+        column=_column_names(long), epsilon_key=strength, substitute=_substitutes(long)
+    )
+    key = ["dataset", "attack", "epsilon_key", "classifier", "substitute", "column"]
     twice = rows.duplicated([*key, "seed"], keep=False)
     if twice.any():
         row = rows[twice].iloc[0]
@@ -283,7 +315,7 @@ def _widen(cells: pd.DataFrame) -> pd.DataFrame:
     attacked = cells[cells["attack"] != "none"]
     clean = cells[cells["attack"] == "none"]
     index = cells[[*_ROW, "epsilon_key"]].drop_duplicates(
-        ["dataset", "attack", "epsilon_key", "classifier"]
+        ["dataset", "attack", "epsilon_key", "classifier", "substitute"]
     )
     under_attack = set(zip(attacked["dataset"], attacked["classifier"], strict=True))
     keep = [
@@ -293,20 +325,27 @@ def _widen(cells: pd.DataFrame) -> pd.DataFrame:
         )
     ]
     wide = index[keep].reset_index(drop=True)
-    found = set(cells["column"])
     by_appearance = cells["column"].drop_duplicates()
-    columns = [name for name in _COLUMN_ORDER if name in found]
-    columns += [name for name in by_appearance if name not in columns]
+    columns = sorted(by_appearance, key=_column_rank)
     for name in columns:
         # A column is either wholly without attack, and repeats, or wholly under attack.
         repeats = name in set(clean["column"])
-        key = ["dataset", "classifier"] + ([] if repeats else ["attack", "epsilon_key"])
+        key = ["dataset", "classifier"]
+        key += [] if repeats else ["attack", "epsilon_key", "substitute"]
         source = cells[cells["column"] == name].set_index(key)[["accuracy", "n", "std"]]
         values = source.reindex(pd.MultiIndex.from_frame(wide[key]))
         wide[name] = values["accuracy"].array
         wide[f"{name}_n"] = values["n"].array
         wide[f"{name}_std"] = values["std"].array
-    return wide.drop(columns="epsilon_key")
+    bare = [] if wide["substitute"].any() else ["substitute"]
+    return wide.drop(columns=["epsilon_key", *bare])
+
+
+def _column_rank(name: str) -> tuple[int, bool]:
+    """Place of a wide column; those that are not ours come last."""
+    base = re.sub(r"_eps=[0-9.e-]+", "", name)
+    known = base in _COLUMN_ORDER
+    return (_COLUMN_ORDER.index(base) if known else len(_COLUMN_ORDER), base != name)
 
 
 def _cell_text(cell: tuple) -> str:
@@ -331,20 +370,23 @@ def _markdown_table(
     clean: set[str],
     without_attack: bool,
 ) -> str:
-    labels = ("classifier",) if without_attack else ("attack", "epsilon", "classifier")
+    labels = (
+        ("classifier",) if without_attack else ("attack", "epsilon", "classifier", "substitute")
+    )
     if without_attack:
         rows = rows.drop_duplicates("classifier")
     lines = []
     for row in rows.itertuples():
         key = "" if pd.isna(row.epsilon) else f"{row.epsilon:.6f}"
+        substitute = getattr(row, "substitute", "")
         cells = [
-            texts.get((row.dataset, "none", "", row.classifier, name), "")
+            texts.get((row.dataset, "none", "", row.classifier, "", name), "")
             if name in clean
-            else texts.get((row.dataset, row.attack, key, row.classifier, name), "")
+            else texts.get((row.dataset, row.attack, key, row.classifier, substitute, name), "")
             for name in columns
         ]
-        epsilon = _epsilon_text(row.epsilon)
-        left = (row.classifier,) if without_attack else (row.attack, epsilon, row.classifier)
+        left = (row.attack, _epsilon_text(row.epsilon), row.classifier, substitute)
+        left = (row.classifier,) if without_attack else left
         if any(cells):
             lines.append((*left, *cells))
     # What this dataset did not measure would be an empty column.
@@ -380,6 +422,11 @@ def _legend(cells: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def _pair(cell: tuple) -> str:
+    """The classifier, with the substitute that the attack came from."""
+    return f"{cell.classifier}/{cell.substitute}" if cell.substitute else cell.classifier
+
+
 def _warnings(cells: pd.DataFrame) -> str:
     attacked = cells[cells["attack"] != "none"]
     same_model = ["dataset", "classifier", "defense", "variant"]
@@ -400,7 +447,7 @@ def _warnings(cells: pd.DataFrame) -> str:
             "(on a subset of the images where n is smaller)",
             above_clean,
             lambda c: (
-                f"{c.classifier} {c.accuracy:.4f} (n = {c.n}) > {c.accuracy_clean:.4f} "
+                f"{_pair(c)} {c.accuracy:.4f} (n = {c.n}) > {c.accuracy_clean:.4f} "
                 f"(n = {c.n_clean})"
             ),
         ),
@@ -408,18 +455,18 @@ def _warnings(cells: pd.DataFrame) -> str:
             "Images whose gradient is exactly zero: the attack cannot move them, "
             "so the accuracy may be too high",
             attacked[attacked["zero_gradient_share"] > 0],
-            lambda c: f"{c.classifier} {c.zero_gradient_share:.4f}",
+            lambda c: f"{_pair(c)} {c.zero_gradient_share:.4f}",
         ),
         (
             "Attacks that succeed on under 5 % of the images: robust, or an attack that fails",
             attacked[attacked["success_rate"] < _WEAK_ATTACK],
-            lambda c: f"{c.classifier} {c.success_rate:.4f}",
+            lambda c: f"{_pair(c)} {c.success_rate:.4f}",
         ),
         (
             "The attacker who knows the defense does worse than the one who does not, beyond both "
             "95 % intervals: the gradient is blocked or the attack badly tuned",
             above_gray,
-            lambda c: f"{c.classifier} {c.accuracy:.4f} > {c.accuracy_gray:.4f} gray box",
+            lambda c: f"{_pair(c)} {c.accuracy:.4f} > {c.accuracy_gray:.4f} gray box",
         ),
     ]
     parts = []

@@ -20,7 +20,7 @@ class SubstituteResult:
     Attributes:
         history: a row an epoch: round and epoch (both from 1), loss (mean over the epoch's images),
             agreement (share of the training images on which the substitute, as it was trained,
-            dropout on, gave the label that it was to learn).
+            dropout on, gave the label that it was to learn), queries (asked so far).
         queries: number of images that the oracle labelled.
         images: the last round's training images, (N, C, H, W) in [0, 1]: those given first, then
             each augmentation's in turn.
@@ -108,6 +108,7 @@ def train_substitute(
                 "epoch": row["epoch"],
                 "loss": row["loss"],
                 "agreement": row["accuracy"],
+                "queries": queries,
             }
             for row in rows
         ]

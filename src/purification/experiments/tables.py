@@ -1,0 +1,64 @@
+"""The papers' tables as lists of measurements: their rows, and what the reader is told of them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from purification.experiments.artifacts import Measurement, Table
+from purification.experiments.black_box import targets, transferred_cells
+from purification.experiments.catalogue import Catalogue
+from purification.experiments.cells import CLEAN, clean_cells
+from purification.experiments.table4 import attacked_cells
+
+BLACK_BOX = ("table1", "table2")
+
+
+def paper_table(catalogue: Catalogue, table: str) -> Table:
+    """A table ("table1", "table2", "table4") as the config asks for it."""
+    wanted = catalogue.config[table]
+    classifiers = targets(catalogue, table) if table in BLACK_BOX else wanted["classifiers"]
+    measurements = [
+        measurement(catalogue, table, dataset, seed, classifier, attack)
+        for dataset in wanted["datasets"]
+        for seed in catalogue.config["seeds"]
+        for attack in (CLEAN, *wanted["attacks"])
+        for classifier in classifiers
+    ]
+    return Table(table, tuple(measurements))
+
+
+def measurement(
+    catalogue: Catalogue, table: str, dataset: str, seed: int, classifier: str, attack: str
+) -> Measurement:
+    """All cells of a table that share dataset, seed, classifier and attack."""
+    folder = f"results/{dataset}/seed{seed}"
+    black_box = table in BLACK_BOX
+    if attack == CLEAN:
+        cells = clean_cells(catalogue, table, dataset, seed, classifier, hold_out=black_box)
+    elif black_box:
+        cells = transferred_cells(catalogue, table, dataset, seed, classifier, attack)
+    else:
+        cells = attacked_cells(catalogue, dataset, seed, classifier, attack)
+    return Measurement(folder, table, classifier, attack, tuple(cells))
+
+
+def table_notes(catalogue: Catalogue, table: str) -> list[str]:
+    """What a reader of the table must know of its settings, a paragraph each."""
+    config = catalogue.config
+    notes = [f"Seeds: {', '.join(map(str, config['seeds']))}."]
+    if table in BLACK_BOX:
+        notes.append(
+            f"Oracle: `{config[table]['oracle']}`. Substitutes: {_listed(config['substitute'])}."
+        )
+    for attack in config[table]["attacks"]:
+        notes.append(f"Attack `{attack}`: {_listed(config['attacks'][attack], hide=('images',))}.")
+    for defense in config[table]["defenses"]:
+        settings = config["defenses"][defense]
+        notes.append(f"Defense `{defense}`: {_listed(settings, hide=('threat_models',))}.")
+        if "generator" in settings:
+            generator = settings["generator"]
+            notes.append(f"Generator `{generator}`: {_listed(config['generators'][generator])}.")
+    return notes
+
+
+def _listed(settings: Mapping[str, Any], hide: tuple[str, ...] = ()) -> str:
+    return ", ".join(f"{key} {value}" for key, value in settings.items() if key not in hide)

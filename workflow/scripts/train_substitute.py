@@ -1,0 +1,34 @@
+"""A black-box attacker's substitute, trained on the labels of an oracle."""
+
+import pandas as pd
+import torch
+
+from purification.datasets import attacker_images
+from purification.evaluation.oracle import load_oracle
+from purification.models.checkpoints import classifier_of, save_network
+from purification.randomness import derive_seed, isolated_rng
+from purification.runtime import start
+from purification.storage import atomic, read_split
+from purification.training.substitute import train_substitute
+
+device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
+recipe, path = snakemake.params.recipe, snakemake.output.network
+settings = {k: v for k, v in recipe["training"].items() if k != "initial_labels"}
+test = map(attacker_images, read_split(snakemake.input.dataset, "test"))
+images, labels = map(torch.from_numpy, test)
+shape = tuple(images.shape[1:])
+with isolated_rng(derive_seed(recipe["seed"], path, "weights")):
+    network = classifier_of(recipe, shape)
+batch_size = snakemake.config["batch_size"]["purification"]
+result = train_substitute(
+    network,
+    load_oracle(recipe, snakemake.input, batch_size, device),
+    images,
+    **settings,
+    initial_labels=labels if recipe["training"]["initial_labels"] == "ground_truth" else None,
+    seed=derive_seed(recipe["seed"], path, "training"),
+    device=device,
+)
+with atomic(snakemake.output.history) as temporary:
+    pd.DataFrame(result.history).to_csv(temporary, index=False)
+save_network(path, network, recipe, shape, queries=str(result.queries))
