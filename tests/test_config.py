@@ -11,7 +11,9 @@ import pytest
 import yaml
 from conftest import REPOSITORY, Workflow
 
+from purification.datasets import BLACK_BOX_HOLD_OUT
 from purification.experiments import Catalogue, ConfigError
+from purification.experiments.config import ATTACKERS_IMAGES
 
 SCHEMA = REPOSITORY / "workflow/schemas/config.schema.yaml"
 DEFAULT = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
@@ -157,6 +159,10 @@ def test_wrong_config_is_refused_with_its_place(case: str) -> None:
         Catalogue(config, SCHEMA)
     for part in expected:
         assert part in str(refused.value)
+
+
+def test_attackers_images_are_as_many_as_the_library_holds_out() -> None:
+    assert ATTACKERS_IMAGES == BLACK_BOX_HOLD_OUT
 
 
 def test_every_mistake_is_listed() -> None:

@@ -58,14 +58,13 @@ def own(tmp_path: Path) -> Workflow:
     workflow = Workflow(tmp_path / "workflow")
     (workflow.folder / "my_lab.py").write_text(MY_LAB)
     images = {"gray_box": 20, "white_box": 10, "white_box_bpda": 10}
-    workflow.config |= {
-        "datasets": {"stripes": {"source": "my_lab:stripes", "validation": 30, "test": 40}},
-        "table4": {
-            "datasets": ["stripes"],
-            "classifiers": ["linear"],
-            "attacks": ["noise"],
-            "defenses": ["blur"],
-        },
+    stripes = {"source": "my_lab:stripes", "validation": 30, "test": 40}
+    workflow.config["datasets"]["stripes"] = stripes
+    workflow.config["table4"] = {
+        "datasets": ["stripes"],
+        "classifiers": ["linear"],
+        "attacks": ["noise"],
+        "defenses": ["blur"],
     }
     workflow.config["classifiers"]["linear"] = {
         "architecture": "my_lab:Linear",
