@@ -27,6 +27,7 @@ START, STOP = (REPOSITORY / f"tests/slurm/{name}-slurm.sh" for name in ("start",
 GPU_RULES = {
     *("train_classifier", "train_autoencoder", "train_wgan_gp"),
     *("purify_images", "attack_defense"),
+    "attacks",  # the group of the attacks on bare classifiers
 }
 PATIENCE = 400  # seconds for both runs together, many times what they take
 # What a test cannot leave as the profile has it: places, and waiting times made for a busy cluster.
@@ -252,6 +253,7 @@ def test_gpu_rules_get_a_gpu_and_its_partition(table4: Submission, faults: Submi
 def test_group_asks_for_the_time_of_all_and_the_rest_of_one(table4: Submission) -> None:
     (attacks,) = table4.jobs_of("attacks_")
     assert (attacks.cpus, attacks.memory, attacks.time) == (1, "2500M", "04:00:00")
+    assert attacks.gpus == 1
 
 
 def test_failed_job_is_reported_with_its_log(faults: Submission) -> None:

@@ -339,7 +339,7 @@ def test_longer_gan_training_continues_from_its_state(workflow: Workflow) -> Non
 
 
 @pytest.mark.parametrize("gpu", [0, 1])
-def test_gpu_is_asked_for_by_training_white_box_and_purification(gpu: int) -> None:
+def test_gpu_is_asked_for_by_training_attacks_and_purification(gpu: int) -> None:
     from snakemake.api import SnakemakeApi
     from snakemake.settings.types import ConfigSettings, ResourceSettings
 
@@ -353,6 +353,7 @@ def test_gpu_is_asked_for_by_training_white_box_and_purification(gpu: int) -> No
         asking = {rule.name for rule in workflow.rules if rule.resources.get("gpu").value}
     training = {"train_classifier", "train_wgan_gp", "train_autoencoder"}
     expected = training | {"train_substitute", "attack_defense"}
+    expected |= {"attack_classifier", "attack_substitute"}
     expected |= {"purify_images", "purify_black_box"}
     assert asking == (expected if gpu else set())
 

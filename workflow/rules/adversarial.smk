@@ -16,6 +16,7 @@ rule attack_classifier:
     resources:
         mem_mb=growing(2500),
         runtime=growing(120),
+        gpu=GPUS,
     params:
         recipe=recipe("adversarial"),
     message:
