@@ -194,7 +194,11 @@ def test_a_set_without_images_beyond_the_attackers_is_refused(
 
 def test_redeployed_defense_has_a_place_of_its_own_under_attack(tables: Workflow) -> None:
     """In Table 4 Rec and Orig of one purifier are attacked on their own."""
-    own = {"table4": {"defenses": ["defense_gan", "defense_gan_orig"]}}
+    every = {"threat_models": ["white_box", "gray_box", "white_box_bpda"]}
+    own = {
+        "table4": {"defenses": ["defense_gan", "defense_gan_orig"]},
+        "defenses": {"defense_gan_orig": every},
+    }
     config = merged(merged(DEFAULT, tables.config), own)
     cells = measurement(Catalogue(config, SCHEMA), "table4", "digits", 0, "D", "fgsm").cells
     names = [(c.labels["defense"], c.labels["variant"], c.labels["threat_model"]) for c in cells]
