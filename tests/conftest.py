@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,3 +94,17 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
 def workflow(finished: Workflow, tmp_path: Path) -> Workflow:
     """A finished micro run of one's own."""
     return finished.copy(tmp_path / "workflow")
+
+
+@pytest.fixture
+def one_thread_and_one_seed() -> Iterator[None]:
+    """For tests that train: one torch thread, and global random numbers from a fixed seed."""
+    import torch
+
+    from purification.randomness import isolated_rng
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with isolated_rng(0):
+        yield
+    torch.set_num_threads(threads)

@@ -1,7 +1,7 @@
 """The black-box attacker: formula, numbers of images and queries, and that the attack transfers."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -14,23 +14,17 @@ from purification.attacks import fgsm
 from purification.attacks.substitute import jacobian_augmentation
 from purification.evaluation.oracle import label_oracle
 from purification.models.classifiers import build_classifier
+from purification.models.prediction import predict
 from purification.models.wgan import Generator
 from purification.purifiers import Defended
 from purification.purifiers.defense_gan import DefenseGAN, draw_starts
 from purification.purifiers.latent_search import SearchSettings
 from purification.randomness import generator, isolated_rng
 from purification.training import substitute as substitute_module
-from purification.training.classifier import predict, train_classifier
+from purification.training.classifier import train_classifier
 from purification.training.substitute import SubstituteResult, train_substitute
 
-
-@pytest.fixture(autouse=True)
-def one_thread_and_one_seed() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with isolated_rng(0):
-        yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread_and_one_seed")
 
 
 def linear(weights: Tensor) -> nn.Module:

@@ -1,6 +1,6 @@
 """Training procedures: losses against formulas by hand, resuming, seeds."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,21 +10,15 @@ from torch.nn import functional
 
 from purification.models.autoencoder import MagNetAutoencoder
 from purification.models.classifiers import build_classifier
+from purification.models.prediction import predict
 from purification.models.wgan import Critic, Generator
 from purification.randomness import isolated_rng
 from purification.training import magnet
-from purification.training.classifier import predict, train_classifier
+from purification.training.classifier import train_classifier
 from purification.training.magnet import train_autoencoder
 from purification.training.wgan_gp import slope_penalty, train_wgan_gp
 
-
-@pytest.fixture(autouse=True)
-def one_thread_and_one_seed() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with isolated_rng(0):
-        yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread_and_one_seed")
 
 
 def pictures(n: int) -> tuple[Tensor, Tensor]:

@@ -36,9 +36,9 @@ wildcard_constraints:
     split="train|validation|test",
 
 
-def artifact(kind, wildcards, **fixed):
+def artifact(kind, wildcards):
     """The artifact that a rule's wildcards name; `kind` is a method of the catalogue."""
-    names = {**dict(wildcards.items()), **fixed}
+    names = dict(wildcards.items())
     if "seed" in names:
         names["seed"] = int(names["seed"])
     try:
@@ -47,7 +47,7 @@ def artifact(kind, wildcards, **fixed):
         raise WorkflowError(str(error))
 
 
-def inputs(kind, **fixed):
+def inputs(kind):
     """An input function: the files that the artifact is made from, by name (use with `unpack`).
 
     The data set is marked ancient: it holds all splits in one file, so that its time says nothing
@@ -55,7 +55,7 @@ def inputs(kind, **fixed):
     """
 
     def of(wildcards):
-        files = artifact(kind, wildcards, **fixed).inputs
+        files = artifact(kind, wildcards).inputs
         return {name: ancient(path) if name == "dataset" else path for name, path in files.items()}
 
     return of
@@ -73,9 +73,9 @@ def picture(wildcards):
     return examples(CATALOGUE, w.dataset, int(w.seed), w.classifier, w.attack)
 
 
-def recipe(kind, **fixed):
+def recipe(kind):
     """A params function: everything that decides the artifact's content, upstream included."""
-    return lambda wildcards: artifact(kind, wildcards, **fixed).recipe
+    return lambda wildcards: artifact(kind, wildcards).recipe
 
 
 def growing(amount):

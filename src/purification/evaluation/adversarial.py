@@ -12,6 +12,7 @@ from purification.datasets import BLACK_BOX_HOLD_OUT, evaluation_images
 from purification.evaluation.summary import attack_summary
 from purification.evaluation.threat_models import attacked_model
 from purification.models.checkpoints import load_network, queries_of
+from purification.models.prediction import predict
 from purification.purifiers.loading import Purified, load_purifier, purify_images
 from purification.randomness import derive_seed
 from purification.runtime import progress
@@ -166,12 +167,10 @@ def _purify(
     # Batches as in the attack: CW ends on the decision boundary, where the last bit decides.
     images = torch.from_numpy(attacked.images)
     purified = purify_images(purifier, images, batch_size=batch_size, device=device)
-    with torch.no_grad():
-        batches = purified.images.split(batch_size)
-        predictions = torch.cat([classifier(b.to(device)).argmax(dim=1).cpu() for b in batches])
+    logits = predict(classifier, purified.images, batch_size=batch_size, device=device)
     kept = purified_set(purified, attacked.labels)
     own = {name: attacked.fields[name] for name in ATTACK_FIELDS}
-    fields = {**kept.fields, **own, "predictions": predictions.numpy()}
+    fields = {**kept.fields, **own, "predictions": logits.argmax(dim=1).numpy()}
     fields["adversarial"] = attacked.images
     attributes = kept.attributes | attack_summary(own, attacked.labels)
     return ImageSet(kept.images, attacked.labels, fields, attributes)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from purification.models.checkpoints import load_network
+from purification.models.prediction import predict
 from purification.storage import read_image_set, read_split
 
 
@@ -28,7 +29,7 @@ def example_rows(rows: Sequence[Mapping[str, Any]], columns: int) -> list[Exampl
             images = read_image_set(row["images"], columns, group=row["group"]).images
         else:
             images, _ = read_split(row["images"], row["split"], columns)
-        with torch.inference_mode():
-            logits = load_network(row["classifier"], "Classifier")(torch.from_numpy(images))
+        network = load_network(row["classifier"], "Classifier")
+        logits = predict(network, torch.from_numpy(images), device="cpu")
         shown.append(ExampleRow(row["labels"]["row"], images, logits.argmax(dim=1).tolist()))
     return shown

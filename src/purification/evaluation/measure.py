@@ -11,7 +11,6 @@ from purification.evaluation.accuracy import wilson_interval
 from purification.evaluation.summary import attack_summary
 from purification.storage import ImageSet, read_image_set, read_split
 
-BATCH_SIZE = 500
 ATTACK_COLUMNS = ("success_rate", "mean_l2", "mean_linf", "zero_gradient_share")
 """What `attack_summary` says of the attack, against the model that it attacked (for the gray box,
 the plain classifier)."""
@@ -77,9 +76,8 @@ def _predict(classifier: str, images: np.ndarray, threads: int) -> np.ndarray:
     import torch
 
     from purification.models.checkpoints import load_network
+    from purification.models.prediction import predict
 
     torch.set_num_threads(threads)
-    model = load_network(classifier, "Classifier")
-    with torch.inference_mode():
-        batches = torch.from_numpy(images).split(BATCH_SIZE)
-        return torch.cat([model(batch).argmax(dim=1) for batch in batches]).numpy()
+    logits = predict(load_network(classifier, "Classifier"), torch.from_numpy(images), device="cpu")
+    return logits.argmax(dim=1).numpy()

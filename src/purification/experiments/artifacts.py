@@ -357,6 +357,12 @@ class Cell(Artifact):
         }
 
 
+def _files_of(cells: tuple[Cell, ...]) -> list[str]:
+    """All files that the cells are computed from, each once, in a stable order."""
+    paths = [path for cell in cells for path in (cell.classifier.path, cell.images.path)]
+    return list(dict.fromkeys(paths))
+
+
 @dataclass(frozen=True)
 class Measurement(File):
     """The numbers of one table that share dataset, seed, classifier and attack."""
@@ -379,9 +385,7 @@ class Measurement(File):
 
     @property
     def inputs(self) -> list[str]:  # type: ignore[override]
-        """All files, each once, in a stable order."""
-        paths = [path for cell in self.cells for path in (cell.classifier.path, cell.images.path)]
-        return list(dict.fromkeys(paths))
+        return _files_of(self.cells)
 
 
 @dataclass(frozen=True)
@@ -434,5 +438,4 @@ class Examples(OfRun):
 
     @property
     def inputs(self) -> list[str]:  # type: ignore[override]
-        paths = [path for row in self.rows for path in (row.classifier.path, row.images.path)]
-        return list(dict.fromkeys(paths))
+        return _files_of(self.rows)

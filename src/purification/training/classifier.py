@@ -1,4 +1,4 @@
-"""Training of a classifier, plain or adversarial, and its predictions."""
+"""Training of a classifier, plain or adversarial."""
 
 import time
 
@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from purification.attacks.fgsm import fgsm
+from purification.models.prediction import predict
 from purification.randomness import derive_seed, generator, isolated_rng
 from purification.runtime import progress
 
@@ -96,30 +97,6 @@ def train_classifier(
     model.to(memory_format=torch.contiguous_format)
     model.eval()
     return history
-
-
-def predict(
-    model: nn.Module, images: Tensor, *, batch_size: int = 500, device: torch.device | str
-) -> Tensor:
-    """Logits of `images`, computed in eval mode and without gradients.
-
-    Args:
-        model: classifier, (N, C, H, W) -> logits; moved to `device`, its mode is restored.
-        images: (N, C, H, W), in [0, 1], on any device.
-        batch_size: images a forward pass.
-        device: where to compute.
-
-    Returns:
-        Logits (N, classes) on the CPU.
-    """
-    was_training = model.training
-    model.to(device).eval()
-    try:
-        with torch.no_grad():
-            logits = [model(batch.to(device)) for batch in images.split(batch_size)]
-            return torch.cat(logits).cpu()
-    finally:
-        model.train(was_training)
 
 
 def _accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
