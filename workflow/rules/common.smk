@@ -32,7 +32,7 @@ wildcard_constraints:
     generator=r"[^/]+",
     oracle=r"[^/]+",
     substitute=r"[^/]+",
-    table=r"table\d+",
+    table=r"table\d+|sweep|figure8",
     split="train|validation|test",
 
 

@@ -328,6 +328,41 @@ class PurifiedBlackBox(OfRun):
 
 
 @dataclass(frozen=True)
+class Sweep(OfRun):
+    """What one latent search makes of the same images for several steps L and restarts R at once.
+
+    `cells` are the (L, R), by the name of their group in the file; the purifier's own L and R are
+    not among its settings here. The images are the first `images` (None: all) of a clean `split`,
+    or those of `attacked`. `defense` names the folder.
+    """
+
+    defense: str
+    purifier: Purifier
+    cells: Mapping[str, tuple[int, int]]
+    split: str | None = None
+    images: int | None = None
+    attacked: BlackBoxSet | None = None
+
+    @property
+    def path(self) -> str:
+        if self.attacked is None:
+            return f"{self.folder}/sweeps/{self.defense}/clean/{self.split}.h5"
+        pair, attack = self.attacked.classifier.pair, self.attacked.attack.name
+        return f"{self.folder}/sweeps/{self.defense}/black_box/{pair}/{attack}.h5"
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        given = {"attacked": self.attacked.path} if self.attacked else {}
+        given = given or {"dataset": self.dataset.path}
+        return {**given, **self.purifier.inputs}
+
+
+def cell_group(steps: int, restarts: int) -> str:
+    """The group of a `Sweep` file that holds one (L, R)."""
+    return f"L{steps}_R{restarts}"
+
+
+@dataclass(frozen=True)
 class Cell(Artifact):
     """One number of a table: the accuracy of `classifier` on the images of a file.
 
@@ -390,10 +425,11 @@ class Measurement(File):
 
 @dataclass(frozen=True)
 class Table(File):
-    """A paper's table: its measurements, and what the reader is told of the settings."""
+    """A paper's table and its measurements. `cells`: of a swept table, the (L, R) that it shows."""
 
     name: str
     measurements: tuple[Measurement, ...]
+    cells: tuple[tuple[int, int], ...] | None = None
 
     @property
     def path(self) -> str:
@@ -402,7 +438,9 @@ class Table(File):
     @cached_property
     def recipe(self) -> dict[str, Any]:
         digests = {measurement.path: measurement.digest for measurement in self.measurements}
-        return {"kind": "Table", "version": self.VERSION, "name": self.name, "digests": digests}
+        swept = {"cells": [list(cell) for cell in self.cells]} if self.cells else {}
+        named = {"kind": "Table", "version": self.VERSION, "name": self.name}
+        return {**named, "digests": digests, **swept}
 
     @property
     def inputs(self) -> list[str]:  # type: ignore[override]
