@@ -6,6 +6,7 @@ from snakemake.exceptions import WorkflowError
 from purification.experiments import (
     Catalogue,
     ConfigError,
+    PAPER_TABLES,
     examples,
     measurement,
     paper_table,

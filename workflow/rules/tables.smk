@@ -1,26 +1,25 @@
 # The papers' tables.
-TABLE1 = paper_table(CATALOGUE, "table1")
-TABLE2 = paper_table(CATALOGUE, "table2")
-TABLE4 = paper_table(CATALOGUE, "table4")
 
 
-rule table4:
+rule paper_table:
     input:
-        measurements=TABLE4.inputs,
+        measurements=lambda wildcards: paper_table(CATALOGUE, wildcards.table).inputs,
         paper="resources/papers/defense_gan.csv",
     output:
         wide=report(
-            "results/table4.csv",
-            caption="../report/table4.rst",
+            "results/{table}.csv",
+            caption="../report/paper_table.rst",
             category="Tables",
-            labels={"table": "Defense-GAN, Table 4"},
+            labels={"table": "Defense-GAN, {table}"},
         ),
-        long="results/table4.long.csv",
-        markdown="results/table4.md",
+        long="results/{table}.long.csv",
+        markdown="results/{table}.md",
     log:
-        "logs/table4/table4.log",
+        "logs/paper_table/{table}.log",
     benchmark:
-        "logs/table4/table4.benchmark.tsv"
+        "logs/paper_table/{table}.benchmark.tsv"
+    wildcard_constraints:
+        table="|".join(PAPER_TABLES),
     group:
         "measurements"
     threads: 1
@@ -28,57 +27,9 @@ rule table4:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        recipe=TABLE4.recipe,
-        notes=table_notes(CATALOGUE, "table4"),
+        recipe=lambda wildcards: paper_table(CATALOGUE, wildcards.table).recipe,
+        notes=lambda wildcards: table_notes(CATALOGUE, wildcards.table),
     message:
-        "Defense-GAN, Table 4"
+        "Defense-GAN, {wildcards.table}"
     script:
-        "../scripts/table4.py"
-
-
-use rule table4 as table1 with:
-    input:
-        measurements=TABLE1.inputs,
-        paper="resources/papers/defense_gan.csv",
-    output:
-        wide=report(
-            "results/table1.csv",
-            caption="../report/black_box.rst",
-            category="Tables",
-            labels={"table": "Defense-GAN, Table 1"},
-        ),
-        long="results/table1.long.csv",
-        markdown="results/table1.md",
-    log:
-        "logs/table1/table1.log",
-    benchmark:
-        "logs/table1/table1.benchmark.tsv"
-    params:
-        recipe=TABLE1.recipe,
-        notes=table_notes(CATALOGUE, "table1"),
-    message:
-        "Defense-GAN, Table 1"
-
-
-use rule table4 as table2 with:
-    input:
-        measurements=TABLE2.inputs,
-        paper="resources/papers/defense_gan.csv",
-    output:
-        wide=report(
-            "results/table2.csv",
-            caption="../report/black_box.rst",
-            category="Tables",
-            labels={"table": "Defense-GAN, Table 2"},
-        ),
-        long="results/table2.long.csv",
-        markdown="results/table2.md",
-    log:
-        "logs/table2/table2.log",
-    benchmark:
-        "logs/table2/table2.benchmark.tsv"
-    params:
-        recipe=TABLE2.recipe,
-        notes=table_notes(CATALOGUE, "table2"),
-    message:
-        "Defense-GAN, Table 2"
+        "../scripts/paper_table.py"

@@ -19,10 +19,11 @@ from purification.experiments.sweeps import (
 from purification.experiments.table4 import attacked_cells
 
 BLACK_BOX = ("table1", "table2")
+PAPER_TABLES = (*BLACK_BOX, "table4", *SWEPT_TABLES)
 
 
 def paper_table(catalogue: Catalogue, table: str) -> Table:
-    """A table ("table1", "table2", "table4") as the config asks for it."""
+    """A table, one of `PAPER_TABLES`, as the config asks for it."""
     wanted = catalogue.config[table]
     if table in SWEPT_TABLES:
         return _swept_table(catalogue, table)
