@@ -41,7 +41,7 @@ class Block:
 
 
 def first_of_each_class(labels: np.ndarray, classes: int) -> np.ndarray:
-    """Places of the first image of each of the `classes` lowest labels (of all, if there are fewer).
+    """Places of the first image of each of the `classes` lowest labels, or of all.
 
     Args:
         labels: (N,) integers, N >= 1.

@@ -191,5 +191,5 @@ def _keys(rows: pd.DataFrame) -> pd.Index:
     parts = rows[list(_MATCH)].copy()
     parts["epsilon"] = epsilon_key(rows["epsilon"].astype(float))
     for name in ("iterations_L", "restarts_R"):
-        parts[name] = rows[name].astype("Int64").astype(str)
+        parts[name] = ["" if pd.isna(value) else str(int(value)) for value in rows[name]]
     return pd.Index(["|".join(row) for row in parts.itertuples(index=False)], dtype=object)

@@ -1,4 +1,4 @@
-"""Pictures of reconstructions, Defense-GAN's Figures 6 and 7: an image a row, a setting a column."""
+"""Pictures of reconstructions (Defense-GAN, Figures 6, 7): an image a row, a setting a column."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

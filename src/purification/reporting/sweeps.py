@@ -15,7 +15,10 @@ from purification.reporting.roc import AccuracyPanel
 
 _STEPS, _RESTARTS = "Gradient steps L", "Restarts R"
 _VARIANTS = {"rec": "Rec", "orig": "Orig"}
-_BACKWARD = {"white_box": "True gradient", "white_box_bpda": "BPDA (identity as the search's gradient)"}
+_BACKWARD = {
+    "white_box": "True gradient",
+    "white_box_bpda": "BPDA (identity as the search's gradient)",
+}
 
 
 def figure3_panels(long: pd.DataFrame, *, steps: int, restarts: int) -> list[AccuracyPanel]:
@@ -116,7 +119,7 @@ def _panel(
     value: int,
     lines: Mapping[str, pd.DataFrame],
 ) -> AccuracyPanel:
-    """A panel over `x` of the rows whose setting `fixed` has the value; empty lines are left out."""
+    """A panel over `x` of the rows whose setting `fixed` has the value, without empty lines."""
     here = {name: rows[rows[fixed] == value] for name, rows in lines.items()}
     here = {name: _pooled(rows, x) for name, rows in here.items() if not rows.empty}
     if not here:
