@@ -33,3 +33,32 @@ rule paper_table:
         "Defense-GAN, {wildcards.table}"
     script:
         "../scripts/paper_table.py"
+
+
+rule detection:
+    input:
+        measurements=[run.path for run in detections(CATALOGUE)],
+        paper="resources/papers/defense_gan.csv",
+    output:
+        report(
+            "results/detection.csv",
+            caption="../report/detection.rst",
+            category="Tables",
+            labels={"table": "Detection"},
+        ),
+    log:
+        "logs/detection/detection.log",
+    benchmark:
+        "logs/detection/detection.benchmark.tsv"
+    group:
+        "measurements"
+    threads: 1
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        recipe=[run.digest for run in detections(CATALOGUE)],
+    message:
+        "Detection by reconstruction error"
+    script:
+        "../scripts/detection.py"

@@ -82,6 +82,25 @@ def reconstruction_blocks(
     ]
 
 
+def stacked(datasets: Sequence[Sequence[Block]]) -> list[Block]:
+    """The blocks of several data sets as one: the images of each below those of the one before.
+
+    Titles and headers are the first's. Raises ValueError where the blocks do not agree in number.
+    """
+    return [
+        Block(
+            blocks[0].title, [_stacked(c) for c in zip(*(b.columns for b in blocks), strict=True)]
+        )
+        for blocks in zip(*datasets, strict=True)
+    ]
+
+
+def _stacked(columns: Sequence[Column]) -> Column:
+    images = np.concatenate([column.images for column in columns])
+    errors = [column.errors for column in columns if column.errors is not None]
+    return Column(columns[0].header, images, np.concatenate(errors) if errors else None)
+
+
 def _read(source: Source) -> ImageSet:
     if source.get("split"):
         image_set = ImageSet(*read_split(source["images"], source["split"]))

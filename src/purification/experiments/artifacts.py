@@ -477,3 +477,81 @@ class Examples(OfRun):
     @property
     def inputs(self) -> list[str]:  # type: ignore[override]
         return _files_of(self.rows)
+
+
+@dataclass(frozen=True)
+class Scored(Artifact):
+    """Images whose detection scores a file holds; `group` and `hold_out` as in `Cell`."""
+
+    images: File
+    group: str | None = None
+    hold_out: bool = False
+
+    @property
+    def place(self) -> dict[str, Any]:
+        return {"images": self.images.path, "group": self.group, "hold_out": self.hold_out}
+
+
+@dataclass(frozen=True)
+class Detector(Artifact):
+    """A purifier's score as a detector of one attack: clean validation images set the threshold,
+    clean and attacked test images are told apart. `labels` name it in the table."""
+
+    labels: Mapping[str, Any]
+    validation: Scored
+    clean: Scored
+    attacked: Scored
+
+    @property
+    def job(self) -> dict[str, Any]:
+        """What its row needs, and a digest of all that decides it."""
+        sets = {"validation": self.validation, "clean": self.clean, "attacked": self.attacked}
+        places = {name: scored.place for name, scored in sets.items()}
+        return {"labels": dict(self.labels), **places, "digest": self.digest}
+
+    @property
+    def files(self) -> list[str]:
+        return [scored.images.path for scored in (self.validation, self.clean, self.attacked)]
+
+
+@dataclass(frozen=True)
+class Detection(OfRun):
+    """How well each detector of a run does, with intervals from `repeats` resamples."""
+
+    repeats: int
+    detectors: tuple[Detector, ...]
+
+    @property
+    def path(self) -> str:
+        return f"{self.folder}/measurements/detection.csv"
+
+    @cached_property
+    def recipe(self) -> dict[str, Any]:
+        named = {"kind": "Detection", "version": self.VERSION, "seed": self.seed}
+        return named | {"repeats": self.repeats, "jobs": [d.job for d in self.detectors]}
+
+    @property
+    def inputs(self) -> list[str]:  # type: ignore[override]
+        return list(dict.fromkeys(path for d in self.detectors for path in d.files))
+
+
+@dataclass(frozen=True)
+class Figure(File):
+    """A paper's figure. `content` is all that its script is told, as plain JSON values with the
+    digests of what it shows; `files` are what it is drawn from."""
+
+    name: str
+    content: Mapping[str, Any]
+    files: tuple[str, ...]
+
+    @property
+    def path(self) -> str:
+        return f"results/figures/{self.name}.png"
+
+    @cached_property
+    def recipe(self) -> dict[str, Any]:
+        return {"kind": "Figure", "version": self.VERSION, "name": self.name, **self.content}
+
+    @property
+    def inputs(self) -> list[str]:  # type: ignore[override]
+        return list(dict.fromkeys(self.files))

@@ -172,11 +172,14 @@ def _wrong_sweep(config: Mapping[str, Any]) -> Iterator[str]:
     purifiers = dict.fromkeys(_purifier_of(config, name) for name in wanted["defenses"])
     if len(purifiers) > 1:
         yield f"sweep.defenses: one search serves them all, and these have {len(purifiers)}"
-    for target in (*SWEPT_TABLES, *ROC_FIGURES, "figure6", "figure7"):
+    for target in (*SWEPT_TABLES, *ROC_FIGURES, "figure6", "figure7", "detection"):
         datasets = config[target]["datasets"]
         for name in datasets:
             yield from _unknown(f"{target}.datasets", name, config["datasets"])
         yield from _too_few_test_images(config, target, datasets, wanted["defenses"])
+
+    if not set(config["table8"]["datasets"]) & set(config["table10"]["datasets"]):
+        yield "table10.datasets: Figure 3 shows a data set of Tables 8 and 10; none is in both"
 
 
 def _wrong_white_box_sweep(config: Mapping[str, Any]) -> Iterator[str]:

@@ -6,12 +6,15 @@ whole table of a sweep can be given. Seeds are put together: the mean accuracy, 
 interval of their pooled counts, which does not cover the spread between seeds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import pandas as pd
 
 from purification.evaluation.accuracy import wilson_interval
+from purification.reporting.papers import read_rows
 from purification.reporting.roc import AccuracyPanel
+from purification.storage import atomic
 
 _STEPS, _RESTARTS = "Gradient steps L", "Restarts R"
 _VARIANTS = {"rec": "Rec", "orig": "Orig"}
@@ -19,6 +22,44 @@ _BACKWARD = {
     "white_box": "True gradient",
     "white_box_bpda": "BPDA (identity as the search's gradient)",
 }
+
+
+def read_long(files: Iterable[Path], dataset: str) -> pd.DataFrame:
+    """The rows of one data set in the long tables, each once though several tables may have it.
+
+    Raises FileNotFoundError, or ValueError naming the file if it is no long table.
+    """
+    text = ("dataset", "classifier", "attack", "threat_model", "defense", "variant")
+    counts = ("iterations_L", "restarts_R", "n", "correct", "seed")
+    numbers = ("epsilon", "accuracy", "paper_value", "paper_std")
+    tables = [
+        read_rows(Path(file), text=text, counts=counts, numbers=numbers)[[*text, *counts, *numbers]]
+        for file in files
+    ]
+    rows = pd.concat(tables, ignore_index=True)
+    identity = [*text, *counts, "epsilon"]
+    return rows[rows["dataset"] == dataset].drop_duplicates(identity).reset_index(drop=True)
+
+
+def write_panels(panels: Sequence[AccuracyPanel], path: Path) -> None:
+    """Write what a figure draws as CSV: panel, line, the setting, accuracy, interval, the paper's.
+
+    The file appears complete or not at all.
+    """
+    points = pd.concat(
+        [
+            lines.rename(columns={panel.x: "value"}).assign(
+                panel=panel.title, line=name, setting=panel.x
+            )
+            for panel in panels
+            for name, lines in panel.lines.items()
+        ],
+        ignore_index=True,
+    )
+    columns = ["panel", "line", "setting", "value", "n", "accuracy", "ci_low", "ci_high"]
+    columns += [name for name in ("paper_value", "paper_std") if name in points]
+    with atomic(path) as temporary:
+        points[columns].to_csv(temporary, index=False, float_format="%.4f", lineterminator="\n")
 
 
 def figure3_panels(long: pd.DataFrame, *, steps: int, restarts: int) -> list[AccuracyPanel]:
