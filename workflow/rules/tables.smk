@@ -2,6 +2,7 @@
 TABLE1 = paper_table(CATALOGUE, "table1")
 TABLE2 = paper_table(CATALOGUE, "table2")
 TABLE4 = paper_table(CATALOGUE, "table4")
+TABLE13 = timing_table(CATALOGUE)
 
 
 rule table4:
@@ -82,3 +83,33 @@ use rule table4 as table2 with:
         notes=table_notes(CATALOGUE, "table2"),
     message:
         "Defense-GAN, Table 2"
+
+
+rule table13:
+    input:
+        timings=TABLE13.inputs,
+        paper="resources/papers/defense_gan.csv",
+    output:
+        wide=report(
+            "results/table13.csv",
+            caption="../report/table13.rst",
+            category="Tables",
+            labels={"table": "Defense-GAN, Table 13"},
+        ),
+        long="results/table13.long.csv",
+        markdown="results/table13.md",
+    log:
+        "logs/table13/table13.log",
+    benchmark:
+        "logs/table13/table13.benchmark.tsv"
+    threads: 1
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        recipe=TABLE13.recipe,
+        notes=timing_notes(CATALOGUE),
+    message:
+        "Defense-GAN, Table 13"
+    script:
+        "../scripts/table13.py"

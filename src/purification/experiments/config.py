@@ -13,6 +13,8 @@ from purification.plugins import problem_with
 
 ATTACKERS_IMAGES = 150
 """As `datasets.BLACK_BOX_HOLD_OUT`, which this room may not import."""
+SEARCHES = ("defense_gan",)
+"""Methods of defences that search a latent space, whose time Table 13 tells."""
 
 
 class ConfigError(ValueError):
@@ -90,6 +92,7 @@ def _wrong_references(config: Mapping[str, Any]) -> Iterator[str]:
         yield from _twins(config, table)
     for table in ("table1", "table2"):
         yield from _wrong_black_box(config, table)
+    yield from _wrong_timing(config)
     for name, defense in config["defenses"].items():
         if defense["method"] == "redeployed":
             yield from _wrong_redeployment(config, name)
@@ -145,6 +148,27 @@ def _wrong_black_box(config: Mapping[str, Any], table: str) -> Iterator[str]:
                 f"images, and {section}.{name}.{key} is {images}: make it larger, or name another "
                 f"here"
             )
+
+
+def _wrong_timing(config: Mapping[str, Any]) -> Iterator[str]:
+    wanted, defenses = config["table13"], config["defenses"]
+    for name in wanted["datasets"]:
+        yield from _unknown("table13.datasets", name, config["datasets"])
+        images = config["datasets"].get(name, {}).get("test")
+        if images is not None and images < wanted["largest_batch"]:
+            yield (
+                f"table13.largest_batch: must be at most datasets.{name}.test = {images}, the "
+                f"images that there are; got {wanted['largest_batch']}"
+            )
+    method = defenses.get(wanted["defense"], {}).get("method")
+    if method is None:
+        yield from _unknown("table13.defense", wanted["defense"], defenses)
+    elif method not in SEARCHES:
+        searching = [name for name, entry in defenses.items() if entry["method"] in SEARCHES]
+        yield (
+            f"table13.defense: {wanted['defense']!r} is no latent search (its method is {method}); "
+            f"{_listed(searching)}"
+        )
 
 
 def _wrong_redeployment(config: Mapping[str, Any], name: str) -> Iterator[str]:
