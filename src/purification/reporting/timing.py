@@ -23,6 +23,7 @@ _COUNTS = ("seed", "iterations_L", "restarts_R", "batch", "repeats", "threads", 
 _SECONDS = ("seconds_per_image", "seconds_per_image_q1", "seconds_per_image_q3")
 _RATE = ("images_per_second", "images_per_second_q1", "images_per_second_q3")
 _FACTS = ("repeats", "device", "threads", "torch", "dtype")
+_STEADY = 0.25
 PAPER_DEVICE = "GTX Titan X"
 
 
@@ -76,7 +77,8 @@ def timing_markdown(long: pd.DataFrame, *, title: str, notes: Sequence[str] = ()
     """The times for reading, in GitHub's Markdown: L downwards and R across, as in the paper.
 
     Each cell holds the median, the quartiles and, below a latency, the paper's value where it has
-    one. `notes` are paragraphs below the heading.
+    one. Searches whose quartiles lie far apart are named: something else ran beside them. `notes`
+    are paragraphs below the heading.
     """
     wide = wide_timings(long)
     parts = [f"# {title}", *notes]
@@ -92,7 +94,7 @@ def timing_markdown(long: pd.DataFrame, *, title: str, notes: Sequence[str] = ()
             "### Images a second, at the best batch",
             _grid(rows, _RATE, paper=False),
         ]
-    parts += ["## How to read this", _legend(wide)]
+    parts += ["## How to read this", _legend(wide), *_unsteady(wide)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -145,6 +147,22 @@ def _cell_text(row: pd.Series, columns: Sequence[str], paper: bool) -> str:
 def _figure(number: float) -> str:
     """Three significant digits without an exponent."""
     return np.format_float_positional(number, precision=3, fractional=False, trim="-")
+
+
+def _unsteady(wide: pd.DataFrame) -> list[str]:
+    """A paragraph on the cells whose quartiles of either measurement lie far apart, if any."""
+    far = [
+        (wide[high] - wide[low]) / wide[median] > _STEADY for median, low, high in (_SECONDS, _RATE)
+    ]
+    cells = [
+        f"{row['dataset']}, L = {row['iterations_L']}, R = {row['restarts_R']}"
+        for _, row in wide[far[0] | far[1]].iterrows()
+    ]
+    apart = (
+        f"**Not alone?** Quartiles more than {_STEADY:.0%} of the median apart, as when other work "
+        f"shares the machine: {'; '.join(cells)}."
+    )
+    return [apart] if cells else []
 
 
 def _legend(wide: pd.DataFrame) -> str:
