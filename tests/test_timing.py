@@ -228,7 +228,7 @@ def test_wide_table_has_both_measurements_in_a_row(tabulate: Callable, tmp_path:
 
 def test_markdown_has_steps_down_and_restarts_across(tabulate: Callable) -> None:
     text = timing_markdown(tabulate(grid((10, 1), (10, 3), (50, 1))), title="T", notes=["Note."])
-    assert text.startswith("# T\n\nNote.\n\n## digits\n\nSome CPU, 2 CPU threads, torch 2.8.0, ")
+    assert text.startswith("# T\n\nNote.\n\n## digits\n\nSome CPU, CPU threads: 2, torch 2.8.0, ")
     assert "| L | R = 1 | R = 3 |" in text
     latency = "**0.01**<br>[0.0099, 0.0105]<br>paper 0.043"
     assert f"| 10 | {latency} | **0.03**<br>[0.0297, 0.0315] |" in text

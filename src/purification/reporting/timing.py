@@ -86,7 +86,7 @@ def timing_markdown(long: pd.DataFrame, *, title: str, notes: Sequence[str] = ()
         first = rows.iloc[0]
         parts += [
             f"## {dataset}",
-            f"{first['device']}, {first['threads']} CPU threads, torch {first['torch']}, "
+            f"{first['device']}, CPU threads: {first['threads']}, torch {first['torch']}, "
             f"{first['dtype']}; medians of {first['repeats']} searches after a warm-up, with "
             "quartiles.",
             "### Seconds for an image, one at a time",
