@@ -5,7 +5,7 @@ from pathlib import Path
 from purification.reporting.detection import read_detection
 from purification.reporting.page import PageTable, detection_summary, paper_page
 from purification.reporting.tables import read_long_table
-from purification.reporting.timing import read_timings, timing_table
+from purification.reporting.timing import read_timings, timing_grids
 from purification.runtime import log_to
 from purification.storage import atomic
 
@@ -20,7 +20,10 @@ figures = [
     (name, caption, str(Path(path).relative_to(results))) for name, caption, path in page["figures"]
 ]
 further = [
-    ("Table 13: time of a reconstruction", timing_table(read_timings(Path(snakemake.input.timing)))),
+    (
+        "Table 13: time of a reconstruction",
+        timing_grids(read_timings(Path(snakemake.input.timing))),
+    ),
     ("Detection", detection_summary(read_detection(Path(snakemake.input.detection)))),
 ]
 title = "Defense-GAN, reproduced"

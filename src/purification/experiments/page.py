@@ -47,12 +47,13 @@ def defense_gan_page(catalogue: Catalogue) -> Page:
     figures = [paper_figure(catalogue, name) for name in FIGURES]
     shown = [*tables, *figures, timing_table(catalogue), *detections(catalogue)]
     datasets = sorted({d for name in PAPER_TABLES for d in catalogue.config[name]["datasets"]})
+    seeds = ", ".join(map(str, catalogue.config["seeds"]))
     notes = [
         "Our numbers beside those of Samangouei et al. (ICLR 2018): accuracies with half the width "
         "of their 95 % interval, and in brackets the paper's number and our difference from it, "
         "where it prints one for the same data set and settings. An attack is named by what the "
         "attacker differentiates (README.md); the paper's white box had no gradient.",
-        f"Data sets: {', '.join(datasets)}. Seeds: {', '.join(map(str, catalogue.config['seeds']))}.",
+        f"Data sets: {', '.join(datasets)}. Seeds: {seeds}.",
     ]
     return Page(
         [

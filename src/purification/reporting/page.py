@@ -1,4 +1,4 @@
-"""A paper's page: its tables and figures in one Markdown file, our numbers beside the printed ones."""
+"""A paper's page: its tables and figures in one Markdown file, our numbers beside the printed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
