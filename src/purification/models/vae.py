@@ -1,9 +1,9 @@
 """Encoder and decoder of Defense-VAE (Li and Ji 2019, "Defense-VAE", appendix A, Table 6).
 
-The table's last layer, ConvT(64, 64, 5, 1, 2) with batch norm and ReLU, leaves 64 maps, and no layer
-to an image is printed. In the published code (white_box/vae_models.py) that layer is
-ConvT(64, 1, 5, 1, 2) followed by a sigmoid and nothing else, and so it is here. Also from there:
-convolutions have no bias (batch norm has one), and none follows the decoder's linear layer.
+The table's last layer, ConvT(64, 64, 5, 1, 2) with batch norm and ReLU, leaves 64 maps, and no
+layer to an image is printed. In the published code (white_box/vae_models.py, class VAE18) that
+layer is ConvT(64, 1, 5, 1, 2) followed by a sigmoid alone, and so it is here. Also from there:
+convolutions have no bias, and no batch norm follows the decoder's linear layer.
 """
 
 from itertools import pairwise
@@ -17,12 +17,12 @@ Shape = tuple[int, int, int]
 class VAE(nn.Module):
     """images (N, C, H, W) in [0, 1] -> images of the same shape in [0, 1], by the code's mean.
 
-    Encoder: a 5x5 convolution to `width` maps, then 4x4 convolutions of stride 2 to width, 2 * width,
-    4 * width, ... maps, each with batch norm and ReLU: 28 -> 28 -> 16 -> 8 -> 4; two linear layers,
-    to the mean and the log-variance of q(z|x). The decoder mirrors it.
+    Encoder: a 5x5 convolution to `width` maps, then 4x4 convolutions of stride 2 to width,
+    2 * width, 4 * width, ... maps, each with batch norm and ReLU: 28 -> 28 -> 16 -> 8 -> 4; two
+    linear layers, to the mean and the log-variance of q(z|x). The decoder mirrors it.
 
-    The paper makes the networks of CIFAR-10 and CelebA "one or two layers deeper" and prints neither.
-    Here larger images are halved down to 2x2, which is one layer more for 32x32
+    The paper makes the networks of CIFAR-10 and CelebA one or two layers deeper, and prints
+    neither. Here larger images are halved down to 2x2, which is one layer more for 32x32
     (32 -> 16 -> 8 -> 4 -> 2) and two for 64x64.
 
     Initial weights as in the paper: N(0, 0.02) for convolutions, N(1, 0.02) for batch norm, whose

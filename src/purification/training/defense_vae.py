@@ -59,8 +59,8 @@ def train_defense_vae(
         device: where to train; `vae` stays there.
 
     Returns:
-        A row an epoch: epoch (from 1), loss, reconstruction, kl (not yet weighted; these three means
-        over the epoch's pairs), seconds.
+        A row an epoch: epoch (from 1), loss, reconstruction, kl (not yet weighted; these three
+        means over the epoch's pairs), seconds.
 
     Raises:
         ValueError: no copies, copies of other shapes than the clean images, or an unknown
@@ -118,9 +118,6 @@ def train_end_to_end(
     for both. The paper finetunes a trained VAE and its REC classifier, and finds training from
     scratch "almost as good": that is the same function, given new networks. It states no schedule,
     and the published code does not include E2E.
-
-    The reconstruction is a sum over pixels (some hundred for 28x28), the cross-entropy at most a few
-    units: weights far below 100 leave the images almost as they were.
 
     Args:
         vae, copies, clean: as in `train_defense_vae`, as are the settings of the same names.
