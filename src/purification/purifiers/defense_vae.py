@@ -1,5 +1,7 @@
 """Defense-VAE (Li and Ji 2019): one pass through a VAE trained from attacked to clean images."""
 
+from typing import Self
+
 from torch import Tensor, nn
 
 from purification.purifiers.base import Purifier
@@ -18,6 +20,12 @@ class DefenseVAE(Purifier):
     def __init__(self, vae: nn.Module) -> None:
         super().__init__()
         self.vae = vae.eval().requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Batch norm stays in evaluation mode, whatever mode a surrounding module is put into."""
+        super().train(mode)
+        self.vae.eval()
+        return self
 
     def forward(self, images: Tensor) -> Tensor:
         return self.vae(images)
