@@ -346,8 +346,12 @@ def test_finetuning_raises_the_joint_accuracy(pairs: tuple) -> None:
         device="cpu",
     )
     evaluated = {"attacked": (copies[0], labels), "clean": (clean, labels)}
-    before = predict(Defended(vae, classifier), copies[0], device="cpu").argmax(1) == labels
+    before = (
+        predict(Defended(DefenseVAE(vae), classifier), copies[0], device="cpu").argmax(1) == labels
+    )
+    codes = vae.mean.weight.detach().clone()
     rows = fit_both(vae, classifier, pairs, epochs=10, evaluated=evaluated, learning_rate=3e-3)
+    assert not torch.equal(vae.mean.weight, codes), "the VAE, frozen by its purifier, was not tuned"
     assert [row["epoch"] for row in rows] == list(range(11))
     assert rows[0]["loss"] is None
     assert rows[0]["accuracy_attacked"] == pytest.approx(before.double().mean().item())

@@ -110,14 +110,14 @@ def train_end_to_end(
     seed: int,
     device: torch.device | str,
 ) -> list[dict[str, float | int | None]]:
-    """Trains both networks in place on one loss (the paper's E2E, eq. 5); leaves them in eval mode.
+    """Trains all weights of both networks in place on one loss (E2E, eq. 5).
 
     Loss: that of `train_defense_vae` plus `classifier_weight` (the paper's lambda, whose value it
     does not give) times the cross-entropy of the classifier on the VAE's output for the attacked
     image. The classifier sees the same sampled reconstruction as the reconstruction term. One Adam
     for both. The paper finetunes a trained VAE and its REC classifier, and finds training from
     scratch "almost as good": that is the same function, given new networks. It states no schedule,
-    and the published code does not include E2E.
+    and the published code does not include E2E. Both networks are left in eval mode.
 
     Args:
         vae, copies, clean: as in `train_defense_vae`, as are the settings of the same names.
@@ -145,7 +145,8 @@ def train_end_to_end(
         raise ValueError(f"{len(labels)} labels for {len(clean)} clean images")
     networks = (vae, classifier)
     for network in networks:
-        network.to(device, memory_format=torch.channels_last)
+        # A purifier freezes its network: unfrozen here, or finetuning would silently leave it.
+        network.to(device, memory_format=torch.channels_last).requires_grad_()
     attacked = _on_device(copies, device)
     clean, labels = clean.to(device), labels.to(device)
     evaluated = {name: (x.to(device), y) for name, (x, y) in evaluated.items()}
