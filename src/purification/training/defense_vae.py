@@ -5,7 +5,6 @@ The paper's REC variant needs nothing of its own: `train_classifier` on the puri
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -116,7 +115,7 @@ def train_end_to_end(
     does not give) times the cross-entropy of the classifier on the VAE's output for the attacked
     image. The classifier sees the same sampled reconstruction as the reconstruction term. One Adam
     for both. The paper finetunes a trained VAE and its REC classifier, and finds training from
-    scratch "almost as good": that is the same function, given new networks. It states no schedule,
+    scratch almost as good: that is the same function, given new networks. It states no schedule,
     and the published code does not include E2E. Both networks are left in eval mode.
 
     Args:
@@ -143,20 +142,18 @@ def train_end_to_end(
     _check(copies, clean, reconstruction)
     if len(labels) != len(clean):
         raise ValueError(f"{len(labels)} labels for {len(clean)} clean images")
-    networks = (vae, classifier)
-    for network in networks:
+    for network in (vae, classifier):
         # A purifier freezes its network: unfrozen here, or finetuning would silently leave it.
         network.to(device, memory_format=torch.channels_last).requires_grad_()
     attacked = _on_device(copies, device)
     clean, labels = clean.to(device), labels.to(device)
     evaluated = {name: (x.to(device), y) for name, (x, y) in evaluated.items()}
-    optimizer = torch.optim.Adam(
-        chain.from_iterable(network.parameters() for network in networks), learning_rate, fused=True
-    )
+    weights = [*vae.parameters(), *classifier.parameters()]
+    optimizer = torch.optim.Adam(weights, learning_rate, fused=True)
     random = generator(seed, "order"), generator(seed, "noise")
     names = ("loss", "reconstruction", "kl", "cross_entropy", "accuracy")
-    start = dict.fromkeys(names), _accuracies(vae, classifier, evaluated, device)
-    history = [{"epoch": 0, **start[0], **start[1], "seconds": 0.0}]
+    accuracies = _accuracies(vae, classifier, evaluated, device)
+    history = [{"epoch": 0, **dict.fromkeys(names), **accuracies, "seconds": 0.0}]
     steps = epochs * -(-len(attacked) // batch_size)
     with isolated_rng(derive_seed(seed, "dropout")), progress(steps, "end to end") as bar:
         for epoch in range(1, epochs + 1):
@@ -179,9 +176,10 @@ def train_end_to_end(
                 totals += torch.stack([loss, *losses, right]).detach() * len(pairs)
                 bar.update(loss=loss.detach())
             means = dict(zip(names, (totals / len(attacked)).tolist(), strict=True))
-            means |= _accuracies(vae, classifier, evaluated, device)
-            history.append({"epoch": epoch, **means, "seconds": time.perf_counter() - began})
-    for network in networks:
+            accuracies = _accuracies(vae, classifier, evaluated, device)
+            seconds = time.perf_counter() - began
+            history.append({"epoch": epoch, **means, **accuracies, "seconds": seconds})
+    for network in (vae, classifier):
         network.to(memory_format=torch.contiguous_format).eval()
     return history
 
