@@ -2,6 +2,7 @@
 TABLE1 = paper_table(CATALOGUE, "table1")
 TABLE2 = paper_table(CATALOGUE, "table2")
 TABLE4 = paper_table(CATALOGUE, "table4")
+TABLE12 = paper_table(CATALOGUE, "table12")
 
 
 rule table4:
@@ -82,3 +83,27 @@ use rule table4 as table2 with:
         notes=table_notes(CATALOGUE, "table2"),
     message:
         "Defense-GAN, Table 2"
+
+
+use rule table4 as table12 with:
+    input:
+        measurements=TABLE12.inputs,
+        paper="resources/papers/defense_gan.csv",
+    output:
+        wide=report(
+            "results/table12.csv",
+            caption="../report/table12.rst",
+            category="Tables",
+            labels={"table": "Defense-GAN, Table 12"},
+        ),
+        long="results/table12.long.csv",
+        markdown="results/table12.md",
+    log:
+        "logs/table12/table12.log",
+    benchmark:
+        "logs/table12/table12.benchmark.tsv"
+    params:
+        recipe=TABLE12.recipe,
+        notes=table_notes(CATALOGUE, "table12"),
+    message:
+        "Defense-GAN, Table 12"

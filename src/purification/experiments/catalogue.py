@@ -25,7 +25,9 @@ from purification.plugins import source_digest
 PLAIN = "plain"
 """Training of the classifiers that belong to no defence."""
 THREAT_MODELS = ("white_box", "gray_box", "white_box_bpda")
-_DEPLOYMENT = ("method", "generator", "classifier", "threat_models", "clean_images", "settings")
+_DEPLOYMENT = (
+    *("method", "generator", "classifier", "threat_models", "clean_images", "settings", "column"),
+)
 
 
 class Catalogue:
@@ -128,6 +130,7 @@ class Catalogue:
         settings = dict(self._lookup("attacks", attack))
         method = settings.pop("method")
         del settings["images"]
+        settings.pop("paper_name", None)
         if ":" in method:
             settings = {**settings.pop("settings", {}), **settings}
         return Attack(attack, method, settings, **_code(method))
