@@ -97,7 +97,7 @@ WRONG = {
     ),
     "a table's unknown data set": (
         edit("table4", "datasets", value=["cifar10"]),
-        ["table4.datasets: allowed: digits, mnist, fmnist; got 'cifar10'"],
+        ["table4.datasets: allowed: digits, mnist, fmnist, celeba; got 'cifar10'"],
     ),
     "a pair's unknown substitute": (
         edit("table1", "pairs", value=["A/Z"]),
@@ -130,6 +130,10 @@ WRONG = {
     "random step beyond epsilon": (
         edit("attacks", "rand_fgsm", "alpha", value=0.9),
         ["attacks.rand_fgsm.alpha: must be below epsilon"],
+    ),
+    "two purifiers in one column": (
+        edit("defenses", "magnet", "column", value="defense_gan_mag"),
+        [],
     ),
     "no images left to train on": (
         edit("datasets", "digits", "validation", value=1500),
