@@ -104,8 +104,9 @@ def _wrong_references(config: Mapping[str, Any]) -> Iterator[str]:
                 f"spends epsilon - alpha; got {attack['alpha']}"
             )
     for name, dataset in config["datasets"].items():
-        yield from _misplaced(name, dataset)
-        if dataset["source"] == "digits":
+        if misplaced := list(_misplaced(name, dataset)):
+            yield from misplaced
+        elif dataset["source"] == "digits":
             if dataset["test"] is None:
                 yield f"datasets.{name}.test: digits has no official test file: give a number"
             elif dataset["validation"] + dataset["test"] > 1797 - 10:
