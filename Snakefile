@@ -26,5 +26,5 @@ include: "workflow/rules/figures.smk"
 rule all:
     default_target: True
     input:
-        rules.table4.output,
+        expand(rules.paper_table.output, table="table4"),
         EXAMPLES,

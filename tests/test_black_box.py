@@ -121,7 +121,7 @@ def test_redeployed_purifier_is_neither_trained_nor_searched_twice(tables: Workf
 # What an edit makes stale.
 
 
-AFTER = {"attack_substitute": 1, "purify_black_box": 1, "measure": 1, "table1": 1}
+AFTER = {"attack_substitute": 1, "purify_black_box": 1, "measure": 1, "paper_table": 1}
 """What comes after a substitute of Table 1."""
 
 
@@ -136,8 +136,7 @@ def test_the_substitutes_settings_concern_what_comes_after_it(edited: Workflow) 
         "attack_substitute": 2,
         "purify_black_box": 2,
         "measure": 2,
-        "table1": 1,
-        "table2": 1,
+        "paper_table": 2,
     }
 
 
@@ -156,16 +155,16 @@ def test_search_settings_concern_the_plain_classifiers_substitute_in_nothing(
 ) -> None:
     edited.config["defenses"]["defense_gan"]["steps"] = 5
     rec = {"purify_images": 2, "train_classifier": 1, "purify_black_box": 1}
-    assert edited.stale("results/table1.csv").rules == {**rec, "measure": 2, "table1": 1}
+    assert edited.stale("results/table1.csv").rules == {**rec, "measure": 2, "paper_table": 1}
     asked = {"train_substitute": 1, "attack_substitute": 1}
-    expected = {**rec, **asked, "measure": 2, "table2": 1}
+    expected = {**rec, **asked, "measure": 2, "paper_table": 1}
     assert edited.stale("results/table2.csv").rules == expected
 
 
 def test_another_oracle_makes_its_substitutes_and_keeps_the_others(edited: Workflow) -> None:
     edited.config["table1"]["oracle"] = "defense_gan"
     # Table 2 has the substitute, the images and what the purifier makes of them.
-    assert edited.stale("results/table1.csv").rules == {"measure": 1, "table1": 1}
+    assert edited.stale("results/table1.csv").rules == {"measure": 1, "paper_table": 1}
     edited.config["table1"]["oracle"] = "adv_training"
     assert edited.stale("results/table1.csv").rules == AFTER | {"train_substitute": 1}
 
@@ -175,7 +174,7 @@ def test_weaker_adversarial_training_concerns_its_column(edited: Workflow) -> No
     assert edited.stale("results/table1.csv").rules == {
         "train_classifier": 1,
         "measure": 2,
-        "table1": 1,
+        "paper_table": 1,
     }
 
 

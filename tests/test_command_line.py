@@ -72,7 +72,7 @@ def test_documented_command_runs_as_it_stands(command: str, tmp_path: Path) -> N
         timeout=120,
     )
     assert result.returncode == 0, result.stdout
-    assert re.search(r"^table4 +1$", result.stdout, re.MULTILINE), result.stdout
+    assert re.search(r"^paper_table +1$", result.stdout, re.MULTILINE), result.stdout
 
 
 def test_make_passes_the_target_and_the_arguments() -> None:

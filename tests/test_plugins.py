@@ -102,7 +102,7 @@ def test_own_code_goes_through_the_whole_workflow(own: Workflow) -> None:
         "train_classifier": 1,
         "attack_defense": 1,
         "measure": 2,
-        "table4": 1,
+        "paper_table": 1,
     }
 
 

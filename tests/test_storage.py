@@ -18,11 +18,13 @@ from purification.storage import (
     ImageSet,
     atomic,
     read_checkpoint,
+    read_field,
     read_image_set,
     read_split,
     write_checkpoint,
     write_dataset,
     write_image_set,
+    write_image_sets,
 )
 
 RECIPE = {"attack": {"name": "fgsm", "epsilon": 0.3}, "dataset": "digits"}
@@ -94,6 +96,29 @@ def test_only_the_first_images_are_read(tmp_path: Path) -> None:
         "logits": 2,
     }
     assert len(read_image_set(tmp_path / "set.h5", first=99).labels) == 5
+
+
+def test_a_field_is_read_without_the_images(tmp_path: Path) -> None:
+    one, two = (
+        ImageSet(np.zeros((3, 1, 2, 2), np.float32), np.arange(3), {"score": np.arange(3) + i / 2})
+        for i in range(2)
+    )
+    write_image_set(tmp_path / "one.h5", one, {})
+    write_image_sets(tmp_path / "two.h5", {"a": one, "b": two}, {})
+    for path, group, expected in (("one.h5", None, one), ("two.h5", "b", two)):
+        read = read_field(tmp_path / path, "score", group=group)
+        np.testing.assert_array_equal(read, expected.fields["score"])
+        np.testing.assert_array_equal(read_field(tmp_path / path, "labels", group=group), [0, 1, 2])
+    with h5py.File(tmp_path / "two.h5", "r+") as file:
+        del file["a/images"]
+        file["b/score"][1] = np.nan
+    assert len(read_field(tmp_path / "two.h5", "score", group="a")) == 3
+    with pytest.raises(ValueError, match=r"two\.h5: .*'b/score'; score: 1 values are not finite"):
+        read_field(tmp_path / "two.h5", "score", group="b")
+    with pytest.raises(ValueError, match=r"one\.h5: expected .* 'a/score'"):
+        read_field(tmp_path / "one.h5", "score", group="a")
+    with pytest.raises(FileNotFoundError, match=r"none\.h5: no such file"):
+        read_field(tmp_path / "none.h5", "score")
 
 
 def test_same_content_gives_the_same_bytes(tmp_path: Path) -> None:

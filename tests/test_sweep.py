@@ -1,7 +1,5 @@
 """One search for a whole sweep over steps and restarts: every cell is that of its own search."""
 
-from itertools import product
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,10 +11,11 @@ from purification.purifiers import (
     latent_search,
     reconstruction_error,
 )
-from purification.purifiers.latent_search import SweepResult, sweep_search
+from purification.purifiers.latent_search import SearchResult, sweep_search
 from purification.randomness import isolated_rng
 
-STEPS, RESTARTS = (7, 1, 20, 3), (4, 1, 6)
+# Narrows twice on the way: 6 restarts to step 7, 4 to 20, 1 to 25.
+CELLS = ((7, 4), (1, 6), (20, 1), (3, 4), (7, 6), (7, 1), (20, 4), (25, 1))
 SETTINGS = SearchSettings(steps=0, step_size=1.0)
 
 
@@ -46,32 +45,35 @@ def starts_of(restarts: int) -> Tensor:
     return draw_starts(restarts, 3, torch.Generator().manual_seed(3)).double() * 6
 
 
-def sweep(images: Tensor, starts: Tensor, **changes: object) -> SweepResult:
-    arguments = {"steps": STEPS, "restarts": RESTARTS, "keep": list(product(STEPS, RESTARTS))}
-    return sweep_search(SmallGenerator(), images, starts, SETTINGS, **(arguments | changes))
+Sweep = dict[tuple[int, int], SearchResult]
+
+
+def sweep(images: Tensor, starts: Tensor, cells: object = CELLS) -> Sweep:
+    return sweep_search(SmallGenerator(), images, starts, SETTINGS, cells)
 
 
 def assert_equals_separate_searches(
-    result: SweepResult, generator: nn.Module, images: Tensor, starts: Tensor, tolerance: float
+    result: Sweep, generator: nn.Module, images: Tensor, starts: Tensor, tolerance: float
 ) -> None:
-    for (i, steps), (j, restarts) in product(enumerate(result.steps), enumerate(result.restarts)):
+    for (steps, restarts), found in result.items():
         settings = SearchSettings(steps, SETTINGS.step_size)
         alone = latent_search(generator, images, starts[..., :restarts, :], settings)
         close = {"rtol": 0, "atol": tolerance, "msg": f"L={steps}, R={restarts}"}
-        torch.testing.assert_close(result.errors[:, i, j], alone.objective, **close)
-        assert torch.equal(result.restart[:, i, j], alone.restart)
-        kept = result.reconstructions[steps, restarts]
-        torch.testing.assert_close(kept, alone.reconstructions, **close)
+        assert torch.equal(found.restart, alone.restart)
+        torch.testing.assert_close(found.objective, alone.objective, **close)
+        torch.testing.assert_close(found.latents, alone.latents, **close)
+        torch.testing.assert_close(found.reconstructions, alone.reconstructions, **close)
 
 
 def test_every_cell_equals_a_search_of_its_own() -> None:
     images, starts = images_of(12), starts_of(6)
     result = sweep(images, starts)
-    assert result.errors.shape == result.restart.shape == (12, 4, 3)
+    assert set(result) == set(CELLS)
     assert_equals_separate_searches(result, SmallGenerator(), images, starts, 1e-12)
     # Cells that were all alike would agree with anything.
-    assert result.restart[:, 0, 2].unique().numel() > 2
-    assert result.errors.std(dim=1).min() > 0
+    assert result[7, 6].restart.unique().numel() > 2
+    errors = torch.stack([found.objective for found in result.values()])
+    assert errors.std(dim=0).min() > 0
 
 
 def test_every_cell_equals_a_search_of_its_own_with_the_papers_network_in_float32() -> None:
@@ -79,11 +81,8 @@ def test_every_cell_equals_a_search_of_its_own_with_the_papers_network_in_float3
         generator = Generator(latent=8, width=4, output_shape=(1, 28, 28)).eval()
     images = torch.rand(3, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     starts = draw_starts(3, 8, torch.Generator().manual_seed(1))
-    kept = list(product((30, 5), (3, 1)))
-    result = sweep_search(
-        generator, images, starts, SETTINGS, steps=(30, 5), restarts=(3, 1), keep=kept
-    )
-    assert result.errors.dtype == torch.float32
+    result = sweep_search(generator, images, starts, SETTINGS, [(30, 1), (5, 3), (5, 1), (30, 3)])
+    assert result[5, 3].objective.dtype == torch.float32
     assert_equals_separate_searches(result, generator, images, starts, 1e-6)
 
 
@@ -92,16 +91,17 @@ def test_own_starts_for_each_image() -> None:
     assert_equals_separate_searches(sweep(images, starts), SmallGenerator(), images, starts, 1e-12)
 
 
-def test_errors_are_those_of_the_kept_reconstructions_and_never_rise_with_restarts() -> None:
+def test_reconstruction_error_never_rises_with_restarts() -> None:
     images = images_of(40)
-    result = sweep(images, starts_of(6), restarts=(1, 2, 3, 4, 5, 6), keep=[[20, 6], (1, 2)])
-    assert (result.errors.diff(dim=2) <= 0).all(), "more restarts made some image worse"
-    assert (result.errors.diff(dim=2) < 0).any(dim=0).all(), "a restart that never wins"
-    # Only what was asked for, also where a pair is a list, as YAML has it.
-    assert set(result.reconstructions) == {(20, 6), (1, 2)}
-    for (steps, restarts), kept in result.reconstructions.items():
-        cell = result.errors[:, STEPS.index(steps), restarts - 1]
-        torch.testing.assert_close(reconstruction_error(kept, images), cell)
+    cells = [(20, restarts) for restarts in range(1, 7)]
+    result = sweep(images, starts_of(6), cells)
+    errors = torch.stack([result[cell].objective for cell in cells])
+    assert (errors.diff(dim=0) <= 0).all(), "more restarts made some image worse"
+    assert (errors.diff(dim=0) < 0).any(dim=1).all(), "a restart that never wins"
+    for found in result.values():
+        torch.testing.assert_close(
+            reconstruction_error(found.reconstructions, images), found.objective
+        )
 
 
 def test_the_objective_of_the_settings_chooses_the_winner() -> None:
@@ -110,56 +110,51 @@ def test_the_objective_of_the_settings_chooses_the_winner() -> None:
 
     images, starts = images_of(12), starts_of(6)
     settings = SearchSettings(0, step_size=0.1, objective=largest_difference)
-    result = sweep_search(SmallGenerator(), images, starts, settings, steps=[4], restarts=[6])
+    result = sweep_search(SmallGenerator(), images, starts, settings, [(4, 6)])[4, 6]
     own = SearchSettings(4, step_size=0.1, objective=largest_difference)
     alone = latent_search(SmallGenerator(), images, starts, own)
-    torch.testing.assert_close(result.errors[:, 0, 0], alone.objective)
-    assert torch.equal(result.restart[:, 0, 0], alone.restart)
+    torch.testing.assert_close(result.objective, alone.objective)
+    assert torch.equal(result.restart, alone.restart)
 
 
-def test_order_and_repetition_of_what_is_asked_for_change_no_cell() -> None:
+def test_order_repetition_and_form_of_the_cells_change_none() -> None:
     images, starts = images_of(5), starts_of(6)
     result = sweep(images, starts)
-    other = sweep(images, starts, steps=(1, 3, 7, 20, 7), restarts=(6, 4, 1, 4))
-    assert other.steps == (1, 3, 7, 20, 7)
-    assert other.restarts == (6, 4, 1, 4)
-    rows = [STEPS.index(steps) for steps in other.steps]
-    columns = [RESTARTS.index(restarts) for restarts in other.restarts]
-    assert torch.equal(other.errors, result.errors[:, rows][:, :, columns])
-    for pair, kept in result.reconstructions.items():
-        assert torch.equal(other.reconstructions[pair], kept)
+    # YAML has lists.
+    other = sweep(images, starts, [list(cell) for cell in (*CELLS[::-1], CELLS[0])])
+    assert set(other) == set(result)
+    for cell, found in result.items():
+        assert torch.equal(other[cell].reconstructions, found.reconstructions)
 
 
-def test_a_sweep_costs_its_largest_cell() -> None:
+def test_a_sweep_costs_the_area_under_its_cells() -> None:
     generator = SmallGenerator()
-    sweep_search(generator, images_of(5), starts_of(9), SETTINGS, steps=STEPS, restarts=RESTARTS)
+    sweep_search(generator, images_of(5), starts_of(9), SETTINGS, CELLS)
     assert generator.largest_batch == 5 * 6, "starts beyond the largest R were searched"
-    assert generator.images == (20 + len(STEPS)) * 5 * 6
+    looks = 3 * 6 + 4 + 1  # at L = 1, 3, 7, then 20, then 25
+    assert generator.images == 5 * (7 * 6 + 13 * 4 + 5 * 1 + looks)
 
 
 def test_nothing_of_a_sweep_is_differentiable() -> None:
-    result = sweep(images_of(2).requires_grad_(), starts_of(6))
-    assert not result.errors.requires_grad
-    assert not any(kept.requires_grad for kept in result.reconstructions.values())
+    for found in sweep(images_of(2).requires_grad_(), starts_of(6)).values():
+        assert not found.objective.requires_grad
+        assert not found.reconstructions.requires_grad
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("cells", "wrong"),
     [
-        ({"steps": ()}, r"steps must be .* got \[\]"),
-        ({"steps": (5, 0)}, r"steps must be .* got \[5, 0\]"),
-        ({"restarts": ()}, r"restarts must be .* got \[\]"),
-        ({"restarts": (0, 2)}, r"restarts must be .* got \[0, 2\]"),
-        ({"restarts": (1, 7)}, r"from 1 to 6, .* got \[1, 7\]"),
-        ({"keep": [(20, 6), (20, 2)]}, r"keep has \(L, R\) = \[\(20, 2\)\]"),
-        ({"keep": [(2, 6)]}, r"keep has \(L, R\) = \[\(2, 6\)\]"),
+        ([], r"\[\]"),
+        ([(5, 1), (0, 1)], r"\[\(0, 1\)\]"),
+        ([(5, 0)], r"\[\(5, 0\)\]"),
+        ([(5, 7), (5, 6)], r"\[\(5, 7\)\]"),
     ],
 )
-def test_what_is_no_sweep_is_refused(changes: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        sweep(images_of(2), starts_of(6), **changes)
+def test_what_is_no_sweep_is_refused(cells: list[tuple[int, int]], wrong: str) -> None:
+    with pytest.raises(ValueError, match=f"R from 1 to 6, .* got {wrong}"):
+        sweep(images_of(2), starts_of(6), cells)
 
 
 def test_wrong_starts_are_refused() -> None:
     with pytest.raises(ValueError, match="starts must be"):
-        sweep(images_of(2), starts_of(6).view(3, 2, 3), restarts=[1])
+        sweep(images_of(2), starts_of(6).view(3, 2, 3), [(1, 1)])

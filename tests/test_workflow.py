@@ -204,7 +204,7 @@ def test_search_settings_concern_no_generator(workflow: Workflow, key: str, valu
         "train_classifier": 1,  # Rec is trained on what the search makes of the training images
         "attack_defense": 2,
         "measure": 3,
-        "table4": 1,
+        "paper_table": 1,
     }
     assert "Classifier D (defense_gan) on digits" in jobs.messages
     assert not any("magnet" in message for message in jobs.messages)
@@ -216,7 +216,7 @@ def test_orig_search_settings_concern_no_training_at_all(workflow: Workflow) -> 
         "purify_images": 1,
         "attack_defense": 2,
         "measure": 3,
-        "table4": 1,
+        "paper_table": 1,
     }
 
 
@@ -228,7 +228,7 @@ def test_a_classifiers_epochs_concern_its_line_and_no_generator(workflow: Workfl
         "attack_classifier": 4,
         "attack_defense": 4,
         "measure": 3,
-        "table4": 1,
+        "paper_table": 1,
     }
     assert jobs.messages >= ALL_D
 
@@ -245,7 +245,7 @@ def test_a_cw_constant_concerns_cw_only(workflow: Workflow) -> None:
         "attack_classifier": 2,
         "attack_defense": 2,
         "measure": 1,
-        "table4": 1,
+        "paper_table": 1,
     }
     assert not any("fgsm" in message for message in jobs.messages)
 
@@ -259,7 +259,7 @@ def test_the_gans_iterations_concern_the_gan_and_its_users(workflow: Workflow) -
         "train_classifier": 1,
         "attack_defense": 2,
         "measure": 3,
-        "table4": 1,
+        "paper_table": 1,
     }
     assert not any("magnet" in message for message in jobs.messages)
 
@@ -286,7 +286,7 @@ def test_new_paper_numbers_concern_the_table_only(workflow: Workflow) -> None:
     os.utime(workflow.folder / "resources/papers/defense_gan.csv")
     paper = workflow.folder / "resources/papers/defense_gan.csv"
     paper.write_text(paper.read_text() + "\n")
-    assert workflow.stale().rules == {"table4": 1}
+    assert workflow.stale().rules == {"paper_table": 1}
 
 
 def test_edit_then_upstream_failure_then_run_again_ends_in_fresh_results(
@@ -303,7 +303,7 @@ def test_edit_then_upstream_failure_then_run_again_ends_in_fresh_results(
     assert failed.returncode != 0 and "broken for the test" in failed.stdout
     script.write_text(good)
     jobs = workflow.stale()
-    assert jobs.rules["attack_classifier"] == 2 and jobs.rules["table4"] == 1
+    assert jobs.rules["attack_classifier"] == 2 and jobs.rules["paper_table"] == 1
     workflow.run("results/table4.csv")
     after = rows(table)
     epsilons = {row["epsilon"] for row in after if row["attack"] == "fgsm"}

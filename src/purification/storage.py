@@ -147,6 +147,18 @@ def read_image_set(
         return ImageSet(images, labels, fields, attributes)
 
 
+def read_field(path: str | Path, name: str, *, group: str | None = None) -> np.ndarray:
+    """One field of a set, or its `labels`, without reading its images: (N, ...) numbers.
+
+    Raises as `read_image_set`, and ValueError if the file lacks the field or if it is not finite.
+    """
+    place = f"{group}/{name}" if group else name
+    with _readable(path, f"an image set: HDF5 with the dataset '{place}'") as file:
+        values = file[place][:]
+        _check_array(name, values)
+        return values
+
+
 def _arrays(image_set: ImageSet) -> dict[str, np.ndarray]:
     image_set.__post_init__()
     return {"images": image_set.images, "labels": image_set.labels, **image_set.fields}

@@ -6,8 +6,13 @@ from snakemake.exceptions import WorkflowError
 from purification.experiments import (
     Catalogue,
     ConfigError,
+    FIGURES,
+    PAPER_TABLES,
+    detection,
+    detections,
     examples,
     measurement,
+    paper_figure,
     paper_table,
     table4_examples,
     table_notes,
@@ -32,7 +37,7 @@ wildcard_constraints:
     generator=r"[^/]+",
     oracle=r"[^/]+",
     substitute=r"[^/]+",
-    table=r"table\d+",
+    table=r"table\d+|sweep|figure8",
     split="train|validation|test",
 
 
@@ -71,6 +76,16 @@ def picture(wildcards):
     """The picture that a rule's wildcards name."""
     w = wildcards
     return examples(CATALOGUE, w.dataset, int(w.seed), w.classifier, w.attack)
+
+
+def detectors(wildcards):
+    """The detectors of the run that a rule's wildcards name."""
+    return detection(CATALOGUE, wildcards.dataset, int(wildcards.seed))
+
+
+def figure(name):
+    """A figure of the paper, by its name or by a rule's wildcard."""
+    return paper_figure(CATALOGUE, name if isinstance(name, str) else name.figure)
 
 
 def recipe(kind):

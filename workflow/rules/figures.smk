@@ -32,3 +32,131 @@ rule plot_examples:
         "Picture: {wildcards.attack} on {wildcards.classifier}, {wildcards.dataset}, purified"
     script:
         "../scripts/plot_examples.py"
+
+
+# Defense-GAN's figures. Each is written as PNG and PDF; what is a curve, also as CSV.
+
+
+rule plot_accuracy_over_search:
+    input:
+        figure("figure3").inputs,
+    output:
+        png=report(
+            "results/figures/figure3.png",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "Defense-GAN, Figure 3"},
+        ),
+        pdf="results/figures/figure3.pdf",
+        points="results/figures/figure3.csv",
+    log:
+        "logs/plot_accuracy_over_search/figure3.log",
+    benchmark:
+        "logs/plot_accuracy_over_search/figure3.benchmark.tsv"
+    group:
+        "measurements"
+    threads: 1
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        recipe=figure("figure3").recipe,
+    message:
+        "Figure 3: accuracy over L and R"
+    script:
+        "../scripts/plot_accuracy_over_search.py"
+
+
+rule plot_roc:
+    input:
+        scores=lambda wildcards: figure(wildcards).inputs,
+        paper="resources/papers/defense_gan.csv",
+    output:
+        png=report(
+            "results/figures/{figure}.png",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "Defense-GAN, {figure}"},
+        ),
+        pdf="results/figures/{figure}.pdf",
+        points="results/figures/{figure}.csv",
+    log:
+        "logs/plot_roc/{figure}.log",
+    benchmark:
+        "logs/plot_roc/{figure}.benchmark.tsv"
+    wildcard_constraints:
+        figure="figure4|figure5",
+    group:
+        "measurements"
+    threads: 1
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        recipe=lambda wildcards: figure(wildcards).recipe,
+    message:
+        "{wildcards.figure}: ROC over L, R and epsilon"
+    script:
+        "../scripts/plot_roc.py"
+
+
+rule plot_reconstructions:
+    input:
+        lambda wildcards: figure(wildcards).inputs,
+    output:
+        png=report(
+            "results/figures/{figure}.png",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "Defense-GAN, {figure}"},
+        ),
+        pdf="results/figures/{figure}.pdf",
+    log:
+        "logs/plot_reconstructions/{figure}.log",
+    benchmark:
+        "logs/plot_reconstructions/{figure}.benchmark.tsv"
+    wildcard_constraints:
+        figure="figure6|figure7",
+    group:
+        "measurements"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(10),
+    params:
+        recipe=lambda wildcards: figure(wildcards).recipe,
+    message:
+        "{wildcards.figure}: reconstructions"
+    script:
+        "../scripts/plot_reconstructions.py"
+
+
+rule plot_white_box_over_steps:
+    input:
+        measurements=figure("figure8").inputs,
+        paper="resources/papers/defense_gan.csv",
+    output:
+        png=report(
+            "results/figures/figure8.png",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "Defense-GAN, Figure 8"},
+        ),
+        pdf="results/figures/figure8.pdf",
+        points="results/figures/figure8.csv",
+    log:
+        "logs/plot_white_box_over_steps/figure8.log",
+    benchmark:
+        "logs/plot_white_box_over_steps/figure8.benchmark.tsv"
+    group:
+        "measurements"
+    threads: 1
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        recipe=figure("figure8").recipe,
+    message:
+        "Figure 8: white-box accuracy over L"
+    script:
+        "../scripts/plot_white_box_over_steps.py"

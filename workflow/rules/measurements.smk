@@ -22,3 +22,29 @@ rule measure:
         "Accuracies of {wildcards.classifier} under {wildcards.attack}, {wildcards.dataset}"
     script:
         "../scripts/measure.py"
+
+
+# Detection: one file for all detectors of a run.
+
+
+rule measure_detection:
+    input:
+        lambda wildcards: detectors(wildcards).inputs,
+    output:
+        "results/{dataset}/seed{seed}/measurements/detection.csv",
+    log:
+        "logs/measure_detection/{dataset}/seed{seed}.log",
+    benchmark:
+        "logs/measure_detection/{dataset}/seed{seed}.benchmark.tsv"
+    group:
+        "measurements"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(120),
+    params:
+        recipe=lambda wildcards: detectors(wildcards).recipe,
+    message:
+        "Detection by reconstruction error, {wildcards.dataset}"
+    script:
+        "../scripts/measure_detection.py"

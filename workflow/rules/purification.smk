@@ -23,3 +23,45 @@ rule purify_images:
         "{wildcards.defense} purifies the {wildcards.split} images of {wildcards.dataset}"
     script:
         "../scripts/purify_images.py"
+
+
+# The sweeps over L and R: one search for all of them.
+
+
+rule search_sweep:
+    input:
+        unpack(inputs("clean_sweep")),
+    output:
+        searched="results/{dataset}/seed{seed}/sweeps/{defense}/clean/{split}.h5",
+    log:
+        "logs/search_sweep/{dataset}/seed{seed}/{defense}/{split}.log",
+    benchmark:
+        "logs/search_sweep/{dataset}/seed{seed}/{defense}/{split}.benchmark.tsv"
+    priority: 5
+    threads: config["threads"]
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(24 * 60),
+        gpu=GPUS,
+    params:
+        recipe=recipe("clean_sweep"),
+    message:
+        "Sweep of {wildcards.defense} over L and R on the {wildcards.split} images of {wildcards.dataset}"
+    script:
+        "../scripts/search_sweep.py"
+
+
+use rule search_sweep as search_sweep_black_box with:
+    input:
+        unpack(inputs("black_box_sweep")),
+    output:
+        searched="results/{dataset}/seed{seed}/sweeps/{defense}/black_box/{oracle}/{classifier}/{substitute}/{attack}.h5",
+    log:
+        "logs/search_sweep_black_box/{dataset}/seed{seed}/{defense}/{oracle}/{classifier}/{substitute}/{attack}.log",
+    benchmark:
+        "logs/search_sweep_black_box/{dataset}/seed{seed}/{defense}/{oracle}/{classifier}/{substitute}/{attack}.benchmark.tsv"
+    params:
+        recipe=recipe("black_box_sweep"),
+    message:
+        "Sweep of {wildcards.defense} over L and R on {wildcards.attack} from substitute "
+        "{wildcards.substitute} of {wildcards.classifier} ({wildcards.oracle}), {wildcards.dataset}"

@@ -5,14 +5,21 @@ The Snakefile loads this room on every run: it imports neither torch nor pandas.
 
 from purification.experiments.catalogue import Catalogue
 from purification.experiments.config import ConfigError
+from purification.experiments.detection import detection, detections
+from purification.experiments.figures import FIGURES, paper_figure
 from purification.experiments.table4 import examples, table4_examples
-from purification.experiments.tables import measurement, paper_table, table_notes
+from purification.experiments.tables import PAPER_TABLES, measurement, paper_table, table_notes
 
 __all__ = [
+    "FIGURES",
+    "PAPER_TABLES",
     "Catalogue",
     "ConfigError",
+    "detection",
+    "detections",
     "examples",
     "measurement",
+    "paper_figure",
     "paper_table",
     "table4_examples",
     "table_notes",

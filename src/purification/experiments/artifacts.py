@@ -342,6 +342,41 @@ class PurifiedBlackBox(OfRun):
 
 
 @dataclass(frozen=True)
+class Sweep(OfRun):
+    """What one latent search makes of the same images for several steps L and restarts R at once.
+
+    `cells` are the (L, R), by the name of their group in the file; the purifier's own L and R are
+    not among its settings here. The images are the first `images` (None: all) of a clean `split`,
+    or those of `attacked`. `defense` names the folder.
+    """
+
+    defense: str
+    purifier: Purifier
+    cells: Mapping[str, tuple[int, int]]
+    split: str | None = None
+    images: int | None = None
+    attacked: BlackBoxSet | None = None
+
+    @property
+    def path(self) -> str:
+        if self.attacked is None:
+            return f"{self.folder}/sweeps/{self.defense}/clean/{self.split}.h5"
+        pair, attack = self.attacked.classifier.pair, self.attacked.attack.name
+        return f"{self.folder}/sweeps/{self.defense}/black_box/{pair}/{attack}.h5"
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        given = {"attacked": self.attacked.path} if self.attacked else {}
+        given = given or {"dataset": self.dataset.path}
+        return {**given, **self.purifier.inputs}
+
+
+def cell_group(steps: int, restarts: int) -> str:
+    """The group of a `Sweep` file that holds one (L, R)."""
+    return f"L{steps}_R{restarts}"
+
+
+@dataclass(frozen=True)
 class Cell(Artifact):
     """One number of a table: the accuracy of `classifier` on the images of a file.
 
@@ -404,10 +439,11 @@ class Measurement(File):
 
 @dataclass(frozen=True)
 class Table(File):
-    """A paper's table: its measurements, and what the reader is told of the settings."""
+    """A paper's table and its measurements. `cells`: of a swept table, the (L, R) that it shows."""
 
     name: str
     measurements: tuple[Measurement, ...]
+    cells: tuple[tuple[int, int], ...] | None = None
 
     @property
     def path(self) -> str:
@@ -416,7 +452,9 @@ class Table(File):
     @cached_property
     def recipe(self) -> dict[str, Any]:
         digests = {measurement.path: measurement.digest for measurement in self.measurements}
-        return {"kind": "Table", "version": self.VERSION, "name": self.name, "digests": digests}
+        swept = {"cells": [list(cell) for cell in self.cells]} if self.cells else {}
+        named = {"kind": "Table", "version": self.VERSION, "name": self.name}
+        return {**named, "digests": digests, **swept}
 
     @property
     def inputs(self) -> list[str]:  # type: ignore[override]
@@ -453,3 +491,81 @@ class Examples(OfRun):
     @property
     def inputs(self) -> list[str]:  # type: ignore[override]
         return _files_of(self.rows)
+
+
+@dataclass(frozen=True)
+class Scored(Artifact):
+    """Images whose detection scores a file holds; `group` and `hold_out` as in `Cell`."""
+
+    images: File
+    group: str | None = None
+    hold_out: bool = False
+
+    @property
+    def place(self) -> dict[str, Any]:
+        return {"images": self.images.path, "group": self.group, "hold_out": self.hold_out}
+
+
+@dataclass(frozen=True)
+class Detector(Artifact):
+    """A purifier's score as a detector of one attack: clean validation images set the threshold,
+    clean and attacked test images are told apart. `labels` name it in the table."""
+
+    labels: Mapping[str, Any]
+    validation: Scored
+    clean: Scored
+    attacked: Scored
+
+    @property
+    def job(self) -> dict[str, Any]:
+        """What its row needs, and a digest of all that decides it."""
+        sets = {"validation": self.validation, "clean": self.clean, "attacked": self.attacked}
+        places = {name: scored.place for name, scored in sets.items()}
+        return {"labels": dict(self.labels), **places, "digest": self.digest}
+
+    @property
+    def files(self) -> list[str]:
+        return [scored.images.path for scored in (self.validation, self.clean, self.attacked)]
+
+
+@dataclass(frozen=True)
+class Detection(OfRun):
+    """How well each detector of a run does, with intervals from `repeats` resamples."""
+
+    repeats: int
+    detectors: tuple[Detector, ...]
+
+    @property
+    def path(self) -> str:
+        return f"{self.folder}/measurements/detection.csv"
+
+    @cached_property
+    def recipe(self) -> dict[str, Any]:
+        named = {"kind": "Detection", "version": self.VERSION, "seed": self.seed}
+        return named | {"repeats": self.repeats, "jobs": [d.job for d in self.detectors]}
+
+    @property
+    def inputs(self) -> list[str]:  # type: ignore[override]
+        return list(dict.fromkeys(path for d in self.detectors for path in d.files))
+
+
+@dataclass(frozen=True)
+class Figure(File):
+    """A paper's figure. `content` is all that its script is told, as plain JSON values with the
+    digests of what it shows; `files` are what it is drawn from."""
+
+    name: str
+    content: Mapping[str, Any]
+    files: tuple[str, ...]
+
+    @property
+    def path(self) -> str:
+        return f"results/figures/{self.name}.png"
+
+    @cached_property
+    def recipe(self) -> dict[str, Any]:
+        return {"kind": "Figure", "version": self.VERSION, "name": self.name, **self.content}
+
+    @property
+    def inputs(self) -> list[str]:  # type: ignore[override]
+        return list(dict.fromkeys(self.files))

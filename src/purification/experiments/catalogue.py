@@ -1,6 +1,7 @@
 """From the config's names to artifacts: what the rules ask for everything they make."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,19 @@ from purification.experiments.artifacts import (
     PurifiedImages,
     Purifier,
     Substitute,
+    Sweep,
+    cell_group,
 )
 from purification.experiments.config import ConfigError, check_config
+from purification.experiments.grids import sweep_cells
 from purification.plugins import source_digest
 
 PLAIN = "plain"
 """Training of the classifiers that belong to no defence."""
 THREAT_MODELS = ("white_box", "gray_box", "white_box_bpda")
+VARIED = "@"
+"""Stands between a name of the config and what differs from its settings there: `fgsm@0.15`,
+`defense_gan@L50`."""
 _DEPLOYMENT = (
     *("method", "generator", "classifier", "threat_models", "clean_images", "settings", "column"),
 )
@@ -38,6 +45,9 @@ class Catalogue:
         self.config = config
 
     def _lookup(self, section: str, name: str) -> Mapping[str, Any]:
+        name, *varied = name.split(VARIED)
+        if varied:
+            return {**self._lookup(section, name), **_varied(section, varied[0])}
         try:
             return self.config[section][name]
         except KeyError:
@@ -70,6 +80,16 @@ class Catalogue:
         settings = self._lookup("defenses", defense)
         return settings["purifier"] if settings["method"] == "redeployed" else defense
 
+    def attack_at(self, attack: str, epsilon: float) -> str:
+        """The name of an attack with another strength."""
+        same = self._lookup("attacks", attack)["epsilon"] == epsilon
+        return attack if same else f"{attack}{VARIED}{epsilon!r}"
+
+    def defense_at(self, defense: str, steps: int) -> str:
+        """The name of a search-based defence with another L."""
+        same = self._lookup("defenses", defense)["steps"] == steps
+        return defense if same else f"{defense}{VARIED}L{steps}"
+
     @cache  # noqa: B019
     def purifier(self, dataset: str, seed: int, defense: str) -> Purifier:
         defense = self.deployment_of(defense)
@@ -87,7 +107,8 @@ class Catalogue:
             own = {key: value for key, value in settings.items() if key not in _DEPLOYMENT}
         else:
             own = settings.get("settings", {})
-        return Purifier(defense, seed, method, own, networks, **_code(method))
+        # The base's name seeds the starts: a varied search has the same.
+        return Purifier(_base(defense), seed, method, own, networks, **_code(method))
 
     @cache  # noqa: B019
     def purified_images(self, dataset: str, seed: int, defense: str, split: str) -> PurifiedImages:
@@ -119,7 +140,7 @@ class Catalogue:
         settings = self._lookup("defenses", defense)
         adversarial = settings["method"] == "adversarial_training"
         retrained = adversarial or settings["classifier"] == "reconstructions"
-        training = self.deployment_of(defense) if retrained else PLAIN
+        training = _base(self.deployment_of(defense)) if retrained else PLAIN
         return self.classifier(dataset, seed, training, classifier)
 
     def purifies(self, defense: str) -> bool:
@@ -152,15 +173,16 @@ class Catalogue:
         numbers = self._lookup("attacks", attack)["images"]
         threat_models = {name: numbers[name] for name in self.threat_models(defense)}
         gray = self.adversarial(dataset, seed, PLAIN, classifier, attack)
+        purifier = self.purifier(dataset, seed, defense)
         return AttackedDefense(
             self.dataset(dataset),
             seed,
             self.attack(attack),
             threat_models,
             self.deployed(dataset, seed, defense, classifier),
-            self.purifier(dataset, seed, defense),
+            purifier,
             gray if "gray_box" in threat_models else None,
-            None if self.deployment_of(defense) == defense else defense,
+            None if purifier.name == defense else defense,
         )
 
     @cache  # noqa: B019
@@ -203,10 +225,69 @@ class Catalogue:
         purifier = self.purifier(dataset, seed, defense)
         return PurifiedBlackBox(self.dataset(dataset), seed, attacked, purifier)
 
+    @cache  # noqa: B019
+    def clean_sweep(self, dataset: str, seed: int, defense: str, split: str) -> Sweep:
+        """The search of a defence on clean images, at all L and R that are wanted of them."""
+        data = self.dataset(dataset)
+        own = self._lookup("defenses", defense)
+        limits = {
+            "test": own.get("clean_images"),
+            "validation": self.config["sweep"]["validation_images"],
+        }
+        return Sweep(
+            data if split == "test" else data.for_training,
+            seed,
+            defense,
+            self._searcher(dataset, seed, defense),
+            _by_group(sweep_cells(self.config, dataset, None)),
+            split=split,
+            images=limits.get(split),
+        )
+
+    @cache  # noqa: B019
+    def black_box_sweep(self, dataset: str, seed: int, defense: str, **names: str) -> Sweep:
+        """The same on the images of `black_box`."""
+        attacked = self.black_box(dataset, seed, **names)
+        cells = sweep_cells(self.config, dataset, attacked.attack.settings["epsilon"])
+        searcher = self._searcher(dataset, seed, defense)
+        groups = _by_group(cells)
+        return Sweep(attacked.dataset, seed, defense, searcher, groups, attacked=attacked)
+
+    def _searcher(self, dataset: str, seed: int, defense: str) -> Purifier:
+        """A search-based purifier without its own L and R."""
+        purifier = self.purifier(dataset, seed, defense)
+        settings = {k: v for k, v in purifier.settings.items() if k not in ("steps", "restarts")}
+        return replace(purifier, settings=settings)
+
     def threat_models(self, defense: str) -> list[str]:
-        """What is measured of a purifier, in an order that the config's does not change."""
+        """What is measured of a purifier, in an order that the config's does not change.
+
+        Of a varied one only the white box: the gray box is swept elsewhere (`black_box_sweep`).
+        """
         wanted = self._lookup("defenses", defense)["threat_models"]
-        return [name for name in THREAT_MODELS if name in wanted]
+        wanted = [name for name in THREAT_MODELS if name in wanted]
+        return [n for n in wanted if n != "gray_box"] if VARIED in defense else wanted
+
+
+def _by_group(cells: list[tuple[int, int]]) -> dict[str, tuple[int, int]]:
+    return {cell_group(*cell): cell for cell in cells}
+
+
+def _base(name: str) -> str:
+    """A name without what differs from its settings in the config."""
+    return name.split(VARIED)[0]
+
+
+def _varied(section: str, change: str) -> dict[str, Any]:
+    """The settings that a varied name has instead of those of the config."""
+    try:
+        if section == "attacks":
+            return {"epsilon": float(change)}
+        if section == "defenses" and change.startswith("L"):
+            return {"steps": int(change[1:])}
+    except ValueError:
+        pass
+    raise ConfigError(f"{VARIED}{change}: nothing under {section} can vary so")
 
 
 def _code(place: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ import jsonschema
 import yaml
 
 from purification.experiments.artifacts import CELEBA_IMAGES
+from purification.experiments.grids import ROC_FIGURES, SWEPT_TABLES
 from purification.plugins import problem_with
 
 ATTACKERS_IMAGES = 150
@@ -91,6 +92,8 @@ def _wrong_references(config: Mapping[str, Any]) -> Iterator[str]:
         yield from _twins(config, table)
     for table in ("table1", "table2"):
         yield from _wrong_black_box(config, table)
+    yield from _wrong_sweep(config)
+    yield from _wrong_white_box_sweep(config)
     for name, defense in config["defenses"].items():
         if defense["method"] == "redeployed":
             yield from _wrong_redeployment(config, name)
@@ -165,11 +168,15 @@ def _wrong_black_box(config: Mapping[str, Any], table: str) -> Iterator[str]:
             yield from _unknown(f"{table}.pairs", name, config["classifiers"])
     oracles = ["classifier", "defended", *config["defenses"]]
     yield from _unknown(f"{table}.oracle", wanted["oracle"], oracles)
-    limits = [("datasets", "test", name) for name in wanted["datasets"]]
-    purifiers = [
-        config["defenses"].get(name, {}).get("purifier", name) for name in wanted["defenses"]
-    ]
-    limits += [("defenses", "clean_images", name) for name in dict.fromkeys(purifiers)]
+    yield from _too_few_test_images(config, table, wanted["datasets"], wanted["defenses"])
+
+
+def _too_few_test_images(
+    config: Mapping[str, Any], table: str, datasets: Iterable[str], defenses: Iterable[str]
+) -> Iterator[str]:
+    limits = [("datasets", "test", name) for name in datasets]
+    purifiers = dict.fromkeys(_purifier_of(config, name) for name in defenses)
+    limits += [("defenses", "clean_images", name) for name in purifiers]
     for section, key, name in limits:
         images = config[section].get(name, {}).get(key)
         if images is not None and images <= ATTACKERS_IMAGES:
@@ -178,6 +185,56 @@ def _wrong_black_box(config: Mapping[str, Any], table: str) -> Iterator[str]:
                 f"images, and {section}.{name}.{key} is {images}: make it larger, or name another "
                 f"here"
             )
+
+
+def _purifier_of(config: Mapping[str, Any], defense: str) -> str:
+    """The defence that a redeployed one takes its purifier from, or itself."""
+    return config["defenses"].get(defense, {}).get("purifier", defense)
+
+
+def _wrong_sweep(config: Mapping[str, Any]) -> Iterator[str]:
+    wanted = config["sweep"]
+    for key in ("classifier", "substitute"):
+        yield from _unknown(f"sweep.{key}", wanted[key], config["classifiers"])
+    yield from _unknown("sweep.oracle", wanted["oracle"], ["classifier", *config["defenses"]])
+    with_epsilon = [name for name, attack in config["attacks"].items() if "epsilon" in attack]
+    yield from _unknown("sweep.attack", wanted["attack"], with_epsilon)
+    searching = _searching(config)
+    for name in wanted["defenses"]:
+        yield from _unknown("sweep.defenses", name, searching)
+    purifiers = dict.fromkeys(_purifier_of(config, name) for name in wanted["defenses"])
+    if len(purifiers) > 1:
+        yield f"sweep.defenses: one search serves them all, and these have {len(purifiers)}"
+    for target in (*SWEPT_TABLES, *ROC_FIGURES, "figure6", "figure7", "detection"):
+        datasets = config[target]["datasets"]
+        for name in datasets:
+            yield from _unknown(f"{target}.datasets", name, config["datasets"])
+        yield from _too_few_test_images(config, target, datasets, wanted["defenses"])
+
+    if not set(config["table8"]["datasets"]) & set(config["table10"]["datasets"]):
+        yield "table10.datasets: Figure 3 shows a data set of Tables 8 and 10; none is in both"
+
+
+def _wrong_white_box_sweep(config: Mapping[str, Any]) -> Iterator[str]:
+    wanted = config["figure8"]
+    for section in ("datasets", "classifiers"):
+        for name in wanted[section]:
+            yield from _unknown(f"figure8.{section}", name, config[section])
+    yield from _unknown("figure8.attack", wanted["attack"], config["attacks"])
+    attackable = {"white_box", "white_box_bpda"}
+    defenses = [
+        name
+        for name in _searching(config)
+        if config["defenses"][name]["method"] == "defense_gan"
+        and attackable & set(config["defenses"][name]["threat_models"])
+    ]
+    yield from _unknown("figure8.defense", wanted["defense"], defenses)
+
+
+def _searching(config: Mapping[str, Any]) -> list[str]:
+    """The defences that put Defense-GAN's search before a classifier."""
+    methods = {name: entry["method"] for name, entry in config["defenses"].items()}
+    return [n for n in methods if methods.get(_purifier_of(config, n)) == "defense_gan"]
 
 
 def _wrong_redeployment(config: Mapping[str, Any], name: str) -> Iterator[str]:

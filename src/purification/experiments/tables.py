@@ -7,14 +7,26 @@ from purification.experiments.artifacts import Measurement, Table
 from purification.experiments.black_box import targets, transferred_cells
 from purification.experiments.catalogue import Catalogue
 from purification.experiments.cells import CLEAN, UNIT_RANGE, clean_cells
+from purification.experiments.grids import SWEPT_TABLES
+from purification.experiments.sweeps import (
+    SWEEP,
+    WHITE_BOX,
+    searched_cells,
+    table_attacks,
+    table_cells,
+    white_box_cells,
+)
 from purification.experiments.table4 import attacked_cells
 
 BLACK_BOX = ("table1", "table2")
+PAPER_TABLES = (*BLACK_BOX, "table4", "table12", *SWEPT_TABLES)
 
 
 def paper_table(catalogue: Catalogue, table: str) -> Table:
-    """A table ("table1", "table2", "table4", "table12") as the config asks for it."""
+    """A table, one of `PAPER_TABLES`, as the config asks for it."""
     wanted = catalogue.config[table]
+    if table in SWEPT_TABLES:
+        return _swept_table(catalogue, table)
     classifiers = targets(catalogue, table) if table in BLACK_BOX else wanted["classifiers"]
     measurements = [
         measurement(catalogue, table, dataset, seed, classifier, attack)
@@ -26,13 +38,30 @@ def paper_table(catalogue: Catalogue, table: str) -> Table:
     return Table(table, tuple(measurements))
 
 
+def _swept_table(catalogue: Catalogue, table: str) -> Table:
+    """Table 3, or one of 8 to 11: what it shows of the measurements of the sweeps."""
+    measurements = [
+        measurement(
+            catalogue, SWEEP, dataset, seed, catalogue.config["sweep"]["classifier"], attack
+        )
+        for dataset in catalogue.config[table]["datasets"]
+        for seed in catalogue.config["seeds"]
+        for attack in table_attacks(catalogue, table)
+    ]
+    return Table(table, tuple(measurements), table_cells(catalogue, table))
+
+
 def measurement(
     catalogue: Catalogue, table: str, dataset: str, seed: int, classifier: str, attack: str
 ) -> Measurement:
     """All cells of a table that share dataset, seed, classifier and attack."""
     folder = f"results/{dataset}/seed{seed}"
     black_box = table in BLACK_BOX
-    if attack == CLEAN:
+    if table == SWEEP:
+        cells = searched_cells(catalogue, dataset, seed, attack)
+    elif table == WHITE_BOX:
+        cells = white_box_cells(catalogue, dataset, seed, classifier, attack)
+    elif attack == CLEAN:
         cells = clean_cells(catalogue, table, dataset, seed, classifier, hold_out=black_box)
     elif black_box:
         cells = transferred_cells(catalogue, table, dataset, seed, classifier, attack)
@@ -44,14 +73,18 @@ def measurement(
 def table_notes(catalogue: Catalogue, table: str) -> list[str]:
     """What a reader of the table must know of its settings, a paragraph each."""
     config = catalogue.config
+    wanted = config[SWEEP] if table in SWEPT_TABLES else config[table]
     notes = [f"Seeds: {', '.join(map(str, config['seeds']))}."]
-    if table in BLACK_BOX:
+    if table in BLACK_BOX or table in SWEPT_TABLES:
+        notes.append(f"Oracle: `{wanted['oracle']}`. Substitutes: {_listed(config['substitute'])}.")
+    if table in SWEPT_TABLES:
         notes.append(
-            f"Oracle: `{config[table]['oracle']}`. Substitutes: {_listed(config['substitute'])}."
+            "Other L and R than the defence's, from one search of each set of images; "
+            "Defense-GAN-Rec's classifier is the one trained for the defence's own L and R."
         )
-    for attack in config[table]["attacks"]:
+    for attack in wanted.get("attacks") or [wanted["attack"]]:
         notes.append(_attack_note(attack, config["attacks"][attack]))
-    for defense in config[table]["defenses"]:
+    for defense in wanted["defenses"]:
         settings = config["defenses"][defense]
         notes.append(f"Defense `{defense}`: {_listed(settings, hide=('threat_models',))}.")
         if "generator" in settings:

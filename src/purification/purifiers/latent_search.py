@@ -12,7 +12,7 @@ returns the image from before the last update; and the step stays constant, whic
 published code does (its decay never takes effect).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -44,23 +44,6 @@ class SearchResult:
     latents: Tensor
     objective: Tensor
     restart: Tensor
-
-
-@dataclass(frozen=True)
-class SweepResult:
-    """What one search says of every wanted number of steps L and of restarts R.
-
-    `errors` (N, len(steps), len(restarts)): the objective at the winner of the first R restarts
-    after L steps, which is the reconstruction error (mean square, squared pixel units) unless the
-    settings have another objective. `restart`, of the same shape: the winner's index. Both in the
-    order of `steps` and `restarts`. `reconstructions`: (L, R) to images (N, C, H, W).
-    """
-
-    steps: tuple[int, ...]
-    restarts: tuple[int, ...]
-    errors: Tensor
-    restart: Tensor
-    reconstructions: Mapping[tuple[int, int], Tensor]
 
 
 def latent_search(
@@ -101,56 +84,50 @@ def sweep_search(
     images: Tensor,
     starts: Tensor,
     settings: SearchSettings,
-    *,
-    steps: Sequence[int],
-    restarts: Sequence[int],
-    keep: Sequence[tuple[int, int]] = (),
-) -> SweepResult:
-    """What `latent_search` finds for every L in `steps` and R in `restarts`, from one search.
+    cells: Iterable[tuple[int, int]],
+) -> dict[tuple[int, int], SearchResult]:
+    """What `latent_search` finds for every (steps L, restarts R) of `cells`, from one search.
 
-    A search of max(steps) steps passes every smaller L on its way, and its first R restarts are
-    those of a search with R, so the cost is that of the largest cell alone, and one more forward
-    pass at each L. Each cell equals `latent_search` with that L and the first R starts, up to the
-    rounding of batches of another size. Nothing is differentiable in the images.
+    A search of many steps passes every smaller L on its way, and its first R restarts are those of
+    a search with R. So the restarts run side by side to the L of the cells that want them, and then
+    drop out: the cost is the area under the cells (with L = 25 to 1600 at R = 10 and R = 1 to 20 at
+    L = 100 it is 20 restarts for 100 steps and 10 for 1,500 more), and one forward pass at each L.
+    Each cell equals `latent_search` with that L and the first R starts, up to the rounding of
+    batches of another size. Nothing is differentiable in the images.
 
     Args:
-        generator, images, starts: as for `latent_search`; its memory without gradients, and the
-            kept reconstructions.
+        generator, images, starts: as for `latent_search`, which also says the memory.
         settings: its `steps` are not used.
-        steps: the numbers of steps, each at least 1, in any order.
-        restarts: the numbers of restarts, each between 1 and that of `starts`, in any order.
-        keep: the (L, R) whose reconstructions are returned. Every cell's would be
-            len(steps) * len(restarts) copies of the images.
+        cells: (L, R) pairs, L at least 1 and R from 1 to the number of starts, in any order.
 
     Raises:
-        ValueError: `steps` or `restarts` is empty or out of range, `keep` names a pair that is not
-            in the sweep, or the starts are refused by `latent_search`.
+        ValueError: no cells or one out of range, or starts that `latent_search` refuses.
     """
     starts = _starts_of_each(starts, images)
-    _check_sweep(steps, restarts, keep, available=starts.shape[1])
-    starts = starts[:, : max(restarts)]
-    count, side_by_side, _ = starts.shape
-    rows = torch.arange(count, device=images.device) * side_by_side
-    kept = {(s, r) for s, r in keep}  # pairs from YAML are lists
-    cells, reconstructions = {}, {}
+    cells = sorted({(int(steps), int(restarts)) for steps, restarts in cells})
+    _check_cells(cells, available=starts.shape[1])
+    count, done, found = len(images), 0, {}
+    latents, velocity = starts, torch.zeros_like(starts)  # (N, R, d)
     with torch.no_grad():
-        targets = images.detach().repeat_interleave(side_by_side, dim=0)
-        latents, velocity, done = starts.flatten(0, 1), None, 0
-        for reached in sorted(set(steps)):
+        images = images.detach()
+        for reached in dict.fromkeys(steps for steps, _ in cells):
+            side_by_side = max(restarts for steps, restarts in cells if steps >= reached)
+            targets = images.repeat_interleave(side_by_side, dim=0)
             stretch = replace(settings, steps=reached - done)
-            latents, velocity = _descend(generator, targets, latents, stretch, velocity)
+            flat, speed = (part[:, :side_by_side].flatten(0, 1) for part in (latents, velocity))
+            flat, speed = _descend(generator, targets, flat, stretch, speed)
             done = reached
-            generated = generator(latents)
+            generated = generator(flat)
             objective = settings.objective(generated, targets).view(count, side_by_side)
-            for first in set(restarts):
-                best = cells[reached, first] = objective[:, :first].min(dim=1)
-                if (reached, first) in kept:
-                    reconstructions[reached, first] = generated[rows + best.indices]
-    errors, winners = (
-        torch.stack([torch.stack([cells[s, r][part] for r in restarts], 1) for s in steps], 1)
-        for part in (0, 1)
-    )
-    return SweepResult(tuple(steps), tuple(restarts), errors, winners, reconstructions)
+            rows = torch.arange(count, device=images.device) * side_by_side
+            for first in (restarts for steps, restarts in cells if steps == reached):
+                best, restart = objective[:, :first].min(dim=1)
+                winners = rows + restart
+                found[reached, first] = SearchResult(
+                    generated[winners], flat[winners], best, restart
+                )
+            latents, velocity = (part.view(count, side_by_side, -1) for part in (flat, speed))
+    return found
 
 
 def _starts_of_each(starts: Tensor, images: Tensor) -> Tensor:
@@ -165,24 +142,12 @@ def _starts_of_each(starts: Tensor, images: Tensor) -> Tensor:
     return starts.to(images)
 
 
-def _check_sweep(
-    steps: Sequence[int],
-    restarts: Sequence[int],
-    keep: Sequence[tuple[int, int]],
-    available: int,
-) -> None:
-    if not steps or min(steps) < 1:
-        raise ValueError(f"steps must be one or more numbers of at least 1, got {list(steps)}")
-    if not restarts or min(restarts) < 1 or max(restarts) > available:
+def _check_cells(cells: Sequence[tuple[int, int]], available: int) -> None:
+    wrong = [cell for cell in cells if cell[0] < 1 or not 1 <= cell[1] <= available]
+    if wrong or not cells:
         raise ValueError(
-            f"restarts must be one or more numbers from 1 to {available}, the number of starts, "
-            f"got {list(restarts)}"
-        )
-    unknown = [pair for pair in keep if pair[0] not in steps or pair[1] not in restarts]
-    if unknown:
-        raise ValueError(
-            f"keep has (L, R) = {unknown}, not in the sweep over steps {list(steps)} and restarts "
-            f"{list(restarts)}"
+            f"cells must be one or more (L, R) with L at least 1 and R from 1 to {available}, the "
+            f"number of starts; got {wrong}"
         )
 
 

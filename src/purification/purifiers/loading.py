@@ -24,22 +24,33 @@ def load_purifier(recipe: Mapping[str, Any], files: Mapping[str, str]) -> nn.Mod
     module that maps images (N, C, H, W) in [0, 1] to images of the same shape and range.
     """
     method, settings = recipe["method"], recipe["settings"]
+    if method == "defense_gan":
+        return DefenseGAN(*load_search(recipe, files, settings["steps"], settings["restarts"]))
     networks = {
         name: load_network(files[name], network["kind"]).requires_grad_(False)
         for name, network in recipe["networks"].items()
     }
-    if method == "defense_gan":
-        search = SearchSettings(settings["steps"], settings["step_size"], settings["momentum"])
-        random = randomness.generator(recipe["seed"], recipe["name"], "starts")
-        latent = recipe["networks"]["generator"]["settings"]["latent"]
-        starts = draw_starts(settings["restarts"], latent, random)
-        return DefenseGAN(networks["generator"], starts, search)
     if method == "magnet":
         return MagNet(networks["autoencoder"])
     purifier = import_named(method)(settings, networks, recipe["seed"])
     if not isinstance(purifier, nn.Module):
         raise TypeError(f"{method} must return a torch module, got {type(purifier).__name__}")
     return purifier.eval().requires_grad_(False)
+
+
+def load_search(
+    recipe: Mapping[str, Any], files: Mapping[str, str], steps: int, restarts: int
+) -> tuple[nn.Module, Tensor, SearchSettings]:
+    """Generator, starts (restarts, latent) and settings of a `Purifier` recipe's latent search.
+
+    The starts of fewer restarts are the first of those of more.
+    """
+    generator = load_network(files["generator"], "Generator").requires_grad_(False)
+    settings = recipe["settings"]
+    search = SearchSettings(steps, settings["step_size"], settings["momentum"])
+    random = randomness.generator(recipe["seed"], recipe["name"], "starts")
+    latent = recipe["networks"]["generator"]["settings"]["latent"]
+    return generator, draw_starts(restarts, latent, random), search
 
 
 @dataclass(frozen=True)

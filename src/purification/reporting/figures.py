@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _COLUMN_INCHES = 3.35  # one column of a two-column paper
 _PAGE_INCHES = 7.0  # both columns and the gap between them
-_DPI = 300
+DPI = 300
 _FONT_POINTS = 7
 # Default entries of the files' metadata, the date and matplotlib's version: without them the bytes
 # stay the same.
@@ -38,7 +38,7 @@ def sample_grid(images: Any, path: Path, columns: int) -> None:
     Raises:
         ValueError: no images, another shape or values outside [0, 1], or columns below 1.
     """
-    images = _checked(images, "images")
+    images = checked_images(images, "images")
     if columns < 1:
         raise ValueError(f"columns must be at least 1, not {columns}")
     n, height, width, channels = images.shape
@@ -51,7 +51,7 @@ def sample_grid(images: Any, path: Path, columns: int) -> None:
         left = gap + (i % columns) * (width + gap)
         grid[top : top + height, left : left + width] = image
     magnified = grid.repeat(3, axis=0).repeat(3, axis=1)
-    with _figure(magnified.shape[1] / _DPI, magnified.shape[0] / _DPI, path) as figure:
+    with _figure(magnified.shape[1] / DPI, magnified.shape[0] / DPI, path) as figure:
         # Not through axes: one array element is to be one pixel of the file.
         figure.figimage(np.broadcast_to(magnified, (*magnified.shape[:2], 3)))
 
@@ -117,7 +117,7 @@ def purification_examples(
     """
     if not rows:
         raise ValueError("no rows of images to show")
-    pictures = [(label, _checked(images, label)) for label, images in rows]
+    pictures = [(label, checked_images(images, label)) for label, images in rows]
     below = list(predictions) if predictions is not None else [None] * len(rows)
     n = len(pictures[0][1])
     lengths = [len(images) for _, images in pictures] + [len(t) for t in below if t is not None]
@@ -161,7 +161,7 @@ def purification_examples(
                     )
 
 
-def _checked(images: Any, name: str) -> np.ndarray:
+def checked_images(images: Any, name: str) -> np.ndarray:
     """Images as (N, H, W, C), or ValueError."""
     images = np.asarray(images)
     if images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
@@ -239,7 +239,7 @@ def _figure(width: float, height: float, *paths: Path) -> Iterator["Figure"]:
         "axes.prop_cycle": matplotlib.cycler(color=seaborn.color_palette("colorblind")),
     }
     with matplotlib.rc_context(style):
-        figure = Figure(figsize=(width, height), dpi=_DPI)
+        figure = Figure(figsize=(width, height), dpi=DPI)
         FigureCanvasAgg(figure)
         yield figure
         if figure.axes and figure.axes[0].get_subplotspec() is not None:
@@ -249,5 +249,5 @@ def _figure(width: float, height: float, *paths: Path) -> Iterator["Figure"]:
                 temporary = stack.enter_context(atomic(path))
                 kind = path.suffix
                 figure.savefig(
-                    temporary, format=kind[1:], dpi=_DPI, metadata=dict.fromkeys(_METADATA[kind])
+                    temporary, format=kind[1:], dpi=DPI, metadata=dict.fromkeys(_METADATA[kind])
                 )

@@ -103,7 +103,9 @@ def paper_values(paper: str, table: str, folder: Path) -> pd.DataFrame:
     return values[~repeated].reset_index(drop=True)
 
 
-def attach_paper_values(long: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
+def attach_paper_values(
+    long: pd.DataFrame, values: pd.DataFrame, *, same_search: bool = False
+) -> pd.DataFrame:
     """Put the printed accuracy beside each of our measurements.
 
     A row matches when dataset, threat model, attack, epsilon (to 1e-6; empty matches empty),
@@ -128,6 +130,7 @@ def attach_paper_values(long: pd.DataFrame, values: pd.DataFrame) -> pd.DataFram
         long: measurement rows; needs ``MATCH_COLUMNS`` and ``accuracy``, and may have
             ``substitute``, ``paper_attack`` and ``pixel_range``.
         values: rows of `paper_values`; only those with metric ``accuracy`` are used.
+        same_search: L and R must agree too (Tables 8 to 11, where they vary).
 
     Returns:
         A copy of `long`, same rows and order, with ``paper_value``, ``paper_std``,
@@ -138,6 +141,7 @@ def attach_paper_values(long: pd.DataFrame, values: pd.DataFrame) -> pd.DataFram
             to 11, where L and R vary); the message names the row.
     """
     match = [*MATCH_COLUMNS, *(["substitute"] if "substitute" in long else [])]
+    match += ["iterations_L", "restarts_R"] if same_search else []
     printed = _in_our_units(values[values["metric"] == "accuracy"])
     printed = pd.DataFrame(
         {
@@ -192,4 +196,6 @@ def _keys(rows: pd.DataFrame, match: Sequence[str]) -> pd.Series:
     parts = rows[list(match)].copy()
     # Without an attack there is no strength, whatever a file may say.
     parts["epsilon"] = epsilon_key(rows["epsilon"]).where(rows["attack"] != "none", "")
+    for name in set(_COUNTS) & set(match):
+        parts[name] = rows[name].astype("Int64").astype(str).where(rows[name].notna(), "")
     return pd.Series(list(map("|".join, parts.itertuples(index=False))), rows.index, dtype=str)

@@ -1,4 +1,4 @@
-"""Tables 1, 2, 4 and 12 of the Defense-GAN paper from measurement rows: long, wide and for reading.
+"""Tables of accuracies of the Defense-GAN paper from measurement rows: long, wide, for reading.
 
 A measurement row is one accuracy (`MEASUREMENT_COLUMNS`). The long table holds all of them with
 the paper's value beside each; the wide table has the paper's layout; the Markdown is the wide table
@@ -19,6 +19,9 @@ has its columns without a change here:
 Black-box rows have three more columns: ``substitute``, which is part of a row's identity,
 ``oracle`` and ``queries``; rows of an attack that the config gives in other units or under another
 name than the paper's, ``paper_attack`` and ``pixel_range``.
+
+**Swept tables** (3 and 8 to 11) have defences at several L and R: each (L, R) is a row, and what
+has neither, such as no defence, repeats.
 """
 
 import re
@@ -65,16 +68,25 @@ _PAPER_WHITE_BOX = (
     "in its published code no gradient passes the search, so the attack stood still."
 )
 _ROW = ("dataset", "attack", "epsilon", "classifier", "substitute")
+_SEARCH = ("iterations_L", "restarts_R")
+_KEY = ("dataset", "attack", "epsilon_key", "classifier", "substitute", *_SEARCH)
+"""What names a row among the cells. Without a sweep all cells have the search settings -1."""
 _WEAK_ATTACK = 0.05
 
 
-def long_table(measurement_files: Iterable[Path], paper_values: pd.DataFrame) -> pd.DataFrame:
+def long_table(
+    measurement_files: Iterable[Path],
+    paper_values: pd.DataFrame,
+    searches: Iterable[Sequence[int]] | None = None,
+) -> pd.DataFrame:
     """All measurements, a row each, with the paper's values beside them.
 
     Args:
         measurement_files: CSV files with `MEASUREMENT_COLUMNS`; further columns are kept. Their
             order is the order of datasets and attacks in every table.
         paper_values: rows of `purification.reporting.papers.paper_values`.
+        searches: of a swept table, the (L, R) that it shows. Other searches' rows are left out, and
+            the paper's values are attached where L and R agree too.
 
     Returns:
         Rows sorted by dataset and attack (order of first appearance, no attack first), epsilon,
@@ -91,6 +103,8 @@ def long_table(measurement_files: Iterable[Path], paper_values: pd.DataFrame) ->
     if not files:
         raise ValueError("no measurement files: nothing to tabulate")
     rows = pd.concat([_read_measurements(Path(file)) for file in files], ignore_index=True)
+    if searches is not None:
+        rows = _of_searches(rows, searches)
     ranks = pd.DataFrame(
         {
             "dataset": _rank(rows["dataset"]),
@@ -116,12 +130,13 @@ def long_table(measurement_files: Iterable[Path], paper_values: pd.DataFrame) ->
     if "queries" in rows:
         rows["queries"] = pd.to_numeric(rows["queries"]).astype("Int64")
     further = [column for column in rows if column not in MEASUREMENT_COLUMNS]
-    return attach_paper_values(rows[[*MEASUREMENT_COLUMNS, *further]], paper_values)
+    rows = rows[[*MEASUREMENT_COLUMNS, *further]]
+    return attach_paper_values(rows, paper_values, same_search=searches is not None)
 
 
-def wide_table(long: pd.DataFrame) -> pd.DataFrame:
+def wide_table(long: pd.DataFrame, *, swept: bool = False) -> pd.DataFrame:
     """The paper's layout: a row for each dataset, attack, epsilon and classifier (and substitute,
-    where there is one).
+    where there is one), and for each L and R in a `swept` table.
 
     A column for each defence and threat model in `long` (naming: see the module), the paper's
     columns first, then ours, then users' own; a weaker adversarial training stands after the
@@ -135,11 +150,16 @@ def wide_table(long: pd.DataFrame) -> pd.DataFrame:
         ValueError: two settings of one defence (say, two L) fall into the same cell, or a defence's
             name makes two columns of the same name.
     """
-    return _widen(_cells(long))
+    return _widen(_cells(long, swept))
 
 
 def markdown_table(
-    long: pd.DataFrame, wide: pd.DataFrame, *, title: str, notes: Sequence[str] = ()
+    long: pd.DataFrame,
+    wide: pd.DataFrame,
+    *,
+    title: str,
+    notes: Sequence[str] = (),
+    swept: bool = False,
 ) -> str:
     """The wide table for reading, in GitHub's Markdown.
 
@@ -155,11 +175,12 @@ def markdown_table(
         wide: `wide_table` of it; gives the rows and columns shown.
         title: heading.
         notes: paragraphs below the heading.
+        swept: as for `wide_table`.
 
     Raises:
         ValueError: as `wide_table`.
     """
-    cells = _cells(long)
+    cells = _cells(long, swept)
     names = [name for name in wide if name in set(cells["column"])]
     clean = set(cells.loc[cells["attack"] == "none", "column"])
     main = _main_threat_model(long)
@@ -171,10 +192,7 @@ def markdown_table(
         ("Without attack", clean, True),
     ]
     texts = {
-        (
-            *(row.dataset, row.attack, row.epsilon_key, row.classifier, row.substitute),
-            row.column,
-        ): _cell_text(row)
+        (*(getattr(row, name) for name in _KEY), row.column): _cell_text(row)
         for row in cells.itertuples()
     }
     parts = [f"# {title}", *notes]
@@ -215,6 +233,14 @@ def _read_measurements(path: Path) -> pd.DataFrame:
             "both are 'none' or neither is"
         )
     return rows
+
+
+def _of_searches(rows: pd.DataFrame, searches: Iterable[Sequence[int]]) -> pd.DataFrame:
+    """The rows of these (L, R), and those of no search."""
+    wanted = {tuple(search) for search in searches}
+    pairs = zip(*(rows[name].fillna(-1) for name in _SEARCH), strict=True)
+    kept = [pair in wanted or pair == (-1, -1) for pair in pairs]
+    return rows[kept].reset_index(drop=True)
 
 
 def _substitutes(rows: pd.DataFrame) -> pd.Series:
@@ -264,13 +290,16 @@ def _column_names(long: pd.DataFrame) -> pd.Series:
     return pd.Series(names, long.index, dtype=str)
 
 
-def _cells(long: pd.DataFrame) -> pd.DataFrame:
+def _cells(long: pd.DataFrame, swept: bool) -> pd.DataFrame:
     """One row a cell of the wide table: the rows of `long` with their seeds put together."""
     strength = epsilon_key(long["epsilon"]).where(long["attack"] != "none", "")
     rows = long.assign(
-        column=_column_names(long), epsilon_key=strength, substitute=_substitutes(long)
+        column=_column_names(long),
+        epsilon_key=strength,
+        substitute=_substitutes(long),
+        **{name: long[name].fillna(-1).astype(int) if swept else -1 for name in _SEARCH},
     )
-    key = ["dataset", "attack", "epsilon_key", "classifier", "substitute", "column"]
+    key = [*_KEY, "column"]
     twice = rows.duplicated([*key, "seed"], keep=False)
     if twice.any():
         row = rows[twice].iloc[0]
@@ -278,7 +307,8 @@ def _cells(long: pd.DataFrame) -> pd.DataFrame:
             f"several measurements for column {row['column']!r}: {_describe(row)}, seed "
             f"{row['seed']}; a table holds one L and R of each defense, and one defense a column"
         )
-    taken = {name + suffix for name in rows["column"] for suffix in ("_n", "_std")} | set(_ROW)
+    taken = {name + suffix for name in rows["column"] for suffix in ("_n", "_std")}
+    taken |= {*_ROW, *_SEARCH}
     if taken & set(rows["column"]):
         name = min(taken & set(rows["column"]))
         raise ValueError(f"a defense makes a second column {name!r}: give it another name")
@@ -315,14 +345,16 @@ def _cells(long: pd.DataFrame) -> pd.DataFrame:
 def _widen(cells: pd.DataFrame) -> pd.DataFrame:
     attacked = cells[cells["attack"] != "none"]
     clean = cells[cells["attack"] == "none"]
-    index = cells[[*_ROW, "epsilon_key"]].drop_duplicates(
-        ["dataset", "attack", "epsilon_key", "classifier", "substitute"]
-    )
+    index = cells[[*_ROW, *_SEARCH, "epsilon_key"]].drop_duplicates(list(_KEY))
+    swept = bool((index["iterations_L"] >= 0).any())
     under_attack = set(zip(attacked["dataset"], attacked["classifier"], strict=True))
     keep = [
-        attack != "none" or (dataset, classifier) not in under_attack
-        for dataset, attack, classifier in zip(
-            index["dataset"], index["attack"], index["classifier"], strict=True
+        (attack != "none" or (dataset, classifier) not in under_attack)
+        # What has no search settings stands in the rows of those that have.
+        and not (swept and steps < 0)
+        for dataset, attack, classifier, steps in zip(
+            *(index[name] for name in ("dataset", "attack", "classifier", "iterations_L")),
+            strict=True,
         )
     ]
     wide = index[keep].reset_index(drop=True)
@@ -331,15 +363,17 @@ def _widen(cells: pd.DataFrame) -> pd.DataFrame:
     for name in columns:
         # A column is either wholly without attack, and repeats, or wholly under attack.
         repeats = name in set(clean["column"])
+        source = cells[cells["column"] == name]
         key = ["dataset", "classifier"]
         key += [] if repeats else ["attack", "epsilon_key", "substitute"]
-        source = cells[cells["column"] == name].set_index(key)[["accuracy", "n", "std"]]
+        key += list(_SEARCH) if (source["iterations_L"] >= 0).any() else []
+        source = source.set_index(key)[["accuracy", "n", "std"]]
         values = source.reindex(pd.MultiIndex.from_frame(wide[key]))
         wide[name] = values["accuracy"].array
         wide[f"{name}_n"] = values["n"].array
         wide[f"{name}_std"] = values["std"].array
     bare = [] if wide["substitute"].any() else ["substitute"]
-    return wide.drop(columns=["epsilon_key", *bare])
+    return wide.drop(columns=["epsilon_key", *bare, *(() if swept else _SEARCH)])
 
 
 def _column_rank(name: str) -> tuple[int, bool]:
@@ -371,25 +405,27 @@ def _markdown_table(
     clean: set[str],
     without_attack: bool,
 ) -> str:
+    labels = ("classifier", "L", "R")
     labels = (
-        ("classifier",) if without_attack else ("attack", "epsilon", "classifier", "substitute")
+        labels if without_attack else ("attack", "epsilon", "classifier", "substitute", "L", "R")
     )
     if without_attack:
-        rows = rows.drop_duplicates("classifier")
+        rows = rows.drop_duplicates(["classifier", *(name for name in _SEARCH if name in rows)])
     lines = []
     for row in rows.itertuples():
-        key = "" if pd.isna(row.epsilon) else f"{row.epsilon:.6f}"
+        epsilon = "" if pd.isna(row.epsilon) else f"{row.epsilon:.6f}"
         substitute = getattr(row, "substitute", "")
-        cells = [
-            texts.get((row.dataset, "none", "", row.classifier, "", name), "")
-            if name in clean
-            else texts.get((row.dataset, row.attack, key, row.classifier, substitute, name), "")
-            for name in columns
-        ]
+        search = tuple(getattr(row, name, -1) for name in _SEARCH)
+        bare, attacked = ("none", "", row.classifier, ""), (row.attack, epsilon, row.classifier)
+        cells = []
+        for name in columns:
+            key = (row.dataset, *(bare if name in clean else (*attacked, substitute)))
+            cells.append(texts.get((*key, *search, name)) or texts.get((*key, -1, -1, name), ""))
+        shown_search = tuple("" if value < 0 else str(value) for value in search)
         left = (row.attack, _epsilon_text(row.epsilon), row.classifier, substitute)
         left = (row.classifier,) if without_attack else left
         if any(cells):
-            lines.append((*left, *cells))
+            lines.append((*left, *shown_search, *cells))
     # What this dataset did not measure would be an empty column.
     shown = [i for i in range(len(labels) + len(columns)) if any(line[i] for line in lines)]
     header = (*labels, *columns)
@@ -425,12 +461,13 @@ def _legend(cells: pd.DataFrame) -> str:
 
 def _pair(cell: tuple) -> str:
     """The classifier, with the substitute that the attack came from."""
-    return f"{cell.classifier}/{cell.substitute}" if cell.substitute else cell.classifier
+    pair = f"{cell.classifier}/{cell.substitute}" if cell.substitute else cell.classifier
+    return f"{pair} L={cell.iterations_L} R={cell.restarts_R}" if cell.iterations_L >= 0 else pair
 
 
 def _warnings(cells: pd.DataFrame) -> str:
     attacked = cells[cells["attack"] != "none"]
-    same_model = ["dataset", "classifier", "defense", "variant"]
+    same_model = ["dataset", "classifier", "defense", "variant", *_SEARCH]
     clean = cells.loc[cells["attack"] == "none", [*same_model, "accuracy", "n"]]
     above_clean = attacked.merge(clean, on=same_model, suffixes=("", "_clean"))
     above_clean = above_clean[above_clean["accuracy"] > above_clean["accuracy_clean"]]

@@ -9,13 +9,15 @@ from purification.storage import atomic
 
 log_to(snakemake.log[0])
 papers = Path(snakemake.input.paper).parent
-printed = snakemake.params.recipe["name"].replace("table", "Table ")
-long = long_table(
-    map(Path, snakemake.input.measurements), paper_values("defense_gan", printed, papers)
-)
-wide = wide_table(long)
+recipe = snakemake.params.recipe
+printed, searches = recipe["name"].replace("table", "Table "), recipe.get("cells")
+values = paper_values("defense_gan", printed, papers)
+long = long_table(map(Path, snakemake.input.measurements), values, searches)
+swept = searches is not None
+wide = wide_table(long, swept=swept)
 write_csv(long, Path(snakemake.output.long))
 title, notes = f"Defense-GAN, {printed}", snakemake.params.notes
 with atomic(snakemake.output.markdown) as temporary:
-    temporary.write_text(markdown_table(long, wide, title=title, notes=notes))
+    text = markdown_table(long, wide, title=title, notes=notes, swept=swept)
+    temporary.write_text(text)
 write_csv(wide, Path(snakemake.output.wide))

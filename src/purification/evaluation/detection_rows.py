@@ -1,0 +1,175 @@
+"""How well a purifier's score tells attacked images from clean ones, as rows of a table.
+
+A job says where the scores are, in plain JSON values:
+
+    {"labels": {...},                                    # keys: LABEL_COLUMNS
+     "validation": {"images": path, "group": name or None},
+     "clean": {"images": path, "group": name or None, "hold_out": bool},
+     "attacked": {"images": path, "group": name or None}}
+
+Row i of the attacked set was made from row i of the clean set, which with `hold_out` begins after
+the images that the black-box attacker has. Every attacked image counts, also one that fools
+nobody: Defense-GAN's ROC is over "every test image and its FGSM version" (section 4.1.3). There is
+no area over successful attacks alone, because what `success` in the files speaks of changes with
+the threat model (the plain classifier, the defended one, a substitute).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from purification.datasets import evaluation_images
+from purification.evaluation.detection import auc, bootstrap_interval, true_positive_rate_at
+from purification.storage import read_field
+
+Job = Mapping[str, Any]
+
+FALSE_POSITIVE_RATES = {"1pct": 0.01, "5pct": 0.05}
+"""Ends of the columns' names, and the rates on clean validation images that set the thresholds."""
+LABEL_COLUMNS = (
+    *("dataset", "seed", "classifier", "attack", "epsilon", "threat_model", "defense"),
+    *("iterations_L", "restarts_R"),
+)
+COLUMNS = (
+    *LABEL_COLUMNS,
+    *("n_validation", "n", "auc", "auc_low", "auc_high"),
+    *(
+        f"{name}_{rate}"
+        for rate in FALSE_POSITIVE_RATES
+        for name in ("threshold", "tpr", "tpr_low", "tpr_high", "fpr")
+    ),
+)
+"""Columns of a detection file. n: pairs of a clean and an attacked test image. `threshold_1pct`:
+above it lies at most 1 % of the clean validation scores; `tpr_1pct` and `fpr_1pct`: the shares of
+attacked and of clean test images above it. `_low`, `_high`: 95 % bootstrap interval."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of clean validation images (V,), and of test images before and after the attack, (N,)
+    each, row by row the same images."""
+
+    validation: np.ndarray
+    clean: np.ndarray
+    attacked: np.ndarray
+
+
+def read_scores(job: Job) -> Scores:
+    """The field `score` of a job's files; no image is decoded.
+
+    The shorter of the clean and the attacked set decides how many pairs there are: either may hold
+    only the first images.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: a file lacks the group or the scores, or the labels of clean and attacked images
+            do not agree, so that they cannot be the same images.
+    """
+    clean, attacked = (_scores_and_labels(job[kind]) for kind in ("clean", "attacked"))
+    n = min(len(clean[0]), len(attacked[0]))
+    differ = np.flatnonzero(clean[1][:n] != attacked[1][:n])
+    if len(differ):
+        raise ValueError(
+            f"{_place(job['attacked'])}: expected to be made from {_place(job['clean'])} row by "
+            f"row, but the labels of {len(differ)} of {n} rows differ, first of row {differ[0]}"
+        )
+    validation, _ = _scores_and_labels(job["validation"])
+    return Scores(validation, clean[0][:n], attacked[0][:n])
+
+
+def detection_rows(jobs: Sequence[Job], *, seed: int, repeats: int = 1000) -> list[dict[str, Any]]:
+    """One row (keys: `COLUMNS`) for each job.
+
+    Thresholds come from validation scores alone. Intervals are percentile bootstraps over
+    `repeats` resamples: pairs of test images are drawn together, validation images by themselves
+    (see `bootstrap_interval`).
+
+    Args:
+        jobs: see the module.
+        seed: of the resampling. It is the same for all jobs, so that detectors with equally many
+            images are compared on the same resamples.
+        repeats: number of resamples, at least 1.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_scores`; labels that lack a column.
+    """
+    return [_row(job, seed, repeats) for job in jobs]
+
+
+def paired_auc_interval(
+    clean: np.ndarray, attacked: np.ndarray, *, repeats: int, seed: int
+) -> tuple[float, float]:
+    """`bootstrap_interval(auc, (clean, attacked), ...)`, sorted once instead of at each resample.
+
+    The area is the share of (clean, attacked) pairs with the higher score on the attacked side,
+    ties counted half. In a resample each image has a weight, the number of times it was drawn, and
+    the weight of the clean images below each attacked one is read off a running sum.
+
+    Args:
+        clean, attacked: (N,) finite scores; row i of both belongs to the same image.
+        repeats, seed: as for `bootstrap_interval`; the resamples are the same ones.
+
+    Returns:
+        (low, high) of the 95 % interval.
+    """
+    n = len(clean)
+    order = np.argsort(clean)
+    below, through = (np.searchsorted(clean[order], attacked, side) for side in ("left", "right"))
+
+    def area(drawn: np.ndarray) -> float:
+        weights = np.bincount(drawn, minlength=n)
+        running = np.concatenate([[0], np.cumsum(weights[order])])
+        return float(weights @ (running[below] + running[through])) / (2 * n * n)
+
+    return bootstrap_interval(area, np.arange(n), repeats=repeats, seed=seed)
+
+
+def _row(job: Job, seed: int, repeats: int) -> dict[str, Any]:
+    missing = [column for column in LABEL_COLUMNS if column not in job["labels"]]
+    if missing:
+        raise ValueError(f"detection job: labels {dict(job['labels'])} lack {', '.join(missing)}")
+    scores = read_scores(job)
+    pair = (scores.clean, scores.attacked)
+    low, high = paired_auc_interval(*pair, repeats=repeats, seed=seed)
+    row = {name: job["labels"][name] for name in LABEL_COLUMNS}
+    row |= {"n_validation": len(scores.validation), "n": len(scores.clean)}
+    row |= {"auc": auc(*pair), "auc_low": low, "auc_high": high}
+    for name, rate in FALSE_POSITIVE_RATES.items():
+        row |= _operating_point(scores, name, rate, seed, repeats)
+    return row
+
+
+def _operating_point(
+    scores: Scores, name: str, rate: float, seed: int, repeats: int
+) -> dict[str, float]:
+    """The columns that end in `name`, for a threshold with the false-positive rate `rate`."""
+
+    def found(validation: np.ndarray, attacked: np.ndarray, clean: np.ndarray) -> float:
+        return true_positive_rate_at(validation, attacked, clean, rate)[1]
+
+    samples = (scores.validation, (scores.attacked, scores.clean))
+    threshold, share, false = true_positive_rate_at(samples[0], *samples[1], rate)
+    low, high = bootstrap_interval(found, *samples, repeats=repeats, seed=seed)
+    values = {"threshold": threshold, "tpr": share, "tpr_low": low, "tpr_high": high, "fpr": false}
+    return {f"{column}_{name}": value for column, value in values.items()}
+
+
+def _scores_and_labels(source: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Scores (N,) and labels (N,) of a file's set, of the black-box evaluation if it says so."""
+    scores, labels = (
+        read_field(source["images"], name, group=source["group"]) for name in ("score", "labels")
+    )
+    if scores.ndim != 1 or scores.shape != labels.shape:
+        raise ValueError(
+            f"{_place(source)}: expected scores and labels (N,), got shapes {scores.shape} and "
+            f"{labels.shape}"
+        )
+    if source.get("hold_out"):
+        return evaluation_images(scores), evaluation_images(labels)
+    return scores, labels
+
+
+def _place(source: Mapping[str, Any]) -> str:
+    return f"{source['images']} {source['group']}" if source["group"] else str(source["images"])

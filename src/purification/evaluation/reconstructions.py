@@ -1,0 +1,143 @@
+"""The columns of a picture of reconstructions: a few images, one of each class, in every setting.
+
+A source says where a column's images are, in plain JSON values:
+
+    {"header": text, "images": path, "group": name or None, "split": name or None,
+     "hold_out": bool, "field": name or None}
+
+`group` is a set within a file of several, `split` that of a data set, `field` a field of the set
+that holds images (`adversarial`) and is shown in place of its images. `hold_out`: without the first
+images, which the black-box attacker has. Row i of all sources belongs to the same image.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from purification.datasets import evaluation_images
+from purification.storage import ImageSet, read_image_set, read_split
+
+Source = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Column:
+    """Images (K, C, H, W) in [0, 1] from top to bottom, the text above them, and, of
+    reconstructions, their errors (K,): mean squares, squared pixel units."""
+
+    header: str
+    images: np.ndarray
+    errors: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Block:
+    """Columns that stand together, and what they share; an empty title where that is nothing."""
+
+    title: str
+    columns: Sequence[Column]
+
+
+def first_of_each_class(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Places of the first image of each of the `classes` lowest labels, or of all.
+
+    Args:
+        labels: (N,) integers, N >= 1.
+        classes: at least 1.
+
+    Returns:
+        (K,) in the order of the labels, K <= classes.
+    """
+    _, first = np.unique(labels, return_index=True)
+    return first[:classes]
+
+
+def reconstruction_blocks(
+    blocks: Sequence[tuple[str, Sequence[Source]]], classes: int
+) -> list[Block]:
+    """The blocks of Defense-GAN's Figure 6 or 7, from files.
+
+    The images are the first of each class among those that all sources hold. Below the images of a
+    set stand its reconstruction errors, if it has that field.
+
+    Args:
+        blocks: title, and sources from left to right (see the module).
+        classes: how many images, at least 1.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: no sources; a file lacks what a source names; or the labels of two sources do
+            not agree, so that they cannot be of the same images.
+    """
+    sets = [[(source, _read(source)) for source in sources] for _, sources in blocks]
+    together = [pair for block in sets for pair in block]
+    if not together:
+        raise ValueError("no sources of images to show")
+    rows = first_of_each_class(_common_labels(together), classes)
+    return [
+        Block(title, [_column(source, image_set, rows) for source, image_set in block])
+        for (title, _), block in zip(blocks, sets, strict=True)
+    ]
+
+
+def stacked(datasets: Sequence[Sequence[Block]]) -> list[Block]:
+    """The blocks of several data sets as one: the images of each below those of the one before.
+
+    Titles and headers are the first's. Raises ValueError where the blocks do not agree in number.
+    """
+    return [
+        Block(
+            blocks[0].title, [_stacked(c) for c in zip(*(b.columns for b in blocks), strict=True)]
+        )
+        for blocks in zip(*datasets, strict=True)
+    ]
+
+
+def _stacked(columns: Sequence[Column]) -> Column:
+    images = np.concatenate([column.images for column in columns])
+    errors = [column.errors for column in columns if column.errors is not None]
+    return Column(columns[0].header, images, np.concatenate(errors) if errors else None)
+
+
+def _read(source: Source) -> ImageSet:
+    if source.get("split"):
+        image_set = ImageSet(*read_split(source["images"], source["split"]))
+    else:
+        image_set = read_image_set(source["images"], group=source.get("group"))
+    name = source.get("field")
+    if name:
+        if name not in image_set.fields:
+            raise ValueError(f"{_place(source)}: no field {name!r}, has {list(image_set.fields)}")
+        image_set = ImageSet(image_set.fields[name], image_set.labels)
+    if not source.get("hold_out"):
+        return image_set
+    fields = {field: evaluation_images(values) for field, values in image_set.fields.items()}
+    images, labels = evaluation_images(image_set.images), evaluation_images(image_set.labels)
+    return ImageSet(images, labels, fields)
+
+
+def _common_labels(sets: Sequence[tuple[Source, ImageSet]]) -> np.ndarray:
+    """Labels (N,) of the images that all sets hold."""
+    n = min(len(image_set.labels) for _, image_set in sets)
+    first_source, first = sets[0]
+    for source, image_set in sets[1:]:
+        differ = np.flatnonzero(image_set.labels[:n] != first.labels[:n])
+        if len(differ):
+            raise ValueError(
+                f"{_place(source)}: expected the images of {_place(first_source)} row by row, but "
+                f"the labels of {len(differ)} of {n} rows differ, first of row {differ[0]}"
+            )
+    return first.labels[:n]
+
+
+def _column(source: Source, image_set: ImageSet, rows: np.ndarray) -> Column:
+    errors = image_set.fields.get("reconstruction_error")
+    return Column(
+        source["header"], image_set.images[rows], None if errors is None else errors[rows]
+    )
+
+
+def _place(source: Source) -> str:
+    return " ".join(filter(None, (str(source["images"]), source.get("group"), source.get("split"))))

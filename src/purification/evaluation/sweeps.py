@@ -1,0 +1,53 @@
+"""One latent search for a whole sweep, as its recipe says, and what is kept of it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from purification.evaluation.adversarial import purified_set
+from purification.purifiers.base import reconstruction_error
+from purification.purifiers.latent_search import SearchResult, sweep_search
+from purification.purifiers.loading import Purified, load_search
+from purification.runtime import progress
+from purification.storage import ImageSet, read_image_set, read_split
+
+
+def sweep_images(
+    recipe: Mapping[str, Any],
+    files: Mapping[str, str],
+    batch_size: int,
+    device: torch.device,
+) -> dict[str, ImageSet]:
+    """What the search of a `Sweep` recipe makes of its images, for every (L, R).
+
+    Returns the image sets by the names that the recipe gives the cells: reconstructions, with the
+    score, the reconstruction error and the index `restart` of the winner for each image, and all
+    that was known of the images given. `files` are the recipe's inputs by name.
+    """
+    if recipe["attacked"]:
+        given = read_image_set(files["attacked"])
+    else:
+        given = ImageSet(*read_split(files["dataset"], recipe["split"], first=recipe["images"]))
+    cells = {name: tuple(cell) for name, cell in recipe["cells"].items()}
+    most = max(restarts for _, restarts in cells.values())
+    # The steps are each cell's own.
+    generator, starts, settings = load_search(recipe["purifier"], files, 0, most)
+    generator, images = generator.to(device), torch.from_numpy(given.images)
+    found: dict[str, list[SearchResult]] = {name: [] for name in cells}
+    with progress(len(images), "searching", "image") as bar:
+        for batch in images.split(batch_size):
+            results = sweep_search(generator, batch.to(device), starts, settings, cells.values())
+            for name, cell in cells.items():
+                found[name].append(results[cell])
+            bar.update(len(batch), reconstruction_error=results[cell].objective.mean())
+    return {name: _kept(parts, images, given) for name, parts in found.items()}
+
+
+def _kept(results: list[SearchResult], images: torch.Tensor, given: ImageSet) -> ImageSet:
+    reconstructions = torch.cat([result.reconstructions.cpu() for result in results])
+    error = reconstruction_error(reconstructions, images)
+    kept = purified_set(Purified(reconstructions, error, error), given.labels)
+    restart = torch.cat([result.restart.cpu() for result in results]).numpy()
+    fields = given.fields | kept.fields | {"restart": restart}
+    return ImageSet(kept.images, kept.labels, fields, given.attributes | kept.attributes)

@@ -1,0 +1,107 @@
+"""Detection by the purifier's score: the detectors of the config's sweeps and of Table 4."""
+
+from collections.abc import Iterator
+
+from purification.experiments.artifacts import (
+    AttackedDefense,
+    Detection,
+    Detector,
+    Scored,
+    cell_group,
+)
+from purification.experiments.catalogue import Catalogue
+from purification.experiments.cells import CLEAN, defenses_of, of_defense
+from purification.experiments.grids import sweep_cells
+from purification.experiments.sweeps import searched, sweep_attacks
+
+
+def detections(catalogue: Catalogue) -> list[Detection]:
+    """One for each data set and seed."""
+    return [
+        detection(catalogue, dataset, seed)
+        for dataset in catalogue.config["detection"]["datasets"]
+        for seed in catalogue.config["seeds"]
+    ]
+
+
+def detection(catalogue: Catalogue, dataset: str, seed: int) -> Detection:
+    """All detectors of a run."""
+    detectors = [
+        swept_detector(catalogue, dataset, seed, attack, cell)
+        for attack in sweep_attacks(catalogue, dataset)
+        for cell in _cells(catalogue, dataset, attack)
+    ]
+    if dataset in catalogue.config["table4"]["datasets"]:
+        detectors += _of_table4(catalogue, dataset, seed)
+    repeats = catalogue.config["detection"]["repeats"]
+    return Detection(catalogue.dataset(dataset), seed, repeats, tuple(detectors))
+
+
+def swept_detector(
+    catalogue: Catalogue, dataset: str, seed: int, attack: str, cell: tuple[int, int]
+) -> Detector:
+    """The reconstruction error of the search with that L and R, under the sweeps' attack."""
+    wanted = catalogue.config["sweep"]
+    clean, attacked = (searched(catalogue, dataset, seed, name) for name in (CLEAN, attack))
+    validation = catalogue.clean_sweep(dataset, seed, clean.defense, "validation")
+    group = cell_group(*cell)
+    labels = {
+        "dataset": dataset,
+        "seed": seed,
+        "classifier": wanted["classifier"],
+        "attack": wanted["attack"],
+        "epsilon": catalogue.attack(attack).settings["epsilon"],
+        "threat_model": "black_box",
+        "defense": clean.defense,
+        "iterations_L": cell[0],
+        "restarts_R": cell[1],
+    }
+    return Detector(
+        labels,
+        Scored(validation, group),
+        Scored(clean, group, hold_out=True),
+        Scored(attacked, group),
+    )
+
+
+def _cells(catalogue: Catalogue, dataset: str, attack: str) -> list[tuple[int, int]]:
+    """What was searched of the attacked images and of the clean ones."""
+    epsilon = catalogue.attack(attack).settings["epsilon"]
+    clean = set(sweep_cells(catalogue.config, dataset, None))
+    return [cell for cell in sweep_cells(catalogue.config, dataset, epsilon) if cell in clean]
+
+
+def _of_table4(catalogue: Catalogue, dataset: str, seed: int) -> Iterator[Detector]:
+    """The score of each purifier of Table 4 under its attacks, in each threat model.
+
+    A redeployed purifier gives its images the scores that it gives them where it is deployed first.
+    """
+    table = catalogue.config["table4"]
+    for defense in defenses_of(catalogue, "table4"):
+        if not catalogue.purifies(defense) or catalogue.deployment_of(defense) != defense:
+            continue
+        for attack in table["attacks"]:
+            for classifier in table["classifiers"]:
+                attacked = catalogue.attacked(dataset, seed, defense, classifier, attack)
+                yield from _of_attacked(catalogue, defense, classifier, attacked)
+
+
+def _of_attacked(
+    catalogue: Catalogue, defense: str, classifier: str, attacked: AttackedDefense
+) -> Iterator[Detector]:
+    run = (attacked.dataset.name, attacked.seed, defense)
+    validation, clean = (
+        Scored(catalogue.purified_images(*run, split)) for split in ("validation", "test")
+    )
+    named = of_defense(catalogue, defense)
+    for threat_model in attacked.threat_models:
+        labels = {
+            "dataset": attacked.dataset.name,
+            "seed": attacked.seed,
+            "classifier": classifier,
+            "attack": attacked.attack.name,
+            "epsilon": attacked.attack.settings.get("epsilon"),
+            "threat_model": threat_model,
+            **{name: named[name] for name in ("defense", "iterations_L", "restarts_R")},
+        }
+        yield Detector(labels, validation, clean, Scored(attacked, threat_model))

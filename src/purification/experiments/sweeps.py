@@ -1,0 +1,100 @@
+"""Defense-GAN's sweeps as lists of cells: Tables 3 and 8 to 11, and Figures 3 to 8.
+
+One classifier under attack by way of one substitute (F and E in the paper), behind the search at
+each L and R. Defense-GAN-Rec's classifier is the same everywhere: the one trained on what the
+defence's own L and R make of the training images (the paper does not say).
+"""
+
+from collections.abc import Iterator
+
+from purification.experiments.artifacts import Cell, Sweep, cell_group
+from purification.experiments.catalogue import PLAIN, Catalogue
+from purification.experiments.cells import CLEAN, of_attack, of_defense, of_no_defense
+from purification.experiments.grids import grids_of, sweep_cells, sweep_epsilons
+
+SWEEP = "sweep"
+"""Name of the measurements that all of these tables are cut from."""
+WHITE_BOX = "figure8"
+"""Name of the measurements of the white box over L."""
+
+
+def sweep_attacks(catalogue: Catalogue, dataset: str) -> list[str]:
+    """The attack of the sweeps at each strength wanted on a data set."""
+    attack = catalogue.config["sweep"]["attack"]
+    return [catalogue.attack_at(attack, e) for e in sweep_epsilons(catalogue.config, dataset)]
+
+
+def table_attacks(catalogue: Catalogue, table: str) -> list[str]:
+    """No attack, and the attack at each strength of a swept table."""
+    attack = catalogue.config["sweep"]["attack"]
+    strengths = [e for grid in grids_of(catalogue.config, table) for e in grid.epsilons]
+    return [CLEAN, *(catalogue.attack_at(attack, epsilon) for epsilon in strengths)]
+
+
+def table_cells(catalogue: Catalogue, table: str) -> tuple[tuple[int, int], ...]:
+    """The (L, R) of a swept table."""
+    return tuple(cell for grid in grids_of(catalogue.config, table) for cell in grid.cells)
+
+
+def searched(catalogue: Catalogue, dataset: str, seed: int, attack: str) -> Sweep:
+    """The search on the test images, clean or attacked."""
+    wanted = catalogue.config["sweep"]
+    defense = catalogue.deployment_of(wanted["defenses"][0])
+    if attack == CLEAN:
+        return catalogue.clean_sweep(dataset, seed, defense, "test")
+    return catalogue.black_box_sweep(
+        dataset,
+        seed,
+        defense,
+        oracle=_oracle(catalogue),
+        classifier=wanted["classifier"],
+        substitute=wanted["substitute"],
+        attack=attack,
+    )
+
+
+def searched_cells(catalogue: Catalogue, dataset: str, seed: int, attack: str) -> Iterator[Cell]:
+    """Accuracy of the sweeps' classifier without defence, and behind each at every L and R."""
+    wanted, sweep = catalogue.config["sweep"], searched(catalogue, dataset, seed, attack)
+    classifier, epsilon = wanted["classifier"], None
+    common = {"dataset": dataset, "seed": seed, "classifier": classifier}
+    if attack == CLEAN:
+        common |= {"attack": CLEAN, "epsilon": None, "threat_model": "none"}
+        images = {"images": catalogue.dataset(dataset), "split": "test", "hold_out": True}
+    else:
+        epsilon = sweep.attacked.attack.settings["epsilon"]
+        common |= of_attack(catalogue, wanted["attack"]) | {"epsilon": epsilon}
+        common |= {"threat_model": "black_box"}
+        common |= {"substitute": wanted["substitute"], "oracle": _oracle(catalogue)}
+        images = {"images": sweep.attacked}
+    plain = catalogue.classifier(dataset, seed, PLAIN, classifier)
+    yield Cell(common | of_no_defense(), plain, **images)
+    for defense in wanted["defenses"]:
+        deployed = catalogue.deployed(dataset, seed, defense, classifier)
+        for steps, restarts in sweep_cells(catalogue.config, dataset, epsilon):
+            here = {"iterations_L": steps, "restarts_R": restarts}
+            labels = common | of_defense(catalogue, defense) | here
+            group = cell_group(steps, restarts)
+            yield Cell(labels, deployed, sweep, group=group, hold_out=attack == CLEAN)
+
+
+def white_box_cells(
+    catalogue: Catalogue, dataset: str, seed: int, classifier: str, attack: str
+) -> Iterator[Cell]:
+    """Figure 8: accuracy of one classifier behind the search, attacked through it, at each L."""
+    wanted = catalogue.config[WHITE_BOX]
+    common = {"dataset": dataset, "seed": seed, "classifier": classifier}
+    common |= of_attack(catalogue, attack)
+    for steps in wanted["steps"]:
+        defense = catalogue.defense_at(wanted["defense"], steps)
+        attacked = catalogue.attacked(dataset, seed, defense, classifier, attack)
+        labels = common | of_defense(catalogue, wanted["defense"]) | {"iterations_L": steps}
+        for threat_model in attacked.threat_models:
+            if threat_model != "gray_box":
+                here = labels | {"threat_model": threat_model}
+                yield Cell(here, attacked.classifier, attacked, group=threat_model)
+
+
+def _oracle(catalogue: Catalogue) -> str:
+    oracle = catalogue.config["sweep"]["oracle"]
+    return PLAIN if oracle == "classifier" else oracle

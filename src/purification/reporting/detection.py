@@ -1,0 +1,195 @@
+"""Detection: the table of all detectors, and the ROC panels of Defense-GAN's Figures 4 and 5."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from purification.evaluation.detection import auc, roc_curve
+from purification.evaluation.detection_rows import COLUMNS, LABEL_COLUMNS, Job, read_scores
+from purification.reporting.papers import epsilon_key, read_rows
+from purification.reporting.roc import RocCurve, RocPanel
+from purification.storage import atomic
+
+SETTINGS = {"iterations_L": "L", "restarts_R": "R", "epsilon": "ε"}
+"""Columns of the settings that a figure varies, and their names in it."""
+POINT_COLUMNS = (
+    *("panel", *SETTINGS, "auc", "paper_auc"),
+    *("false_positive_rate", "true_positive_rate", "threshold"),
+)
+"""Columns of a figure's points; `panel` is the setting that its curves differ in."""
+
+_TEXT = ("dataset", "classifier", "attack", "threat_model", "defense")
+_COUNTS = ("iterations_L", "restarts_R", "n_validation", "n")
+_MATCH = (*_TEXT, "epsilon", "iterations_L", "restarts_R")
+
+
+def detection_table(files: Iterable[Path], papers: pd.DataFrame | None = None) -> pd.DataFrame:
+    """All rows of the files of `detection_rows`, and the papers' areas beside them.
+
+    Args:
+        files: CSV files with the columns `purification.evaluation.detection_rows.COLUMNS`; their
+            order is the order of datasets and attacks.
+        papers: rows of `purification.reporting.papers.paper_values`, such as "Figure 5" of
+            Defense-GAN.
+
+    Returns:
+        Rows sorted by dataset and attack (order of first appearance), then the other labels; the
+        columns of the files, and `paper_auc` (see `attach_paper_auc`).
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: no file given; a file lacks a column or holds text where a number belongs; two
+            rows for one detector.
+    """
+    files = list(files)
+    if not files:
+        raise ValueError("no detection files: nothing to tabulate")
+    numbers = [name for name in COLUMNS if name not in (*_TEXT, *_COUNTS, "seed")]
+    rows = pd.concat(
+        [
+            read_rows(Path(file), text=_TEXT, counts=(*_COUNTS, "seed"), numbers=numbers)
+            for file in files
+        ],
+        ignore_index=True,
+    )
+    twice = rows.duplicated(list(LABEL_COLUMNS))
+    if twice.any():
+        labels = rows.loc[twice, list(LABEL_COLUMNS)].iloc[0].to_dict()
+        raise ValueError(f"two rows for one detector: {labels}")
+    ranks = rows[["epsilon", "threat_model", "classifier", "defense", *_COUNTS[:2], "seed"]].copy()
+    for place, name in enumerate(("dataset", "attack")):
+        ranks.insert(place, name, pd.factorize(rows[name])[0])
+    order = ranks.sort_values(list(ranks.columns), kind="stable", na_position="first").index
+    return attach_paper_auc(rows.loc[order, list(COLUMNS)].reset_index(drop=True), papers)
+
+
+def attach_paper_auc(rows: pd.DataFrame, papers: pd.DataFrame | None) -> pd.DataFrame:
+    """A copy of `rows` with the column `paper_auc`, NaN where the paper prints none.
+
+    A printed area stands beside a row when dataset, threat model, attack, epsilon (to 1e-6),
+    classifier, defence, L and R agree. (Its substitute is not compared: rows do not name one.)
+
+    Raises:
+        ValueError: the papers have two different areas for one row.
+    """
+    beside = rows.copy()
+    beside["paper_auc"] = np.nan
+    if papers is None:
+        return beside
+    printed = papers[papers["metric"] == "auc"]
+    areas = pd.Series(printed["value"].array, _keys(printed)).dropna()
+    for key in set(areas.index) & set(_keys(rows)):
+        values = areas.loc[[key]].unique()
+        if len(values) > 1:
+            raise ValueError(f"the paper has several areas for one detector: {key}: {values}")
+    areas = areas[~areas.index.duplicated()]
+    beside["paper_auc"] = areas.reindex(_keys(rows)).array.astype(float)
+    return beside
+
+
+def write_detection(table: pd.DataFrame, path: Path) -> None:
+    """Write `detection_table`: 4 decimals, thresholds and epsilon to 6 significant digits, missing
+    cells empty. The file appears complete or not at all."""
+    written = table.copy()
+    for name in written:
+        if name == "epsilon" or str(name).startswith("threshold"):
+            written[name] = written[name].map("{:.6g}".format).where(written[name].notna(), "")
+    with atomic(path) as temporary:
+        written.to_csv(temporary, index=False, float_format="%.4f", lineterminator="\n")
+
+
+def roc_figure(
+    panels: Sequence[tuple[str, Sequence[Job]]], papers: pd.DataFrame | None = None
+) -> tuple[list[RocPanel], pd.DataFrame]:
+    """The panels of Defense-GAN's Figure 4 or 5, for `roc_panels`, and their points.
+
+    The title of a panel is derived from the jobs: the settings that its curves have in common.
+
+    Args:
+        panels: the setting that varies (a key of `SETTINGS`), and the jobs of the curves (see
+            `purification.evaluation.detection_rows`), one for each value; their order does not
+            matter.
+        papers: as for `detection_table`.
+
+    Returns:
+        The panels, their curves by rising setting; and a row for each point of each curve, columns
+        `POINT_COLUMNS`.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_scores`; a panel without curves, or whose curves
+            differ in other labels than the one that varies, or have a value of it twice.
+    """
+    made = [_panel(varied, jobs, papers) for varied, jobs in panels]
+    points = [points for _, points in made]
+    if not points:
+        raise ValueError("no panels: nothing to draw")
+    return [panel for panel, _ in made], pd.concat(points, ignore_index=True)
+
+
+def write_points(points: pd.DataFrame, path: Path) -> None:
+    """Write the points of `roc_figure`: 6 significant digits, missing cells empty; the threshold of
+    (0, 0), where nothing is flagged, is `inf`. The file appears complete or not at all."""
+    with atomic(path) as temporary:
+        points.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
+
+
+def _panel(
+    varied: str, jobs: Sequence[Job], papers: pd.DataFrame | None
+) -> tuple[RocPanel, pd.DataFrame]:
+    if varied not in SETTINGS:
+        raise ValueError(f"a panel is over one of {', '.join(SETTINGS)}, not {varied!r}")
+    _check_labels(pd.DataFrame([job["labels"] for job in jobs]), varied)
+    jobs = sorted(jobs, key=lambda job: job["labels"][varied])
+    labels = pd.DataFrame([job["labels"] for job in jobs])
+    areas = attach_paper_auc(labels, papers)["paper_auc"]
+    curves, points = [], []
+    for job, paper in zip(jobs, areas, strict=True):
+        curve, thresholds = _curve(job, varied, None if pd.isna(paper) else float(paper))
+        curves.append(curve)
+        columns = {"panel": varied} | {name: job["labels"][name] for name in SETTINGS}
+        columns |= {"auc": curve.auc, "paper_auc": paper}
+        columns |= {"false_positive_rate": curve.false_positive_rate}
+        columns |= {"true_positive_rate": curve.true_positive_rate, "threshold": thresholds}
+        points.append(pd.DataFrame(columns, columns=list(POINT_COLUMNS)))
+    common = labels.iloc[0]
+    title = ", ".join(
+        f"{symbol} = {common[name]:g}"
+        for name, symbol in SETTINGS.items()
+        if name != varied and pd.notna(common[name])
+    )
+    return RocPanel(title, curves), pd.concat(points, ignore_index=True)
+
+
+def _curve(job: Job, varied: str, paper_auc: float | None) -> tuple[RocCurve, np.ndarray]:
+    """A curve and the thresholds of its points."""
+    scores = read_scores(job)
+    false_positive, true_positive, thresholds = roc_curve(scores.clean, scores.attacked)
+    label = f"{SETTINGS[varied]} = {job['labels'][varied]:g}"
+    area = auc(scores.clean, scores.attacked)
+    return RocCurve(label, false_positive, true_positive, area, paper_auc), thresholds
+
+
+def _check_labels(labels: pd.DataFrame, varied: str) -> None:
+    missing = [name for name in LABEL_COLUMNS if name not in labels]
+    if labels.empty or missing:
+        raise ValueError(f"panel over {varied}: {len(labels)} curves, labels lack {missing}")
+    others = [name for name in LABEL_COLUMNS if name != varied]
+    # An attack may be called by its strength.
+    others = [name for name in others if not (varied == "epsilon" and name == "attack")]
+    different = [name for name in others if labels[name].nunique(dropna=False) > 1]
+    if different or labels[varied].duplicated().any() or labels[varied].isna().any():
+        raise ValueError(
+            f"panel over {varied}: expected one curve for each value and all else equal, got "
+            f"{varied} {labels[varied].tolist()} and different {different}"
+        )
+
+
+def _keys(rows: pd.DataFrame) -> pd.Index:
+    """What a printed area and ours agree in, as text."""
+    parts = rows[list(_MATCH)].copy()
+    parts["epsilon"] = epsilon_key(rows["epsilon"].astype(float))
+    for name in ("iterations_L", "restarts_R"):
+        parts[name] = ["" if pd.isna(value) else str(int(value)) for value in rows[name]]
+    return pd.Index(["|".join(row) for row in parts.itertuples(index=False)], dtype=object)

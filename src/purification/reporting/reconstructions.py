@@ -1,0 +1,148 @@
+"""Pictures of reconstructions (Defense-GAN, Figures 6, 7): an image a row, a setting a column."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from purification.evaluation.reconstructions import Block, Column
+from purification.reporting.figures import DPI, checked_images, paper_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Lengths are in inches.
+_WIDTH = 7.0  # of the figure
+_BETWEEN = 0.045  # images of a block
+_BLOCK_GAP = (0.1, 0.3)  # between blocks, at least and at most
+_SIDES = (0.3, 0.8)  # of an image: below it its error and its header have no room
+_LINE, _RULE = 0.125, 0.06  # heights of a line of text, and of the rule below a title
+_EDGE = 0.03  # above all, and between a header and its images
+_ERROR, _ERROR_POINTS = 0.125, 5.5
+_TITLE_POINTS = 8
+_FOOT, _FOOT_TEXT = 0.17, "Numbers: reconstruction error (mean square)."
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Sizes: an image's, from one block to the next, from a row to the next, and the heights of
+    titles and of headers."""
+
+    image: tuple[float, float]
+    gap: float
+    step: float
+    titles: float
+    headers: float
+
+    @property
+    def top(self) -> float:
+        """Of the first row of images."""
+        return 2 * _EDGE + self.titles + self.headers
+
+    def width(self, columns: int) -> float:
+        """Of that many columns of one block."""
+        return columns * (self.image[1] + _BETWEEN) - _BETWEEN
+
+
+def reconstruction_grid(blocks: Sequence[Block], path_png: Path, path_pdf: Path) -> None:
+    """Draw images in rows and settings in columns, over the width of two columns of a paper.
+
+    Columns of a block stand under its title and a rule, which says what they share ("R = 1"); each
+    has its header ("L = 25"). Below a reconstruction stands its error, and a line at the foot says
+    so. A pixel of any image is a square of the same number of the PNG's pixels.
+
+    Args:
+        blocks: from left to right.
+        path_png, path_pdf: the files; both are written complete, or neither.
+
+    Raises:
+        ValueError: no columns or too many for the width, columns that differ in the number or the
+            size of their images, or what are no images in [0, 1].
+    """
+    columns = [column for block in blocks for column in block.columns]
+    rows, *shape = _checked_shape(columns)
+    layout = _layout(blocks, (shape[0], shape[1]))
+    with_errors = any(column.errors is not None for column in columns)
+    height = layout.top + rows * layout.step + (_FOOT if with_errors else 0.0)
+    used = sum(layout.width(len(block.columns)) for block in blocks)
+    left = (_WIDTH - used - layout.gap * (len(blocks) - 1)) / 2
+    with paper_figure(2, height, path_png, path_pdf) as figure:
+        for block in blocks:
+            if block.title:
+                _draw_title(figure, block.title, left, layout.width(len(block.columns)))
+            for i, column in enumerate(block.columns):
+                _draw_column(figure, column, left + layout.width(i + 1) - layout.image[1], layout)
+            left += layout.width(len(block.columns)) + layout.gap
+        if with_errors:
+            _text(figure, _WIDTH / 2, height - _EDGE, _FOOT_TEXT, va="bottom")
+
+
+def _checked_shape(columns: Sequence[Column]) -> tuple[int, int, int]:
+    """The number of images, their height and width, the same in all columns, or ValueError."""
+    if not columns:
+        raise ValueError("no columns of images to show")
+    shapes = {}
+    for column in columns:
+        shapes[column.header] = checked_images(column.images, column.header).shape[:3]
+        if column.errors is not None and len(column.errors) != len(column.images):
+            raise ValueError(
+                f"{column.header}: {len(column.images)} images, {len(column.errors)} errors"
+            )
+    if len(set(shapes.values())) > 1:
+        raise ValueError(f"expected as many images of one size in each column, got {shapes}")
+    return shapes[columns[0].header]
+
+
+def _layout(blocks: Sequence[Block], shape: tuple[int, int]) -> _Layout:
+    """Images as large as they fit, what is left between the blocks; or ValueError."""
+    columns = [column for block in blocks for column in block.columns]
+    between = _BLOCK_GAP[0] * (len(blocks) - 1) + _BETWEEN * (len(columns) - len(blocks))
+    side = min(_SIDES[1], (_WIDTH - between) / len(columns))
+    if side < _SIDES[0]:
+        raise ValueError(f"{len(columns)} columns in {len(blocks)} blocks have no room on the page")
+    # A whole number of dots, or nearest-neighbour enlargement would make some pixels wider.
+    dots = max(1, int(side * DPI / max(shape)))
+    image = (shape[0] * dots / DPI, shape[1] * dots / DPI)
+    rest = _WIDTH - len(columns) * image[1] - _BETWEEN * (len(columns) - len(blocks))
+    return _Layout(
+        image=image,
+        gap=min(_BLOCK_GAP[1], rest / max(1, len(blocks) - 1)),
+        step=image[0] + (_ERROR if any(c.errors is not None for c in columns) else _BETWEEN),
+        titles=_LINE + _RULE if any(block.title for block in blocks) else 0.0,
+        headers=_LINE * max(column.header.count("\n") + 1 for column in columns),
+    )
+
+
+def _draw_title(figure: "Figure", title: str, left: float, width: float) -> None:
+    from matplotlib.lines import Line2D
+
+    _text(figure, left + width / 2, _EDGE, title, fontsize=_TITLE_POINTS)
+    ends = [left / _WIDTH, (left + width) / _WIDTH]
+    y = 1 - (_EDGE + _LINE + _RULE / 2) / figure.get_size_inches()[1]
+    figure.add_artist(Line2D(ends, [y, y], color="0", linewidth=0.5))
+
+
+def _draw_column(figure: "Figure", column: Column, left: float, layout: _Layout) -> None:
+    """The header, and below it images from top to bottom, with their errors."""
+    page, (image_height, image_width) = figure.get_size_inches()[1], layout.image
+    middle = left + image_width / 2
+    _text(figure, middle, layout.top - _EDGE, column.header, va="bottom")
+    for i, image in enumerate(checked_images(column.images, column.header)):
+        top = layout.top + i * layout.step
+        x, y = (round(place * DPI) / DPI for place in (left, page - top - image_height))
+        axis = figure.add_axes((x / _WIDTH, y / page, image_width / _WIDTH, image_height / page))
+        axis.imshow(
+            np.broadcast_to(image, (*image.shape[:2], 3)), interpolation="nearest", aspect="auto"
+        )
+        axis.set_axis_off()
+        if column.errors is not None:
+            error = f"{column.errors[i]:.4f}"
+            _text(figure, middle, top + image_height + 0.015, error, fontsize=_ERROR_POINTS)
+
+
+def _text(figure: "Figure", x: float, y: float, text: str, **settings: object) -> None:
+    """Text centred at x, from y downwards, measured from the top left corner."""
+    place = (x / _WIDTH, 1 - y / figure.get_size_inches()[1])
+    figure.text(*place, text, **{"ha": "center", "va": "top"} | settings)

@@ -1,0 +1,250 @@
+"""Pictures of reconstructions: which images are shown, where they stand, and that all fits."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from purification.evaluation.reconstructions import (
+    Block,
+    Column,
+    first_of_each_class,
+    reconstruction_blocks,
+)
+from purification.reporting import figures, reconstructions
+from purification.reporting.reconstructions import reconstruction_grid
+from purification.storage import ImageSet, write_dataset, write_image_set, write_image_sets
+
+HELD_OUT = 150
+LABELS = np.array([3, 1, 3, 0, 1, 2, 0], np.int64)  # of the images after the attacker's
+FIRST = [3, 1, 5, 0]  # of the classes 0 to 3
+
+
+def pictures(n: int, shift: float = 0.0, size: int = 28) -> np.ndarray:
+    """Image i has the value (i + 1) / 20 + shift everywhere."""
+    values = (np.arange(n, dtype=np.float32)[:, None, None, None] + 1) / 20 + np.float32(shift)
+    return np.broadcast_to(values, (n, 1, size, size)).copy()
+
+
+@pytest.fixture
+def blocks(tmp_path: Path) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Sources of a small Figure 6: the data set, the attacked images, and a sweep's file."""
+    n = len(LABELS)
+    labels = np.concatenate([np.zeros(HELD_OUT, np.int64), LABELS])
+    images = np.concatenate([np.ones((HELD_OUT, 1, 28, 28), np.float32), pictures(n)])
+    write_dataset(tmp_path / "data.h5", {"test": (images, labels)}, {})
+    write_image_set(tmp_path / "attacked.h5", ImageSet(pictures(n, 0.1), LABELS), {})
+    kept = n - 1  # the sweep holds the first images only
+    sets = {
+        name: ImageSet(
+            pictures(kept, shift),
+            LABELS[:kept],
+            {"reconstruction_error": np.arange(kept) / 100 + shift},
+        )
+        for name, shift in (("L25_R1", 0.2), ("L50_R1", 0.3), ("L25_R2", 0.4))
+    }
+    write_image_sets(tmp_path / "sweep.h5", sets, {})
+    data = {"header": "original", "images": str(tmp_path / "data.h5"), "split": "test"}
+    attacked = {"header": "attacked", "images": str(tmp_path / "attacked.h5"), "group": None}
+    sweep = [
+        {"header": header, "images": str(tmp_path / "sweep.h5"), "group": group}
+        for header, group in (("L = 25", "L25_R1"), ("L = 50", "L50_R1"), ("R = 2", "L25_R2"))
+    ]
+    return [("", [data | {"hold_out": True}, attacked]), ("R = 1", sweep[:2]), ("L", sweep[2:])]
+
+
+# Which images
+
+
+def test_first_image_of_each_class() -> None:
+    assert first_of_each_class(LABELS, 4).tolist() == FIRST
+    assert first_of_each_class(LABELS, 2).tolist() == FIRST[:2]
+    assert first_of_each_class(LABELS, 10).tolist() == FIRST
+
+
+def test_the_same_images_in_every_column(blocks: list) -> None:
+    read = reconstruction_blocks(blocks, 4)
+    assert [block.title for block in read] == ["", "R = 1", "L"]
+    columns = [column for block in read for column in block.columns]
+    assert [column.header for column in columns] == [
+        *("original", "attacked", "L = 25", "L = 50", "R = 2"),
+    ]
+    for column, shift in zip(columns, (0, 0.1, 0.2, 0.3, 0.4), strict=True):
+        expected = pictures(len(LABELS), shift)[FIRST]
+        np.testing.assert_array_equal(column.images, expected)
+    assert [column.errors is None for column in columns] == [True, True, False, False, False]
+    np.testing.assert_allclose(columns[2].errors, np.array(FIRST) / 100 + 0.2)
+
+
+def test_images_of_a_field(tmp_path: Path, blocks: list) -> None:
+    n = len(LABELS)
+    fields = {"adversarial": pictures(n, 0.5), "reconstruction_error": np.zeros(n)}
+    sets = {"white_box": ImageSet(pictures(n), LABELS, fields)}
+    write_image_sets(tmp_path / "defense.h5", sets, {})
+    source = {"header": "a", "images": str(tmp_path / "defense.h5"), "group": "white_box"}
+    [block] = reconstruction_blocks([("", [source | {"field": "adversarial"}, source])], 4)
+    attacked, purified = block.columns
+    np.testing.assert_array_equal(attacked.images, pictures(n, 0.5)[FIRST])
+    assert attacked.errors is None, "the error is that of the purified image"
+    assert purified.errors is not None
+    with pytest.raises(ValueError, match=r"defense\.h5 white_box: no field 'x'"):
+        reconstruction_blocks([("", [source | {"field": "x"}])], 4)
+
+
+def test_sources_of_other_images_are_refused(blocks: list) -> None:
+    blocks[0][1][0]["hold_out"] = False
+    with pytest.raises(ValueError, match=r"attacked\.h5: .*data\.h5 test row by row.* of 6 rows"):
+        reconstruction_blocks(blocks, 4)
+    with pytest.raises(ValueError, match="no sources"):
+        reconstruction_blocks([], 4)
+
+
+# The picture
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    kept = []
+
+    @contextmanager
+    def keep(*arguments: Any) -> Iterator[Any]:
+        with figures.paper_figure(*arguments) as figure:
+            kept.append(figure)
+            yield figure
+
+    monkeypatch.setattr(reconstructions, "paper_figure", keep)
+    return kept
+
+
+def column(header: str, rows: int = 2, errors: bool = True, size: int = 28) -> Column:
+    values = np.full(rows, 0.0123) if errors else None
+    return Column(header, pictures(rows, size=size), values)
+
+
+def figure6(steps: int = 4, restarts: int = 5, size: int = 28) -> list[Block]:
+    plain = [column(name, errors=False, size=size) for name in ("original", "attacked")]
+    over_steps = [column(f"L = {25 * 2**i}", size=size) for i in range(steps)]
+    over_restarts = [column(f"R = {i}", size=size) for i in range(restarts)]
+    return [Block("", plain), Block("R = 1", over_steps), Block("L = 25", over_restarts)]
+
+
+def figure7() -> list[Block]:
+    pairs = [
+        Block(f"ε = {e}", [column("attacked", errors=False), column("purified")])
+        for e in (0.1, 0.15, 0.2, 0.25, 0.3)
+    ]
+    return [Block("", [column("original", errors=False)]), *pairs]
+
+
+def pixels_of(path: Path) -> np.ndarray:
+    """Grey values, one a pixel."""
+    return np.round(imread(path)[..., 0] * 255)
+
+
+def test_images_stand_in_their_rows_and_columns(
+    tmp_path: Path, drawn: list[Any], blocks: list
+) -> None:
+    read = reconstruction_blocks(blocks, 4)
+    reconstruction_grid(read, tmp_path / "r.png", tmp_path / "r.pdf")
+    picture = pixels_of(tmp_path / "r.png")
+    assert picture.shape[1] == 7.0 * 300
+    axes = iter(drawn[0].axes)
+    places = np.empty((5, 4, 2))  # column, row, (x from the left, y from the top)
+    for j, shown in enumerate(column for block in read for column in block.columns):
+        for i, image in enumerate(shown.images):
+            box = next(axes).get_window_extent()
+            places[j, i] = box.x0, picture.shape[0] - box.y1
+            middle = picture[round(places[j, i, 1] + box.height / 2), round(box.x0 + box.width / 2)]
+            assert middle == pytest.approx(255 * image[0, 0, 0], abs=1)
+    assert (np.diff(places[..., 0], axis=0) > 0).all()
+    assert (np.diff(places[..., 1], axis=1) > 0).all()
+    assert (np.ptp(places[..., 0], axis=1) < 1).all(), "columns are straight"
+    assert (np.ptp(places[..., 1], axis=0) < 1).all(), "rows are straight"
+
+
+@pytest.mark.parametrize("size", [28, 30, 64])
+def test_a_pixel_is_a_square_of_equal_size_everywhere(tmp_path: Path, size: int) -> None:
+    board = np.indices((size, size)).sum(0) % 2 * np.ones((2, 1, size, size))
+    blocks = [Block("a", [Column(f"c{i}", board.astype(np.float32)) for i in range(9)])]
+    reconstruction_grid(blocks, tmp_path / "r.png", tmp_path / "r.pdf")
+    picture = pixels_of(tmp_path / "r.png")
+    rows = picture[picture.shape[0] // 4 :]  # below the headers
+    line = rows[np.argmax((rows == 0).sum(1))]
+    edges = np.flatnonzero(np.diff((line == 0).astype(int)))
+    lengths = np.diff(edges)
+    dark = lengths[::2]
+    assert len(dark) >= 9 * (size // 2 - 1)
+    assert len(set(dark.tolist())) == 1
+
+
+@pytest.mark.parametrize("blocks", [figure6(), figure6(7, 5), figure7(), figure6(1, 1)])
+def test_all_fits_and_no_texts_meet(tmp_path: Path, drawn: list[Any], blocks: list[Block]) -> None:
+    reconstruction_grid(blocks, tmp_path / "r.png", tmp_path / "r.pdf")
+    [figure] = drawn
+    width, height = figure.get_size_inches() * figure.dpi
+    boxes = [text.get_window_extent() for text in figure.texts]
+    boxes += [axis.get_window_extent() for axis in figure.axes]
+    assert min(box.x0 for box in boxes) >= -0.5
+    assert max(box.x1 for box in boxes) <= width + 0.5
+    assert min(box.y0 for box in boxes) >= 0
+    assert max(box.y1 for box in boxes) <= height
+    for i, one in enumerate(boxes):
+        for other in boxes[:i]:
+            across = min(one.x1, other.x1) - max(one.x0, other.x0)
+            along = min(one.y1, other.y1) - max(one.y0, other.y0)
+            assert min(across, along) < 1, "two things are drawn on one another"
+
+
+def test_texts_of_the_figure(tmp_path: Path, drawn: list[Any]) -> None:
+    reconstruction_grid(figure6(2, 1), tmp_path / "r.png", tmp_path / "r.pdf")
+    plain = [Block("", [column("original", errors=False)])]
+    reconstruction_grid(plain, tmp_path / "p.png", tmp_path / "p.pdf")
+    texts = [text.get_text() for text in drawn[0].texts]
+    assert [text for text in texts if text.startswith("L =")] == ["L = 25", "L = 50", "L = 25"]
+    assert texts.count("0.0123") == 3 * 2
+    assert texts[-1] == "Numbers: reconstruction error (mean square)."
+    assert [text.get_text() for text in drawn[1].texts] == ["original"]
+
+
+def test_files_are_written_not_blank_and_the_same_again(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        paths = (tmp_path / folder / "r.png", tmp_path / folder / "r.pdf")
+        reconstruction_grid(figure7(), *paths)
+    for name in ("r.png", "r.pdf"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    assert len(np.unique(pixels_of(tmp_path / "one/r.png"))) > 5
+    pdf = (tmp_path / "one/r.pdf").read_bytes()
+    assert pdf.startswith(b"%PDF")
+    assert pdf.count(b"/Subtype /Image") >= 11 * 2
+    assert b"/Type3" not in pdf
+
+
+def test_colour_images_keep_their_colours(tmp_path: Path) -> None:
+    red = np.zeros((1, 3, 8, 8), np.float32)
+    red[:, 0] = 1
+    reconstruction_grid([Block("", [Column("c", red)])], tmp_path / "r.png", tmp_path / "r.pdf")
+    shown = imread(tmp_path / "r.png")[..., :3]
+    assert (shown == (1, 0, 0)).all(-1).sum() > 10_000
+
+
+@pytest.mark.parametrize(
+    ("blocks", "message"),
+    [
+        ([], "no columns"),
+        ([Block("a", [])], "no columns"),
+        ([Block("a", [column("x", 2), column("y", 3)])], r"as many images .*'x': \(2, 28, 28\)"),
+        ([Block("a", [column("x"), column("y", size=8)])], "of one size"),
+        ([Block("a", [Column("x", pictures(2) + 1)])], r"x: values outside \[0, 1\]"),
+        ([Block("a", [Column("x", pictures(2)[0])])], "x: expected .* images"),
+        ([Block("a", [Column("x", pictures(2), np.zeros(3))])], "x: 2 images, 3 errors"),
+        ([Block("a", [column(str(i)) for i in range(30)])], "30 columns in 1 blocks have no room"),
+    ],
+)
+def test_what_is_no_picture_is_refused(tmp_path: Path, blocks: list, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        reconstruction_grid(blocks, tmp_path / "r.png", tmp_path / "r.pdf")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,11 @@
+"""One latent search of a set of images, for several L and R at once."""
+
+from purification.evaluation.sweeps import sweep_images
+from purification.runtime import start
+from purification.storage import write_image_sets
+
+device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
+recipe, path = snakemake.params.recipe, snakemake.output.searched
+batch_size = snakemake.config["batch_size"]["purification"]
+sets = sweep_images(recipe, snakemake.input, batch_size, device)
+write_image_sets(path, sets, recipe, recipe["seed"])
