@@ -28,3 +28,16 @@ rule all:
     input:
         expand(rules.paper_table.output, table="table4"),
         EXAMPLES,
+
+
+# Every table and figure of a paper.
+rule defense_gan:
+    input:
+        expand(rules.paper_table.output, table=PAPER_TABLES),
+        rules.table13.output,
+        rules.detection.output,
+        rules.plot_accuracy_over_search.output,
+        expand(rules.plot_roc.output, figure=["figure4", "figure5"]),
+        expand(rules.plot_reconstructions.output, figure=["figure6", "figure7"]),
+        rules.plot_white_box_over_steps.output,
+        rules.defense_gan_page.output,

@@ -354,8 +354,29 @@ def test_gpu_is_asked_for_by_training_attacks_and_purification(gpu: int) -> None
     training = {"train_classifier", "train_wgan_gp", "train_autoencoder"}
     expected = training | {"train_substitute", "attack_defense"}
     expected |= {"attack_classifier", "attack_substitute"}
-    expected |= {"purify_images", "purify_black_box"}
+    expected |= {"purify_images", "purify_black_box", "time_search"}
     assert asking == (expected if gpu else set())
+
+
+def test_table13_times_each_search_and_nothing_beside_it(workflow: Workflow) -> None:
+    target = "results/table13.csv"
+    workflow.run(target)
+    table = rows(workflow.folder / target)
+    cells = [(int(row["iterations_L"]), int(row["restarts_R"])) for row in table]
+    assert cells == [(2, 1), (4, 1), (2, 2), (4, 2)]
+    for row in table:
+        assert float(row["seconds_per_image"]) > 0 and float(row["images_per_second"]) > 0
+        assert 1 <= int(row["best_batch"]) <= 8
+        assert row["device"] and row["threads"] == "2"  # all cores of the run
+    long = rows(workflow.folder / "results/table13.long.csv")
+    assert len(long) == 8 and {row["latent"] for row in long} == {"8"}
+    assert "| L | R = 1 | R = 2 |" in (workflow.folder / "results/table13.md").read_text()
+    assert workflow.stale(target) == Jobs({}, set())
+    # The table's own L and R are timed, not the defence's.
+    workflow.config["defenses"]["defense_gan"]["steps"] = 5
+    assert workflow.stale(target) == Jobs({}, set())
+    workflow.config["table13"]["repeats"] = 3
+    assert workflow.stale(target).rules == {"time_search": 1, "table13": 1}
 
 
 def test_report_holds_table_and_pictures_with_captions(finished: Workflow) -> None:

@@ -8,6 +8,7 @@ from purification.experiments import (
     ConfigError,
     FIGURES,
     PAPER_TABLES,
+    defense_gan_page,
     detection,
     detections,
     examples,
@@ -16,6 +17,8 @@ from purification.experiments import (
     paper_table,
     table4_examples,
     table_notes,
+    timing_notes,
+    timing_table,
 )
 from purification.runtime import has_gpu
 
@@ -112,3 +115,6 @@ def memory(amount, copies):
 
 # GPUs that a GPU rule asks for.
 GPUS = int(has_gpu()) if config["gpu"] == "auto" else config["gpu"]
+
+# All cores of this run, for a job beside which nothing else may run. A cluster's runs have no such number.
+ALL_CORES = workflow.resource_settings.cores or config["threads"]

@@ -1,4 +1,5 @@
-# Accuracies: one small file for all numbers that share table, dataset, seed, classifier and attack.
+# Accuracies: one small file for all numbers that share table, dataset, seed, classifier and attack. And the
+# time that a search takes.
 
 
 rule measure:
@@ -48,3 +49,26 @@ rule measure_detection:
         "Detection by reconstruction error, {wildcards.dataset}"
     script:
         "../scripts/measure_detection.py"
+
+
+rule time_search:
+    input:
+        unpack(inputs("timing")),
+    output:
+        "results/{dataset}/seed{seed}/timings/{defense}.csv",
+    log:
+        "logs/time_search/{dataset}/seed{seed}/{defense}.log",
+    benchmark:
+        "logs/time_search/{dataset}/seed{seed}/{defense}.benchmark.tsv"
+    # All of them, so that no other job runs beside it.
+    threads: ALL_CORES
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(4 * 60),
+        gpu=GPUS,
+    params:
+        recipe=recipe("timing"),
+    message:
+        "Time of {wildcards.defense}'s search, {wildcards.dataset}, alone on the machine"
+    script:
+        "../scripts/time_search.py"

@@ -7,7 +7,9 @@ from purification.experiments.catalogue import Catalogue
 from purification.experiments.config import ConfigError
 from purification.experiments.detection import detection, detections
 from purification.experiments.figures import FIGURES, paper_figure
+from purification.experiments.page import defense_gan_page
 from purification.experiments.table4 import examples, table4_examples
+from purification.experiments.table13 import timing_notes, timing_table
 from purification.experiments.tables import PAPER_TABLES, measurement, paper_table, table_notes
 
 __all__ = [
@@ -15,6 +17,7 @@ __all__ = [
     "PAPER_TABLES",
     "Catalogue",
     "ConfigError",
+    "defense_gan_page",
     "detection",
     "detections",
     "examples",
@@ -23,4 +26,6 @@ __all__ = [
     "paper_table",
     "table4_examples",
     "table_notes",
+    "timing_notes",
+    "timing_table",
 ]

@@ -438,11 +438,34 @@ class Measurement(File):
 
 
 @dataclass(frozen=True)
+class Timing(OfRun):
+    """How long a defence's latent search takes, over numbers of steps and of restarts.
+
+    The content is measured wall time: the same recipe gives other numbers each time. `search` is
+    what the search's own settings are but for steps and restarts (`settings` has the lists of
+    those, and `repeats` and `largest_batch`).
+    """
+
+    defense: str
+    search: Mapping[str, Any]
+    generator: Generator
+    settings: Mapping[str, Any]
+
+    @property
+    def path(self) -> str:
+        return f"{self.folder}/timings/{self.defense}.csv"
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        return {"dataset": self.dataset.path, "generator": self.generator.path}
+
+
+@dataclass(frozen=True)
 class Table(File):
     """A paper's table and its measurements. `cells`: of a swept table, the (L, R) that it shows."""
 
     name: str
-    measurements: tuple[Measurement, ...]
+    measurements: tuple[Measurement | Timing, ...]
     cells: tuple[tuple[int, int], ...] | None = None
 
     @property

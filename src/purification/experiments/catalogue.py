@@ -20,9 +20,10 @@ from purification.experiments.artifacts import (
     Purifier,
     Substitute,
     Sweep,
+    Timing,
     cell_group,
 )
-from purification.experiments.config import ConfigError, check_config
+from purification.experiments.config import SEARCHES, ConfigError, check_config
 from purification.experiments.grids import sweep_cells
 from purification.plugins import source_digest
 
@@ -258,6 +259,22 @@ class Catalogue:
         purifier = self.purifier(dataset, seed, defense)
         settings = {k: v for k, v in purifier.settings.items() if k not in ("steps", "restarts")}
         return replace(purifier, settings=settings)
+
+    @cache  # noqa: B019
+    def timing(self, dataset: str, seed: int, defense: str) -> Timing:
+        """How long the defence's search takes, as `table13` asks for it."""
+        settings = self._lookup("defenses", defense)
+        if settings["method"] not in SEARCHES:
+            raise ConfigError(f"defenses.{defense} is no latent search")
+        wanted = ("steps", "restarts", "repeats", "largest_batch")
+        return Timing(
+            self.dataset(dataset),
+            seed,
+            defense,
+            {key: settings[key] for key in ("step_size", "momentum")},
+            self.generator(dataset, seed, settings["generator"]),
+            {key: self.config["table13"][key] for key in wanted},
+        )
 
     def threat_models(self, defense: str) -> list[str]:
         """What is measured of a purifier, in an order that the config's does not change.

@@ -15,6 +15,8 @@ from purification.plugins import problem_with
 
 ATTACKERS_IMAGES = 150
 """As `datasets.BLACK_BOX_HOLD_OUT`, which this room may not import."""
+SEARCHES = ("defense_gan",)
+"""Methods of defences that search a latent space, whose time Table 13 tells."""
 
 
 class ConfigError(ValueError):
@@ -94,6 +96,7 @@ def _wrong_references(config: Mapping[str, Any]) -> Iterator[str]:
         yield from _wrong_black_box(config, table)
     yield from _wrong_sweep(config)
     yield from _wrong_white_box_sweep(config)
+    yield from _wrong_timing(config)
     for name, defense in config["defenses"].items():
         if defense["method"] == "redeployed":
             yield from _wrong_redeployment(config, name)
@@ -225,16 +228,37 @@ def _wrong_white_box_sweep(config: Mapping[str, Any]) -> Iterator[str]:
     defenses = [
         name
         for name in _searching(config)
-        if config["defenses"][name]["method"] == "defense_gan"
+        if config["defenses"][name]["method"] in SEARCHES
         and attackable & set(config["defenses"][name]["threat_models"])
     ]
     yield from _unknown("figure8.defense", wanted["defense"], defenses)
 
 
 def _searching(config: Mapping[str, Any]) -> list[str]:
-    """The defences that put Defense-GAN's search before a classifier."""
+    """The defences that put a latent search before a classifier."""
     methods = {name: entry["method"] for name, entry in config["defenses"].items()}
-    return [n for n in methods if methods.get(_purifier_of(config, n)) == "defense_gan"]
+    return [n for n in methods if methods.get(_purifier_of(config, n)) in SEARCHES]
+
+
+def _wrong_timing(config: Mapping[str, Any]) -> Iterator[str]:
+    wanted, defenses = config["table13"], config["defenses"]
+    for name in wanted["datasets"]:
+        yield from _unknown("table13.datasets", name, config["datasets"])
+        images = config["datasets"].get(name, {}).get("test")
+        if images is not None and images < wanted["largest_batch"]:
+            yield (
+                f"table13.largest_batch: must be at most datasets.{name}.test = {images}, the "
+                f"images that there are; got {wanted['largest_batch']}"
+            )
+    method = defenses.get(wanted["defense"], {}).get("method")
+    if method is None:
+        yield from _unknown("table13.defense", wanted["defense"], defenses)
+    elif method not in SEARCHES:
+        searching = [name for name, entry in defenses.items() if entry["method"] in SEARCHES]
+        yield (
+            f"table13.defense: {wanted['defense']!r} is no latent search (its method is {method}); "
+            f"{_listed(searching)}"
+        )
 
 
 def _wrong_redeployment(config: Mapping[str, Any], name: str) -> Iterator[str]:

@@ -46,14 +46,7 @@ def detection_table(files: Iterable[Path], papers: pd.DataFrame | None = None) -
     files = list(files)
     if not files:
         raise ValueError("no detection files: nothing to tabulate")
-    numbers = [name for name in COLUMNS if name not in (*_TEXT, *_COUNTS, "seed")]
-    rows = pd.concat(
-        [
-            read_rows(Path(file), text=_TEXT, counts=(*_COUNTS, "seed"), numbers=numbers)
-            for file in files
-        ],
-        ignore_index=True,
-    )
+    rows = pd.concat([read_detection(Path(file)) for file in files], ignore_index=True)
     twice = rows.duplicated(list(LABEL_COLUMNS))
     if twice.any():
         labels = rows.loc[twice, list(LABEL_COLUMNS)].iloc[0].to_dict()
@@ -63,6 +56,17 @@ def detection_table(files: Iterable[Path], papers: pd.DataFrame | None = None) -
         ranks.insert(place, name, pd.factorize(rows[name])[0])
     order = ranks.sort_values(list(ranks.columns), kind="stable", na_position="first").index
     return attach_paper_auc(rows.loc[order, list(COLUMNS)].reset_index(drop=True), papers)
+
+
+def read_detection(path: Path) -> pd.DataFrame:
+    """A file of `detection_rows`, or what `write_detection` made of several, with its types.
+
+    Raises FileNotFoundError, or ValueError naming the file if it lacks a column or holds text where
+    a number belongs.
+    """
+    numbers = [name for name in COLUMNS if name not in (*_TEXT, *_COUNTS, "seed")]
+    rows = read_rows(path, text=_TEXT, counts=(*_COUNTS, "seed"), numbers=numbers)
+    return rows.assign(paper_auc=pd.to_numeric(rows["paper_auc"])) if "paper_auc" in rows else rows
 
 
 def attach_paper_auc(rows: pd.DataFrame, papers: pd.DataFrame | None) -> pd.DataFrame:

@@ -25,8 +25,9 @@ has neither, such as no defence, repeats.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -181,32 +182,29 @@ def markdown_table(
         ValueError: as `wide_table`.
     """
     cells = _cells(long, swept)
-    names = [name for name in wide if name in set(cells["column"])]
-    clean = set(cells.loc[cells["attack"] == "none", "column"])
-    main = _main_threat_model(long)
-    paper_layout = {"no_attack"} | set(cells.loc[cells["threat_model"] == main, "column"])
-    adjective = main.replace("_", "-")
-    sections = [
-        (f"No defense, and {adjective} attacks on the defenses", paper_layout, False),
-        ("Other threat models", set(names) - paper_layout - clean, False),
-        ("Without attack", clean, True),
-    ]
-    texts = {
-        (*(getattr(row, name) for name in _KEY), row.column): _cell_text(row)
-        for row in cells.itertuples()
-    }
-    parts = [f"# {title}", *notes]
-    for dataset in wide["dataset"].unique():
-        parts.append(f"## {dataset}")
-        rows = wide[wide["dataset"] == dataset]
-        for heading, wanted, without_attack in sections:
-            columns = [name for name in names if name in wanted]
-            table = _markdown_table(rows, columns, texts, clean, without_attack)
-            if table:
-                parts += [f"### {heading}", table]
+    parts = [f"# {title}", *notes, *_sections(cells, long, wide, _cell_text, level=2)]
     parts += ["## How to read this", _legend(cells)]
     parts += ["## Warnings", _warnings(cells)]
     return "\n\n".join(parts) + "\n"
+
+
+def brief_table(long: pd.DataFrame, wide: pd.DataFrame, *, swept: bool = False) -> str:
+    """The tables of `markdown_table` alone, their cells in one line: accuracy, half the width of
+    its interval, and the paper's value with our difference from it where there is one.
+
+    Arguments and errors as there; headings begin at the third level.
+    """
+    return "\n\n".join(_sections(_cells(long, swept), long, wide, _brief_text, level=3))
+
+
+def read_long_table(path: Path) -> pd.DataFrame:
+    """The long table that `write_csv` wrote, with the types that `long_table` gives.
+
+    Raises FileNotFoundError, or ValueError naming the file if it is no long table.
+    """
+    text = (*_TEXT, "substitute") if "substitute" in pd.read_csv(path, nrows=0) else _TEXT
+    numbers = (*_NUMBERS, "paper_value", "paper_std", "difference")
+    return read_rows(path, text=text, counts=(*_COUNTS, "seed"), numbers=numbers)
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
@@ -219,6 +217,40 @@ def write_csv(table: pd.DataFrame, path: Path) -> None:
         written["epsilon"] = written["epsilon"].map(_epsilon_text)
     with atomic(path) as temporary:
         written.to_csv(temporary, index=False, float_format="%.4f", lineterminator="\n")
+
+
+def _sections(
+    cells: pd.DataFrame,
+    long: pd.DataFrame,
+    wide: pd.DataFrame,
+    text: Callable[[Any], str],
+    level: int,
+) -> list[str]:
+    """Headings and tables of each data set: the paper's columns, other threat models, no attack."""
+    names = [name for name in wide if name in set(cells["column"])]
+    clean = set(cells.loc[cells["attack"] == "none", "column"])
+    main = _main_threat_model(long)
+    paper_layout = {"no_attack"} | set(cells.loc[cells["threat_model"] == main, "column"])
+    adjective = main.replace("_", "-")
+    sections = [
+        (f"No defense, and {adjective} attacks on the defenses", paper_layout, False),
+        ("Other threat models", set(names) - paper_layout - clean, False),
+        ("Without attack", clean, True),
+    ]
+    texts = {
+        (*(getattr(row, name) for name in _KEY), row.column): text(row)
+        for row in cells.itertuples()
+    }
+    parts = []
+    for dataset in wide["dataset"].unique():
+        parts.append(f"{'#' * level} {dataset}")
+        rows = wide[wide["dataset"] == dataset]
+        for heading, wanted, without_attack in sections:
+            columns = [name for name in names if name in wanted]
+            table = _markdown_table(rows, columns, texts, clean, without_attack)
+            if table:
+                parts += [f"{'#' * (level + 1)} {heading}", table]
+    return parts
 
 
 def _read_measurements(path: Path) -> pd.DataFrame:
@@ -396,6 +428,15 @@ def _cell_text(cell: tuple) -> str:
     if pd.notna(cell.paper_value):
         lines.append(f"paper {cell.paper_value:.4f}")
     return "<br>".join(lines)
+
+
+def _brief_text(cell: Any) -> str:
+    text = f"{cell.accuracy:.3f}"
+    if pd.notna(cell.ci_low):
+        text += f" ± {(cell.ci_high - cell.ci_low) / 2:.3f}"
+    if pd.notna(cell.paper_value):
+        text += f" (paper {cell.paper_value:.3f}, {cell.accuracy - cell.paper_value:+.3f})"
+    return text
 
 
 def _markdown_table(

@@ -1,0 +1,127 @@
+"""A paper's page: its tables and figures in one Markdown file, our numbers beside the printed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from purification.reporting.tables import brief_table, wide_table
+
+_WITHIN = (0.02, 0.05)
+
+
+@dataclass(frozen=True)
+class PageTable:
+    """A table of accuracies: its name such as "Table 8", what it shows, the long table (see
+    `purification.reporting.tables`), whether it is swept, and the file with all details."""
+
+    name: str
+    caption: str
+    long: pd.DataFrame
+    swept: bool
+    file: str
+
+
+def paper_page(
+    title: str,
+    notes: Sequence[str],
+    tables: Sequence[PageTable],
+    figures: Sequence[tuple[str, str, str]],
+    further: Sequence[tuple[str, str]],
+) -> str:
+    """The page as GitHub's Markdown.
+
+    Args:
+        title: heading, such as the paper's name.
+        notes: paragraphs below it.
+        tables: in the page's order.
+        figures: name, caption and file of each.
+        further: heading and text of sections behind the tables.
+    """
+    parts = [f"# {title}", *notes, "## Agreement with the paper", agreement(tables)]
+    for table in tables:
+        wide = wide_table(table.long, swept=table.swept)
+        parts += [
+            f"## {table.name}: {table.caption}",
+            brief_table(table.long, wide, swept=table.swept),
+            f"Intervals, norms, numbers of images and warnings: [{table.file}]({table.file}).",
+        ]
+    for heading, text in further:
+        parts += [f"## {heading}", text]
+    for name, caption, file in figures:
+        parts += [f"## {name}: {caption}", f"![{name}]({file})"]
+    return "\n\n".join(parts) + "\n"
+
+
+def agreement(tables: Sequence[PageTable]) -> str:
+    """How many of our numbers lie how near to the printed ones, a row for each table.
+
+    A number is compared where the paper prints one for the same data set, attack, strength,
+    classifier, defence and threat model, by the mean over our seeds.
+    """
+    lines = ["| table | compared | within 2 points | within 5 points | beyond |"]
+    lines += ["| --- | --- | --- | --- | --- |"]
+    total = pd.Series(dtype=float)
+    for table in tables:
+        distances = _distances(table.long)
+        if len(distances):
+            lines.append(_counts(table.name, distances))
+            total = pd.concat([total, distances])
+    if total.empty:
+        return (
+            "No number is compared: the paper prints none for the data sets and settings of this "
+            "config. `config/paper.yaml` has the paper's."
+        )
+    return "\n".join([*lines, _counts("all", total)])
+
+
+def detection_summary(detection: pd.DataFrame) -> str:
+    """The table of detectors, a row for each data set, attack, strength, threat model, defence, L
+    and R: means over classifiers and seeds.
+
+    `detection` is as `purification.reporting.detection.detection_table` returns it.
+    """
+    key = ["dataset", "attack", "epsilon", "threat_model", "defense", "iterations_L", "restarts_R"]
+    values = ["auc", "paper_auc", "tpr_1pct", "tpr_5pct", "fpr_1pct", "fpr_5pct"]
+    groups = detection.groupby(key, sort=False, dropna=False)
+    rows = groups[values].mean().assign(n=groups["n"].sum(), of=groups.size()).reset_index()
+    header = ["data set", "attack", "epsilon", "threat model", "defense", "L", "R", "AUC"]
+    header += ["TPR at 1 %", "FPR", "TPR at 5 %", "FPR", "detectors", "images"]
+    lines = [header, ["---"] * len(header)]
+    for row in rows.itertuples():
+        paper = f" (paper {row.paper_auc:.3f})" if pd.notna(row.paper_auc) else ""
+        settings = [row.epsilon, row.threat_model, row.defense, row.iterations_L, row.restarts_R]
+        lines.append(
+            [
+                *(row.dataset, row.attack),
+                *("" if pd.isna(value) else str(value) for value in settings),
+                f"{row.auc:.3f}{paper}",
+                *(f"{row.tpr_1pct:.3f}", f"{row.fpr_1pct:.3f}"),
+                *(f"{row.tpr_5pct:.3f}", f"{row.fpr_5pct:.3f}"),
+                *(str(row.of), str(row.n)),
+            ]
+        )
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _distances(long: pd.DataFrame) -> pd.Series:
+    """Distance of each mean over seeds from the paper's number."""
+    compared = long[long["paper_value"].notna()]
+    if compared.empty:
+        return pd.Series(dtype=float)
+    key = [
+        name
+        for name in (
+            *("dataset", "attack", "epsilon", "classifier", "substitute", "defense", "variant"),
+            *("threat_model", "iterations_L", "restarts_R"),
+        )
+        if name in compared
+    ]
+    return compared.groupby(key, dropna=False)["difference"].mean().abs().reset_index(drop=True)
+
+
+def _counts(name: str, distances: pd.Series) -> str:
+    # A hair more than the limit: 0.92 - 0.90 is 0.020000000000000018.
+    within = [int((distances <= limit + 1e-9).sum()) for limit in _WITHIN]
+    cells = [name, len(distances), *within, len(distances) - within[-1]]
+    return f"| {' | '.join(map(str, cells))} |"
