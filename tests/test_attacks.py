@@ -15,6 +15,7 @@ from purification.attacks import (
     ATTACKS,
     AttackResult,
     cw_l2,
+    deepfool,
     fgsm,
     input_gradient,
     rand_fgsm,
@@ -401,17 +402,85 @@ def test_cw_calls_the_model_once_an_iteration(
     assert (model.forwards, model.backwards) == (21, 21)
 
 
+# --- DeepFool -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"candidates": 3}, {"overshoot": 0.2}, {"iterations": 1}],
+    ids=["default", "three candidates", "large overshoot", "one iteration"],
+)
+def test_deepfool_agrees_with_foolboxs(
+    trained: nn.Module, digits: tuple[Tensor, Tensor], settings: dict
+) -> None:
+    images, labels = digits
+    model, images = copy.deepcopy(trained).double(), images.double()
+    oracle_attack = foolbox.attacks.L2DeepFoolAttack(
+        steps=settings.get("iterations", 50),
+        candidates=settings.get("candidates", 10),
+        overshoot=settings.get("overshoot", 0.02),
+    )
+    oracle, _, _ = oracle_attack(foolbox_model(model), images, labels, epsilons=None)
+    result = deepfool(model, images, labels, **settings)
+    # The same image, not only one of the same norm: the algorithm leaves no choice.
+    torch.testing.assert_close(result, oracle, rtol=0, atol=1e-6)
+    norm = (result - images).flatten(1).norm(dim=1)
+    wrong = model(images).argmax(1) != labels
+    assert (norm[wrong] == 0).all()
+    assert norm[~wrong].min() > 0.001
+    assert norm.mean() > 0.05
+
+
+def test_deepfool_succeeds_with_less_than_cw_of_one_constant(
+    trained: nn.Module, digits: tuple[Tensor, Tensor]
+) -> None:
+    """Nearly all images, at a norm near that of the tuned CW and far below the paper's CW."""
+    result = attack("deepfool", trained, digits)
+    assert result.success.float().mean() > 0.98
+    moved = result.l2 > 0
+    assert torch.equal(moved, result.clean_predictions == digits[1])
+    tuned, papers = (attack("cw_l2", trained, digits, **cw) for cw in (TUNED_CW, PAPERS_CW))
+    assert result.l2[moved].mean() < 1.3 * tuned.l2[moved].mean()
+    assert result.l2[moved].mean() < 0.5 * papers.l2[moved].mean()
+
+
+def test_deepfool_lands_on_the_nearest_boundary_of_a_linear_classifier() -> None:
+    """Logits (0, x1 - 0.6, x2 - 0.9) at (0.5, 0.5), label 0: 0.1 along x1 is nearer than 0.4."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(2, 3))
+    model[1].weight.data = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    model[1].bias.data = torch.tensor([0.0, -0.6, -0.9])
+    image = torch.tensor([0.5, 0.5]).view(1, 1, 1, 2)
+    result = deepfool(model, image, torch.tensor([0]), overshoot=0.5)
+    # One step of 0.1 (and 1e-4), half of it more.
+    torch.testing.assert_close(result.flatten(), torch.tensor([0.5 + 1.5 * 0.1001, 0.5]))
+
+
+def test_deepfool_leaves_alone_what_is_done(
+    trained: nn.Module, digits: tuple[Tensor, Tensor]
+) -> None:
+    """Images leave the batch as they are done, and the attack ends when none is left."""
+    sizes = []
+    handle = trained.register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))
+    deepfool(trained, *digits)
+    handle.remove()
+    assert sizes[0] == COUNT
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[1] < COUNT
+    assert sizes[-1] < COUNT / 2
+    assert len(sizes) < 30
+
+
 # --- what holds for every attack ---------------------------------------------------------------
 
 EVERY_ATTACK = pytest.mark.parametrize(
     ("method", "settings"),
-    [("fgsm", FGSM), ("rand_fgsm", RAND_FGSM), ("cw_l2", TUNED_CW)],
-    ids=["fgsm", "rand_fgsm", "cw_l2"],
+    [("fgsm", FGSM), ("rand_fgsm", RAND_FGSM), ("cw_l2", TUNED_CW), ("deepfool", {})],
+    ids=["fgsm", "rand_fgsm", "cw_l2", "deepfool"],
 )
 
 
 def test_every_registered_attack_is_tested_here() -> None:
-    assert set(ATTACKS) == {"fgsm", "rand_fgsm", "cw_l2"}
+    assert set(ATTACKS) == {"fgsm", "rand_fgsm", "cw_l2", "deepfool"}
 
 
 @EVERY_ATTACK
@@ -687,7 +756,11 @@ def test_users_own_attack_must_return_images(
 def test_unknown_attack_is_refused(
     trained: nn.Module, digits: tuple[Tensor, Tensor], method: str
 ) -> None:
-    allowed = "fgsm, rand_fgsm, cw_l2.*package.module:function" if ":" not in method else "imported"
+    allowed = (
+        "fgsm, rand_fgsm, cw_l2, deepfool.*package.module:function"
+        if ":" not in method
+        else "imported"
+    )
     with pytest.raises(ValueError, match=f"{method}.*{allowed}"):
         attack(method, trained, digits)
 
@@ -709,6 +782,10 @@ def test_unknown_attack_is_refused(
         ("cw_l2", {**TUNED_CW, "learning_rate": 0.0}, "must be positive"),
         ("cw_l2", {**TUNED_CW, "constant": 0.0}, "must be positive"),
         ("cw_l2", {**TUNED_CW, "confidence": -1.0}, "not negative"),
+        ("deepfool", FGSM, "unknown settings epsilon; allowed: iterations, overshoot, candidates,"),
+        ("deepfool", {"iterations": 0}, "iterations must be at least 1"),
+        ("deepfool", {"candidates": 1}, "candidates at least 2"),
+        ("deepfool", {"overshoot": -0.1}, "overshoot not negative"),
     ],
 )
 def test_wrong_settings_are_refused(

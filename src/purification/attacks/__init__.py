@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from purification.attacks.cw import cw_l2
+from purification.attacks.deepfool import deepfool
 from purification.attacks.fgsm import fgsm, rand_fgsm
 from purification.attacks.gradient import input_gradient, logits_and_input_gradient
 from purification.plugins import import_named
@@ -24,6 +25,7 @@ __all__ = [
     "AttackEntry",
     "AttackResult",
     "cw_l2",
+    "deepfool",
     "fgsm",
     "find_attack",
     "input_gradient",
@@ -72,6 +74,7 @@ ATTACKS: dict[str, AttackEntry] = {
     "fgsm": AttackEntry.of(fgsm),
     "rand_fgsm": AttackEntry.of(rand_fgsm),
     "cw_l2": AttackEntry.of(cw_l2),
+    "deepfool": AttackEntry.of(deepfool),
 }
 
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from purification.models.autoencoder import MagNetAutoencoder
 from purification.models.classifiers import build_classifier
+from purification.models.vae import VAE
 from purification.models.wgan import Generator
 from purification.storage import read_checkpoint, write_checkpoint
 
@@ -57,11 +58,18 @@ def autoencoder_of(recipe: Mapping[str, Any], image_shape: Shape) -> MagNetAutoe
     return MagNetAutoencoder(settings["latent"], settings["width"], image_shape)
 
 
+def vae_of(recipe: Mapping[str, Any], image_shape: Shape) -> VAE:
+    """An untrained VAE as a `DefenseVAE` recipe describes it."""
+    settings = recipe["settings"]
+    return VAE(settings["latent"], settings["width"], image_shape)
+
+
 BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "Classifier": classifier_of,
     "Substitute": classifier_of,
     "Generator": generator_of,
     "Autoencoder": autoencoder_of,
+    "DefenseVAE": vae_of,
 }
 
 

@@ -12,6 +12,7 @@ from purification.models.checkpoints import load_network
 from purification.plugins import import_named
 from purification.purifiers.base import reconstruction_error
 from purification.purifiers.defense_gan import DefenseGAN, draw_starts
+from purification.purifiers.defense_vae import DefenseVAE
 from purification.purifiers.latent_search import SearchSettings
 from purification.purifiers.magnet import MagNet
 from purification.runtime import progress
@@ -32,6 +33,8 @@ def load_purifier(recipe: Mapping[str, Any], files: Mapping[str, str]) -> nn.Mod
     }
     if method == "magnet":
         return MagNet(networks["autoencoder"])
+    if method == "defense_vae":
+        return DefenseVAE(networks["vae"])
     purifier = import_named(method)(settings, networks, recipe["seed"])
     if not isinstance(purifier, nn.Module):
         raise TypeError(f"{method} must return a torch module, got {type(purifier).__name__}")

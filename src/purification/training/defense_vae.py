@@ -1,0 +1,273 @@
+"""Training of Defense-VAE (Li and Ji 2019): from attacked to clean images, alone or end to end.
+
+The paper's REC variant needs nothing of its own: `train_classifier` on the purified images.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from purification.models.prediction import predict
+from purification.purifiers.base import Defended
+from purification.randomness import derive_seed, generator, isolated_rng
+from purification.runtime import progress
+
+RECONSTRUCTION_LOSSES = ("bce", "mse")
+NOISE_BATCHES = 50  # drawn and moved at once: a copy to the GPU in every step would wait for it
+
+
+def train_defense_vae(
+    vae: nn.Module,
+    copies: Sequence[Tensor],
+    clean: Tensor,
+    *,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    reconstruction: str,
+    kl_weight: float,
+    seed: int,
+    device: torch.device | str,
+) -> list[dict[str, float | int]]:
+    """Trains `vae` in place to turn attacked images into the clean ones; leaves it in eval mode.
+
+    Loss (section 2.2): reconstruction of the clean image from a sample of the attacked one's code,
+    plus `kl_weight` times KL(q(z|x) || N(0, I)); see `vae_losses`. Adam. The paper has the KL at
+    full weight, and about 5 epochs, and names neither optimizer, rate nor batch. The published code
+    (vae_conv_train_multi.py): "bce", KL weight 0, 5 epochs, batch 16, rate 5e-4.
+
+    An epoch visits every copy of every image in a new random order across all copies. The pairs are
+    held on the device in the copies' own dtype (12 copies of MNIST in float32: 1.9 GB) and become
+    float32 batch by batch. float16, which rounds by at most 1/16 of an 8-bit step, halves that.
+
+    Args:
+        vae: `models.vae.VAE`, or what has its `encode`, `decode` and `latent`.
+        copies: K tensors (N, C, H, W) in [0, 1], attacked versions of the N clean images in their
+            order. 12 in the paper. Whether clean -> clean pairs belong to them it leaves open (the
+            published code has none): give `clean` as one more copy to have them.
+        clean: (N, C, H, W), in [0, 1].
+        epochs: passes over the K * N pairs.
+        batch_size: pairs a step.
+        learning_rate: Adam's.
+        reconstruction: "bce" or "mse".
+        kl_weight: factor of the KL term.
+        seed: of order and noise.
+        device: where to train; `vae` stays there.
+
+    Returns:
+        A row an epoch: epoch (from 1), loss, reconstruction, kl (not yet weighted; these three
+        means over the epoch's pairs), seconds.
+
+    Raises:
+        ValueError: no copies, copies of other shapes than the clean images, or an unknown
+            reconstruction loss.
+    """
+    _check(copies, clean, reconstruction)
+    vae.to(device, memory_format=torch.channels_last).train()
+    attacked, clean = _on_device(copies, device), clean.to(device)
+    optimizer = torch.optim.Adam(vae.parameters(), learning_rate, fused=True)
+    random = generator(seed, "order"), generator(seed, "noise")
+    history = []
+    with progress(epochs * -(-len(attacked) // batch_size), "Defense-VAE") as bar:
+        for epoch in range(1, epochs + 1):
+            began = time.perf_counter()
+            totals = torch.zeros(3, device=device)
+            for pairs, noise in _batches(len(attacked), batch_size, vae.latent, random, device):
+                _, *losses = _purify(
+                    vae, attacked[pairs], clean[pairs % len(clean)], noise, reconstruction
+                )
+                loss = losses[0] + kl_weight * losses[1]
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                totals += torch.stack([loss, *losses]).detach() * len(pairs)
+                bar.update(loss=loss.detach())
+            means = (totals / len(attacked)).tolist()
+            row = dict(zip(("loss", "reconstruction", "kl"), means, strict=True))
+            history.append({"epoch": epoch, **row, "seconds": time.perf_counter() - began})
+    vae.to(memory_format=torch.contiguous_format).eval()
+    return history
+
+
+def train_end_to_end(
+    vae: nn.Module,
+    classifier: nn.Module,
+    copies: Sequence[Tensor],
+    clean: Tensor,
+    labels: Tensor,
+    *,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    reconstruction: str,
+    kl_weight: float,
+    classifier_weight: float,
+    evaluated: Mapping[str, tuple[Tensor, Tensor]],
+    seed: int,
+    device: torch.device | str,
+) -> list[dict[str, float | int | None]]:
+    """Trains all weights of both networks in place on one loss (E2E, eq. 5).
+
+    Loss: that of `train_defense_vae` plus `classifier_weight` (the paper's lambda, whose value it
+    does not give) times the cross-entropy of the classifier on the VAE's output for the attacked
+    image. The classifier sees the same sampled reconstruction as the reconstruction term. One Adam
+    for both. The paper finetunes a trained VAE and its REC classifier, and finds training from
+    scratch almost as good: that is the same function, given new networks. It states no schedule,
+    and the published code does not include E2E. Both networks are left in eval mode.
+
+    Args:
+        vae, copies, clean: as in `train_defense_vae`, as are the settings of the same names.
+        classifier: (N, C, H, W) -> logits (N, classes).
+        labels: int64 (N,), of the clean images.
+        classifier_weight: factor of the cross-entropy.
+        evaluated: sets of images (n, C, H, W) and labels by name, on which the accuracy of
+            classifier behind VAE is measured before the first and after each epoch (Figure 4: the
+            test images under FGSM 0.3). The images stay as they are while the networks change: a
+            gray box.
+        seed: of order, noise and dropout.
+        device: where to train; both networks stay there.
+
+    Returns:
+        A row for the start, epoch 0, whose losses are None, and one an epoch: epoch, loss,
+        reconstruction, kl, cross_entropy (means over the epoch's pairs, not yet weighted), accuracy
+        (on the attacked training images as they were purified and classified, dropout on),
+        accuracy_<name> of each evaluated set, seconds.
+
+    Raises:
+        ValueError: as `train_defense_vae`, or not one label a clean image.
+    """
+    _check(copies, clean, reconstruction)
+    if len(labels) != len(clean):
+        raise ValueError(f"{len(labels)} labels for {len(clean)} clean images")
+    for network in (vae, classifier):
+        # A purifier freezes its network: unfrozen here, or finetuning would silently leave it.
+        network.to(device, memory_format=torch.channels_last).requires_grad_()
+    attacked = _on_device(copies, device)
+    clean, labels = clean.to(device), labels.to(device)
+    evaluated = {name: (x.to(device), y) for name, (x, y) in evaluated.items()}
+    weights = [*vae.parameters(), *classifier.parameters()]
+    optimizer = torch.optim.Adam(weights, learning_rate, fused=True)
+    random = generator(seed, "order"), generator(seed, "noise")
+    names = ("loss", "reconstruction", "kl", "cross_entropy", "accuracy")
+    accuracies = _accuracies(vae, classifier, evaluated, device)
+    history = [{"epoch": 0, **dict.fromkeys(names), **accuracies, "seconds": 0.0}]
+    steps = epochs * -(-len(attacked) // batch_size)
+    with isolated_rng(derive_seed(seed, "dropout")), progress(steps, "end to end") as bar:
+        for epoch in range(1, epochs + 1):
+            began = time.perf_counter()
+            vae.train()
+            classifier.train()
+            totals = torch.zeros(len(names), device=device)
+            for pairs, noise in _batches(len(attacked), batch_size, vae.latent, random, device):
+                rows = pairs % len(clean)
+                purified, *losses = _purify(
+                    vae, attacked[pairs], clean[rows], noise, reconstruction
+                )
+                logits = classifier(purified)
+                losses.append(functional.cross_entropy(logits, labels[rows]))
+                loss = losses[0] + kl_weight * losses[1] + classifier_weight * losses[2]
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                right = (logits.argmax(dim=1) == labels[rows]).float().mean()
+                totals += torch.stack([loss, *losses, right]).detach() * len(pairs)
+                bar.update(loss=loss.detach())
+            means = dict(zip(names, (totals / len(attacked)).tolist(), strict=True))
+            accuracies = _accuracies(vae, classifier, evaluated, device)
+            seconds = time.perf_counter() - began
+            history.append({"epoch": epoch, **means, **accuracies, "seconds": seconds})
+    for network in (vae, classifier):
+        network.to(memory_format=torch.contiguous_format).eval()
+    return history
+
+
+def vae_losses(
+    outputs: Tensor, clean: Tensor, mean: Tensor, log_variance: Tensor, reconstruction: str
+) -> tuple[Tensor, Tensor]:
+    """Reconstruction and KL term, both scalars: sums over an image, means over the batch.
+
+    The published code sums over the batch too, which multiplies loss and gradient by a constant
+    that Adam divides out again.
+
+    Args:
+        outputs, clean: (N, C, H, W), in [0, 1].
+        mean, log_variance: (N, latent), of q(z|x).
+        reconstruction: "mse", the squared error as in the paper; or "bce", the binary cross-entropy
+            with the clean pixel as the probability, the published code's.
+    """
+    if reconstruction == "bce":
+        error = functional.binary_cross_entropy(outputs, clean, reduction="sum")
+    else:
+        error = functional.mse_loss(outputs, clean, reduction="sum")
+    kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum()
+    return error / len(clean), kl / len(clean)
+
+
+def _purify(
+    vae: nn.Module, attacked: Tensor, clean: Tensor, noise: Tensor, reconstruction: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Purified images from sampled codes (reparameterised), and the two losses."""
+    mean, log_variance = vae.encode(attacked.float())
+    purified = vae.decode(mean + (0.5 * log_variance).exp() * noise)
+    return purified, *vae_losses(purified, clean, mean, log_variance, reconstruction)
+
+
+def _batches(
+    pairs: int,
+    batch_size: int,
+    latent: int,
+    random: tuple[torch.Generator, torch.Generator],
+    device: torch.device | str,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Numbers of pairs (n,) in a new order, and noise (n, latent) for each batch, on the device."""
+    order, noises = random
+    for block in torch.randperm(pairs, generator=order).split(batch_size * NOISE_BATCHES):
+        noise = torch.randn(len(block), latent, generator=noises)
+        both = block.to(device).split(batch_size), noise.to(device).split(batch_size)
+        yield from zip(*both, strict=True)
+
+
+def _on_device(copies: Sequence[Tensor], device: torch.device | str) -> Tensor:
+    """All copies one after the other, (K * N, C, H, W), without a second set of them on the way."""
+    count, *shape = copies[0].shape
+    attacked = torch.empty(len(copies) * count, *shape, dtype=copies[0].dtype, device=device)
+    for part, copy in zip(attacked.split(count), copies, strict=True):
+        part.copy_(copy)
+    return attacked
+
+
+def _accuracies(
+    vae: nn.Module,
+    classifier: nn.Module,
+    evaluated: Mapping[str, tuple[Tensor, Tensor]],
+    device: torch.device | str,
+) -> dict[str, float]:
+    defended = Defended(vae, classifier)
+    return {
+        f"accuracy_{name}": (predict(defended, images, device=device).argmax(dim=1) == truth.cpu())
+        .double()
+        .mean()
+        .item()
+        for name, (images, truth) in evaluated.items()
+    }
+
+
+def _check(copies: Sequence[Tensor], clean: Tensor, reconstruction: str) -> None:
+    if reconstruction not in RECONSTRUCTION_LOSSES:
+        raise ValueError(
+            f"reconstruction loss {reconstruction!r}: expected one of "
+            f"{', '.join(RECONSTRUCTION_LOSSES)}"
+        )
+    if len(copies) == 0 or len(clean) == 0:
+        raise ValueError(
+            f"expected at least one attacked copy and one image, got {len(copies)} and {len(clean)}"
+        )
+    for number, copy in enumerate(copies):
+        if copy.shape != clean.shape:
+            raise ValueError(
+                f"attacked copy {number} is {tuple(copy.shape)}, the clean images "
+                f"{tuple(clean.shape)}"
+            )
