@@ -101,6 +101,18 @@ def growing(amount):
     return lambda wildcards, attempt: amount * attempt
 
 
+def memory(amount, copies):
+    """MB of a job that holds its data set's images so many times, beside `amount` for all else. Grows
+    by itself with each attempt."""
+
+    return (
+        lambda wildcards, attempt: (
+            amount + copies * CATALOGUE.dataset(wildcards.dataset).megabytes
+        )
+        * attempt
+    )
+
+
 # GPUs that a GPU rule asks for.
 GPUS = int(has_gpu()) if config["gpu"] == "auto" else config["gpu"]
 
