@@ -33,7 +33,7 @@ rule all:
 # Every table and figure of a paper.
 rule defense_gan:
     input:
-        expand(rules.paper_table.output, table=PAPER_TABLES),
+        expand(rules.paper_table.output, table=TABLE_CAPTIONS),
         rules.table13.output,
         rules.detection.output,
         rules.plot_accuracy_over_search.output,
@@ -41,3 +41,11 @@ rule defense_gan:
         expand(rules.plot_reconstructions.output, figure=["figure6", "figure7"]),
         rules.plot_white_box_over_steps.output,
         rules.defense_gan_page.output,
+
+
+rule defense_vae:
+    input:
+        expand(
+            rules.paper_table.output,
+            table=[path for path in TABLE_PATHS if path.startswith("defense_vae/")],
+        ),

@@ -8,6 +8,7 @@ from purification.experiments import (
     ConfigError,
     FIGURES,
     PAPER_TABLES,
+    TABLE_CAPTIONS,
     defense_gan_page,
     detection,
     detections,
@@ -40,7 +41,7 @@ wildcard_constraints:
     generator=r"[^/]+",
     oracle=r"[^/]+",
     substitute=r"[^/]+",
-    table=r"table\d+|sweep|figure8",
+    table=r"(\w+_)?table\d+|sweep|figure8",
     split="train|validation|test",
 
 
@@ -75,6 +76,15 @@ def row(wildcards):
     return measurement(CATALOGUE, w.table, w.dataset, int(w.seed), w.classifier, w.attack)
 
 
+# The tables' paths below results, without suffix: table4, defense_vae/table1.
+TABLE_PATHS = {name.replace("_table", "/table"): name for name in PAPER_TABLES}
+
+
+def table(wildcards):
+    """The table that a rule's wildcards name by its path."""
+    return paper_table(CATALOGUE, TABLE_PATHS[wildcards.table])
+
+
 def picture(wildcards):
     """The picture that a rule's wildcards name."""
     w = wildcards
@@ -84,6 +94,14 @@ def picture(wildcards):
 def detectors(wildcards):
     """The detectors of the run that a rule's wildcards name."""
     return detection(CATALOGUE, wildcards.dataset, int(wildcards.seed))
+
+
+def end_to_end_networks(wildcards):
+    """The VAE and the classifier that a joint training makes."""
+    w = wildcards
+    run = (w.dataset, int(w.seed), w.defense)
+    trained = CATALOGUE.end_to_end_vae(*run, w.classifier)
+    return trained, CATALOGUE.classifier(*run, w.classifier)
 
 
 def figure(name):

@@ -7,7 +7,7 @@ from purification.experiments.catalogue import Catalogue
 from purification.experiments.config import ConfigError
 from purification.experiments.detection import detection, detections
 from purification.experiments.figures import FIGURES, paper_figure
-from purification.experiments.page import defense_gan_page
+from purification.experiments.page import TABLE_CAPTIONS, defense_gan_page
 from purification.experiments.table4 import examples, table4_examples
 from purification.experiments.table13 import timing_notes, timing_table
 from purification.experiments.tables import PAPER_TABLES, measurement, paper_table, table_notes
@@ -15,6 +15,7 @@ from purification.experiments.tables import PAPER_TABLES, measurement, paper_tab
 __all__ = [
     "FIGURES",
     "PAPER_TABLES",
+    "TABLE_CAPTIONS",
     "Catalogue",
     "ConfigError",
     "defense_gan_page",

@@ -200,9 +200,12 @@ class Classifier(OfRun):
     settings: Mapping[str, Any]
     adversarial_epsilon: float | None = None
     reconstructions: PurifiedImages | None = None
+    end_to_end: "EndToEnd | None" = later(None)  # noqa: RUF009 (a string hides that it is frozen)
 
     @property
     def path(self) -> str:
+        if self.end_to_end:
+            return self.end_to_end.classifier_path
         return f"{self.folder}/classifiers/{self.training}/{self.name}.safetensors"
 
     @property
@@ -243,6 +246,78 @@ class AdversarialSet(OfRun):
     @property
     def inputs(self) -> dict[str, str]:
         return {"dataset": self.dataset.path, "classifier": self.classifier.path}
+
+
+@dataclass(frozen=True)
+class AdversarialCopies(OfRun):
+    """Copies of all training images, attacked through a bare classifier: one for each of `attacks`,
+    by the name of its group in the file. `name` is the attack's key in the config."""
+
+    name: str
+    attacks: Mapping[str, Attack]
+    classifier: Classifier
+
+    @property
+    def path(self) -> str:
+        return f"{self.folder}/copies/{self.classifier.name}/{self.name}.h5"
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        return {"dataset": self.dataset.path, "classifier": self.classifier.path}
+
+
+@dataclass(frozen=True)
+class DefenseVAE(OfRun):
+    """A VAE that turns attacked images of one classifier into clean ones. `name` is the defence's
+    key in the config, `classifier` that of the classifier whose attacked images it learns from."""
+
+    name: str
+    classifier: str
+    settings: Mapping[str, Any]
+    copies: tuple[AdversarialCopies, ...]
+    end_to_end: "EndToEnd | None" = None
+
+    @property
+    def path(self) -> str:
+        if self.end_to_end:
+            return self.end_to_end.vae_path
+        return f"{self.folder}/vaes/{self.name}/{self.classifier}.safetensors"
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        return {"dataset": self.dataset.path, **_copies_inputs(self.copies)}
+
+
+@dataclass(frozen=True)
+class EndToEnd(OfRun):
+    """Joint training of a VAE and a classifier, which begins with the weights of `vae` and
+    `classifier` or, `from_scratch`, with new ones of their kind. `curve`: images on which the pair
+    is measured after each epoch."""
+
+    name: str
+    vae: DefenseVAE
+    classifier: Classifier
+    from_scratch: bool
+    settings: Mapping[str, Any]
+    curve: AdversarialSet
+
+    @property
+    def vae_path(self) -> str:
+        return f"{self.folder}/end_to_end/{self.name}/{self.classifier.name}.vae.safetensors"
+
+    @property
+    def classifier_path(self) -> str:
+        return f"{self.folder}/end_to_end/{self.name}/{self.classifier.name}.classifier.safetensors"
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        begin = {"vae": self.vae.path, "classifier": self.classifier.path}
+        given = {"dataset": self.dataset.path, "curve": self.curve.path}
+        return {**given, **_copies_inputs(self.vae.copies), **({} if self.from_scratch else begin)}
+
+
+def _copies_inputs(copies: tuple[AdversarialCopies, ...]) -> dict[str, str]:
+    return {f"copies_{made.name}": made.path for made in copies}
 
 
 @dataclass(frozen=True)
@@ -469,8 +544,20 @@ class Table(File):
     cells: tuple[tuple[int, int], ...] | None = None
 
     @property
+    def paper(self) -> str:
+        """Whose table it is: the name of the file in resources/papers."""
+        return self.name.rpartition("_")[0] or "defense_gan"
+
+    @property
+    def printed(self) -> str:
+        """Its name there, such as "Table 4"."""
+        return self.name.rpartition("_")[2].replace("table", "Table ")
+
+    @property
     def path(self) -> str:
-        return f"results/{self.name}.csv"
+        """Defense-GAN's tables lie in the results themselves, another paper's in its folder."""
+        paper, _, table = self.name.rpartition("_")
+        return f"results/{paper}/{table}.csv" if paper else f"results/{table}.csv"
 
     @cached_property
     def recipe(self) -> dict[str, Any]:

@@ -19,6 +19,11 @@ SEARCHES = ("defense_gan",)
 """Methods of defences that search a latent space, whose time Table 13 tells."""
 
 
+_BLACK_BOX = ("table1", "table2", "defense_vae_table3", "defense_vae_table8")
+_WHITE_BOX = ("table4", "table12", "defense_vae_table1", "defense_vae_table7")
+_UNSEEN = "defense_vae_table2"
+
+
 class ConfigError(ValueError):
     """The config is wrong; the message lists every place, with what was expected there."""
 
@@ -87,19 +92,26 @@ def _wrong_references(config: Mapping[str, Any]) -> Iterator[str]:
             problem = problem_with(entry[key]) if ":" in entry[key] else None
             if problem:
                 yield f"{section}.{name}.{key}: {problem}"
-    for table in ("table1", "table2", "table4", "table12"):
+    for table in (*_BLACK_BOX, *_WHITE_BOX, _UNSEEN):
         for section in ("datasets", "classifiers", "attacks", "defenses"):
             for name in config[table].get(section, ()):
                 yield from _unknown(f"{table}.{section}", name, config[section])
         yield from _twins(config, table)
-    for table in ("table1", "table2"):
+    yield from _wrong_unseen(config)
+    for table in _BLACK_BOX:
         yield from _wrong_black_box(config, table)
+    yield from _wrong_copies(config)
     yield from _wrong_sweep(config)
     yield from _wrong_white_box_sweep(config)
     yield from _wrong_timing(config)
     for name, defense in config["defenses"].items():
         if defense["method"] == "redeployed":
             yield from _wrong_redeployment(config, name)
+        if defense["method"] == "defense_vae":
+            for attack in defense["copies"]:
+                yield from _unknown(f"defenses.{name}.copies", attack, config["copies"])
+        if defense["method"] == "defense_vae_e2e":
+            yield from _wrong_end_to_end(config, name)
         if "generator" in defense:
             place = f"defenses.{name}.generator"
             yield from _unknown(place, defense["generator"], config["generators"])
@@ -140,10 +152,43 @@ def _misplaced(name: str, dataset: Mapping[str, Any]) -> Iterator[str]:
         yield f"datasets.{name}.classes: only a source of your own names its number of classes"
 
 
+def _wrong_copies(config: Mapping[str, Any]) -> Iterator[str]:
+    for name, changes in config["copies"].items():
+        if name not in config["attacks"]:
+            yield from _unknown("copies", name, config["attacks"])
+            continue
+        numbers = [k for k, v in config["attacks"][name].items() if isinstance(v, int | float)]
+        for key in changes:
+            yield from _unknown(f"copies.{name}", key, numbers)
+
+
+def _wrong_end_to_end(config: Mapping[str, Any], name: str) -> Iterator[str]:
+    defense = config["defenses"][name]
+    vaes = [
+        key
+        for key in config["defenses"]
+        if config["defenses"].get(_purifier_of(config, key), {}).get("method") == "defense_vae"
+    ]
+    yield from _unknown(f"defenses.{name}.start", defense["start"], vaes)
+    yield from _unknown(f"defenses.{name}.curve", defense["curve"], config["attacks"])
+
+
+def _wrong_unseen(config: Mapping[str, Any]) -> Iterator[str]:
+    for seen, defenses in config[_UNSEEN]["trained_on"].items():
+        place = f"{_UNSEEN}.trained_on.{seen}"
+        for attack, defense in defenses.items():
+            yield from _unknown(place, attack, config["attacks"])
+            purifying = {k: v for k, v in config["defenses"].items() if "threat_models" in v}
+            yield from _unknown(place, defense, purifying)
+            models = purifying.get(defense, {}).get("threat_models", ["gray_box"])
+            if "gray_box" not in models:
+                yield f"defenses.{defense}.threat_models: {place} needs gray_box"
+
+
 def _twins(config: Mapping[str, Any], table: str) -> Iterator[str]:
     yield from _shared_columns(config, table)
     strengths: dict[float, str] = {}
-    for name in config[table]["defenses"]:
+    for name in config[table].get("defenses", ()):
         defense = config["defenses"].get(name, {})
         if defense.get("method") == "adversarial_training":
             twin = strengths.setdefault(defense["epsilon"], name)
@@ -154,7 +199,7 @@ def _twins(config: Mapping[str, Any], table: str) -> Iterator[str]:
 def _shared_columns(config: Mapping[str, Any], table: str) -> Iterator[str]:
     """Two purifiers that would fill one column of a table, which would be refused at its end."""
     purifiers: dict[tuple[str, str], str] = {}
-    for name in config[table]["defenses"]:
+    for name in config[table].get("defenses", ()):
         defense = config["defenses"].get(name, {})
         purifier = defense.get("purifier", name)
         if "classifier" in defense and purifier in config["defenses"]:
@@ -257,7 +302,8 @@ def _wrong_timing(config: Mapping[str, Any]) -> Iterator[str]:
 
 def _wrong_redeployment(config: Mapping[str, Any], name: str) -> Iterator[str]:
     place, defense = f"defenses.{name}", config["defenses"][name]
-    not_purifying = ("adversarial_training", "redeployed")
+    # A classifier that was trained end to end belongs to its own purifier.
+    not_purifying = ("adversarial_training", "redeployed", "defense_vae_e2e")
     purifying = {k: v for k, v in config["defenses"].items() if v["method"] not in not_purifying}
     yield from _unknown(f"{place}.purifier", defense["purifier"], purifying)
 

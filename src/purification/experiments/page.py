@@ -7,7 +7,7 @@ from purification.experiments.detection import detections
 from purification.experiments.figures import FIGURES, paper_figure
 from purification.experiments.grids import SWEPT_TABLES
 from purification.experiments.table13 import timing_table
-from purification.experiments.tables import PAPER_TABLES, paper_table
+from purification.experiments.tables import paper_table
 
 TABLE_CAPTIONS = {
     "table1": "black-box attacks (the paper: MNIST)",
@@ -43,10 +43,10 @@ class Page:
 
 def defense_gan_page(catalogue: Catalogue) -> Page:
     """The page of Defense-GAN, as the config asks for it."""
-    tables = [paper_table(catalogue, name) for name in PAPER_TABLES]
+    tables = [paper_table(catalogue, name) for name in TABLE_CAPTIONS]
     figures = [paper_figure(catalogue, name) for name in FIGURES]
     shown = [*tables, *figures, timing_table(catalogue), *detections(catalogue)]
-    datasets = sorted({d for name in PAPER_TABLES for d in catalogue.config[name]["datasets"]})
+    datasets = sorted({d for name in TABLE_CAPTIONS for d in catalogue.config[name]["datasets"]})
     seeds = ", ".join(map(str, catalogue.config["seeds"]))
     notes = [
         "Our numbers beside those of Samangouei et al. (ICLR 2018): accuracies with half the width "

@@ -17,9 +17,13 @@ from purification.experiments.sweeps import (
     white_box_cells,
 )
 from purification.experiments.table4 import attacked_cells
+from purification.experiments.unseen import UNSEEN, unseen_cells
 
-BLACK_BOX = ("table1", "table2")
-PAPER_TABLES = (*BLACK_BOX, "table4", "table12", *SWEPT_TABLES)
+BLACK_BOX = ("table1", "table2", "defense_vae_table3", "defense_vae_table8")
+"""Attacks by way of a substitute."""
+WHITE_BOX_TABLES = ("table4", "table12", "defense_vae_table1", "defense_vae_table7")
+"""The other threat models."""
+PAPER_TABLES = (*BLACK_BOX, *WHITE_BOX_TABLES, *SWEPT_TABLES, UNSEEN)
 
 
 def paper_table(catalogue: Catalogue, table: str) -> Table:
@@ -63,6 +67,8 @@ def measurement(
         cells = white_box_cells(catalogue, dataset, seed, classifier, attack)
     elif attack == CLEAN:
         cells = clean_cells(catalogue, table, dataset, seed, classifier, hold_out=black_box)
+    elif table == UNSEEN:
+        cells = unseen_cells(catalogue, dataset, seed, classifier, attack)
     elif black_box:
         cells = transferred_cells(catalogue, table, dataset, seed, classifier, attack)
     else:
@@ -84,13 +90,20 @@ def table_notes(catalogue: Catalogue, table: str) -> list[str]:
         )
     for attack in wanted.get("attacks") or [wanted["attack"]]:
         notes.append(_attack_note(attack, config["attacks"][attack]))
-    for defense in wanted["defenses"]:
+    for defense in _defenses(wanted):
         settings = config["defenses"][defense]
         notes.append(f"Defense `{defense}`: {_listed(settings, hide=('threat_models',))}.")
         if "generator" in settings:
             generator = settings["generator"]
             notes.append(f"Generator `{generator}`: {_listed(config['generators'][generator])}.")
     return notes
+
+
+def _defenses(wanted: Mapping[str, Any]) -> list[str]:
+    """The defences of a table, each once."""
+    columns = wanted.get("trained_on", {}).values()
+    unseen = [defense for column in columns for defense in column.values()]
+    return list(dict.fromkeys([*wanted.get("defenses", ()), *unseen]))
 
 
 def _attack_note(name: str, settings: Mapping[str, Any]) -> str:
