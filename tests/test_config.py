@@ -77,7 +77,7 @@ WRONG = {
     ),
     "unknown defense method": (
         edit("defenses", "magnet", "method", value="mag"),
-        ["defenses.magnet.method: allowed: defense_gan, magnet, adversarial_training"],
+        ["defenses.magnet.method: allowed: defense_gan, magnet, "],
     ),
     "unknown threat model": (
         edit("defenses", "magnet", "threat_models", value=["whitebox"]),
@@ -89,7 +89,7 @@ WRONG = {
     ),
     "a table's unknown attack": (
         edit("table4", "attacks", value=["pgd"]),
-        ["table4.attacks: allowed: fgsm, rand_fgsm, cw, cw_tuned; got 'pgd'"],
+        ["table4.attacks: allowed: fgsm, rand_fgsm, cw, cw_tuned, deepfool; got 'pgd'"],
     ),
     "a table's unknown classifier": (
         edit("table4", "classifiers", value=["Z"]),
@@ -121,7 +121,7 @@ WRONG = {
     ),
     "redeployed purifier of no purifier": (
         edit("defenses", "defense_gan_orig", "purifier", value="adv_training"),
-        ["defenses.defense_gan_orig.purifier: allowed: defense_gan, magnet; got 'adv_training'"],
+        ["defenses.defense_gan_orig.purifier: allowed: defense_gan, magnet, defense_vae, "],
     ),
     "unknown generator": (
         edit("defenses", "defense_gan", "generator", value="wgan"),

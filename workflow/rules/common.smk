@@ -18,6 +18,7 @@ from purification.experiments import (
     paper_table,
     table4_examples,
     table_notes,
+    table_place,
     timing_notes,
     timing_table,
 )
@@ -77,7 +78,7 @@ def row(wildcards):
 
 
 # The tables' paths below results, without suffix: table4, defense_vae/table1.
-TABLE_PATHS = {name.replace("_table", "/table"): name for name in PAPER_TABLES}
+TABLE_PATHS = {table_place(name): name for name in PAPER_TABLES}
 
 
 def table(wildcards):

@@ -3,6 +3,7 @@
 The Snakefile loads this room on every run: it imports neither torch nor pandas.
 """
 
+from purification.experiments.artifacts import table_place
 from purification.experiments.catalogue import Catalogue
 from purification.experiments.config import ConfigError
 from purification.experiments.detection import detection, detections
@@ -27,6 +28,7 @@ __all__ = [
     "paper_table",
     "table4_examples",
     "table_notes",
+    "table_place",
     "timing_notes",
     "timing_table",
 ]

@@ -535,6 +535,12 @@ class Timing(OfRun):
         return {"dataset": self.dataset.path, "generator": self.generator.path}
 
 
+def table_place(name: str) -> str:
+    """Where a table lies below the results: Defense-GAN's there, another paper's in its folder."""
+    paper, _, table = name.rpartition("_")
+    return f"{paper}/{table}" if paper else table
+
+
 @dataclass(frozen=True)
 class Table(File):
     """A paper's table and its measurements. `cells`: of a swept table, the (L, R) that it shows."""
@@ -555,9 +561,7 @@ class Table(File):
 
     @property
     def path(self) -> str:
-        """Defense-GAN's tables lie in the results themselves, another paper's in its folder."""
-        paper, _, table = self.name.rpartition("_")
-        return f"results/{paper}/{table}.csv" if paper else f"results/{table}.csv"
+        return f"results/{table_place(self.name)}.csv"
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
