@@ -236,8 +236,13 @@ def test_colour_images_keep_their_colours(tmp_path: Path) -> None:
     [
         ([], "no columns"),
         ([Block("a", [])], "no columns"),
-        ([Block("a", [column("x", 2), column("y", 3)])], r"as many images .*'x': \(2, 28, 28\)"),
+        (
+            [Block("a", [column("x", 2), column("y", 3)])],
+            r"as many images .*'x': 2 of 28x28, 'y': 3 o",
+        ),
         ([Block("a", [column("x"), column("y", size=8)])], "of one size"),
+        ([Block(t, [column("x", n)]) for t, n in (("a", 2), ("b", 3), ("c", 2))], "'x': 3 of"),
+        ([Block("a", [Column("x", [])])], "no columns"),
         ([Block("a", [Column("x", pictures(2) + 1)])], r"x: values outside \[0, 1\]"),
         ([Block("a", [Column("x", pictures(2)[0])])], "x: expected .* images"),
         ([Block("a", [Column("x", pictures(2), np.zeros(3))])], "x: 2 images, 3 errors"),
