@@ -27,7 +27,10 @@ _LINE, _RULE = 0.125, 0.06  # heights of a line of text, and of the rule below a
 _EDGE = 0.03  # above all, and between a header and its images
 _ERROR, _ERROR_POINTS = 0.125, 5.5
 _TITLE_POINTS = 8
-_FOOT, _FOOT_TEXT = 0.17, "Numbers: reconstruction error (mean square)."
+_FOOT = 0.17
+_FOOT_TEXT = (
+    "Numbers: reconstruction error (mean square difference from the image that was purified)."
+)
 
 
 @dataclass(frozen=True)
@@ -169,7 +172,8 @@ def _draw_column(figure: "Figure", column: Column, left: float, layout: _Layout)
         axis.set_axis_off()
         if column.errors is not None:
             error = f"{column.errors[i]:.4f}"
-            _text(figure, middle, top + row_height + 0.015, error, fontsize=_ERROR_POINTS)
+            below = top + (row_height + height) / 2 + 0.015
+            _text(figure, middle, below, error, fontsize=_ERROR_POINTS)
 
 
 def _text(figure: "Figure", x: float, y: float, text: str, **settings: object) -> None:
