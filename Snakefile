@@ -45,7 +45,8 @@ rule defense_gan:
 
 rule defense_vae:
     input:
-        expand(
-            rules.paper_table.output,
-            table=[path for path in TABLE_PATHS if path.startswith("defense_vae/")],
-        ),
+        expand(rules.paper_table.output, table=VAE_TABLE_PATHS),
+        rules.run_time_table.output,
+        expand(rules.plot_defense_vae_reconstructions.output, figure=["figure1", "figure5"]),
+        rules.plot_finetuning.output,
+        rules.defense_vae_page.output,

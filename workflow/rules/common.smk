@@ -9,18 +9,23 @@ from purification.experiments import (
     FIGURES,
     PAPER_TABLES,
     TABLE_CAPTIONS,
+    VAE_TABLE_CAPTIONS,
     defense_gan_page,
+    defense_vae_page,
     detection,
     detections,
     examples,
     measurement,
     paper_figure,
     paper_table,
+    run_time_table,
+    run_times,
     table4_examples,
     table_notes,
     table_place,
     timing_notes,
     timing_table,
+    vae_figure,
 )
 from purification.runtime import has_gpu
 
@@ -79,6 +84,7 @@ def row(wildcards):
 
 # The tables' paths below results, without suffix: table4, defense_vae/table1.
 TABLE_PATHS = {table_place(name): name for name in PAPER_TABLES}
+VAE_TABLE_PATHS = [table_place(name) for name in VAE_TABLE_CAPTIONS]
 
 
 def table(wildcards):
@@ -97,6 +103,11 @@ def detectors(wildcards):
     return detection(CATALOGUE, wildcards.dataset, int(wildcards.seed))
 
 
+def timed(wildcards):
+    """The run times that a rule's wildcards name."""
+    return run_times(CATALOGUE, wildcards.dataset, int(wildcards.seed))
+
+
 def end_to_end_networks(wildcards):
     """The VAE and the classifier that a joint training makes."""
     w = wildcards
@@ -107,8 +118,10 @@ def end_to_end_networks(wildcards):
 
 def figure(name):
     """A figure of the paper, by its name or by a rule's wildcard."""
+    name = name if isinstance(name, str) else name.figure
+    find = vae_figure if name.startswith("defense_vae_") else paper_figure
     try:
-        return paper_figure(CATALOGUE, name if isinstance(name, str) else name.figure)
+        return find(CATALOGUE, name)
     except ConfigError as error:
         raise WorkflowError(str(error))
 

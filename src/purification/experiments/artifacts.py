@@ -310,6 +310,10 @@ class EndToEnd(OfRun):
         return f"{self.folder}/end_to_end/{self.name}/{self.classifier.name}.classifier.safetensors"
 
     @property
+    def history_path(self) -> str:
+        return f"{self.folder}/end_to_end/{self.name}/{self.classifier.name}.history.csv"
+
+    @property
     def inputs(self) -> dict[str, str]:
         begin = {"vae": self.vae.path, "classifier": self.classifier.path}
         given = {"dataset": self.dataset.path, "curve": self.curve.path}
@@ -542,11 +546,44 @@ def table_place(name: str) -> str:
 
 
 @dataclass(frozen=True)
+class RunTimes(OfRun):
+    """How long a one-pass purifier takes for 1,000 images, and a search at several settings.
+
+    As of `Timing`, the content is measured wall time. `defense` names the folder; `searches` are
+    the steps and restarts by the name of each measurement; `settings` the numbers of images and of
+    repeats.
+    """
+
+    defense: str
+    purifier: Purifier
+    search: Purifier
+    searches: Mapping[str, Mapping[str, int]]
+    settings: Mapping[str, Any]
+
+    @property
+    def path(self) -> str:
+        return f"{self.folder}/run_times/{self.defense}.csv"
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        return {"dataset": self.dataset.path, **self.purifier.inputs, **self.search.inputs}
+
+    @property
+    def jobs(self) -> list[dict[str, Any]]:
+        """What is timed, as `evaluation.timing.run_time_rows` wants it, but for batch sizes."""
+        once = {"purifier": self.purifier.recipe, "files": self.purifier.inputs}
+        jobs = [{"name": self.defense, **once, "images": self.settings["images"]}]
+        search = {"purifier": self.search.recipe, "files": self.search.inputs}
+        search["images"] = self.settings["search_images"]
+        return [*jobs, *({"name": n, **search, **own} for n, own in self.searches.items())]
+
+
+@dataclass(frozen=True)
 class Table(File):
     """A paper's table and its measurements. `cells`: of a swept table, the (L, R) that it shows."""
 
     name: str
-    measurements: tuple[Measurement | Timing, ...]
+    measurements: tuple[Measurement | Timing | RunTimes, ...]
     cells: tuple[tuple[int, int], ...] | None = None
 
     @property

@@ -7,6 +7,7 @@ from purification.experiments.artifacts import Measurement, Table
 from purification.experiments.black_box import targets, transferred_cells
 from purification.experiments.catalogue import Catalogue
 from purification.experiments.cells import CLEAN, UNIT_RANGE, clean_cells
+from purification.experiments.defense_vae import UNSEEN, unseen_cells
 from purification.experiments.grids import SWEPT_TABLES
 from purification.experiments.sweeps import (
     SWEEP,
@@ -17,7 +18,6 @@ from purification.experiments.sweeps import (
     white_box_cells,
 )
 from purification.experiments.table4 import attacked_cells
-from purification.experiments.unseen import UNSEEN, unseen_cells
 
 BLACK_BOX = ("table1", "table2", "defense_vae_table3", "defense_vae_table8")
 """Attacks by way of a substitute."""
