@@ -88,7 +88,10 @@ def detectors(wildcards):
 
 def figure(name):
     """A figure of the paper, by its name or by a rule's wildcard."""
-    return paper_figure(CATALOGUE, name if isinstance(name, str) else name.figure)
+    try:
+        return paper_figure(CATALOGUE, name if isinstance(name, str) else name.figure)
+    except ConfigError as error:
+        raise WorkflowError(str(error))
 
 
 def recipe(kind):

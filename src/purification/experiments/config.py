@@ -225,13 +225,7 @@ def _wrong_white_box_sweep(config: Mapping[str, Any]) -> Iterator[str]:
         for name in wanted[section]:
             yield from _unknown(f"figure8.{section}", name, config[section])
     yield from _unknown("figure8.attack", wanted["attack"], config["attacks"])
-    attackable = {"white_box", "white_box_bpda"}
-    defenses = [
-        name
-        for name in _searching(config)
-        if config["defenses"][name]["method"] in SEARCHES
-        and attackable & set(config["defenses"][name]["threat_models"])
-    ]
+    defenses = [n for n in _searching(config) if config["defenses"][n]["method"] in SEARCHES]
     yield from _unknown("figure8.defense", wanted["defense"], defenses)
 
 
