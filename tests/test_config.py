@@ -96,8 +96,8 @@ WRONG = {
         ["table4.classifiers: allowed: A, B, C, D, E, F; got 'Z'"],
     ),
     "a table's unknown data set": (
-        edit("table4", "datasets", value=["cifar10"]),
-        ["table4.datasets: allowed: digits, mnist, fmnist, celeba; got 'cifar10'"],
+        edit("table4", "datasets", value=["svhn"]),
+        ["table4.datasets: allowed: digits, mnist, fmnist, celeba, cifar10; got 'svhn'"],
     ),
     "a pair's unknown substitute": (
         edit("table1", "pairs", value=["A/Z"]),
@@ -150,6 +150,14 @@ WRONG = {
     "more images than CelebA has": (
         edit("datasets", "celeba", "test", value=20000),
         ["datasets.celeba.test: there are 19,962 images; got 20000"],
+    ),
+    "more images than CIFAR-10 has": (
+        edit("datasets", "cifar10", "test", value=10_001),
+        ["datasets.cifar10.test: there are 10,000 test images; got 10001"],
+    ),
+    "no images of CIFAR-10 left to train on": (
+        edit("datasets", "cifar10", "validation", value=49_991),
+        ["datasets.cifar10: fewer than 10 of 50,000 images are left"],
     ),
     "no validation images of MNIST": (
         edit("datasets", "mnist", "validation", value=None),
@@ -223,6 +231,14 @@ def test_keys_that_name_a_unit_or_a_paper_change_no_other_recipe() -> None:
     assert published == {"epsilon": 0.3, "pixel_range": [-1, 1], "labels": "ground_truth"}
     purifier = catalogue.purifier("celeba", 0, "defense_gan_celeba").recipe
     assert "column" not in purifier["settings"] and purifier["name"] == "defense_gan_celeba"
+
+
+def test_cifar10s_test_images_concern_no_training() -> None:
+    few = merged(DEFAULT, {"datasets": {"cifar10": {"test": 10}}})
+    one, other = (Catalogue(c, SCHEMA).dataset("cifar10") for c in (DEFAULT, few))
+    assert one.for_training == other.for_training and one != other
+    # 60,000 and 50,010 images of 3 x 32 x 32 floats.
+    assert [one.megabytes, other.megabytes] == [738, 615]
 
 
 def test_celebas_test_images_concern_no_training() -> None:

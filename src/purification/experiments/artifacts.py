@@ -74,6 +74,12 @@ class File(Artifact):
 CELEBA_IMAGES = {"train": 162_770, "validation": 19_867, "test": 19_962}
 """Images of each official part."""
 
+TRAINING_IMAGES = {"mnist": 60_000, "fmnist": 60_000, "cifar10": 50_000}
+"""Images of the official training files, which are cut into train and validation."""
+
+TEST_IMAGES = 10_000
+"""Images of the official test file of each of these."""
+
 
 @dataclass(frozen=True)
 class Dataset(File):
@@ -91,18 +97,24 @@ class Dataset(File):
         """The same file to one who reads no test image of it: where these have a file or list of
         their own, their number decides nothing about the other splits, and must not make a trained
         network stale."""
-        if self.settings["source"] not in ("mnist", "fmnist", "celeba"):
+        if self.settings["source"] not in (*TRAINING_IMAGES, "celeba"):
             return self
         return replace(self, settings={k: v for k, v in self.settings.items() if k != "test"})
 
     @property
     def megabytes(self) -> int:
         """What all its images take, beside the memory that a rule asks for anyway: nothing worth
-        naming, but of CelebA, where an image of 3 x 64 x 64 floats is 0.05 MB."""
-        if self.settings["source"] != "celeba":
-            return 0
-        images = {split: self.settings.get(split) or n for split, n in CELEBA_IMAGES.items()}
-        return -(-sum(images.values()) * 3 * 64 * 64 * 4 // 10**6)
+        naming, but of those in colour, where an image of 3 x 64 x 64 floats is 0.05 MB."""
+        match self.settings["source"]:
+            case "celeba":
+                count = sum(self.settings.get(split) or n for split, n in CELEBA_IMAGES.items())
+                side = 64
+            case "cifar10":
+                count = TRAINING_IMAGES["cifar10"] + (self.settings["test"] or TEST_IMAGES)
+                side = 32
+            case _:
+                return 0
+        return -(-count * 3 * side * side * 4 // 10**6)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import yaml
 
-from purification.experiments.artifacts import CELEBA_IMAGES
+from purification.experiments.artifacts import CELEBA_IMAGES, TEST_IMAGES, TRAINING_IMAGES
 from purification.experiments.grids import ROC_FIGURES, SWEPT_TABLES
 from purification.plugins import problem_with
 
@@ -129,11 +129,12 @@ def _wrong_references(config: Mapping[str, Any]) -> Iterator[str]:
                 yield f"datasets.{name}.test: digits has no official test file: give a number"
             elif dataset["validation"] + dataset["test"] > 1797 - 10:
                 yield f"datasets.{name}: fewer than 10 of 1797 images are left to train on"
-        elif dataset["source"] in ("mnist", "fmnist"):
-            if dataset["validation"] > 59_990:
-                yield f"datasets.{name}: fewer than 10 of 60,000 images are left to train on"
-            if dataset["test"] is not None and dataset["test"] > 10_000:
-                yield f"datasets.{name}.test: there are 10,000 test images; got {dataset['test']}"
+        elif dataset["source"] in TRAINING_IMAGES:
+            n = TRAINING_IMAGES[dataset["source"]]
+            if dataset["validation"] > n - 10:
+                yield f"datasets.{name}: fewer than 10 of {n:,} images are left to train on"
+            if (n := dataset["test"]) is not None and n > TEST_IMAGES:
+                yield f"datasets.{name}.test: there are {TEST_IMAGES:,} test images; got {n}"
         elif dataset["source"] == "celeba":
             for split, n in CELEBA_IMAGES.items():
                 if (dataset.get(split) or 0) > n:
