@@ -355,6 +355,7 @@ def test_gpu_is_asked_for_by_training_attacks_and_purification(gpu: int) -> None
     expected = training | {"train_substitute", "attack_defense"}
     expected |= {"attack_classifier", "attack_substitute"}
     expected |= {"purify_images", "purify_black_box", "time_search"}
+    expected |= {"search_sweep", "search_sweep_black_box"}
     assert asking == (expected if gpu else set())
 
 
