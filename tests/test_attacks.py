@@ -773,6 +773,8 @@ def test_unknown_attack_is_refused(
         ("rand_fgsm", {**RAND_FGSM, "seed": 1}, "unknown settings seed; allowed: epsilon, alpha,"),
         ("cw_l2", FGSM, "unknown settings epsilon; allowed: learning_rate, constant, iterations,"),
         ("fgsm", {**FGSM, "labels": "guessed"}, "ground_truth, predicted; got 'guessed'"),
+        ("cw_l2", {**TUNED_CW, "pixel_range": [-1, 1]}, "unknown settings pixel_range"),
+        ("fgsm", {**FGSM, "pixel_range": [1, -1]}, "pixel_range must ascend"),
         ("fgsm", {"epsilon": -0.1}, "epsilon must not be negative"),
         ("rand_fgsm", {"epsilon": 0.1, "alpha": 0.2}, r"alpha must be in \[0, epsilon=0.1\]"),
         ("cw_l2", {**TUNED_CW, "iterations": 0}, "at least 1"),
@@ -827,3 +829,23 @@ def test_wrong_images_are_refused(trained: nn.Module, digits: tuple[Tensor, Tens
         run(images, labels, range(COUNT), batch_size=0)
     with pytest.raises(ValueError, match="2 indices for 3 images"):
         rand_fgsm(trained, images[:3], labels[:3], epsilon=0.1, alpha=0.1, seed=3, indices=[0, 1])
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "same"),
+    [
+        ("fgsm", {"epsilon": 0.3}, {"epsilon": 0.15}),
+        ("rand_fgsm", {"epsilon": 0.3, "alpha": 0.05}, {"epsilon": 0.15, "alpha": 0.025}),
+    ],
+)
+def test_strength_in_units_of_another_range(
+    trained: nn.Module, digits: tuple[Tensor, Tensor], method: str, given: dict, same: dict
+) -> None:
+    result = attack(method, trained, digits, **given, pixel_range=[-1, 1])
+    assert torch.equal(result.images, attack(method, trained, digits, **same).images)
+    assert result.linf.max() == pytest.approx(0.15, abs=1e-6)
+    ours = attack(method, trained, digits, **given)
+    assert torch.equal(
+        attack(method, trained, digits, **given, pixel_range=[0, 1]).images, ours.images
+    )
+    assert ours.linf.max() == pytest.approx(0.3, abs=1e-6)

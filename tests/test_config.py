@@ -12,7 +12,7 @@ import yaml
 from conftest import REPOSITORY, Workflow
 
 from purification.datasets import BLACK_BOX_HOLD_OUT
-from purification.experiments import Catalogue, ConfigError
+from purification.experiments import Catalogue, ConfigError, paper_table
 from purification.experiments.config import ATTACKERS_IMAGES
 
 SCHEMA = REPOSITORY / "workflow/schemas/config.schema.yaml"
@@ -26,7 +26,7 @@ def merged(base: Any, overlay: Any) -> Any:
     return base | {key: merged(base.get(key), value) for key, value in overlay.items()}
 
 
-@pytest.mark.parametrize("overlay", ["config/paper.yaml", "tests/micro.yaml"])
+@pytest.mark.parametrize("overlay", ["config/paper.yaml", "tests/micro.yaml", "tests/celeba.yaml"])
 def test_committed_configs_are_right(overlay: str) -> None:
     Catalogue(DEFAULT, SCHEMA)
     Catalogue(merged(DEFAULT, yaml.safe_load((REPOSITORY / overlay).read_text())), SCHEMA)
@@ -97,7 +97,7 @@ WRONG = {
     ),
     "a table's unknown data set": (
         edit("table4", "datasets", value=["cifar10"]),
-        ["table4.datasets: allowed: digits, mnist, fmnist; got 'cifar10'"],
+        ["table4.datasets: allowed: digits, mnist, fmnist, celeba; got 'cifar10'"],
     ),
     "a pair's unknown substitute": (
         edit("table1", "pairs", value=["A/Z"]),
@@ -130,6 +130,38 @@ WRONG = {
     "random step beyond epsilon": (
         edit("attacks", "rand_fgsm", "alpha", value=0.9),
         ["attacks.rand_fgsm.alpha: must be below epsilon"],
+    ),
+    "two purifiers in one column": (
+        edit("defenses", "magnet", "column", value="defense_gan"),
+        ["table12.defenses: 'defense_gan' and 'magnet' have one column, 'defense_gan'"],
+    ),
+    "a column that a table has already": (
+        edit("defenses", "magnet", "column", value="adv_tr"),
+        ["defenses.magnet.column"],
+    ),
+    "another pixel range": (
+        edit("attacks", "fgsm", "pixel_range", value=[0, 255]),
+        ["attacks.fgsm.pixel_range: allowed: [0, 1], [-1, 1]; got [0, 255]"],
+    ),
+    "a pixel range without pixel units": (
+        edit("attacks", "cw", "pixel_range", value=[-1, 1]),
+        ["attacks.cw: unknown key 'pixel_range'"],
+    ),
+    "more images than CelebA has": (
+        edit("datasets", "celeba", "test", value=20000),
+        ["datasets.celeba.test: there are 19,962 images; got 20000"],
+    ),
+    "no validation images of MNIST": (
+        edit("datasets", "mnist", "validation", value=None),
+        ["datasets.mnist.validation: must be a number; only celeba"],
+    ),
+    "a number of MNIST's training images": (
+        edit("datasets", "mnist", "train", value=100),
+        ["datasets.mnist.train: only celeba takes"],
+    ),
+    "classes of a source that has its own": (
+        edit("datasets", "celeba", "classes", value=2),
+        ["datasets.celeba.classes: only a source of your own"],
     ),
     "no images left to train on": (
         edit("datasets", "digits", "validation", value=1500),
@@ -172,6 +204,35 @@ def test_every_mistake_is_listed() -> None:
     with pytest.raises(ConfigError) as refused:
         Catalogue(config, SCHEMA)
     assert "classifiers.A.epochs" in str(refused.value) and "gpu: allowed" in str(refused.value)
+
+
+def test_table12_shares_all_artifacts_with_table4_by_default() -> None:
+    catalogue = Catalogue(DEFAULT, SCHEMA)
+    of4, of12 = (
+        {cell.digest for m in paper_table(catalogue, table).measurements for cell in m.cells}
+        for table in ("table4", "table12")
+    )
+    assert of12 and of12 < of4
+
+
+def test_keys_that_name_a_unit_or_a_paper_change_no_other_recipe() -> None:
+    config = merged(DEFAULT, yaml.safe_load((REPOSITORY / "config/paper.yaml").read_text()))
+    catalogue = Catalogue(config, SCHEMA)
+    assert set(catalogue.attack("fgsm").recipe["settings"]) == {"epsilon", "labels"}
+    published = catalogue.attack("fgsm_published").recipe["settings"]
+    assert published == {"epsilon": 0.3, "pixel_range": [-1, 1], "labels": "ground_truth"}
+    purifier = catalogue.purifier("celeba", 0, "defense_gan_celeba").recipe
+    assert "column" not in purifier["settings"] and purifier["name"] == "defense_gan_celeba"
+
+
+def test_celebas_test_images_concern_no_training() -> None:
+    few = merged(DEFAULT, {"datasets": {"celeba": {"test": 10}}})
+    one, other = (
+        Catalogue(c, SCHEMA).classifier("celeba", 0, "plain", "A") for c in (DEFAULT, few)
+    )
+    assert one.recipe == other.recipe
+    fewer = merged(DEFAULT, {"datasets": {"celeba": {"train": 10}}})
+    assert Catalogue(fewer, SCHEMA).classifier("celeba", 0, "plain", "A").recipe != one.recipe
 
 
 def test_names_that_the_config_does_not_define_are_refused() -> None:

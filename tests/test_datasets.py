@@ -86,7 +86,9 @@ def test_digits_are_shuffled(digits: dict[str, datasets.Split]) -> None:
     rounds = {tuple(labels[start : start + 10].tolist()) for start in range(0, 100, 10)}
     assert len(rounds) == 10
     # In scikit-learn's order the digits of one writer lie together; neighbours must not stay so.
-    order = datasets._stratified_order(np.concatenate([labels for _, labels in digits.values()]))
+    order = datasets.digits._stratified_order(
+        np.concatenate([labels for _, labels in digits.values()])
+    )
     assert sorted(order.tolist()) == list(range(1797))
     assert np.abs(np.corrcoef(order, np.arange(1797))[0, 1]) < 0.1
 
@@ -114,7 +116,7 @@ def test_largest_digit_counts_leave_one_training_image() -> None:
 
 
 def test_unknown_name_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="'minst': expected one of digits, mnist, fmnist"):
+    with pytest.raises(ValueError, match="'minst': expected one of digits, mnist, fmnist, celeba"):
         datasets.load("minst", data_root=".", validation=1, test=1)
 
 

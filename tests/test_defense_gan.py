@@ -42,6 +42,7 @@ def paper(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
         config[table] |= {"defenses": ["defense_gan"]}
     config["table4"] = here | {"classifiers": ["D"], "attacks": ["fgsm"]}
     config["table4"] |= {"defenses": ["defense_gan"]}
+    config["table12"] = config["table4"]
     config["sweep"] |= {"validation_images": 60}
     for table in ("table8", "table9"):
         config[table] |= {"steps": STEPS}

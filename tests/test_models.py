@@ -77,6 +77,26 @@ def test_other_image_sizes_and_classes() -> None:
         build_classifier("B", input_shape=(1, 8, 8))
 
 
+# Weights and biases for 64x64 images in three channels and two classes.
+CELEBA_PARAMETERS = {
+    # 64 -> 64 -> 30 (5x5, stride 2, unpadded)
+    "A": (75 * 64 + 64) + (25 * 64 * 64 + 64) + (30 * 30 * 64 * 128 + 128) + (128 * 2 + 2),
+    # 64 -> 32 -> 14 -> 10
+    "B": (192 * 64 + 64) + (36 * 64 * 128 + 128) + (25 * 128 * 128 + 128) + (10 * 10 * 128 * 2 + 2),
+    # 64 -> 64 -> 31 (3x3, stride 2, unpadded)
+    "C": (27 * 128 + 128) + (9 * 128 * 64 + 64) + (31 * 31 * 64 * 128 + 128) + (128 * 2 + 2),
+    "D": (3 * 64 * 64 * 200 + 200) + (200 * 200 + 200) + (200 * 2 + 2),
+}
+CELEBA_PARAMETERS |= {"E": CELEBA_PARAMETERS["D"], "F": CELEBA_PARAMETERS["B"]}
+
+
+@pytest.mark.parametrize("architecture", CELEBA_PARAMETERS)
+def test_classifiers_for_celeba(architecture: str) -> None:
+    model = build_classifier(architecture, input_shape=(3, 64, 64), classes=2)
+    assert model(torch.rand(1, 3, 64, 64)).shape == (1, 2)
+    assert count_parameters(model) == CELEBA_PARAMETERS[architecture]
+
+
 @pytest.mark.parametrize("architecture", ["B", "F"])
 def test_b_runs_28_14_5_1(architecture: str) -> None:
     model = build_classifier(architecture)
@@ -224,6 +244,35 @@ def test_gan_of_other_image_sizes(shape: tuple[int, int, int]) -> None:
     images = Generator(8, 4, shape)(torch.randn(2, 8))
     assert images.shape == (2, *shape)
     assert Critic(4, shape)(images).shape == (2,)
+
+
+def test_generator_of_celebas_size_runs_4_8_16_32_64() -> None:
+    w, latent = 4, 16
+    generator = Generator(latent, w, (3, 64, 64))
+    shapes = sizes_after(generator, nn.ConvTranspose2d, torch.randn(1, latent))
+    assert shapes == [(2 * w, 8, 8), (w, 16, 16), (w, 32, 32), (3, 64, 64)]
+    assert generator.project.out_features == 4 * 4 * 4 * w
+    kinds = [type(layer) for layer in generator.upsample]
+    assert kinds == [nn.ReLU, nn.ConvTranspose2d] * 4 + [nn.Sigmoid]
+
+
+def test_critic_of_celebas_size_gives_one_score_an_image() -> None:
+    critic, images = Critic(4, (3, 64, 64)), torch.rand(2, 3, 64, 64)
+    shapes = sizes_after(critic, nn.Conv2d, images)[:3]
+    assert shapes == [(4, 32, 32), (8, 16, 16), (16, 8, 8)]
+    assert critic.score.in_features == 16 * 8 * 8
+    assert critic(images).shape == (2,)
+
+
+def test_smaller_images_keep_three_layers_and_their_weights() -> None:
+    """Files of these networks are there already: names, order and shapes must stay."""
+    for shape, start in {(1, 28, 28): (4, 4), (3, 32, 32): (4, 4), (1, 29, 56): (4, 7)}.items():
+        state = Generator(8, 4, shape).state_dict()
+        expected = {"project.weight": (16 * math.prod(start), 8)}
+        expected |= {"upsample.1.weight": (16, 8, 5, 5), "upsample.3.weight": (8, 4, 5, 5)}
+        expected |= {"upsample.5.weight": (4, shape[0], 5, 5)}
+        weights = {k: tuple(v.shape) for k, v in state.items() if k.endswith("weight")}
+        assert list(weights.items()) == list(expected.items()), shape
 
 
 @pytest.mark.parametrize("width", [64, 8])

@@ -145,6 +145,44 @@ def test_paper_value_beside_ours(tabulate: Tabulate, changes: dict, expected: fl
     assert (row["paper_iterations_L"] == 200) if has_search else pd.isna(row["paper_iterations_L"])
 
 
+PUBLISHED = {"attack": "fgsm_published", "paper_attack": "fgsm", "pixel_range": "[-1, 1]"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (FGSM | PUBLISHED, 0.0870),
+        (FGSM | PUBLISHED | REC | {"restarts_R": 2}, 0.9255),
+        # The same strength, named in our units.
+        (FGSM | {"epsilon": 0.15}, 0.0870),
+        (FGSM | PUBLISHED | ADVERSARIAL | {"variant": "eps=0.15"}, 0.1225),
+        ({}, 0.9652),
+        ({"attack": "cw", "threat_model": "white_box"}, 0.0460),
+        # 0.3 of [0, 1] is twice what the paper attacked with, or trained against.
+        (FGSM, None),
+        (FGSM | PUBLISHED | ADVERSARIAL, None),
+        (FGSM | PUBLISHED | {"paper_attack": ""}, None),
+        (FGSM | PUBLISHED | {"epsilon": 0.15}, None),
+    ],
+)
+def test_paper_values_of_celeba_are_in_units_of_its_range(
+    tmp_path: Path, changes: dict, expected: float | None
+) -> None:
+    rows = [measurement(500, **{"dataset": "celeba"} | changes)]
+    # Files of attacks in our own units do not have the columns.
+    rows.append(measurement(500, dataset="celeba", classifier="B", **FGSM))
+    files = [tmp_path / "0.csv", tmp_path / "1.csv"]
+    for row, file in zip(rows, files, strict=True):
+        pd.DataFrame([row]).to_csv(file, index=False)
+    values = paper_values("defense_gan", "Table 12", PAPERS)
+    long = long_table(files, values).set_index("classifier")
+    assert pd.isna(long.loc["B", "paper_value"])
+    found = long.loc["A", "paper_value"]
+    assert pd.isna(found) if expected is None else found == expected
+    if "epsilon" in changes:  # as the config has it
+        assert long.loc["A", "epsilon"] == changes["epsilon"]
+
+
 def test_several_printed_numbers_for_one_measurement_are_refused(tabulate: Tabulate) -> None:
     swept = paper_values("defense_gan", "Table 8", PAPERS)
     long = tabulate([measurement(900, **REC | {"classifier": "F"})])

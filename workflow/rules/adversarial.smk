@@ -14,7 +14,7 @@ rule attack_classifier:
         "attacks"
     threads: config["threads"]
     resources:
-        mem_mb=growing(2500),
+        mem_mb=memory(2500, copies=1),
         runtime=growing(120),
         gpu=GPUS,
     params:
@@ -36,7 +36,7 @@ rule attack_defense:
         "logs/attack_defense/{dataset}/seed{seed}/{defense}/{classifier}/{attack}.benchmark.tsv"
     threads: config["threads"]
     resources:
-        mem_mb=growing(3000),
+        mem_mb=memory(3000, copies=1),
         runtime=growing(24 * 60),
         gpu=GPUS,
     params:

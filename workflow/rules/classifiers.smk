@@ -13,7 +13,7 @@ rule train_classifier:
         "logs/train_classifier/{dataset}/seed{seed}/{training}/{classifier}.benchmark.tsv"
     threads: config["threads"]
     resources:
-        mem_mb=growing(3000),
+        mem_mb=memory(3000, copies=3),
         runtime=growing(120),
         gpu=GPUS,
     params:

@@ -93,7 +93,7 @@ def detectors(wildcards):
 
 def figure(name):
     """A figure of the paper, by its name or by a rule's wildcard."""
-    return paper_figure(CATALOGUE, name if isinstance(name, str) else name.figure)
+    return asked(paper_figure, CATALOGUE, name if isinstance(name, str) else name.figure)
 
 
 def recipe(kind):
@@ -104,6 +104,18 @@ def recipe(kind):
 def growing(amount):
     """A resource that grows by itself with each attempt, for jobs that died for want of it."""
     return lambda wildcards, attempt: amount * attempt
+
+
+def memory(amount, copies):
+    """MB of a job that holds its data set's images so many times, beside `amount` for all else. Grows
+    by itself with each attempt."""
+
+    return (
+        lambda wildcards, attempt: (
+            amount + copies * CATALOGUE.dataset(wildcards.dataset).megabytes
+        )
+        * attempt
+    )
 
 
 # GPUs that a GPU rule asks for.

@@ -10,7 +10,7 @@ rule prepare_dataset:
         "logs/prepare_dataset/{dataset}.benchmark.tsv"
     threads: 1
     resources:
-        mem_mb=growing(4000),
+        mem_mb=memory(4000, copies=2),
         runtime=growing(30),
     params:
         recipe=recipe("dataset"),

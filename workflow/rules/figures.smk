@@ -39,7 +39,7 @@ rule plot_examples:
 
 rule plot_accuracy_over_search:
     input:
-        figure("figure3").inputs,
+        lambda wildcards: figure("figure3").inputs,
     output:
         png=report(
             "results/figures/figure3.png",
@@ -60,7 +60,7 @@ rule plot_accuracy_over_search:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        recipe=figure("figure3").recipe,
+        recipe=lambda wildcards: figure("figure3").recipe,
     message:
         "Figure 3: accuracy over L and R"
     script:
@@ -133,7 +133,7 @@ rule plot_reconstructions:
 
 rule plot_white_box_over_steps:
     input:
-        measurements=figure("figure8").inputs,
+        measurements=lambda wildcards: figure("figure8").inputs,
         paper="resources/papers/defense_gan.csv",
     output:
         png=report(
@@ -155,7 +155,7 @@ rule plot_white_box_over_steps:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        recipe=figure("figure8").recipe,
+        recipe=lambda wildcards: figure("figure8").recipe,
     message:
         "Figure 8: white-box accuracy over L"
     script:

@@ -26,7 +26,7 @@ rule train_wgan_gp:
     priority: 10
     threads: config["threads"]
     resources:
-        mem_mb=growing(4000),
+        mem_mb=memory(4000, copies=3),
         runtime=growing(24 * 60),
         gpu=GPUS,
     params:
@@ -52,7 +52,7 @@ rule train_autoencoder:
         "logs/train_autoencoder/{dataset}/seed{seed}/{defense}.benchmark.tsv"
     threads: config["threads"]
     resources:
-        mem_mb=growing(3000),
+        mem_mb=memory(3000, copies=3),
         runtime=growing(120),
         gpu=GPUS,
     params:

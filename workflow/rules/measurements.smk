@@ -15,7 +15,7 @@ rule measure:
         "measurements"
     threads: 1
     resources:
-        mem_mb=growing(2500),
+        mem_mb=memory(2500, copies=1),
         runtime=growing(30),
     params:
         recipe=lambda wildcards: row(wildcards).recipe,

@@ -43,7 +43,7 @@ rule paper_table:
 
 rule detection:
     input:
-        measurements=[run.path for run in detections(CATALOGUE)],
+        measurements=lambda wildcards: [run.path for run in detections(CATALOGUE)],
         paper="resources/papers/defense_gan.csv",
     output:
         report(
@@ -63,7 +63,7 @@ rule detection:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        recipe=[run.digest for run in detections(CATALOGUE)],
+        recipe=lambda wildcards: [run.digest for run in detections(CATALOGUE)],
     message:
         "Detection by reconstruction error"
     script:
@@ -72,7 +72,7 @@ rule detection:
 
 rule table13:
     input:
-        timings=timing_table(CATALOGUE).inputs,
+        timings=lambda wildcards: timing_table(CATALOGUE).inputs,
         paper="resources/papers/defense_gan.csv",
     output:
         wide=report(
@@ -92,8 +92,8 @@ rule table13:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        recipe=timing_table(CATALOGUE).recipe,
-        notes=timing_notes(CATALOGUE),
+        recipe=lambda wildcards: timing_table(CATALOGUE).recipe,
+        notes=lambda wildcards: timing_notes(CATALOGUE),
     message:
         "Defense-GAN, Table 13"
     script:
@@ -122,7 +122,7 @@ rule defense_gan_page:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        page=vars(defense_gan_page(CATALOGUE)),
+        page=lambda wildcards: vars(defense_gan_page(CATALOGUE)),
     message:
         "The Defense-GAN paper on one page"
     script:

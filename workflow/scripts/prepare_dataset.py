@@ -1,6 +1,6 @@
 """Images and labels of a data set, split, in one HDF5 file."""
 
-from purification.datasets import load
+from purification.datasets import check_labels, classes_of, load
 from purification.runtime import start
 from purification.storage import write_dataset
 
@@ -12,5 +12,7 @@ splits = load(
     data_root=snakemake.config["data_root"],
     validation=settings["validation"],
     test=settings["test"],
+    train=settings.get("train"),
 )
+check_labels(splits, classes_of(settings))
 write_dataset(snakemake.output[0], splits, recipe)

@@ -3,6 +3,7 @@
 import pandas as pd
 import torch
 
+from purification.datasets import classes_of
 from purification.models.checkpoints import classifier_of, save_network
 from purification.randomness import derive_seed, isolated_rng
 from purification.runtime import start
@@ -11,13 +12,13 @@ from purification.training.classifier import train_classifier
 
 device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
 recipe, path = snakemake.params.recipe, snakemake.output.network
-settings = recipe["settings"]
+settings, classes = recipe["settings"], classes_of(recipe["dataset"]["settings"])
 images, labels = map(torch.from_numpy, read_split(snakemake.input.dataset, "train"))
 if recipe["reconstructions"]:
     images = torch.from_numpy(read_image_set(snakemake.input.reconstructions).images)
 validation = tuple(map(torch.from_numpy, read_split(snakemake.input.dataset, "validation")))
 with isolated_rng(derive_seed(recipe["seed"], path, "weights")):
-    model = classifier_of(recipe, tuple(images.shape[1:]))
+    model = classifier_of(recipe, tuple(images.shape[1:]), classes)
 history = train_classifier(
     model,
     images,
@@ -32,4 +33,4 @@ history = train_classifier(
 )
 with atomic(snakemake.output.history) as temporary:
     pd.DataFrame(history).to_csv(temporary, index=False)
-save_network(path, model, recipe, tuple(images.shape[1:]))
+save_network(path, model, recipe, tuple(images.shape[1:]), classes=str(classes))

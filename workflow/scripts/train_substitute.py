@@ -3,7 +3,7 @@
 import pandas as pd
 import torch
 
-from purification.datasets import attacker_images
+from purification.datasets import attacker_images, classes_of
 from purification.evaluation.oracle import load_oracle
 from purification.models.checkpoints import classifier_of, save_network
 from purification.randomness import derive_seed, isolated_rng
@@ -16,9 +16,9 @@ recipe, path = snakemake.params.recipe, snakemake.output.network
 settings = {k: v for k, v in recipe["training"].items() if k != "initial_labels"}
 test = map(attacker_images, read_split(snakemake.input.dataset, "test"))
 images, labels = map(torch.from_numpy, test)
-shape = tuple(images.shape[1:])
+shape, classes = tuple(images.shape[1:]), classes_of(recipe["dataset"]["settings"])
 with isolated_rng(derive_seed(recipe["seed"], path, "weights")):
-    network = classifier_of(recipe, shape)
+    network = classifier_of(recipe, shape, classes)
 batch_size = snakemake.config["batch_size"]["purification"]
 result = train_substitute(
     network,
@@ -31,4 +31,5 @@ result = train_substitute(
 )
 with atomic(snakemake.output.history) as temporary:
     pd.DataFrame(result.history).to_csv(temporary, index=False)
-save_network(path, network, recipe, shape, queries=str(result.queries))
+facts = {"queries": str(result.queries), "classes": str(classes)}
+save_network(path, network, recipe, shape, **facts)

@@ -34,6 +34,8 @@ __all__ = [
 ]
 
 LABEL_CHOICES = ("ground_truth", "predicted")
+PIXEL_UNITS = ("epsilon", "alpha")
+"""Settings that are lengths in pixel units; `pixel_range` says of which range of images."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,9 @@ def run_attack(
         batch_size: images at a time; no result depends on it.
         settings: the attack's own settings, and `labels`: "ground_truth" (default) climbs away from
             the true label, "predicted" from the model's prediction, as the published Defense-GAN
-            code does (an image that was misclassified may then return to its true class).
+            code does (an image that was misclassified may then return to its true class); and
+            `pixel_range`, the range of images in whose units the settings of `PIXEL_UNITS` are:
+            [0, 1] (default), or another such as [-1, 1], where 0.3 means 0.15 of ours.
         progress: told of the images done and, as `success`, of the last batch's success rate.
 
     Raises:
@@ -210,14 +214,19 @@ def run_attack(
 def _split_settings(
     method: str, entry: AttackEntry, settings: Mapping[str, Any]
 ) -> tuple[dict[str, Any], str]:
-    """The attack's own settings, checked by name, and the choice of labels."""
+    """The attack's own settings, checked by name, in units of [0, 1]; and the choice of labels."""
     own = dict(settings)
     climbed = own.pop("labels", "ground_truth")
+    # An attack without such settings, or with a setting of that name, is told as it was.
+    measured = bool(set(PIXEL_UNITS) & set(entry.settings)) and "pixel_range" not in entry.settings
+    low, high = own.pop("pixel_range", (0, 1)) if measured else (0, 1)
+    if not low < high:
+        raise ValueError(f"attack {method!r}: pixel_range must ascend; got [{low}, {high}]")
     if climbed not in LABEL_CHOICES:
         raise ValueError(
             f"attack {method!r}: labels must be one of {', '.join(LABEL_CHOICES)}; got {climbed!r}"
         )
-    allowed = ", ".join((*entry.settings, "labels"))
+    allowed = ", ".join((*entry.settings, "labels", *(["pixel_range"] if measured else [])))
     if unknown := [name for name in own if name not in entry.settings]:
         raise ValueError(
             f"attack {method!r}: unknown settings {', '.join(unknown)}; allowed: {allowed}"
@@ -226,6 +235,10 @@ def _split_settings(
         raise ValueError(
             f"attack {method!r}: missing settings {', '.join(missing)}; allowed: {allowed}"
         )
+    # Not divided in [0, 1], so that the settings of such an attack reach it as they are.
+    width = high - low
+    if width != 1:
+        own |= {name: own[name] / width for name in PIXEL_UNITS if name in own}
     return own, climbed
 
 

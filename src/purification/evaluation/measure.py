@@ -24,10 +24,15 @@ BLACK_BOX_COLUMNS = ("substitute", "oracle", "queries")
 """Further columns under black-box attack: the substitute's name, whom its attacker asked ("plain",
 or a defence), and how many images were labelled for it."""
 
+ATTACK_UNIT_COLUMNS = ("paper_attack", "pixel_range")
+"""Further columns of an attack whose name or units are not the paper's or ours: the name by which
+it is compared with the paper's, and the range of images in whose units `epsilon` is ("[-1, 1]")."""
+
 
 def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The columns of the file that holds these rows of `measure`."""
-    return [*COLUMNS, *(name for name in BLACK_BOX_COLUMNS if any(name in row for row in rows))]
+    further = (*BLACK_BOX_COLUMNS, *ATTACK_UNIT_COLUMNS)
+    return [*COLUMNS, *(name for name in further if any(name in row for row in rows))]
 
 
 def measure(cells: Sequence[Mapping[str, Any]], threads: int = 1) -> list[dict[str, Any]]:

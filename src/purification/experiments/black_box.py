@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from purification.experiments.artifacts import Cell
 from purification.experiments.catalogue import PLAIN, Catalogue
-from purification.experiments.cells import defenses_of, of_defense, of_no_defense
+from purification.experiments.cells import defenses_of, of_attack, of_defense, of_no_defense
 
 
 def pairs(catalogue: Catalogue, table: str) -> list[tuple[str, str]]:
@@ -26,9 +26,8 @@ def transferred_cells(
 ) -> Iterator[Cell]:
     """Accuracy of one target on the images made against each of its substitutes, undefended and
     behind each defence."""
-    common = {"dataset": dataset, "seed": seed, "classifier": classifier, "attack": attack}
-    common |= {"epsilon": catalogue.attack(attack).settings.get("epsilon")}
-    common |= {"threat_model": "black_box"}
+    common = {"dataset": dataset, "seed": seed, "classifier": classifier}
+    common |= of_attack(catalogue, attack) | {"threat_model": "black_box"}
     run = {"dataset": dataset, "seed": seed, "classifier": classifier}
     for target, substitute in pairs(catalogue, table):
         if target != classifier:

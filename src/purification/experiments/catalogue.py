@@ -33,7 +33,9 @@ THREAT_MODELS = ("white_box", "gray_box", "white_box_bpda")
 VARIED = "@"
 """Stands between a name of the config and what differs from its settings there: `fgsm@0.15`,
 `defense_gan@L50`."""
-_DEPLOYMENT = ("method", "generator", "classifier", "threat_models", "clean_images", "settings")
+_DEPLOYMENT = (
+    *("method", "generator", "classifier", "threat_models", "clean_images", "settings", "column"),
+)
 
 
 class Catalogue:
@@ -172,6 +174,7 @@ class Catalogue:
         settings = dict(self._lookup("attacks", attack))
         method = settings.pop("method")
         del settings["images"]
+        settings.pop("paper_name", None)
         if ":" in method:
             settings = {**settings.pop("settings", {}), **settings}
         return Attack(attack, method, settings, **_code(method))

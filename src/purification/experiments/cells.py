@@ -8,6 +8,8 @@ from purification.experiments.catalogue import PLAIN, Catalogue
 
 CLEAN = "none"
 """Attack and defence of a cell that has none."""
+UNIT_RANGE = [0, 1]
+"""The range of our images."""
 
 
 def clean_cells(
@@ -41,6 +43,21 @@ def defenses_of(catalogue: Catalogue, table: str) -> list[str]:
     return list(columns.values())
 
 
+def of_attack(catalogue: Catalogue, attack: str) -> dict[str, Any]:
+    """The columns that name an attack: its key in the config and its strength as it stands there.
+
+    Where these are not what they seem, two more: `paper_attack`, the name by which it is compared
+    with a paper's, and `pixel_range`, the range of images in whose units the strength is.
+    """
+    settings = catalogue.config["attacks"][attack]
+    labels = {"attack": attack, "epsilon": catalogue.attack(attack).settings.get("epsilon")}
+    if "paper_name" in settings:
+        labels["paper_attack"] = settings["paper_name"]
+    if settings.get("pixel_range", UNIT_RANGE) != UNIT_RANGE:
+        labels["pixel_range"] = str(list(settings["pixel_range"]))
+    return labels
+
+
 def of_no_defense() -> dict[str, Any]:
     """The columns that name a defence, where there is none."""
     return {"defense": "none", "variant": "", "iterations_L": None, "restarts_R": None}
@@ -51,7 +68,7 @@ def of_defense(catalogue: Catalogue, defense: str) -> dict[str, Any]:
     name = catalogue.deployment_of(defense)
     settings = catalogue.config["defenses"][name]
     classifier = catalogue.config["defenses"][defense].get("classifier")
-    variant = ""
+    name, variant = settings.get("column", name), ""
     if settings["method"] == "adversarial_training":
         name, variant = "adv_training", f"eps={settings['epsilon']:g}"
     elif settings["method"] == "defense_gan":

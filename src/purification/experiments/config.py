@@ -9,6 +9,7 @@ from typing import Any
 import jsonschema
 import yaml
 
+from purification.experiments.artifacts import CELEBA_IMAGES
 from purification.experiments.grids import ROC_FIGURES, SWEPT_TABLES
 from purification.plugins import problem_with
 
@@ -86,7 +87,7 @@ def _wrong_references(config: Mapping[str, Any]) -> Iterator[str]:
             problem = problem_with(entry[key]) if ":" in entry[key] else None
             if problem:
                 yield f"{section}.{name}.{key}: {problem}"
-    for table in ("table1", "table2", "table4"):
+    for table in ("table1", "table2", "table4", "table12"):
         for section in ("datasets", "classifiers", "attacks", "defenses"):
             for name in config[table].get(section, ()):
                 yield from _unknown(f"{table}.{section}", name, config[section])
@@ -109,7 +110,9 @@ def _wrong_references(config: Mapping[str, Any]) -> Iterator[str]:
                 f"spends epsilon - alpha; got {attack['alpha']}"
             )
     for name, dataset in config["datasets"].items():
-        if dataset["source"] == "digits":
+        if misplaced := list(_misplaced(name, dataset)):
+            yield from misplaced
+        elif dataset["source"] == "digits":
             if dataset["test"] is None:
                 yield f"datasets.{name}.test: digits has no official test file: give a number"
             elif dataset["validation"] + dataset["test"] > 1797 - 10:
@@ -119,9 +122,26 @@ def _wrong_references(config: Mapping[str, Any]) -> Iterator[str]:
                 yield f"datasets.{name}: fewer than 10 of 60,000 images are left to train on"
             if dataset["test"] is not None and dataset["test"] > 10_000:
                 yield f"datasets.{name}.test: there are 10,000 test images; got {dataset['test']}"
+        elif dataset["source"] == "celeba":
+            for split, n in CELEBA_IMAGES.items():
+                if (dataset.get(split) or 0) > n:
+                    yield f"datasets.{name}.{split}: there are {n:,} images; got {dataset[split]}"
+
+
+def _misplaced(name: str, dataset: Mapping[str, Any]) -> Iterator[str]:
+    """Keys of a data set that its source has no use for."""
+    own = ":" in dataset["source"]
+    if dataset["source"] != "celeba":
+        if dataset["validation"] is None:
+            yield f"datasets.{name}.validation: must be a number; only celeba has a part of its own"
+        if "train" in dataset:
+            yield f"datasets.{name}.train: only celeba takes a number of training images"
+    if "classes" in dataset and not own:
+        yield f"datasets.{name}.classes: only a source of your own names its number of classes"
 
 
 def _twins(config: Mapping[str, Any], table: str) -> Iterator[str]:
+    yield from _shared_columns(config, table)
     strengths: dict[float, str] = {}
     for name in config[table]["defenses"]:
         defense = config["defenses"].get(name, {})
@@ -129,6 +149,19 @@ def _twins(config: Mapping[str, Any], table: str) -> Iterator[str]:
             twin = strengths.setdefault(defense["epsilon"], name)
             if twin != name:
                 yield f"{table}.defenses: {twin!r} and {name!r} are the same adversarial training"
+
+
+def _shared_columns(config: Mapping[str, Any], table: str) -> Iterator[str]:
+    """Two purifiers that would fill one column of a table, which would be refused at its end."""
+    purifiers: dict[tuple[str, str], str] = {}
+    for name in config[table]["defenses"]:
+        defense = config["defenses"].get(name, {})
+        purifier = defense.get("purifier", name)
+        if "classifier" in defense and purifier in config["defenses"]:
+            column = config["defenses"][purifier].get("column", purifier)
+            twin = purifiers.setdefault((column, defense["classifier"]), purifier)
+            if twin != purifier:
+                yield f"{table}.defenses: {twin!r} and {purifier!r} have one column, {column!r}"
 
 
 def _wrong_black_box(config: Mapping[str, Any], table: str) -> Iterator[str]:
@@ -198,13 +231,7 @@ def _wrong_white_box_sweep(config: Mapping[str, Any]) -> Iterator[str]:
         for name in wanted[section]:
             yield from _unknown(f"figure8.{section}", name, config[section])
     yield from _unknown("figure8.attack", wanted["attack"], config["attacks"])
-    attackable = {"white_box", "white_box_bpda"}
-    defenses = [
-        name
-        for name in _searching(config)
-        if config["defenses"][name]["method"] in SEARCHES
-        and attackable & set(config["defenses"][name]["threat_models"])
-    ]
+    defenses = [n for n in _searching(config) if config["defenses"][n]["method"] in SEARCHES]
     yield from _unknown("figure8.defense", wanted["defense"], defenses)
 
 

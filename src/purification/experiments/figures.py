@@ -12,6 +12,7 @@ from purification.experiments.artifacts import (
     cell_group,
 )
 from purification.experiments.catalogue import Catalogue
+from purification.experiments.config import ConfigError
 from purification.experiments.detection import swept_detector
 from purification.experiments.grids import Grid, grids_of
 from purification.experiments.sweeps import WHITE_BOX, searched
@@ -114,6 +115,9 @@ def _white_box_over_steps(catalogue: Catalogue, figure: str) -> Figure:
         for seed in catalogue.config["seeds"]
         for classifier in wanted["classifiers"]
     ]
+    if not any(m.cells for m in measurements):
+        place = f"defenses.{wanted['defense']}.threat_models"
+        raise ConfigError(f"{place}: Figure 8 needs white_box or white_box_bpda")
     restarts = catalogue.config["defenses"][wanted["defense"]]["restarts"]
     content = {
         "restarts": restarts,

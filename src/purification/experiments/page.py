@@ -60,7 +60,10 @@ def defense_gan_page(catalogue: Catalogue) -> Page:
             [_title(table.name), TABLE_CAPTIONS[table.name], table.name in SWEPT_TABLES, table.path]
             for table in tables
         ],
-        [[_title(figure.name), FIGURE_CAPTIONS[figure.name], figure.path] for figure in figures],
+        [
+            [_title(figure.name), FIGURE_CAPTIONS[figure.name], f"figures/{figure.name}.png"]
+            for figure in figures
+        ],
         notes,
         [artifact.digest for artifact in shown],
     )

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from purification.experiments.artifacts import Cell, Sweep, cell_group
 from purification.experiments.catalogue import PLAIN, Catalogue
-from purification.experiments.cells import CLEAN, of_defense, of_no_defense
+from purification.experiments.cells import CLEAN, of_attack, of_defense, of_no_defense
 from purification.experiments.grids import grids_of, sweep_cells, sweep_epsilons
 
 SWEEP = "sweep"
@@ -63,7 +63,8 @@ def searched_cells(catalogue: Catalogue, dataset: str, seed: int, attack: str) -
         images = {"images": catalogue.dataset(dataset), "split": "test", "hold_out": True}
     else:
         epsilon = sweep.attacked.attack.settings["epsilon"]
-        common |= {"attack": wanted["attack"], "epsilon": epsilon, "threat_model": "black_box"}
+        common |= of_attack(catalogue, wanted["attack"]) | {"epsilon": epsilon}
+        common |= {"threat_model": "black_box"}
         common |= {"substitute": wanted["substitute"], "oracle": _oracle(catalogue)}
         images = {"images": sweep.attacked}
     plain = catalogue.classifier(dataset, seed, PLAIN, classifier)
@@ -82,8 +83,8 @@ def white_box_cells(
 ) -> Iterator[Cell]:
     """Figure 8: accuracy of one classifier behind the search, attacked through it, at each L."""
     wanted = catalogue.config[WHITE_BOX]
-    common = {"dataset": dataset, "seed": seed, "classifier": classifier, "attack": attack}
-    common |= {"epsilon": catalogue.attack(attack).settings.get("epsilon")}
+    common = {"dataset": dataset, "seed": seed, "classifier": classifier}
+    common |= of_attack(catalogue, attack)
     for steps in wanted["steps"]:
         defense = catalogue.defense_at(wanted["defense"], steps)
         attacked = catalogue.attacked(dataset, seed, defense, classifier, attack)

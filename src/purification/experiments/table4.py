@@ -1,4 +1,4 @@
-"""Defense-GAN's Table 4 as a list of cells, with our gray-box and BPDA cells beside the paper's.
+"""Defense-GAN's Tables 4 and 12 as lists of cells, our gray-box and BPDA cells beside the paper's.
 
 Rows: dataset, attack, classifier. The paper's columns: no attack, no defence, Defense-GAN-Rec,
 MagNet, adversarial training, attacked in the white box. Ours: the other threat models that the
@@ -9,24 +9,24 @@ from collections.abc import Iterator
 
 from purification.experiments.artifacts import Cell, Examples
 from purification.experiments.catalogue import PLAIN, Catalogue
-from purification.experiments.cells import defenses_of, of_defense, of_no_defense
+from purification.experiments.cells import defenses_of, of_attack, of_defense, of_no_defense
 
 
 def attacked_cells(
-    catalogue: Catalogue, dataset: str, seed: int, classifier: str, attack: str
+    catalogue: Catalogue, table: str, dataset: str, seed: int, classifier: str, attack: str
 ) -> Iterator[Cell]:
-    """Accuracy under one attack, undefended and behind each defence in each of its threat models.
+    """Accuracy under one attack, undefended and behind each of the table's defences in each of its
+    threat models.
 
     The gray box of every purifier is one and the same set of images, made against the plain
     classifier: what the attacker has who knows of no defence.
     """
-    epsilon = catalogue.attack(attack).settings.get("epsilon")
-    common = {"dataset": dataset, "seed": seed, "classifier": classifier, "attack": attack}
-    common |= {"epsilon": epsilon}
+    common = {"dataset": dataset, "seed": seed, "classifier": classifier}
+    common |= of_attack(catalogue, attack)
     plain = catalogue.classifier(dataset, seed, PLAIN, classifier)
     bare = catalogue.adversarial(dataset, seed, PLAIN, classifier, attack)
     yield Cell(common | {"threat_model": "white_box"} | of_no_defense(), plain, bare)
-    for defense in defenses_of(catalogue, "table4"):
+    for defense in defenses_of(catalogue, table):
         labels = common | of_defense(catalogue, defense)
         deployed = catalogue.deployed(dataset, seed, defense, classifier)
         if not catalogue.purifies(defense):

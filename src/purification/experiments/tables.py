@@ -6,7 +6,7 @@ from typing import Any
 from purification.experiments.artifacts import Measurement, Table
 from purification.experiments.black_box import targets, transferred_cells
 from purification.experiments.catalogue import Catalogue
-from purification.experiments.cells import CLEAN, clean_cells
+from purification.experiments.cells import CLEAN, UNIT_RANGE, clean_cells
 from purification.experiments.config import ConfigError
 from purification.experiments.grids import SWEPT_TABLES
 from purification.experiments.sweeps import (
@@ -20,7 +20,7 @@ from purification.experiments.sweeps import (
 from purification.experiments.table4 import attacked_cells
 
 BLACK_BOX = ("table1", "table2")
-PAPER_TABLES = (*BLACK_BOX, "table4", *SWEPT_TABLES)
+PAPER_TABLES = (*BLACK_BOX, "table4", "table12", *SWEPT_TABLES)
 
 
 def paper_table(catalogue: Catalogue, table: str) -> Table:
@@ -58,6 +58,9 @@ def measurement(
     """All cells of a table that share dataset, seed, classifier and attack."""
     folder = f"results/{dataset}/seed{seed}"
     black_box = table in BLACK_BOX
+    known = catalogue.config["attacks"]
+    if table != SWEEP and attack not in (CLEAN, *known):
+        raise ConfigError(f"no '{attack}' under attacks in the config: {', '.join(known)}")
     if table == SWEEP:
         swept = catalogue.config[SWEEP]["classifier"]
         if classifier != swept:
@@ -70,7 +73,7 @@ def measurement(
     elif black_box:
         cells = transferred_cells(catalogue, table, dataset, seed, classifier, attack)
     else:
-        cells = attacked_cells(catalogue, dataset, seed, classifier, attack)
+        cells = attacked_cells(catalogue, table, dataset, seed, classifier, attack)
     return Measurement(folder, table, classifier, attack, tuple(cells))
 
 
@@ -87,7 +90,7 @@ def table_notes(catalogue: Catalogue, table: str) -> list[str]:
             "Defense-GAN-Rec's classifier is the one trained for the defence's own L and R."
         )
     for attack in wanted.get("attacks") or [wanted["attack"]]:
-        notes.append(f"Attack `{attack}`: {_listed(config['attacks'][attack], hide=('images',))}.")
+        notes.append(_attack_note(attack, config["attacks"][attack]))
     for defense in wanted["defenses"]:
         settings = config["defenses"][defense]
         notes.append(f"Defense `{defense}`: {_listed(settings, hide=('threat_models',))}.")
@@ -95,6 +98,18 @@ def table_notes(catalogue: Catalogue, table: str) -> list[str]:
             generator = settings["generator"]
             notes.append(f"Generator `{generator}`: {_listed(config['generators'][generator])}.")
     return notes
+
+
+def _attack_note(name: str, settings: Mapping[str, Any]) -> str:
+    note = f"Attack `{name}`: {_listed(settings, hide=('images',))}."
+    low, high = settings.get("pixel_range", UNIT_RANGE)
+    if [low, high] != UNIT_RANGE:
+        note += (
+            f" Its epsilon is in units of images in [{low}, {high}]: {settings['epsilon']:g} is "
+            f"{settings['epsilon'] / (high - low):g} in those of our images, in [0, 1], and so are "
+            "all norms."
+        )
+    return note
 
 
 def _listed(settings: Mapping[str, Any], hide: tuple[str, ...] = ()) -> str:

@@ -25,7 +25,7 @@ def save_network(
     **facts: str,
 ) -> None:
     """Write a network's weights with the recipe that made it, the (C, H, W) of its images and
-    further facts about its training."""
+    further facts: a classifier's number of `classes`, a substitute's `queries`."""
     shape = json.dumps(image_shape)
     write_checkpoint(path, network.state_dict(), recipe, image_shape=shape, **facts)
 
@@ -35,11 +35,14 @@ def queries_of(path: str | Path) -> int:
     return int(read_checkpoint(path)[1]["queries"])
 
 
-def classifier_of(recipe: Mapping[str, Any], image_shape: Shape) -> nn.Module:
+def classifier_of(recipe: Mapping[str, Any], image_shape: Shape, classes: int = 10) -> nn.Module:
     """An untrained classifier as a `Classifier` or `Substitute` recipe describes it."""
     settings = recipe["settings"]
     return build_classifier(
-        settings["architecture"], input_shape=image_shape, dropout=settings["dropout"]
+        settings["architecture"],
+        input_shape=image_shape,
+        classes=classes,
+        dropout=settings["dropout"],
     )
 
 
@@ -61,7 +64,7 @@ def vae_of(recipe: Mapping[str, Any], image_shape: Shape) -> VAE:
     return VAE(settings["latent"], settings["width"], image_shape)
 
 
-BUILDERS: dict[str, Callable[[Mapping[str, Any], Shape], nn.Module]] = {
+BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "Classifier": classifier_of,
     "Substitute": classifier_of,
     "Generator": generator_of,
@@ -80,7 +83,9 @@ def load_network(path: str | Path, kind: str) -> nn.Module:
     recipe = metadata["recipe"]
     if recipe.get("kind") != kind:
         raise ValueError(f"{path}: expected the checkpoint of a {kind}, got {recipe.get('kind')}")
-    network = BUILDERS[kind](recipe, tuple(json.loads(metadata["image_shape"])))
+    # Only classifiers' files say their classes, and none from before there were others than ten.
+    classes = {"classes": int(metadata["classes"])} if "classes" in metadata else {}
+    network = BUILDERS[kind](recipe, tuple(json.loads(metadata["image_shape"])), **classes)
     try:
         network.load_state_dict(state)
     except RuntimeError as error:

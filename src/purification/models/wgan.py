@@ -19,9 +19,16 @@ class Generator(nn.Module):
     Linear to 4 * width maps of 4x4, then three transposed convolutions (5x5, stride 2) to
     2 * width, width and C maps, with ReLU between them and a sigmoid at the end:
     4 -> 7 -> 14 -> 28. `width=64` is the paper's. Other image sizes start at an eighth of the
-    side, rounded up (32 = 4 -> 8 -> 16 -> 32). Initial weights as in the published code: uniform
-    with He's deviation (transposed convolutions) or Glorot's (linear), biases zero, drawn from
-    the global RNG.
+    side, rounded up (32 = 4 -> 8 -> 16 -> 32).
+
+    Where that would be 8x8 or more, as for CelebA's 64x64, a further layer of `width` maps stands
+    before the last: 4 -> 8 -> 16 -> 32 -> 64. The paper (app. F) adds ConvT(128, 5x5) to Table 6,
+    whose maps its published code halves here as everywhere; that code has no activation after the
+    added layer, which makes one linear map of the last two. Here it has a ReLU like the others.
+    The code's CelebA images are in [-1, 1], from a tanh: (tanh(y) + 1) / 2 is the sigmoid of 2 y.
+
+    Initial weights as in the published code: uniform with He's deviation (transposed convolutions)
+    or Glorot's (linear), biases zero, drawn from the global RNG.
 
     Args:
         latent: length of z, 128 in the published code.
@@ -35,11 +42,12 @@ class Generator(nn.Module):
         super().__init__()
         self.latent = latent
         channels, *sides = output_shape
-        start, *sizes = reversed(halvings(sides))
+        doublings = _doublings(sides)
+        start, *sizes = reversed(halvings(sides, doublings))
         self._start = (4 * width, *start)
         self.project = nn.Linear(latent, math.prod(self._start))
         layers: list[nn.Module] = []
-        maps = [4 * width, 2 * width, width, channels]
+        maps = [4 * width, 2 * width, *[width] * (doublings - 2), channels]
         for (inputs, outputs), size in zip(pairwise(maps), sizes, strict=True):
             # Output 2n - 1 + output_padding. Without the padding the last row and column are
             # just left out: the published code's crop of 8x8 to 7x7, without computing them.
@@ -61,6 +69,9 @@ class Critic(nn.Module):
     Three convolutions (5x5, stride 2) to width, 2 * width and 4 * width maps with LeakyReLU(0.2),
     then linear. Table 6 ends in a sigmoid; a Wasserstein critic must not (Gulrajani et al. 2017,
     section 4), and the published code has none.
+
+    Of 64x64 images the convolutions leave 8x8 maps. The published code cuts these into rows of
+    4,096 features, which gives four scores an image; here all of them go into the image's one.
     """
 
     def __init__(self, width: int = 64, input_shape: Shape = (1, 28, 28)) -> None:
@@ -93,12 +104,20 @@ def downsampling(width: int, input_shape: Shape) -> tuple[nn.Sequential, int]:
     maps = [channels, width, 2 * width, 4 * width]
     for inputs, outputs in pairwise(maps):
         layers += [nn.Conv2d(inputs, outputs, 5, stride=2, padding=2), LeakyReLU()]
-    return nn.Sequential(*layers, nn.Flatten()), 4 * width * math.prod(halvings(sides)[-1])
+    return nn.Sequential(*layers, nn.Flatten()), 4 * width * math.prod(halvings(sides, 3)[-1])
 
 
-def halvings(sides: list[int]) -> list[tuple[int, ...]]:
-    """The image size and its three halvings, rounded up: 28, 14, 7, 4."""
-    return [tuple(-(-side // 2**n) for side in sides) for n in range(4)]
+def _doublings(sides: list[int]) -> int:
+    """How many layers the generator grows by: three, or as many as let it start below 8x8."""
+    doublings = 3
+    while max(halvings(sides, doublings)[-1]) >= 8:
+        doublings += 1
+    return doublings
+
+
+def halvings(sides: list[int], times: int) -> list[tuple[int, ...]]:
+    """The image size and its halvings, rounded up: 28, 14, 7, 4 in three."""
+    return [tuple(-(-side // 2**n) for side in sides) for n in range(times + 1)]
 
 
 @torch.no_grad()

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
-from purification.reporting.tables import brief_table, wide_table
+from purification.reporting.tables import brief_table, read_long_table, wide_table
 
 _WITHIN = (0.02, 0.05)
 
@@ -22,6 +23,22 @@ class PageTable:
     file: str
 
 
+def read_page_tables(
+    specifications: Sequence[tuple[str, str, bool, str]], folder: Path
+) -> list[PageTable]:
+    """Tables from (name, caption, swept, path of the wide table); links are relative to `folder`.
+
+    Raises as `read_long_table`.
+    """
+    tables = []
+    for name, caption, swept, path in specifications:
+        wide = Path(path)
+        long = read_long_table(wide.with_suffix(".long.csv"))
+        file = str(wide.with_suffix(".md").relative_to(folder))
+        tables.append(PageTable(name, caption, long, swept, file))
+    return tables
+
+
 def paper_page(
     title: str,
     notes: Sequence[str],
@@ -35,7 +52,7 @@ def paper_page(
         title: heading, such as the paper's name.
         notes: paragraphs below it.
         tables: in the page's order.
-        figures: name, caption and file of each.
+        figures: name, caption and file of each, from the page's folder.
         further: heading and text of sections behind the tables.
     """
     parts = [f"# {title}", *notes, "## Agreement with the paper", agreement(tables)]

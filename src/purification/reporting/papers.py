@@ -5,6 +5,7 @@ README there). Every function takes that folder as an argument, so that the libr
 it is installed.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,11 @@ ATTACHED_COLUMNS = (
     "paper_restarts_R",
     "difference",
 )
+
+PUBLISHED_RANGES = {("defense_gan", "celeba"): (-1.0, 1.0)}
+"""The range of the images in whose units a paper's strengths on a data set are, where that is not
+[0, 1]. Defense-GAN prints 0.3 for CelebA too; its published code (models/gan.py) scales CelebA's
+images, and them alone, to [-1, 1]."""
 
 _TEXT = (
     *(column for column in MATCH_COLUMNS if column != "epsilon"),
@@ -107,6 +113,11 @@ def attach_paper_values(
     not measure stays empty: our threat models ``gray_box`` and ``white_box_bpda``, attacks such as
     ``cw_tuned``, the digits dataset.
 
+    Strengths, also those of adversarial training in its variant, are compared in units of [0, 1]:
+    ours are converted from the row's ``pixel_range``, printed ones by `PUBLISHED_RANGES`. So what
+    Defense-GAN prints for CelebA at 0.3 stands beside our 0.3 of [-1, 1] (or 0.15 of [0, 1]), not
+    beside our 0.3 of [0, 1]. A row with a ``paper_attack`` matches by it instead of its own name.
+
     A difference on Defense-GAN's ``white_box`` rows is no error of either side. The paper (sec. 3,
     Table 4) describes an attacker who differentiates through the L search steps; the code published
     with it keeps the search's state in a variable that is changed by assignment, so what the
@@ -116,7 +127,8 @@ def attach_paper_values(
     gradient, is therefore a stronger attack, and must be expected far below the printed column.
 
     Args:
-        long: measurement rows; needs ``MATCH_COLUMNS`` and ``accuracy``.
+        long: measurement rows; needs ``MATCH_COLUMNS`` and ``accuracy``, and may have
+            ``substitute``, ``paper_attack`` and ``pixel_range``.
         values: rows of `paper_values`; only those with metric ``accuracy`` are used.
         same_search: L and R must agree too (Tables 8 to 11, where they vary).
 
@@ -130,17 +142,17 @@ def attach_paper_values(
     """
     match = [*MATCH_COLUMNS, *(["substitute"] if "substitute" in long else [])]
     match += ["iterations_L", "restarts_R"] if same_search else []
-    printed = values[values["metric"] == "accuracy"]
+    printed = _in_our_units(values[values["metric"] == "accuracy"])
     printed = pd.DataFrame(
         {
-            "key": _match_keys(printed, match),
+            "key": _keys(printed, match),
             "paper_value": printed["value"],
             "paper_std": printed["std"],
             "paper_iterations_L": printed["iterations_L"],
             "paper_restarts_R": printed["restarts_R"],
         }
     ).drop_duplicates()
-    keys = _match_keys(long, match)
+    keys = _keys(_as_in_papers(long), match)
     ambiguous = printed.loc[printed["key"].duplicated() & printed["key"].isin(keys), "key"]
     if not ambiguous.empty:
         cell = ", ".join(
@@ -155,7 +167,32 @@ def attach_paper_values(
     return result
 
 
-def _match_keys(rows: pd.DataFrame, match: Sequence[str]) -> pd.Series:
+def _in_our_units(printed: pd.DataFrame) -> pd.DataFrame:
+    """Printed rows with their strengths in units of [0, 1]."""
+    rows = printed.copy()
+    for (paper, dataset), (low, high) in PUBLISHED_RANGES.items():
+        here = (rows["paper"] == paper) & (rows["dataset"] == dataset)
+        rows.loc[here, "epsilon"] /= high - low
+        trained = here & rows["variant"].str.startswith("eps=")
+        strengths = rows.loc[trained, "variant"].str.removeprefix("eps=").astype(float)
+        rows.loc[trained, "variant"] = (strengths / (high - low)).map("eps={:g}".format)
+    return rows
+
+
+def _as_in_papers(ours: pd.DataFrame) -> pd.DataFrame:
+    """Our rows with a paper's names of attacks, and their strengths in units of [0, 1]."""
+    rows = ours.copy()
+    if "paper_attack" in rows:
+        named = rows["paper_attack"] != ""
+        rows.loc[named, "attack"] = rows.loc[named, "paper_attack"]
+    if "pixel_range" in rows:
+        for text in set(rows["pixel_range"]) - {""}:
+            low, high = json.loads(text)
+            rows.loc[rows["pixel_range"] == text, "epsilon"] /= high - low
+    return rows
+
+
+def _keys(rows: pd.DataFrame, match: Sequence[str]) -> pd.Series:
     parts = rows[list(match)].copy()
     # Without an attack there is no strength, whatever a file may say.
     parts["epsilon"] = epsilon_key(rows["epsilon"]).where(rows["attack"] != "none", "")

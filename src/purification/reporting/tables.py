@@ -17,7 +17,8 @@ has its columns without a change here:
   (``_gray_box``).
 
 Black-box rows have three more columns: ``substitute``, which is part of a row's identity,
-``oracle`` and ``queries``.
+``oracle`` and ``queries``; rows of an attack that the config gives in other units or under another
+name than the paper's, ``paper_attack`` and ``pixel_range``.
 
 **Swept tables** (3 and 8 to 11) have defences at several L and R: each (L, R) is a row, and what
 has neither, such as no defence, repeats.
@@ -30,13 +31,13 @@ from typing import Any
 
 import pandas as pd
 
-from purification.evaluation.measure import ATTACK_COLUMNS
+from purification.evaluation.measure import ATTACK_COLUMNS, ATTACK_UNIT_COLUMNS
 from purification.evaluation.measure import COLUMNS as MEASUREMENT_COLUMNS
 from purification.reporting.papers import attach_paper_values, epsilon_key, read_rows
 from purification.storage import atomic
 
 _TEXT = ("dataset", "classifier", "attack", "threat_model", "defense", "variant")
-_BLACK_BOX_TEXT = ("substitute", "oracle")
+_FURTHER_TEXT = ("substitute", "oracle", *ATTACK_UNIT_COLUMNS)
 _COUNTS = ("iterations_L", "restarts_R", "n", "correct")
 _NUMBERS = (
     *("epsilon", "accuracy", "ci_low", "ci_high"),
@@ -125,7 +126,7 @@ def long_table(
         raise ValueError(f"two rows for one measurement: {_describe(twice)}, seed {twice['seed']}")
     order = ranks.sort_values(list(ranks.columns), kind="stable").index
     rows = rows.loc[order].reset_index(drop=True)
-    for name in set(_BLACK_BOX_TEXT) & set(rows):
+    for name in set(_FURTHER_TEXT) & set(rows):
         rows[name] = rows[name].fillna("")
     if "queries" in rows:
         rows["queries"] = pd.to_numeric(rows["queries"]).astype("Int64")

@@ -75,7 +75,9 @@ def wide_timings(long: pd.DataFrame) -> pd.DataFrame:
 
 def read_timings(path: Path) -> pd.DataFrame:
     """The long table that `write_timings` wrote. Raises as `long_timings`, for one file."""
-    return _read(path)
+    rows = _read(path)
+    paper = ["paper_seconds_per_image", "paper_std"]
+    return rows.assign(**{name: pd.to_numeric(rows[name]) for name in paper})
 
 
 def timing_grids(long: pd.DataFrame) -> str:

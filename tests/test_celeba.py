@@ -1,0 +1,230 @@
+"""CelebA from its official files, and Defense-GAN's Table 12 on it in miniature."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from conftest import REPOSITORY, Workflow
+from made_up_celeba import PARTS, is_male, write_celeba
+
+from purification import datasets
+from purification.storage import read_checkpoint, read_image_set
+
+ALL = {"train": None, "validation": None, "test": None}
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["folder", "zip"])
+def root(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A data root with the made-up files; not to be changed."""
+    folder = tmp_path_factory.mktemp("celeba")
+    write_celeba(folder, zipped=request.param)
+    return str(folder)
+
+
+def numbers(images: np.ndarray) -> list[int]:
+    """The numbers that the pictures show, from 1: their bits are in the upper sixth."""
+    bits = images[:, :, 5, 5::11][:, :, :6].mean(axis=1) > 0.5
+    return (bits << np.arange(6)).sum(axis=1).tolist()
+
+
+def test_parts_are_the_official_ones_in_their_order(root: str) -> None:
+    splits = datasets.load("celeba", data_root=root, **ALL)
+    assert list(splits) == ["train", "validation", "test"]
+    first = 1
+    for (images, labels), count in zip(splits.values(), PARTS, strict=True):
+        shown = numbers(images)
+        assert shown == list(range(first, first + count))
+        assert labels.tolist() == [int(is_male(number)) for number in shown]
+        assert images.shape == (count, 3, 64, 64)
+        assert images.dtype == np.float32 and labels.dtype == np.int64
+        first += count
+
+
+def test_images_are_the_middle_in_rgb_and_in_unit_range(root: str) -> None:
+    images, labels = datasets.load("celeba", data_root=root, **ALL)["test"]
+    assert images.min() >= 0 and images.max() <= 1
+    below = images[:, :, 14:]
+    red, green, blue = (below[:, channel].mean(axis=(1, 2)) for channel in range(3))
+    tolerance = {"abs": 0.03}  # JPEG's
+    assert red == pytest.approx(np.where(labels == 1, 200 / 255, 0), **tolerance)
+    assert blue == pytest.approx(np.where(labels == 0, 200 / 255, 0), **tolerance)
+    # One pixel more on any side would let in the green around.
+    assert green == pytest.approx(np.zeros(len(labels)), **tolerance)
+    for border in (images[:, 1, -1], images[:, 1, 14:, 0], images[:, 1, 14:, -1]):
+        assert border.max() < 0.2
+
+
+def test_first_images_of_each_part(root: str) -> None:
+    splits = datasets.load("celeba", data_root=root, train=5, validation=3, test=2)
+    assert [numbers(images) for images, _ in splits.values()] == [
+        [1, 2, 3, 4, 5],
+        [41, 42, 43],
+        [49, 50],
+    ]
+    for split, count in zip(splits, PARTS, strict=True):
+        for wrong in (0, count + 1):
+            with pytest.raises(ValueError, match=f"{split} must have 1 to {count} images"):
+                datasets.load("celeba", data_root=root, **ALL | {split: wrong})
+
+
+def test_number_of_classes() -> None:
+    assert datasets.classes_of({"source": "celeba"}) == 2
+    assert datasets.classes_of({"source": "mnist"}) == 10
+    assert datasets.classes_of({"source": "my_lab:load"}) == 10
+    assert datasets.classes_of({"source": "my_lab:load", "classes": 3}) == 3
+    images = np.zeros((2, 1, 1, 1), np.float32)
+    for wrong in (3, -1):
+        splits = {"test": (images, np.array([0, wrong]))}
+        with pytest.raises(ValueError, match=f"'test': 1 labels are outside 0..2, such as {wrong}"):
+            datasets.check_labels(splits, 3)
+    datasets.check_labels({"test": (images, np.array([0, 2]))}, 3)
+
+
+def remove(name: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).unlink()
+
+
+def edit(name: str, line: int, text: str) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        lines = (folder / name).read_text().splitlines()
+        lines[line - 1] = text
+        (folder / name).write_text("\n".join(lines) + "\n")
+
+    return apply
+
+
+PARTITION, ATTRIBUTES = "list_eval_partition.txt", "list_attr_celeba.txt"
+BROKEN = {
+    "no partition": (remove(PARTITION), [PARTITION, "mmlab.ie.cuhk.edu.hk", "data_root"]),
+    "no attributes": (remove(ATTRIBUTES), [f"CelebA: {ATTRIBUTES} not in"]),
+    "an image is missing": (
+        remove("img_align_celeba/000052.jpg"),
+        ["1 of 60 images, such as 000052.jpg, not in", "202,599 .jpg files"],
+    ),
+    "an unknown part": (edit(PARTITION, 7, "000007.jpg 3"), [f"{PARTITION}, line 7: expected a"]),
+    "a part without a name": (edit(PARTITION, 9, "2"), [f"{PARTITION}, line 9: expected a file"]),
+    "an image twice": (edit(PARTITION, 8, "000007.jpg 0"), ["line 8: 000007.jpg stands"]),
+    "another number of rows": (edit(ATTRIBUTES, 1, "61"), ["line 1: it says 61 images, but 60"]),
+    "no such attribute": (edit(ATTRIBUTES, 2, "Young Old Tall"), ["lines 1 and 2", "Male among"]),
+    "a row too short": (edit(ATTRIBUTES, 5, "000003.jpg -1 1"), [f"{ATTRIBUTES}, line 5: exp"]),
+    "neither 1 nor -1": (edit(ATTRIBUTES, 4, "000002.jpg 1 0 1"), [f"{ATTRIBUTES}, line 4"]),
+    "no such row": (
+        edit(ATTRIBUTES, 62, "900000.jpg 1 1 1"),
+        [f"{ATTRIBUTES}: no line for 000060.jpg, which {PARTITION} names (1 such images)"],
+    ),
+    "no picture": (edit("img_align_celeba/000003.jpg", 1, "x"), ["000003.jpg: no image"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_broken_files_are_refused_with_their_place(case: str, tmp_path: Path) -> None:
+    folder = write_celeba(tmp_path)
+    change, expected = BROKEN[case]
+    if case == "no picture":
+        (folder / "img_align_celeba/000003.jpg").write_text("a page of errors")
+    change(folder)
+    with pytest.raises((ValueError, RuntimeError)) as refused:
+        datasets.load("celeba", data_root=str(tmp_path), **ALL)
+    for part in [*expected, str(folder)]:
+        assert part in str(refused.value)
+
+
+def test_other_sizes_and_cut_files_are_refused(tmp_path: Path) -> None:
+    from PIL import Image
+
+    image = write_celeba(tmp_path) / "img_align_celeba/000001.jpg"
+    whole = image.read_bytes()
+    image.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(RuntimeError, match=r"000001.jpg: no image .*truncated"):
+        datasets.load("celeba", data_root=str(tmp_path), **ALL)
+    Image.new("RGB", (178, 178)).save(image)
+    with pytest.raises(RuntimeError, match=r"000001.jpg: 178x178 pixels; expected .* 178x218"):
+        datasets.load("celeba", data_root=str(tmp_path), **ALL)
+
+
+def test_a_zip_file_that_is_none_is_refused(tmp_path: Path) -> None:
+    path = write_celeba(tmp_path, zipped=True) / "img_align_celeba.zip"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(RuntimeError, match=r"img_align_celeba\.zip: .*expected CelebA's zip file"):
+        datasets.load("celeba", data_root=str(tmp_path), **ALL)
+
+
+# --- Table 12
+
+
+@pytest.fixture(scope="module")
+def table12(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+    workflow = Workflow(tmp_path_factory.mktemp("table12") / "workflow")
+    workflow.config = yaml.safe_load((REPOSITORY / "tests/celeba.yaml").read_text())
+    write_celeba(workflow.folder / "data")
+    workflow.run("results/table12.csv")
+    return workflow
+
+
+def rows(workflow: Workflow, name: str) -> list[dict[str, str]]:
+    with (workflow.folder / "results" / name).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_table12_has_a_row_for_each_unit(table12: Workflow) -> None:
+    ours, published = rows(table12, "table12.csv")
+    assert [(r["dataset"], r["attack"], r["epsilon"]) for r in (ours, published)] == [
+        ("celeba", "fgsm", "0.3"),
+        ("celeba", "fgsm_published", "0.3"),
+    ]
+    for row in (ours, published):
+        for column in ("no_attack", "no_defense", "defense_gan_rec"):
+            assert 0 <= float(row[column]) <= 1 and int(row[f"{column}_n"]) in (4, 12)
+    # The label is the colour of the picture: two classes are learnt in an instant, ten guessed.
+    assert float(ours["no_attack"]) >= 0.75
+    text = (table12.folder / "results/table12.md").read_text()
+    assert "epsilon is in units of images in [-1, 1]: 0.3 is 0.15 in those of our images" in text
+    assert "# Defense-GAN, Table 12" in text
+
+
+def test_paper_values_stand_beside_the_published_units_only(table12: Workflow) -> None:
+    long = rows(table12, "table12.long.csv")
+    beside = {
+        (r["attack"], r["threat_model"], r["defense"]): r["paper_value"]
+        for r in long
+        if r["paper_value"]
+    }
+    assert beside == {
+        ("none", "none", "none"): "0.9476",
+        ("fgsm_published", "white_box", "none"): "0.0605",
+        ("fgsm_published", "white_box", "defense_gan"): "0.9205",
+    }
+    assert {(r["attack"], r["pixel_range"]) for r in long} == {
+        *(("none", ""), ("fgsm", ""), ("fgsm_published", "[-1, 1]")),
+    }
+    assert {r["epsilon"] for r in long if r["attack"] != "none"} == {"0.3"}
+
+
+def test_published_strength_is_half_of_it_in_our_range(table12: Workflow) -> None:
+    attacked = table12.folder / "results/celeba/seed0/adversarial/plain/D"
+    for attack, strength in (("fgsm", 0.3), ("fgsm_published", 0.15)):
+        linf = read_image_set(attacked / f"{attack}.h5").fields["linf"]
+        assert linf == pytest.approx(np.full(12, strength), abs=1e-6)
+
+
+def test_classifiers_have_two_classes(table12: Workflow) -> None:
+    from purification.models.checkpoints import load_network
+
+    folder = table12.folder / "results/celeba/seed0/classifiers"
+    for training in ("plain", "defense_gan_celeba"):
+        path = folder / training / "D.safetensors"
+        assert read_checkpoint(path)[1]["classes"] == "2"
+        assert load_network(path, "Classifier")[-1].out_features == 2
+
+
+def test_missing_files_are_named_before_anything_else_runs(tmp_path: Path) -> None:
+    workflow = Workflow(tmp_path / "workflow")
+    workflow.config = yaml.safe_load((REPOSITORY / "tests/celeba.yaml").read_text())
+    failed = workflow.run("results/table12.csv", check=False)
+    assert failed.returncode != 0
+    assert "img_align_celeba/ (or img_align_celeba.zip), list_attr_celeba.txt" in failed.stdout
+    assert str(workflow.folder / "data/celeba") in failed.stdout
+    assert not list((workflow.folder / "results").rglob("*.safetensors"))
