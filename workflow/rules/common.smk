@@ -49,8 +49,13 @@ def artifact(kind, wildcards):
     names = dict(wildcards.items())
     if "seed" in names:
         names["seed"] = int(names["seed"])
+    return asked(getattr(CATALOGUE, kind), **names)
+
+
+def asked(make, *names, **named):
+    """What `make` makes, or an error without a traceback where the config has no such thing."""
     try:
-        return getattr(CATALOGUE, kind)(**names)
+        return make(*names, **named)
     except ConfigError as error:
         raise WorkflowError(str(error))
 
@@ -72,26 +77,23 @@ def inputs(kind):
 def row(wildcards):
     """The measurement that a rule's wildcards name."""
     w = wildcards
-    return measurement(CATALOGUE, w.table, w.dataset, int(w.seed), w.classifier, w.attack)
+    return asked(measurement, CATALOGUE, w.table, w.dataset, int(w.seed), w.classifier, w.attack)
 
 
 def picture(wildcards):
     """The picture that a rule's wildcards name."""
     w = wildcards
-    return examples(CATALOGUE, w.dataset, int(w.seed), w.classifier, w.attack)
+    return asked(examples, CATALOGUE, w.dataset, int(w.seed), w.classifier, w.attack)
 
 
 def detectors(wildcards):
     """The detectors of the run that a rule's wildcards name."""
-    return detection(CATALOGUE, wildcards.dataset, int(wildcards.seed))
+    return asked(detection, CATALOGUE, wildcards.dataset, int(wildcards.seed))
 
 
 def figure(name):
     """A figure of the paper, by its name or by a rule's wildcard."""
-    try:
-        return paper_figure(CATALOGUE, name if isinstance(name, str) else name.figure)
-    except ConfigError as error:
-        raise WorkflowError(str(error))
+    return asked(paper_figure, CATALOGUE, name if isinstance(name, str) else name.figure)
 
 
 def recipe(kind):
