@@ -183,6 +183,111 @@ WRONG = {
         }),
         ["defenses.magnet.method: module 'no_such_lab.defense' is neither installed nor"],
     ),
+    "a sweep's unknown classifier": (
+        edit("sweep", "classifier", value="Z"),
+        ["sweep.classifier: allowed: A, B, C, D, E, F; got 'Z'"],
+    ),
+    "a sweep's unknown substitute": (
+        edit("sweep", "substitute", value="Z"),
+        ["sweep.substitute: allowed: A, B, C, D, E, F; got 'Z'"],
+    ),
+    "a sweep's unknown oracle": (
+        edit("sweep", "oracle", value="defended"),
+        ["sweep.oracle: allowed: classifier, defense_gan, defense_gan_orig, magnet"],
+    ),
+    "a sweep's attack without epsilon": (
+        edit("sweep", "attack", value="cw"),
+        ["sweep.attack: allowed: fgsm, rand_fgsm; got 'cw'"],
+    ),
+    "a sweep of a defense without search": (
+        edit("sweep", "defenses", value=["magnet"]),
+        ["sweep.defenses: allowed: defense_gan, defense_gan_orig; got 'magnet'"],
+    ),
+    "a sweep of two searches": (
+        edit("defenses", "defense_gan_orig", value=DEFAULT["defenses"]["defense_gan"]),
+        ["sweep.defenses: one search serves them all, and these have 2"],
+    ),
+    "validation images that are no number": (
+        edit("sweep", "validation_images", value="all"),
+        ["sweep.validation_images: must be of type integer or null; got 'all'"],
+    ),
+    "a swept strength below the random step": (
+        lambda config: (
+            edit("sweep", "attack", value="rand_fgsm")(config),
+            edit("figure7", "epsilons", value=[0.1, 0.01])(config),
+        ),
+        ["figure7.epsilons: 0.01 is not above attacks.rand_fgsm.alpha = 0.0167"],
+    ),
+    "a swept table's unknown data set": (
+        edit("table9", "datasets", value=["cifar10"]),
+        ["table9.datasets: allowed: digits, mnist, fmnist", "got 'cifar10'"],
+    ),
+    "too few images for a sweep": (
+        lambda config: (
+            edit("datasets", "few", value={"source": "digits", "validation": 10, "test": 150})(
+                config
+            ),
+            edit("table3", "datasets", value=["few"])(config),
+        ),
+        ["table3.datasets: the black-box attacker has the first 150", "datasets.few.test is 150"],
+    ),
+    "too few images for detection": (
+        lambda config: (
+            edit("datasets", "few", value={"source": "digits", "validation": 10, "test": 150})(
+                config
+            ),
+            edit("detection", "datasets", value=["few"])(config),
+        ),
+        ["detection.datasets: the black-box attacker has", "datasets.few.test is 150"],
+    ),
+    "a table over L with several R": (
+        edit("table8", "restarts", value=[1, 2]),
+        ["table8.restarts: must be of type integer; got [1, 2]"],
+    ),
+    "a table over R with several L": (
+        edit("table10", "steps", value=[1, 2]),
+        ["table10.steps: must be of type integer; got [1, 2]"],
+    ),
+    "a table over epsilon without one": (
+        lambda config: config["table3"].pop("epsilons"),
+        ["table3: the key 'epsilons' is missing"],
+    ),
+    "a strength out of range": (
+        edit("figure5", "epsilons", value=[0.1, 3]),
+        ["figure5.epsilons.1: 3 is greater than the maximum of 1"],
+    ),
+    "Tables 8 and 10 of different data sets": (
+        edit("table10", "datasets", value=["mnist"]),
+        ["table10.datasets: Figure 3 shows a data set of Tables 8 and 10; none is in both"],
+    ),
+    "a figure of two data sets": (
+        edit("figure4", "datasets", value=["digits", "mnist"]),
+        ["figure4.datasets: ['digits', 'mnist'] is too long"],
+    ),
+    "pictures over L with several R": (
+        edit("figure6", "over_steps", "restarts", value=[1]),
+        ["figure6.over_steps.restarts: must be of type integer; got [1]"],
+    ),
+    "a figure's unknown key": (
+        edit("figure7", "step", value=3),
+        ["figure7: unknown key 'step' (did you mean 'steps'?)"],
+    ),
+    "Figure 8 of no search": (
+        edit("figure8", "defense", value="magnet"),
+        ["figure8.defense: allowed: defense_gan; got 'magnet'"],
+    ),
+    "Figure 8's unknown classifier": (
+        edit("figure8", "classifiers", value=["Z"]),
+        ["figure8.classifiers: allowed: A, B, C, D, E, F; got 'Z'"],
+    ),
+    "Figure 8's unknown attack": (
+        edit("figure8", "attack", value="pgd"),
+        ["figure8.attack: allowed: fgsm, rand_fgsm, cw, cw_tuned; got 'pgd'"],
+    ),
+    "no resamples": (
+        edit("detection", "repeats", value=0),
+        ["detection.repeats: 0 is less than the minimum of 1"],
+    ),
     "name that is no folder": (
         edit("attacks", "a/b", value=DEFAULT["attacks"]["fgsm"]),
         ["attacks: the name 'a/b' cannot be used here"],

@@ -1,9 +1,15 @@
 """One search for a whole sweep over steps and restarts: every cell is that of its own search."""
 
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from purification.evaluation.sweeps import sweep_images
+from purification.models.checkpoints import save_network
 from purification.models.wgan import Generator
 from purification.purifiers import (
     SearchSettings,
@@ -13,6 +19,7 @@ from purification.purifiers import (
 )
 from purification.purifiers.latent_search import SearchResult, sweep_search
 from purification.randomness import isolated_rng
+from purification.storage import ImageSet, write_dataset, write_image_set
 
 # Narrows twice on the way: 6 restarts to step 7, 4 to 20, 1 to 25.
 CELLS = ((7, 4), (1, 6), (20, 1), (3, 4), (7, 6), (7, 1), (20, 4), (25, 1))
@@ -158,3 +165,62 @@ def test_what_is_no_sweep_is_refused(cells: list[tuple[int, int]], wrong: str) -
 def test_wrong_starts_are_refused() -> None:
     with pytest.raises(ValueError, match="starts must be"):
         sweep(images_of(2), starts_of(6).view(3, 2, 3), [(1, 1)])
+
+
+# The sweep of a recipe's images
+
+
+@pytest.fixture
+def recipe() -> dict[str, Any]:
+    """Of 11 validation images, in a small generator of the paper's form."""
+    network = {
+        "kind": "Generator",
+        "settings": {"latent": 8, "width": 4},
+        "dataset": {"settings": {"source": "digits"}},
+    }
+    purifier = {
+        **{"name": "defense_gan", "seed": 0, "method": "defense_gan"},
+        **{"settings": {"step_size": 10.0, "momentum": 0.7}, "networks": {"generator": network}},
+    }
+    cells = {"L2_R3": [2, 3], "L6_R1": [6, 1], "L6_R3": [6, 3]}
+    given = {"attacked": None, "split": "validation", "images": 11}
+    return {"seed": 0, "purifier": purifier, "cells": cells, **given}
+
+
+@pytest.fixture
+def files(recipe: dict[str, Any], tmp_path: Path) -> dict[str, str]:
+    """The generator, 20 clean images, and an attacked set with what is known of it."""
+    with isolated_rng(0):
+        generator = Generator(latent=8, width=4, output_shape=(1, 28, 28))
+    network = recipe["purifier"]["networks"]["generator"]
+    paths = {name: str(tmp_path / name) for name in ("generator", "dataset", "attacked")}
+    save_network(paths["generator"], generator, network, (1, 28, 28))
+    images = np.random.default_rng(0).random((20, 1, 28, 28), dtype=np.float32)
+    labels = np.arange(20) % 10
+    write_dataset(paths["dataset"], {"validation": (images, labels)}, {})
+    fields = {"success": np.arange(5) > 2}
+    attacked = ImageSet(images[:5] ** 2, labels[:5], fields, {"queries": 300})
+    write_image_set(paths["attacked"], attacked, {})
+    return paths
+
+
+def test_an_images_winner_depends_on_no_batch(recipe: dict, files: dict) -> None:
+    sets = [sweep_images(recipe, files, size, torch.device("cpu")) for size in (3, 7)]
+    assert set(sets[0]) == set(recipe["cells"])
+    for name in recipe["cells"]:
+        by_three, by_seven = (found[name] for found in sets)
+        assert len(by_three.images) == 11
+        assert (by_three.fields["restart"] == by_seven.fields["restart"]).all()
+        assert abs(by_three.images - by_seven.images).max() < 1e-5
+        errors = [found.fields["reconstruction_error"] for found in (by_three, by_seven)]
+        np.testing.assert_allclose(*errors, rtol=1e-5)
+    assert len(np.unique(sets[0]["L6_R3"].fields["restart"])) > 1
+
+
+def test_a_sweep_keeps_what_was_known_of_attacked_images(recipe: dict, files: dict) -> None:
+    recipe |= {"attacked": {"name": "fgsm"}, "split": None, "images": None}
+    for found in sweep_images(recipe, files, 4, torch.device("cpu")).values():
+        assert found.labels.tolist() == [0, 1, 2, 3, 4]
+        assert found.fields["success"].tolist() == [False, False, False, True, True]
+        assert found.attributes["queries"] == 300
+        assert set(found.fields) == {"success", "score", "reconstruction_error", "restart"}

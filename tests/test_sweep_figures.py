@@ -52,7 +52,8 @@ def undefended() -> list[dict[str, Any]]:
 
 
 def test_figure3_has_four_lines_a_panel_and_only_its_settings() -> None:
-    left, right = figure3_panels(table(undefended() + sweep()), steps=100, restarts=10)
+    long = table(undefended() + sweep())
+    left, right = figure3_panels(long, long, steps=100, restarts=10)
     assert (left.title, right.title) == ("R = 10", "L = 100")
     assert (left.x, right.x) == ("iterations_L", "restarts_R")
     names = ["Rec, no attack", "Rec, FGSM 0.3", "Orig, no attack", "Orig, FGSM 0.3"]
@@ -66,10 +67,18 @@ def test_figure3_has_four_lines_a_panel_and_only_its_settings() -> None:
         assert points["accuracy"].tolist() == [(base + 10 + 5 * j) / 200 for j in range(2)]
 
 
+def test_each_panel_has_the_papers_values_of_its_own_table() -> None:
+    """The paper prints L = 100, R = 10 twice, in Tables 8 and 10, with different numbers."""
+    tables = [table([measured(180, paper_value=value)]) for value in (0.8953, 0.8956)]
+    left, right = figure3_panels(*tables, steps=100, restarts=10)
+    printed = [panel.lines["Rec, FGSM 0.3"]["paper_value"].tolist() for panel in (left, right)]
+    assert printed == [[0.8953], [0.8956]]
+
+
 def test_seeds_are_put_together() -> None:
     seeds = [measured(correct, seed=s) for s, correct in enumerate((100, 110, 150))]
     seeds[1] |= {"paper_value": 0.9, "paper_std": 0.01}
-    left, _ = figure3_panels(table(seeds), steps=100, restarts=10)
+    left, _ = figure3_panels(table(seeds), table(seeds), steps=100, restarts=10)
     [point] = left.lines["Rec, FGSM 0.3"].to_dict("records")
     assert point["accuracy"] == pytest.approx(np.mean([0.5, 0.55, 0.75]))
     assert (point["ci_low"], point["ci_high"]) == wilson_interval(360, 600)
@@ -79,7 +88,7 @@ def test_seeds_are_put_together() -> None:
 def test_a_table_without_papers_values_will_do(tmp_path: Path) -> None:
     long = table(sweep()).drop(columns=["paper_value", "paper_std"])
     accuracy_lines(
-        figure3_panels(long, steps=100, restarts=10), tmp_path / "a.png", tmp_path / "a.pdf"
+        figure3_panels(long, long, steps=100, restarts=10), tmp_path / "a.png", tmp_path / "a.pdf"
     )
     assert (tmp_path / "a.png").stat().st_size > 10_000
 
@@ -127,7 +136,7 @@ def test_figure8_has_a_line_a_classifier_and_a_panel_a_gradient(tmp_path: Path) 
 )
 def test_what_is_no_figure3_is_refused(rows: list, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        figure3_panels(table(rows), steps=100, restarts=10)
+        figure3_panels(table(rows), table(rows), steps=100, restarts=10)
 
 
 def test_what_is_no_figure8_is_refused() -> None:

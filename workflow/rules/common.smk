@@ -56,8 +56,13 @@ def artifact(kind, wildcards):
     names = dict(wildcards.items())
     if "seed" in names:
         names["seed"] = int(names["seed"])
+    return asked(getattr(CATALOGUE, kind), **names)
+
+
+def asked(make, *names, **named):
+    """What `make` makes, or an error without a traceback where the config has no such thing."""
     try:
-        return getattr(CATALOGUE, kind)(**names)
+        return make(*names, **named)
     except ConfigError as error:
         raise WorkflowError(str(error))
 
@@ -79,7 +84,7 @@ def inputs(kind):
 def row(wildcards):
     """The measurement that a rule's wildcards name."""
     w = wildcards
-    return measurement(CATALOGUE, w.table, w.dataset, int(w.seed), w.classifier, w.attack)
+    return asked(measurement, CATALOGUE, w.table, w.dataset, int(w.seed), w.classifier, w.attack)
 
 
 # The tables' paths below results, without suffix: table4, defense_vae/table1.
@@ -89,23 +94,23 @@ VAE_TABLE_PATHS = [table_place(name) for name in VAE_TABLE_CAPTIONS]
 
 def table(wildcards):
     """The table that a rule's wildcards name by its path."""
-    return paper_table(CATALOGUE, TABLE_PATHS[wildcards.table])
+    return asked(paper_table, CATALOGUE, TABLE_PATHS[wildcards.table])
 
 
 def picture(wildcards):
     """The picture that a rule's wildcards name."""
     w = wildcards
-    return examples(CATALOGUE, w.dataset, int(w.seed), w.classifier, w.attack)
+    return asked(examples, CATALOGUE, w.dataset, int(w.seed), w.classifier, w.attack)
 
 
 def detectors(wildcards):
     """The detectors of the run that a rule's wildcards name."""
-    return detection(CATALOGUE, wildcards.dataset, int(wildcards.seed))
+    return asked(detection, CATALOGUE, wildcards.dataset, int(wildcards.seed))
 
 
 def timed(wildcards):
     """The run times that a rule's wildcards name."""
-    return run_times(CATALOGUE, wildcards.dataset, int(wildcards.seed))
+    return asked(run_times, CATALOGUE, wildcards.dataset, int(wildcards.seed))
 
 
 def end_to_end_networks(wildcards):
@@ -120,10 +125,7 @@ def figure(name):
     """A figure of the paper, by its name or by a rule's wildcard."""
     name = name if isinstance(name, str) else name.figure
     find = vae_figure if name.startswith("defense_vae_") else paper_figure
-    try:
-        return find(CATALOGUE, name)
-    except ConfigError as error:
-        raise WorkflowError(str(error))
+    return asked(find, CATALOGUE, name)
 
 
 def recipe(kind):

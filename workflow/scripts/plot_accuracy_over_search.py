@@ -8,7 +8,9 @@ from purification.runtime import log_to
 
 log_to(snakemake.log[0])
 recipe, output = snakemake.params.recipe, snakemake.output
-long = read_long(map(Path, snakemake.input), recipe["dataset"])
-panels = figure3_panels(long, steps=recipe["steps"], restarts=recipe["restarts"])
+over_steps = read_long(snakemake.input[0], recipe["dataset"])
+over_restarts = read_long(snakemake.input[1], recipe["dataset"])
+numbers = {"steps": recipe["steps"], "restarts": recipe["restarts"]}
+panels = figure3_panels(over_steps, over_restarts, **numbers)
 write_panels(panels, Path(output.points))
 accuracy_lines(panels, Path(output.png), Path(output.pdf))

@@ -27,7 +27,7 @@ from purification.experiments.artifacts import (
     cell_group,
 )
 from purification.experiments.config import SEARCHES, ConfigError, check_config
-from purification.experiments.grids import sweep_cells
+from purification.experiments.grids import sweep_cells, sweep_epsilons
 from purification.plugins import source_digest
 
 PLAIN = "plain"
@@ -52,18 +52,37 @@ class Catalogue:
         self.config = config
 
     def _lookup(self, section: str, name: str) -> Mapping[str, Any]:
-        name, *varied = name.split(VARIED)
-        if varied:
-            settings = self._lookup(section, name)
-            if settings["method"] in PER_CLASSIFIER:
-                self._lookup("classifiers", varied[0])
-                return settings
-            return {**settings, **_varied(section, varied[0])}
+        base, at, change = name.partition(VARIED)
+        if at:
+            return self._varied(section, base, change)
         try:
             return self.config[section][name]
         except KeyError:
             known = ", ".join(self.config[section])
             raise ConfigError(f"no '{name}' under {section} in the config: {known}") from None
+
+    def _varied(self, section: str, base: str, change: str) -> Mapping[str, Any]:
+        """The settings of `<base>@<change>`. Each has one name: other spellings, and the value that
+        the config has, are refused, so that nothing is made twice."""
+        own, name = self._lookup(section, base), f"{base}{VARIED}{change}"
+        if section == "attacks" and "epsilon" in own:
+            key, value, least = "epsilon", _number(float, change), own.get("alpha", 0)
+            right = value is not None and least < value <= 1
+            called = self.attack_at(base, value) if right else ""
+        elif section == "defenses" and own["method"] in SEARCHES and change.startswith("L"):
+            key, value = "steps", _number(int, change[1:])
+            right = value is not None and value >= 1
+            called = self.defense_at(base, value) if right else ""
+        elif section == "defenses" and own["method"] in PER_CLASSIFIER:
+            self._lookup("classifiers", change)
+            return own
+        else:
+            raise ConfigError(f"{name}: nothing of {section}.{base} can vary so")
+        if not right:
+            raise ConfigError(f"{name}: {change!r} is no {key} for {section}.{base}")
+        if called != name:
+            raise ConfigError(f"{name}: with this {key} it is called {called!r}")
+        return {**own, key: value}
 
     @cache  # noqa: B019 (one catalogue lives as long as the process)
     def dataset(self, dataset: str) -> Dataset:
@@ -94,7 +113,7 @@ class Catalogue:
     def attack_at(self, attack: str, epsilon: float) -> str:
         """The name of an attack with another strength."""
         same = self._lookup("attacks", attack)["epsilon"] == epsilon
-        return attack if same else f"{attack}{VARIED}{epsilon!r}"
+        return attack if same else f"{attack}{VARIED}{float(epsilon)!r}"
 
     def defense_at(self, defense: str, steps: int) -> str:
         """The name of a search-based defence with another L."""
@@ -178,6 +197,8 @@ class Catalogue:
         elif method in PER_CLASSIFIER:
             make = self.vae if method == "defense_vae" else self.end_to_end_vae
             name, _, classifier = defense.partition(VARIED)
+            if not classifier:
+                raise ConfigError(f"{defense} has a purifier for each classifier: {defense}@A, say")
             networks["vae"] = make(dataset, seed, name, classifier)
             return Purifier(defense, seed, "defense_vae", {}, networks)
         elif method == "defense_gan":
@@ -189,6 +210,7 @@ class Catalogue:
 
     @cache  # noqa: B019
     def purified_images(self, dataset: str, seed: int, defense: str, split: str) -> PurifiedImages:
+        self._check_purifier(defense)
         own = self._lookup("defenses", self.deployment_of(defense))
         images = own.get("clean_images") if split == "test" else None
         purifier = self.purifier(dataset, seed, defense)
@@ -202,6 +224,7 @@ class Catalogue:
         adversarially, or on the purifier's reconstructions of the training images."""
         settings = dict(self._lookup("classifiers", classifier))
         settings |= _code(settings["architecture"])
+        _check_unvaried(training)
         data = self.dataset(dataset).for_training
         plain = Classifier(data, seed, training, classifier, settings)
         if training == PLAIN:
@@ -272,6 +295,7 @@ class Catalogue:
     ) -> Substitute:
         """The substitute of an attacker who asks the plain `classifier` (oracle: "plain"), or the
         one that the defence `oracle` deploys."""
+        _check_unvaried(oracle)
         defended = oracle != PLAIN
         network = self._lookup("classifiers", substitute)
         own = {key: network[key] for key in ("architecture", "dropout")}
@@ -304,6 +328,7 @@ class Catalogue:
         self, dataset: str, seed: int, defense: str, **names: str
     ) -> PurifiedBlackBox:
         """The images of `black_box`, purified by a defence."""
+        self._check_purifier(defense)
         attacked = self.black_box(dataset, seed, **names)
         purifier = self.purifier(dataset, seed, defense)
         return PurifiedBlackBox(self.dataset(dataset), seed, attacked, purifier)
@@ -322,7 +347,7 @@ class Catalogue:
             seed,
             defense,
             self._searcher(dataset, seed, defense),
-            _by_group(sweep_cells(self.config, dataset, None)),
+            self._cells(dataset, None),
             split=split,
             images=limits.get(split),
         )
@@ -331,13 +356,29 @@ class Catalogue:
     def black_box_sweep(self, dataset: str, seed: int, defense: str, **names: str) -> Sweep:
         """The same on the images of `black_box`."""
         attacked = self.black_box(dataset, seed, **names)
-        cells = sweep_cells(self.config, dataset, attacked.attack.settings["epsilon"])
+        epsilon = attacked.attack.settings.get("epsilon")
+        if epsilon is None:
+            raise ConfigError(f"attacks.{names['attack']} has no epsilon: no sweep is made of it")
         searcher = self._searcher(dataset, seed, defense)
-        groups = _by_group(cells)
-        return Sweep(attacked.dataset, seed, defense, searcher, groups, attacked=attacked)
+        cells = self._cells(dataset, epsilon)
+        return Sweep(attacked.dataset, seed, defense, searcher, cells, attacked=attacked)
+
+    def _cells(self, dataset: str, epsilon: float | None) -> dict[str, tuple[int, int]]:
+        """The (L, R) of a sweep, by the names of their groups."""
+        cells = sweep_cells(self.config, dataset, epsilon)
+        if not cells:
+            known = ", ".join(map(str, sweep_epsilons(self.config, dataset))) or "none"
+            asked = "the clean images" if epsilon is None else f"epsilon {epsilon}"
+            raise ConfigError(
+                f"no table or figure sweeps {asked} of {dataset}; epsilons swept there: {known}"
+            )
+        return {cell_group(*cell): cell for cell in cells}
 
     def _searcher(self, dataset: str, seed: int, defense: str) -> Purifier:
         """A search-based purifier without its own L and R."""
+        _check_unvaried(defense)
+        if self._lookup("defenses", self.deployment_of(defense))["method"] not in SEARCHES:
+            raise ConfigError(f"defenses.{defense} is no latent search")
         purifier = self.purifier(dataset, seed, defense)
         settings = {k: v for k, v in purifier.settings.items() if k not in ("steps", "restarts")}
         return replace(purifier, settings=settings)
@@ -345,6 +386,7 @@ class Catalogue:
     @cache  # noqa: B019
     def timing(self, dataset: str, seed: int, defense: str) -> Timing:
         """How long the defence's search takes, as `table13` asks for it."""
+        _check_unvaried(defense)
         settings = self._lookup("defenses", defense)
         if settings["method"] not in SEARCHES:
             raise ConfigError(f"defenses.{defense} is no latent search")
@@ -358,6 +400,11 @@ class Catalogue:
             {key: self.config["table13"][key] for key in wanted},
         )
 
+    def _check_purifier(self, defense: str) -> None:
+        """What purifies whole sets of images: a defence's own search, or one classifier's VAE."""
+        if self._lookup("defenses", defense)["method"] not in PER_CLASSIFIER:
+            _check_unvaried(defense)
+
     def threat_models(self, defense: str) -> list[str]:
         """What is measured of a purifier, in an order that the config's does not change.
 
@@ -368,25 +415,24 @@ class Catalogue:
         return [n for n in wanted if n != "gray_box"] if VARIED in defense else wanted
 
 
-def _by_group(cells: list[tuple[int, int]]) -> dict[str, tuple[int, int]]:
-    return {cell_group(*cell): cell for cell in cells}
-
-
 def _base(name: str) -> str:
     """A name without what differs from its settings in the config."""
     return name.split(VARIED)[0]
 
 
-def _varied(section: str, change: str) -> dict[str, Any]:
-    """The settings that a varied name has instead of those of the config."""
+def _check_unvaried(defense: str) -> None:
+    """Of a search with another L there is the white box alone: all else would take the place of the
+    defence's own, or is swept."""
+    if VARIED in defense:
+        raise ConfigError(f"{defense}: with another L there is only the attacked defence")
+
+
+def _number(kind: type, text: str) -> Any:
+    """The number that a text is; None if it is none."""
     try:
-        if section == "attacks":
-            return {"epsilon": float(change)}
-        if section == "defenses" and change.startswith("L"):
-            return {"steps": int(change[1:])}
+        return kind(text)
     except ValueError:
-        pass
-    raise ConfigError(f"{VARIED}{change}: nothing under {section} can vary so")
+        return None
 
 
 def _code(place: str) -> dict[str, str]:

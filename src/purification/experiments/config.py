@@ -259,7 +259,14 @@ def _wrong_sweep(config: Mapping[str, Any]) -> Iterator[str]:
         for name in datasets:
             yield from _unknown(f"{target}.datasets", name, config["datasets"])
         yield from _too_few_test_images(config, target, datasets, wanted["defenses"])
-
+    alpha = config["attacks"].get(wanted["attack"], {}).get("alpha", 0)
+    for target in ("table3", *ROC_FIGURES, "figure7"):
+        for epsilon in config[target]["epsilons"]:
+            if epsilon <= alpha:
+                yield (
+                    f"{target}.epsilons: {epsilon} is not above attacks.{wanted['attack']}.alpha = "
+                    f"{alpha}, the random step that is part of it"
+                )
     if not set(config["table8"]["datasets"]) & set(config["table10"]["datasets"]):
         yield "table10.datasets: Figure 3 shows a data set of Tables 8 and 10; none is in both"
 

@@ -7,6 +7,7 @@ from purification.experiments.artifacts import Measurement, Table
 from purification.experiments.black_box import targets, transferred_cells
 from purification.experiments.catalogue import Catalogue
 from purification.experiments.cells import CLEAN, UNIT_RANGE, clean_cells
+from purification.experiments.config import ConfigError
 from purification.experiments.defense_vae import UNSEEN, unseen_cells
 from purification.experiments.grids import SWEPT_TABLES
 from purification.experiments.sweeps import (
@@ -61,7 +62,13 @@ def measurement(
     """All cells of a table that share dataset, seed, classifier and attack."""
     folder = f"results/{dataset}/seed{seed}"
     black_box = table in BLACK_BOX
+    known = catalogue.config["attacks"]
+    if table != SWEEP and attack not in (CLEAN, *known):
+        raise ConfigError(f"no '{attack}' under attacks in the config: {', '.join(known)}")
     if table == SWEEP:
+        swept = catalogue.config[SWEEP]["classifier"]
+        if classifier != swept:
+            raise ConfigError(f"sweep.classifier is {swept!r}: nothing is swept of {classifier!r}")
         cells = searched_cells(catalogue, dataset, seed, attack)
     elif table == WHITE_BOX:
         cells = white_box_cells(catalogue, dataset, seed, classifier, attack)

@@ -6,7 +6,7 @@ whole table of a sweep can be given. Seeds are put together: the mean accuracy, 
 interval of their pooled counts, which does not cover the spread between seeds.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -24,21 +24,16 @@ _BACKWARD = {
 }
 
 
-def read_long(files: Iterable[Path], dataset: str) -> pd.DataFrame:
-    """The rows of one data set in the long tables, each once though several tables may have it.
+def read_long(path: Path, dataset: str) -> pd.DataFrame:
+    """The rows of one data set in a long table.
 
     Raises FileNotFoundError, or ValueError naming the file if it is no long table.
     """
     text = ("dataset", "classifier", "attack", "threat_model", "defense", "variant")
     counts = ("iterations_L", "restarts_R", "n", "correct", "seed")
     numbers = ("epsilon", "accuracy", "paper_value", "paper_std")
-    tables = [
-        read_rows(Path(file), text=text, counts=counts, numbers=numbers)[[*text, *counts, *numbers]]
-        for file in files
-    ]
-    rows = pd.concat(tables, ignore_index=True)
-    identity = [*text, *counts, "epsilon"]
-    return rows[rows["dataset"] == dataset].drop_duplicates(identity).reset_index(drop=True)
+    rows = read_rows(Path(path), text=text, counts=counts, numbers=numbers)
+    return rows[rows["dataset"] == dataset].reset_index(drop=True)
 
 
 def write_panels(panels: Sequence[AccuracyPanel], path: Path) -> None:
@@ -62,11 +57,15 @@ def write_panels(panels: Sequence[AccuracyPanel], path: Path) -> None:
         points[columns].to_csv(temporary, index=False, float_format="%.4f", lineterminator="\n")
 
 
-def figure3_panels(long: pd.DataFrame, *, steps: int, restarts: int) -> list[AccuracyPanel]:
+def figure3_panels(
+    over_steps: pd.DataFrame, over_restarts: pd.DataFrame, *, steps: int, restarts: int
+) -> list[AccuracyPanel]:
     """Defense-GAN's Figure 3: accuracy without attack and under black-box attack, Rec and Orig.
 
     Args:
-        long: a long table of one dataset, classifier, attack and defence; see the module.
+        over_steps, over_restarts: long tables of one dataset, classifier, attack and defence (the
+            paper's Tables 8 and 10, which print other numbers for the search that both have); see
+            the module.
         steps: L of the right panel, over R (the paper: 100).
         restarts: R of the left panel, over L (the paper: 10).
 
@@ -78,6 +77,18 @@ def figure3_panels(long: pd.DataFrame, *, steps: int, restarts: int) -> list[Acc
             several datasets, classifiers, attacks or defences; or the seeds of a point have
             different numbers of images.
     """
+    return [
+        _panel(
+            f"R = {restarts}", "iterations_L", _STEPS, "restarts_R", restarts, _lines(over_steps)
+        ),
+        _panel(
+            f"L = {steps}", "restarts_R", _RESTARTS, "iterations_L", steps, _lines(over_restarts)
+        ),
+    ]
+
+
+def _lines(long: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The rows of each line of Figure 3."""
     rows = _searches(long, ("none", "black_box"))
     _check_one(rows, "dataset", "classifier", "defense")
     attacked = rows[rows["attack"] != "none"]
@@ -88,10 +99,7 @@ def figure3_panels(long: pd.DataFrame, *, steps: int, restarts: int) -> list[Acc
         name = _VARIANTS.get(variant, variant)
         lines[f"{name}, no attack"] = clean[clean["variant"] == variant]
         lines[f"{name}, {_attack_name(attacked)}"] = attacked[attacked["variant"] == variant]
-    return [
-        _panel(f"R = {restarts}", "iterations_L", _STEPS, "restarts_R", restarts, lines),
-        _panel(f"L = {steps}", "restarts_R", _RESTARTS, "iterations_L", steps, lines),
-    ]
+    return lines
 
 
 def figure8_panels(long: pd.DataFrame, *, restarts: int) -> list[AccuracyPanel]:
