@@ -219,8 +219,8 @@ WRONG = {
         ["figure7.epsilons: 0.01 is not above attacks.rand_fgsm.alpha = 0.0167"],
     ),
     "a swept table's unknown data set": (
-        edit("table9", "datasets", value=["cifar10"]),
-        ["table9.datasets: allowed: digits, mnist, fmnist", "got 'cifar10'"],
+        edit("table9", "datasets", value=["svhn"]),
+        ["table9.datasets: allowed: digits, mnist, fmnist", "got 'svhn'"],
     ),
     "too few images for a sweep": (
         lambda config: (
@@ -282,7 +282,7 @@ WRONG = {
     ),
     "Figure 8's unknown attack": (
         edit("figure8", "attack", value="pgd"),
-        ["figure8.attack: allowed: fgsm, rand_fgsm, cw, cw_tuned; got 'pgd'"],
+        ["figure8.attack: allowed: fgsm, rand_fgsm, cw, cw_tuned, deepfool; got 'pgd'"],
     ),
     "no resamples": (
         edit("detection", "repeats", value=0),
