@@ -143,6 +143,14 @@ WRONG = {
         edit("copies", "rand_fgsm", value={"epsilon": [0.1, 0.01]}),
         ["copies.rand_fgsm.epsilon: must be above alpha = 0.0167", "got 0.01"],
     ),
+    "copies of a fraction of a step": (
+        edit("copies", "cw", "iterations", value=2.5),
+        ["copies.cw.iterations: must be of type integer; got 2.5"],
+    ),
+    "copies of a strength out of range": (
+        edit("copies", "fgsm", "epsilon", value=[0.1, 8.0]),
+        ["copies.fgsm.epsilon: 8.0 is greater than the maximum of 1"],
+    ),
     "copies that the config does not have": (
         edit("defenses", "defense_vae", "copies", value=["fgsm", "cw_tuned"]),
         ["defenses.defense_vae.copies: allowed: fgsm, rand_fgsm, cw, deepfool; got 'cw_tuned'"],

@@ -38,8 +38,7 @@ def check_config(config: Mapping[str, Any], schema_file: Path) -> None:
     errors = sorted(validator.iter_errors(dict(config)), key=lambda e: [str(p) for p in e.path])
     problems = list(dict.fromkeys(line for error in errors for line in _explain(error)))
     problems += _not_finite(config)
-    if not problems:
-        problems = list(_wrong_references(config))
+    problems = problems or list(_wrong_references(config)) or list(_misfitting(config, schema))
     if problems:
         raise ConfigError("the config is wrong:\n" + "\n".join(f"  {line}" for line in problems))
 
@@ -176,6 +175,18 @@ def _wrong_copies(config: Mapping[str, Any]) -> Iterator[str]:
                 f"copies.{name}.epsilon: must be above alpha = {max(alphas)}, the random step that "
                 f"is part of it; got {min(epsilons)}"
             )
+
+
+def _misfitting(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
+    """Settings of copies that their attack could not have itself."""
+    attacks = schema["properties"]["attacks"]["additionalProperties"]
+    validator = jsonschema.Draft202012Validator({"$defs": schema["$defs"], **attacks})
+    for name, changes in config["copies"].items():
+        for key, values in changes.items():
+            for value in _as_list(values):
+                attack = {**config["attacks"][name], key: value}
+                for error in validator.iter_errors(attack):
+                    yield from (f"copies.{name}.{line}" for line in _explain(error))
 
 
 def _as_list(value: Any) -> list[Any]:
