@@ -164,13 +164,20 @@ class Catalogue:
         settings = self._lookup("defenses", defense)
         if settings["method"] != "defense_vae_e2e":
             raise ConfigError(f"defenses.{defense} is not trained end to end")
-        start = settings["start"]
+        vae = self.vae(dataset, seed, self.deployment_of(settings["start"]), classifier)
+        if settings["from_scratch"]:
+            # Of the start only the kinds of network and the pairs count, not how it is trained.
+            own = {k: v for k, v in vae.settings.items() if k not in _VAE_TRAINING}
+            vae = replace(vae, settings=own)
+            begun = self.classifier(dataset, seed, PLAIN, classifier)
+        else:
+            begun = self.deployed(dataset, seed, settings["start"], classifier)
         return EndToEnd(
             self.dataset(dataset),
             seed,
             defense,
-            self.vae(dataset, seed, self.deployment_of(start), classifier),
-            self.deployed(dataset, seed, start, classifier),
+            vae,
+            begun,
             settings["from_scratch"],
             {key: settings[key] for key in (*_VAE_TRAINING, "classifier_weight")},
             self.adversarial(dataset, seed, PLAIN, classifier, settings["curve"]),

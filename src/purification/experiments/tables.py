@@ -95,6 +95,11 @@ def table_notes(catalogue: Catalogue, table: str) -> list[str]:
             "Other L and R than the defence's, from one search of each set of images; "
             "Defense-GAN-Rec's classifier is the one trained for the defence's own L and R."
         )
+    if table in (*WHITE_BOX_TABLES, UNSEEN) and Table(table, ()).paper == "defense_vae":
+        notes.append(
+            "The paper attacks the bare classifier and calls it a white box: its numbers for "
+            "Defense-VAE stand beside our gray box."
+        )
     for attack in wanted.get("attacks") or [wanted["attack"]]:
         notes.append(_attack_note(attack, config["attacks"][attack]))
     for defense in _defenses(wanted):
