@@ -33,7 +33,7 @@ rule all:
 # Every table and figure of a paper.
 rule defense_gan:
     input:
-        expand(rules.paper_table.output, table=PAPER_TABLES),
+        expand(rules.paper_table.output, table=TABLE_CAPTIONS),
         rules.table13.output,
         rules.detection.output,
         rules.plot_accuracy_over_search.output,
@@ -41,3 +41,12 @@ rule defense_gan:
         expand(rules.plot_reconstructions.output, figure=["figure6", "figure7"]),
         rules.plot_white_box_over_steps.output,
         rules.defense_gan_page.output,
+
+
+rule defense_vae:
+    input:
+        expand(rules.paper_table.output, table=VAE_TABLE_PATHS),
+        rules.run_time_table.output,
+        expand(rules.plot_defense_vae_reconstructions.output, figure=["figure1", "figure5"]),
+        rules.plot_finetuning.output,
+        rules.defense_vae_page.output,

@@ -77,7 +77,7 @@ WRONG = {
     ),
     "unknown defense method": (
         edit("defenses", "magnet", "method", value="mag"),
-        ["defenses.magnet.method: allowed: defense_gan, magnet, adversarial_training"],
+        ["defenses.magnet.method: allowed: defense_gan, magnet, "],
     ),
     "unknown threat model": (
         edit("defenses", "magnet", "threat_models", value=["whitebox"]),
@@ -89,15 +89,15 @@ WRONG = {
     ),
     "a table's unknown attack": (
         edit("table4", "attacks", value=["pgd"]),
-        ["table4.attacks: allowed: fgsm, rand_fgsm, cw, cw_tuned; got 'pgd'"],
+        ["table4.attacks: allowed: fgsm, rand_fgsm, cw, cw_tuned, deepfool; got 'pgd'"],
     ),
     "a table's unknown classifier": (
         edit("table4", "classifiers", value=["Z"]),
         ["table4.classifiers: allowed: A, B, C, D, E, F; got 'Z'"],
     ),
     "a table's unknown data set": (
-        edit("table4", "datasets", value=["cifar10"]),
-        ["table4.datasets: allowed: digits, mnist, fmnist, celeba; got 'cifar10'"],
+        edit("table4", "datasets", value=["svhn"]),
+        ["table4.datasets: allowed: digits, mnist, fmnist, celeba, cifar10; got 'svhn'"],
     ),
     "a pair's unknown substitute": (
         edit("table1", "pairs", value=["A/Z"]),
@@ -121,11 +121,161 @@ WRONG = {
     ),
     "redeployed purifier of no purifier": (
         edit("defenses", "defense_gan_orig", "purifier", value="adv_training"),
-        ["defenses.defense_gan_orig.purifier: allowed: defense_gan, magnet; got 'adv_training'"],
+        ["defenses.defense_gan_orig.purifier: allowed: defense_gan, magnet, defense_vae, "],
     ),
     "unknown generator": (
         edit("defenses", "defense_gan", "generator", value="wgan"),
         ["defenses.defense_gan.generator: allowed: wgan_gp; got 'wgan'"],
+    ),
+    "copies of an unknown attack": (
+        edit("copies", "pgd", value={"epsilon": 0.1}),
+        ["copies: allowed: fgsm, rand_fgsm, cw, cw_tuned, deepfool; got 'pgd'"],
+    ),
+    "copies with another attack's setting": (
+        edit("copies", "fgsm", value={"alpha": [0.1, 0.2]}),
+        ["copies.fgsm: allowed: epsilon; got 'alpha'"],
+    ),
+    "copies of the same strength": (
+        edit("copies", "fgsm", value={"epsilon": [0.1, 0.1]}),
+        ["copies.fgsm.epsilon: [0.1, 0.1] has non-unique elements"],
+    ),
+    "copies whose random step is beyond their strength": (
+        edit("copies", "rand_fgsm", value={"epsilon": [0.1, 0.01]}),
+        ["copies.rand_fgsm.epsilon: must be above alpha = 0.0167", "got 0.01"],
+    ),
+    "copies of a fraction of a step": (
+        edit("copies", "cw", "iterations", value=2.5),
+        ["copies.cw.iterations: must be of type integer; got 2.5"],
+    ),
+    "copies of a strength out of range": (
+        edit("copies", "fgsm", "epsilon", value=[0.1, 8.0]),
+        ["copies.fgsm.epsilon: 8.0 is greater than the maximum of 1"],
+    ),
+    "copies that the config does not have": (
+        edit("defenses", "defense_vae", "copies", value=["fgsm", "cw_tuned"]),
+        ["defenses.defense_vae.copies: allowed: fgsm, rand_fgsm, cw, deepfool; got 'cw_tuned'"],
+    ),
+    "end to end from what is no Defense-VAE": (
+        edit("defenses", "defense_vae_e2e", "start", value="magnet"),
+        ["defenses.defense_vae_e2e.start: allowed: defense_vae, defense_vae_rec, ", "'magnet'"],
+    ),
+    "end to end over the course of an unknown attack": (
+        edit("defenses", "defense_vae_e2e", "curve", value="pgd"),
+        ["defenses.defense_vae_e2e.curve: allowed: fgsm, "],
+    ),
+    "two end-to-end trainings in one column": (
+        lambda config: (
+            edit("defenses", "longer", value=DEFAULT["defenses"]["defense_vae_e2e"])(config),
+            edit("defense_vae_table1", "defenses", value=["defense_vae_e2e", "longer"])(config),
+        ),
+        ["defense_vae_table1.defenses: 'defense_vae_e2e' and 'longer' have one column"],
+    ),
+    "an end-to-end training redeployed": (
+        edit("defenses", "defense_vae_rec", "purifier", value="defense_vae_e2e"),
+        ["defenses.defense_vae_rec.purifier: allowed: defense_gan, magnet, defense_vae, "],
+    ),
+    "an unseen attack's unknown defense": (
+        edit("defense_vae_table2", "trained_on", "other_two", "cw", value="defense_vae_no_cw"),
+        ["defense_vae_table2.trained_on.other_two: allowed: defense_vae, ", "'defense_vae_no_cw'"],
+    ),
+    "an unseen attack's defense that is no Defense-VAE": (
+        edit("defense_vae_table2", "trained_on", "other_two", "cw", value="defense_gan"),
+        ["defense_vae_table2.trained_on.other_two: allowed: defense_vae, ", "got 'defense_gan'"],
+    ),
+    "an unseen attack that is unknown": (
+        edit("defense_vae_table2", "trained_on", "all_three", "pgd", value="defense_vae_rec"),
+        ["defense_vae_table2.trained_on.all_three: allowed: fgsm, ", "got 'pgd'"],
+    ),
+    "an unseen attack's defense without gray box": (
+        edit("defenses", "defense_vae_without_cw", "threat_models", value=["white_box"]),
+        ["defenses.defense_vae_without_cw.threat_models: defense_vae_table2.trained_on.other_two"],
+    ),
+    "run times of no Defense-VAE": (
+        edit("defense_vae_table4", "defense", value="defense_vae_rec"),
+        ["defense_vae_table4.defense: allowed: defense_vae, ", "got 'defense_vae_rec'"],
+    ),
+    "run times of no search": (
+        edit("defense_vae_table4", "search", value="magnet"),
+        ["defense_vae_table4.search: allowed: defense_gan; got 'magnet'"],
+    ),
+    "run times before an unknown classifier": (
+        edit("defense_vae_table4", "classifier", value="Z"),
+        ["defense_vae_table4.classifier: allowed: A, B, C, D, E, F; got 'Z'"],
+    ),
+    "run times of an unknown data set": (
+        edit("defense_vae_table4", "datasets", value=["svhn"]),
+        ["defense_vae_table4.datasets: allowed: digits, "],
+    ),
+    "run times of more images than there are": (
+        edit("defense_vae_table4", "images", value=501),
+        ["defense_vae_table4.images: must be at most datasets.digits.test = 500", "got 501"],
+    ),
+    "run times of more searched images than there are": (
+        edit("defense_vae_table4", "search_images", value=501),
+        ["defense_vae_table4.search_images: must be at most datasets.digits.test = 500"],
+    ),
+    "Defense-VAE's Figure 1 of an unknown data set": (
+        edit("defense_vae_figure1", "datasets", value=["svhn"]),
+        ["defense_vae_figure1.datasets: allowed: digits, "],
+    ),
+    "Defense-VAE's Figure 1 of an unknown classifier": (
+        edit("defense_vae_figure1", "classifier", value="Z"),
+        ["defense_vae_figure1.classifier: allowed: A, B, C, D, E, F; got 'Z'"],
+    ),
+    "Defense-VAE's Figure 1 of an attack without epsilon": (
+        edit("defense_vae_figure1", "attack", value="cw"),
+        ["defense_vae_figure1.attack: allowed: fgsm, rand_fgsm; got 'cw'"],
+    ),
+    "Defense-VAE's Figure 1 below the random step": (
+        lambda config: (
+            edit("defense_vae_figure1", "attack", value="rand_fgsm")(config),
+            edit("defense_vae_figure1", "epsilons", value=[0.1, 0.01])(config),
+        ),
+        ["defense_vae_figure1.epsilons: 0.01 is not above attacks.rand_fgsm.alpha = 0.0167"],
+    ),
+    "Defense-VAE's Figure 1 of what purifies nothing": (
+        edit("defense_vae_figure1", "defenses", value=["adv_training"]),
+        ["defense_vae_figure1.defenses: allowed: defense_gan, ", "got 'adv_training'"],
+    ),
+    "Defense-VAE's Figure 1 without gray box": (
+        edit("defenses", "defense_vae", "threat_models", value=["white_box"]),
+        ["defenses.defense_vae.threat_models: defense_vae_figure1.defenses needs gray_box"],
+    ),
+    "Defense-VAE's Figure 4 of what is not trained end to end": (
+        edit("defense_vae_figure4", "defenses", value=["defense_vae_rec"]),
+        ["defense_vae_figure4.defenses: allowed: defense_vae_e2e, defense_vae_e2e_scratch; got"],
+    ),
+    "Defense-VAE's Figure 4 of an unknown classifier": (
+        edit("defense_vae_figure4", "classifiers", value=["A", "Z"]),
+        ["defense_vae_figure4.classifiers: allowed: A, B, C, D, E, F; got 'Z'"],
+    ),
+    "Defense-VAE's Figure 4 with two equal lines": (
+        lambda config: (
+            edit("defenses", "longer", value=DEFAULT["defenses"]["defense_vae_e2e"])(config),
+            edit("defense_vae_figure4", "defenses", value=["defense_vae_e2e", "longer"])(config),
+        ),
+        ["defense_vae_figure4.defenses: 'defense_vae_e2e' and 'longer' would be one line"],
+    ),
+    "Defense-VAE's Figure 5 of an unknown substitute": (
+        edit("defense_vae_figure5", "pair", value="A/Z"),
+        ["defense_vae_figure5.pair: allowed: A, B, C, D, E, F; got 'Z'"],
+    ),
+    "Defense-VAE's Figure 5 of an unknown attack": (
+        edit("defense_vae_figure5", "attack", value="pgd"),
+        ["defense_vae_figure5.attack: allowed: fgsm, "],
+    ),
+    "Defense-VAE's Figure 5 of what purifies nothing": (
+        edit("defense_vae_figure5", "defenses", value=["adv_training"]),
+        ["defense_vae_figure5.defenses: allowed: defense_gan, ", "got 'adv_training'"],
+    ),
+    "too few images for Defense-VAE's Figure 5": (
+        lambda config: (
+            edit("datasets", "few", value={"source": "digits", "validation": 10, "test": 150})(
+                config
+            ),
+            edit("defense_vae_figure5", "datasets", value=["few"])(config),
+        ),
+        ["defense_vae_figure5.datasets: the black-box attacker has the first 150", "few.test is 1"],
     ),
     "random step beyond epsilon": (
         edit("attacks", "rand_fgsm", "alpha", value=0.9),
@@ -150,6 +300,14 @@ WRONG = {
     "more images than CelebA has": (
         edit("datasets", "celeba", "test", value=20000),
         ["datasets.celeba.test: there are 19,962 images; got 20000"],
+    ),
+    "more images than CIFAR-10 has": (
+        edit("datasets", "cifar10", "test", value=10_001),
+        ["datasets.cifar10.test: there are 10,000 test images; got 10001"],
+    ),
+    "no images of CIFAR-10 left to train on": (
+        edit("datasets", "cifar10", "validation", value=49_991),
+        ["datasets.cifar10: fewer than 10 of 50,000 images are left"],
     ),
     "no validation images of MNIST": (
         edit("datasets", "mnist", "validation", value=None),
@@ -211,8 +369,8 @@ WRONG = {
         ["figure7.epsilons: 0.01 is not above attacks.rand_fgsm.alpha = 0.0167"],
     ),
     "a swept table's unknown data set": (
-        edit("table9", "datasets", value=["cifar10"]),
-        ["table9.datasets: allowed: digits, mnist, fmnist", "got 'cifar10'"],
+        edit("table9", "datasets", value=["svhn"]),
+        ["table9.datasets: allowed: digits, mnist, fmnist", "got 'svhn'"],
     ),
     "too few images for a sweep": (
         lambda config: (
@@ -274,7 +432,7 @@ WRONG = {
     ),
     "Figure 8's unknown attack": (
         edit("figure8", "attack", value="pgd"),
-        ["figure8.attack: allowed: fgsm, rand_fgsm, cw, cw_tuned; got 'pgd'"],
+        ["figure8.attack: allowed: fgsm, rand_fgsm, cw, cw_tuned, deepfool; got 'pgd'"],
     ),
     "no resamples": (
         edit("detection", "repeats", value=0),
@@ -328,6 +486,14 @@ def test_keys_that_name_a_unit_or_a_paper_change_no_other_recipe() -> None:
     assert published == {"epsilon": 0.3, "pixel_range": [-1, 1], "labels": "ground_truth"}
     purifier = catalogue.purifier("celeba", 0, "defense_gan_celeba").recipe
     assert "column" not in purifier["settings"] and purifier["name"] == "defense_gan_celeba"
+
+
+def test_cifar10s_test_images_concern_no_training() -> None:
+    few = merged(DEFAULT, {"datasets": {"cifar10": {"test": 10}}})
+    one, other = (Catalogue(c, SCHEMA).dataset("cifar10") for c in (DEFAULT, few))
+    assert one.for_training == other.for_training and one != other
+    # 60,000 and 50,010 images of 3 x 32 x 32 floats.
+    assert [one.megabytes, other.megabytes] == [738, 615]
 
 
 def test_celebas_test_images_concern_no_training() -> None:

@@ -10,6 +10,7 @@ from torch import nn
 
 from purification.models.autoencoder import MagNetAutoencoder
 from purification.models.classifiers import ARCHITECTURES, build_classifier
+from purification.models.vae import VAE
 from purification.models.wgan import Critic, Generator, LeakyReLU
 from purification.randomness import isolated_rng
 
@@ -36,7 +37,9 @@ CLASSIFIER_PARAMETERS = {
     "D": (784 * 200 + 200) + (200 * 200 + 200) + (200 * 10 + 10),
 }
 CLASSIFIER_PARAMETERS["F"] = CLASSIFIER_PARAMETERS["B"]
-CLASSIFIER_PARAMETERS["E"] = CLASSIFIER_PARAMETERS["D_published"] = CLASSIFIER_PARAMETERS["D"]
+# 28 -> 16 -> 6 -> 2: only what follows the last convolution is larger than B's.
+CLASSIFIER_PARAMETERS["B_vae"] = CLASSIFIER_PARAMETERS["B"] + (2 * 2 - 1) * 128 * 10
+CLASSIFIER_PARAMETERS |= dict.fromkeys(["E", "D_published", "D_vae"], CLASSIFIER_PARAMETERS["D"])
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -87,7 +90,14 @@ CELEBA_PARAMETERS = {
     "C": (27 * 128 + 128) + (9 * 128 * 64 + 64) + (31 * 31 * 64 * 128 + 128) + (128 * 2 + 2),
     "D": (3 * 64 * 64 * 200 + 200) + (200 * 200 + 200) + (200 * 2 + 2),
 }
-CELEBA_PARAMETERS |= {"E": CELEBA_PARAMETERS["D"], "F": CELEBA_PARAMETERS["B"]}
+# 64 -> 64 -> 30
+CELEBA_PARAMETERS["C_published"] = (
+    (27 * 128 + 128) + (25 * 128 * 64 + 64) + (30 * 30 * 64 * 128 + 128) + (128 * 2 + 2)
+)
+# 64 -> 34 -> 15 -> 11
+CELEBA_PARAMETERS["B_vae"] = CELEBA_PARAMETERS["B"] + (11 * 11 - 10 * 10) * 128 * 2
+CELEBA_PARAMETERS |= dict.fromkeys(["E", "D_vae"], CELEBA_PARAMETERS["D"])
+CELEBA_PARAMETERS |= {"F": CELEBA_PARAMETERS["B"]}
 
 
 @pytest.mark.parametrize("architecture", CELEBA_PARAMETERS)
@@ -95,6 +105,39 @@ def test_classifiers_for_celeba(architecture: str) -> None:
     model = build_classifier(architecture, input_shape=(3, 64, 64), classes=2)
     assert model(torch.rand(1, 3, 64, 64)).shape == (1, 2)
     assert count_parameters(model) == CELEBA_PARAMETERS[architecture]
+
+
+# Weights and biases for 32x32 images in three channels and ten classes.
+CIFAR10_PARAMETERS = {
+    # 32 -> 32 -> 14 (5x5, stride 2, unpadded)
+    "A": (75 * 64 + 64) + (25 * 64 * 64 + 64) + (14 * 14 * 64 * 128 + 128) + (128 * 10 + 10),
+    # 32 -> 16 -> 6 -> 2
+    "B": (192 * 64 + 64) + (36 * 64 * 128 + 128) + (25 * 128 * 128 + 128) + (2 * 2 * 1280 + 10),
+    # 32 -> 18 -> 7 -> 3
+    "B_vae": (192 * 64 + 64) + (36 * 64 * 128 + 128) + (25 * 128 * 128 + 128) + (3 * 3 * 1280 + 10),
+    # 32 -> 32 -> 15 (3x3, stride 2, unpadded)
+    "C": (27 * 128 + 128) + (9 * 128 * 64 + 64) + (15 * 15 * 64 * 128 + 128) + (128 * 10 + 10),
+    # 32 -> 32 -> 14 (5x5, stride 2, unpadded)
+    "C_published": (27 * 128 + 128)
+    + (25 * 128 * 64 + 64)
+    + (14 * 14 * 64 * 128 + 128)
+    + (128 * 10 + 10),
+    "D": (3 * 32 * 32 * 200 + 200) + (200 * 200 + 200) + (200 * 10 + 10),
+}
+CIFAR10_PARAMETERS |= dict.fromkeys(["E", "D_vae"], CIFAR10_PARAMETERS["D"])
+
+
+@pytest.mark.parametrize("architecture", CIFAR10_PARAMETERS)
+def test_classifiers_for_cifar10(architecture: str) -> None:
+    model = build_classifier(architecture, input_shape=(3, 32, 32), classes=10)
+    assert model(torch.rand(1, 3, 32, 32)).shape == (1, 10)
+    assert count_parameters(model) == CIFAR10_PARAMETERS[architecture]
+
+
+def test_b_of_defense_vae_runs_28_16_6_2() -> None:
+    model = build_classifier("B_vae")
+    shapes = sizes_after(model, nn.Conv2d, torch.rand(1, 1, 28, 28))
+    assert shapes == [(64, 16, 16), (128, 6, 6), (128, 2, 2)]
 
 
 @pytest.mark.parametrize("architecture", ["B", "F"])
@@ -111,7 +154,7 @@ def test_same_padding_of_the_first_convolution() -> None:
         assert shapes[0] == (maps, 28, 28)
 
 
-# Rates as Table 5 prints them, in order.
+# Rates as Table 5 (Defense-VAE: appendix A) prints them, in order.
 PRINTED_DROPOUT = {
     "A": [0.25, 0.5],
     "B": [0.2, 0.5],
@@ -119,6 +162,8 @@ PRINTED_DROPOUT = {
     "C_published": [0.25, 0.5],
     "D": [0.5, 0.5],
     "D_published": [0.5],
+    "B_vae": [0.2, 0.5],
+    "D_vae": [0.5, 0.25],
     "E": [],
     "F": [],
 }
@@ -237,6 +282,31 @@ def test_seven_is_eight_cropped() -> None:
 def test_generator_nonlinearities_lie_between_all_layers() -> None:
     kinds = [type(layer) for layer in Generator(16, 4).upsample]
     assert kinds == [nn.ReLU, nn.ConvTranspose2d] * 3 + [nn.Sigmoid]
+
+
+def test_networks_of_cifar10s_size() -> None:
+    w, latent, images = 4, 16, torch.rand(2, 3, 32, 32)
+    shapes = sizes_after(
+        Generator(latent, w, (3, 32, 32)), nn.ConvTranspose2d, torch.randn(1, latent)
+    )
+    assert shapes == [(2 * w, 8, 8), (w, 16, 16), (3, 32, 32)]
+    critic = Critic(w, (3, 32, 32))
+    assert sizes_after(critic, nn.Conv2d, images) == [(w, 16, 16), (2 * w, 8, 8), (4 * w, 4, 4)]
+    assert critic.score.in_features == 4 * 4 * 4 * w
+
+
+@pytest.mark.parametrize("kind", [MagNetAutoencoder, VAE])
+def test_purifying_networks_of_cifar10s_size(kind: type[nn.Module]) -> None:
+    network = kind(16, 4, (3, 32, 32)).eval()
+    images = torch.rand(3, 3, 32, 32, requires_grad=True)
+    purified = network(images)
+    assert purified.shape == images.shape
+    assert purified.min() >= 0 and purified.max() <= 1
+    torch.testing.assert_close(network(images[1:2]), purified[1:2])
+    # Every colour enters, from one border to the other.
+    gradient = torch.autograd.grad(purified.square().sum(), images)[0]
+    for border in (gradient[..., 0], gradient[..., -1], gradient[..., 0, :], gradient[..., -1, :]):
+        assert (border.abs().amax(dim=-1) > 0).all()
 
 
 @pytest.mark.parametrize("shape", [(3, 32, 32), (3, 64, 64), (1, 29, 35)])

@@ -1,7 +1,9 @@
 """Pictures of reconstructions: which images are shown, where they stand, and that all fits."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from purification.evaluation.reconstructions import (
     Column,
     first_of_each_class,
     reconstruction_blocks,
+    side_by_side,
+    stacked,
 )
 from purification.reporting import figures, reconstructions
 from purification.reporting.reconstructions import reconstruction_grid
@@ -101,6 +105,109 @@ def test_sources_of_other_images_are_refused(blocks: list) -> None:
         reconstruction_blocks(blocks, 4)
     with pytest.raises(ValueError, match="no sources"):
         reconstruction_blocks([], 4)
+
+
+# Defense-VAE's Figures 1 and 5
+
+
+def colours(n: int, shift: float) -> np.ndarray:
+    """As `pictures`, 64x64 in three colours."""
+    return pictures(n, shift, size=64).repeat(3, axis=1)
+
+
+def attacked_and_purified(folder: Path, make: Any, labels: np.ndarray) -> Path:
+    """Files as the workflow has them: a data set, and for each strength the attacked images and two
+    defences' files with their threat models."""
+    folder.mkdir()
+    n = len(labels)
+    write_dataset(folder / "data.h5", {"test": (make(n, 0.0), labels)}, {})
+    for epsilon in (0.05, 0.1):
+        attacked = make(n, epsilon)
+        write_image_set(folder / f"fgsm@{epsilon}.h5", ImageSet(attacked, labels), {})
+        for i, name in enumerate(("gan", "vae"), start=1):
+            fields = {"adversarial": attacked, "reconstruction_error": np.full(n, i / 1000)}
+            gray = ImageSet(make(n, epsilon + i / 5), labels, fields)
+            white = ImageSet(make(n, 0.0), labels)
+            sets = {"gray_box": gray, "white_box": white}
+            write_image_sets(folder / f"{name}_fgsm@{epsilon}.h5", sets, {})
+    return folder
+
+
+def figure1_of(folder: Path) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Figure 1, one data set: an image a row; original, then for each strength attacked, and what
+    Defense-GAN and Defense-VAE make of it. The attack is that on the bare classifier."""
+    blocks: list[Any] = [
+        ["", [{"header": "original", "images": str(folder / "data.h5"), "split": "test"}]]
+    ]
+    for epsilon in (0.05, 0.1):
+        gray_box = {"group": "gray_box"}
+        attacked, gan, vae = (str(folder / f"{n}fgsm@{epsilon}.h5") for n in ("", "gan_", "vae_"))
+        sources = [
+            {"header": "attacked", "images": attacked},
+            {"header": "Defense-GAN", "images": gan} | gray_box,
+            {"header": "Defense-VAE", "images": vae} | gray_box,
+        ]
+        blocks.append([f"FGSM, ε = {epsilon:g}", sources])
+    return json.loads(json.dumps(blocks))
+
+
+def figure5_of(folder: Path) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Figure 5: a black box. Its files begin behind the attacker's images, the data set does not;
+    purified black-box images are a file's only set."""
+    names = {"attacked": "black_box.h5", "Defense-GAN": "gan.h5", "Defense-VAE": "vae.h5"}
+    data = {"header": "original", "images": str(folder / "data.h5"), "split": "test"}
+    others = [{"header": header, "images": str(folder / name)} for header, name in names.items()]
+    return json.loads(json.dumps([["", [data | {"hold_out": True}, *others]]]))
+
+
+def test_figure1_of_data_sets_of_several_sizes(tmp_path: Path, drawn: list[Any]) -> None:
+    grey = attacked_and_purified(tmp_path / "mnist", pictures, LABELS)
+    faces = attacked_and_purified(tmp_path / "celeba", colours, LABELS % 2)
+    shown = stacked([reconstruction_blocks(figure1_of(folder), 3) for folder in (grey, faces)])
+    assert [block.title for block in shown] == ["", "FGSM, ε = 0.05", "FGSM, ε = 0.1"]
+    columns = [column for block in shown for column in block.columns]
+    assert [c.header for c in columns[1:4]] == ["attacked", "Defense-GAN", "Defense-VAE"]
+    first = {"mnist": [3, 1, 5], "celeba": [3, 0]}  # of the classes 0, 1, 2 and of 0, 1
+    for column, shift in zip(columns, (0, 0.05, 0.25, 0.45, 0.1, 0.3, 0.5), strict=True):
+        values = [image.mean() for image in column.images]
+        places = np.array(first["mnist"] + first["celeba"])
+        np.testing.assert_allclose(values, (places + 1) / 20 + shift, rtol=1e-5)
+        assert [image.shape for image in column.images] == [(1, 28, 28)] * 3 + [(3, 64, 64)] * 2
+    assert [c.errors is None for c in columns] == [True, True, False, False, True, False, False]
+
+    reconstruction_grid(shown, tmp_path / "r.png", tmp_path / "r.pdf")
+    [figure] = drawn
+    boxes = [axis.get_window_extent() for axis in figure.axes]
+    assert [round(box.width) for box in boxes[:5]] == [8 * 28] * 3 + [3 * 64] * 2
+    assert [round(box.width) for box in boxes] == [round(box.height) for box in boxes]
+    middles = [(box.x0 + box.x1) / 2 for box in boxes[:5]]
+    assert np.ptp(middles) <= 1, "a column's images stand below each other's middle"
+    assert all(box.y0 > below.y1 for box, below in pairwise(boxes[:5]))
+
+
+def test_figure5_in_two_parts(tmp_path: Path, drawn: list[Any]) -> None:
+    n = len(LABELS)
+    labels = np.concatenate([np.zeros(HELD_OUT, np.int64), LABELS])
+    images = np.concatenate([np.ones((HELD_OUT, 1, 28, 28), np.float32), pictures(n)])
+    write_dataset(tmp_path / "data.h5", {"test": (images, labels)}, {})
+    write_image_set(tmp_path / "black_box.h5", ImageSet(pictures(n, 0.1), LABELS), {})
+    for name, shift in (("gan", 0.2), ("vae", 0.3)):
+        fields = {"reconstruction_error": np.arange(n) / 1000}
+        write_image_set(tmp_path / f"{name}.h5", ImageSet(pictures(n, shift), LABELS, fields), {})
+    read = reconstruction_blocks(figure5_of(tmp_path), 4)
+    left, right = side_by_side(read, 2)
+    for part, places in ((left, FIRST[:2]), (right, FIRST[2:])):
+        assert [c.header for c in part.columns] == [
+            *("original", "attacked", "Defense-GAN", "Defense-VAE"),
+        ]
+        for column, shift in zip(part.columns, (0, 0.1, 0.2, 0.3), strict=True):
+            np.testing.assert_array_equal(column.images, pictures(n, shift)[places])
+        np.testing.assert_array_equal(part.columns[3].errors, np.array(places) / 1000)
+    assert [len(block.columns[0].images) for block in side_by_side(read, 3)] == [1, 1, 1]
+    with pytest.raises(ValueError, match="too few images for 5 parts"):
+        side_by_side(read, 5)
+    reconstruction_grid([left, right], tmp_path / "r.png", tmp_path / "r.pdf")
+    assert len(drawn[0].axes) == 2 * 4 * 2
 
 
 # The picture
@@ -206,7 +313,7 @@ def test_texts_of_the_figure(tmp_path: Path, drawn: list[Any]) -> None:
     texts = [text.get_text() for text in drawn[0].texts]
     assert [text for text in texts if text.startswith("L =")] == ["L = 25", "L = 50", "L = 25"]
     assert texts.count("0.0123") == 3 * 2
-    assert texts[-1] == "Numbers: reconstruction error (mean square)."
+    assert texts[-1].startswith("Numbers: reconstruction error (mean square difference from ")
     assert [text.get_text() for text in drawn[1].texts] == ["original"]
 
 
@@ -236,8 +343,17 @@ def test_colour_images_keep_their_colours(tmp_path: Path) -> None:
     [
         ([], "no columns"),
         ([Block("a", [])], "no columns"),
-        ([Block("a", [column("x", 2), column("y", 3)])], r"as many images .*'x': \(2, 28, 28\)"),
+        (
+            [Block("a", [column("x", 2), column("y", 3)])],
+            r"as many images .*'x': 2 of 28x28, 'y': 3 o",
+        ),
         ([Block("a", [column("x"), column("y", size=8)])], "of one size"),
+        (
+            [Block("a", [column("x"), Column("y", [*pictures(1), *pictures(1, size=8)])])],
+            "'x': 2 of 28x28, 'y': 1 of 28x28, 1 of 8x8",
+        ),
+        ([Block(t, [column("x", n)]) for t, n in (("a", 2), ("b", 3), ("c", 2))], "'x': 3 of"),
+        ([Block("a", [Column("x", [])])], "no columns"),
         ([Block("a", [Column("x", pictures(2) + 1)])], r"x: values outside \[0, 1\]"),
         ([Block("a", [Column("x", pictures(2)[0])])], "x: expected .* images"),
         ([Block("a", [Column("x", pictures(2), np.zeros(3))])], "x: 2 images, 3 errors"),

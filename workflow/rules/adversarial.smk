@@ -46,3 +46,28 @@ rule attack_defense:
         "{wildcards.dataset}"
     script:
         "../scripts/attack_defense.py"
+
+
+# Of the training images, for Defense-VAE.
+
+
+rule craft_copies:
+    input:
+        unpack(inputs("copies")),
+    output:
+        copies="results/{dataset}/seed{seed}/copies/{classifier}/{attack}.h5",
+    log:
+        "logs/craft_copies/{dataset}/seed{seed}/{classifier}/{attack}.log",
+    benchmark:
+        "logs/craft_copies/{dataset}/seed{seed}/{classifier}/{attack}.benchmark.tsv"
+    threads: config["threads"]
+    resources:
+        mem_mb=memory(2500, copies=8),
+        runtime=growing(12 * 60),
+        gpu=GPUS,
+    params:
+        recipe=recipe("copies"),
+    message:
+        "Copies of {wildcards.dataset}'s training images: {wildcards.attack} on {wildcards.classifier}"
+    script:
+        "../scripts/craft_copies.py"

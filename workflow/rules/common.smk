@@ -8,17 +8,24 @@ from purification.experiments import (
     ConfigError,
     FIGURES,
     PAPER_TABLES,
+    TABLE_CAPTIONS,
+    VAE_TABLE_CAPTIONS,
     defense_gan_page,
+    defense_vae_page,
     detection,
     detections,
     examples,
     measurement,
     paper_figure,
     paper_table,
+    run_time_table,
+    run_times,
     table4_examples,
     table_notes,
+    table_place,
     timing_notes,
     timing_table,
+    vae_figure,
 )
 from purification.runtime import has_gpu
 
@@ -40,7 +47,7 @@ wildcard_constraints:
     generator=r"[^/]+",
     oracle=r"[^/]+",
     substitute=r"[^/]+",
-    table=r"table\d+|sweep|figure8",
+    table=r"(\w+_)?table\d+|sweep|figure8",
     split="train|validation|test",
 
 
@@ -80,6 +87,16 @@ def row(wildcards):
     return asked(measurement, CATALOGUE, w.table, w.dataset, int(w.seed), w.classifier, w.attack)
 
 
+# The tables' paths below results, without suffix: table4, defense_vae/table1.
+TABLE_PATHS = {table_place(name): name for name in PAPER_TABLES}
+VAE_TABLE_PATHS = [table_place(name) for name in VAE_TABLE_CAPTIONS]
+
+
+def table(wildcards):
+    """The table that a rule's wildcards name by its path."""
+    return asked(paper_table, CATALOGUE, TABLE_PATHS[wildcards.table])
+
+
 def picture(wildcards):
     """The picture that a rule's wildcards name."""
     w = wildcards
@@ -91,9 +108,24 @@ def detectors(wildcards):
     return asked(detection, CATALOGUE, wildcards.dataset, int(wildcards.seed))
 
 
+def timed(wildcards):
+    """The run times that a rule's wildcards name."""
+    return asked(run_times, CATALOGUE, wildcards.dataset, int(wildcards.seed))
+
+
+def end_to_end_networks(wildcards):
+    """The VAE and the classifier that a joint training makes."""
+    w = wildcards
+    run = (w.dataset, int(w.seed), w.defense)
+    trained = CATALOGUE.end_to_end_vae(*run, w.classifier)
+    return trained, CATALOGUE.classifier(*run, w.classifier)
+
+
 def figure(name):
     """A figure of the paper, by its name or by a rule's wildcard."""
-    return asked(paper_figure, CATALOGUE, name if isinstance(name, str) else name.figure)
+    name = name if isinstance(name, str) else name.figure
+    find = vae_figure if name.startswith("defense_vae_") else paper_figure
+    return asked(find, CATALOGUE, name)
 
 
 def recipe(kind):

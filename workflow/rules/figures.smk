@@ -160,3 +160,59 @@ rule plot_white_box_over_steps:
         "Figure 8: white-box accuracy over L"
     script:
         "../scripts/plot_white_box_over_steps.py"
+
+
+# Defense-VAE's.
+
+
+use rule plot_reconstructions as plot_defense_vae_reconstructions with:
+    input:
+        lambda wildcards: figure(f"defense_vae_{wildcards.figure}").inputs,
+    output:
+        png=report(
+            "results/defense_vae/{figure}.png",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "Defense-VAE, {figure}"},
+        ),
+        pdf="results/defense_vae/{figure}.pdf",
+    log:
+        "logs/plot_defense_vae_reconstructions/{figure}.log",
+    benchmark:
+        "logs/plot_defense_vae_reconstructions/{figure}.benchmark.tsv"
+    wildcard_constraints:
+        figure="figure1|figure5",
+    params:
+        recipe=lambda wildcards: figure(f"defense_vae_{wildcards.figure}").recipe,
+    message:
+        "Defense-VAE, {wildcards.figure}: reconstructions"
+
+
+rule plot_finetuning:
+    input:
+        lambda wildcards: figure("defense_vae_figure4").inputs,
+    output:
+        png=report(
+            "results/defense_vae/figure4.png",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "Defense-VAE, Figure 4"},
+        ),
+        pdf="results/defense_vae/figure4.pdf",
+        points="results/defense_vae/figure4.csv",
+    log:
+        "logs/plot_finetuning/figure4.log",
+    benchmark:
+        "logs/plot_finetuning/figure4.benchmark.tsv"
+    group:
+        "measurements"
+    threads: 1
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        recipe=lambda wildcards: figure("defense_vae_figure4").recipe,
+    message:
+        "Defense-VAE, Figure 4: accuracy over the epochs of end-to-end training"
+    script:
+        "../scripts/plot_finetuning.py"

@@ -61,3 +61,54 @@ rule train_autoencoder:
         "Autoencoder of {wildcards.defense} on {wildcards.dataset}"
     script:
         "../scripts/train_autoencoder.py"
+
+
+rule train_defense_vae:
+    input:
+        unpack(inputs("vae")),
+    output:
+        network="results/{dataset}/seed{seed}/vaes/{defense}/{classifier}.safetensors",
+        history="results/{dataset}/seed{seed}/vaes/{defense}/{classifier}.history.csv",
+    log:
+        "logs/train_defense_vae/{dataset}/seed{seed}/{defense}/{classifier}.log",
+    benchmark:
+        "logs/train_defense_vae/{dataset}/seed{seed}/{defense}/{classifier}.benchmark.tsv"
+    priority: 5
+    threads: config["threads"]
+    resources:
+        mem_mb=memory(3000, copies=30),
+        runtime=growing(12 * 60),
+        gpu=GPUS,
+    params:
+        recipe=recipe("vae"),
+    message:
+        "VAE of {wildcards.defense} for classifier {wildcards.classifier} on {wildcards.dataset}"
+    script:
+        "../scripts/train_defense_vae.py"
+
+
+rule train_end_to_end:
+    input:
+        unpack(inputs("end_to_end")),
+    output:
+        vae="results/{dataset}/seed{seed}/end_to_end/{defense}/{classifier}.vae.safetensors",
+        classifier="results/{dataset}/seed{seed}/end_to_end/{defense}/{classifier}.classifier.safetensors",
+        history="results/{dataset}/seed{seed}/end_to_end/{defense}/{classifier}.history.csv",
+    log:
+        "logs/train_end_to_end/{dataset}/seed{seed}/{defense}/{classifier}.log",
+    benchmark:
+        "logs/train_end_to_end/{dataset}/seed{seed}/{defense}/{classifier}.benchmark.tsv"
+    priority: 5
+    threads: config["threads"]
+    resources:
+        mem_mb=memory(3000, copies=30),
+        runtime=growing(12 * 60),
+        gpu=GPUS,
+    params:
+        recipe=recipe("end_to_end"),
+        vae=lambda wildcards: end_to_end_networks(wildcards)[0].recipe,
+        classifier=lambda wildcards: end_to_end_networks(wildcards)[1].recipe,
+    message:
+        "{wildcards.defense}: VAE and classifier {wildcards.classifier} together, on {wildcards.dataset}"
+    script:
+        "../scripts/train_end_to_end.py"

@@ -72,3 +72,26 @@ rule time_search:
         "Time of {wildcards.defense}'s search, {wildcards.dataset}, alone on the machine"
     script:
         "../scripts/time_search.py"
+
+
+rule time_purifiers:
+    input:
+        unpack(lambda wildcards: timed(wildcards).inputs),
+    output:
+        "results/{dataset}/seed{seed}/run_times/{defense}.csv",
+    log:
+        "logs/time_purifiers/{dataset}/seed{seed}/{defense}.log",
+    benchmark:
+        "logs/time_purifiers/{dataset}/seed{seed}/{defense}.benchmark.tsv"
+    threads: ALL_CORES
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(4 * 60),
+        gpu=GPUS,
+    params:
+        recipe=lambda wildcards: timed(wildcards).recipe,
+        jobs=lambda wildcards: timed(wildcards).jobs,
+    message:
+        "Time of {wildcards.defense} and of a search, {wildcards.dataset}, alone on the machine"
+    script:
+        "../scripts/time_purifiers.py"

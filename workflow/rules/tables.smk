@@ -9,14 +9,14 @@ TABLE13 = timing_table(CATALOGUE)
 
 rule paper_table:
     input:
-        measurements=lambda wildcards: paper_table(CATALOGUE, wildcards.table).inputs,
-        paper="resources/papers/defense_gan.csv",
+        measurements=lambda wildcards: table(wildcards).inputs,
+        paper=lambda wildcards: f"resources/papers/{table(wildcards).paper}.csv",
     output:
         wide=report(
             "results/{table}.csv",
             caption="../report/paper_table.rst",
             category="Tables",
-            labels={"table": "Defense-GAN, {table}"},
+            labels={"table": "{table}"},
         ),
         long="results/{table}.long.csv",
         markdown="results/{table}.md",
@@ -25,7 +25,7 @@ rule paper_table:
     benchmark:
         "logs/paper_table/{table}.benchmark.tsv"
     wildcard_constraints:
-        table="|".join(PAPER_TABLES),
+        table="|".join(TABLE_PATHS),
     group:
         "measurements"
     threads: 1
@@ -33,10 +33,11 @@ rule paper_table:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        recipe=lambda wildcards: paper_table(CATALOGUE, wildcards.table).recipe,
-        notes=lambda wildcards: table_notes(CATALOGUE, wildcards.table),
+        recipe=lambda wildcards: table(wildcards).recipe,
+        printed=lambda wildcards: table(wildcards).printed,
+        notes=lambda wildcards: table_notes(CATALOGUE, table(wildcards).name),
     message:
-        "Defense-GAN, {wildcards.table}"
+        "{wildcards.table}"
     script:
         "../scripts/paper_table.py"
 
@@ -105,7 +106,7 @@ rule table13:
 
 rule defense_gan_page:
     input:
-        tables=expand("results/{table}.long.csv", table=PAPER_TABLES),
+        tables=expand("results/{table}.long.csv", table=TABLE_CAPTIONS),
         figures=expand("results/figures/{figure}.png", figure=FIGURES),
         timing="results/table13.long.csv",
         detection="results/detection.csv",
@@ -127,3 +128,60 @@ rule defense_gan_page:
         "The Defense-GAN paper on one page"
     script:
         "../scripts/defense_gan_page.py"
+
+
+rule run_time_table:
+    input:
+        timings=lambda wildcards: run_time_table(CATALOGUE).inputs,
+        paper="resources/papers/defense_vae.csv",
+    output:
+        wide=report(
+            "results/defense_vae/table4.csv",
+            caption="../report/table13.rst",
+            category="Tables",
+            labels={"table": "Defense-VAE, Table 4"},
+        ),
+        long="results/defense_vae/table4.long.csv",
+        markdown="results/defense_vae/table4.md",
+    log:
+        "logs/run_time_table/run_time_table.log",
+    benchmark:
+        "logs/run_time_table/run_time_table.benchmark.tsv"
+    group:
+        "measurements"
+    threads: 1
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        recipe=lambda wildcards: run_time_table(CATALOGUE).recipe,
+    message:
+        "Defense-VAE, Table 4"
+    script:
+        "../scripts/run_time_table.py"
+
+
+rule defense_vae_page:
+    input:
+        tables=expand("results/{table}.long.csv", table=VAE_TABLE_PATHS),
+        figures=expand("results/defense_vae/{figure}.png", figure=["figure1", "figure4", "figure5"]),
+        timings=lambda wildcards: run_time_table(CATALOGUE).inputs,
+        paper="resources/papers/defense_vae.csv",
+    output:
+        "results/defense_vae.md",
+    log:
+        "logs/defense_vae_page/defense_vae_page.log",
+    benchmark:
+        "logs/defense_vae_page/defense_vae_page.benchmark.tsv"
+    group:
+        "measurements"
+    threads: 1
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        page=lambda wildcards: vars(defense_vae_page(CATALOGUE)),
+    message:
+        "The Defense-VAE paper on one page"
+    script:
+        "../scripts/defense_vae_page.py"

@@ -1,22 +1,21 @@
-"""A table of Defense-GAN: wide as in the paper, long with all that is known, and readable."""
+"""A table of a paper: wide as in the paper, long with all that is known, and readable."""
 
 from pathlib import Path
 
-from purification.reporting.papers import paper_values
+from purification.reporting.papers import TITLES, paper_values
 from purification.reporting.tables import long_table, markdown_table, wide_table, write_csv
 from purification.runtime import log_to
 from purification.storage import atomic
 
 log_to(snakemake.log[0])
-papers = Path(snakemake.input.paper).parent
-recipe = snakemake.params.recipe
-printed, searches = recipe["name"].replace("table", "Table "), recipe.get("cells")
-values = paper_values("defense_gan", printed, papers)
+paper, printed = Path(snakemake.input.paper), snakemake.params.printed
+searches = snakemake.params.recipe.get("cells")
+values = paper_values(paper.stem, printed, paper.parent)
 long = long_table(map(Path, snakemake.input.measurements), values, searches)
 swept = searches is not None
 wide = wide_table(long, swept=swept)
 write_csv(long, Path(snakemake.output.long))
-title, notes = f"Defense-GAN, {printed}", snakemake.params.notes
+title, notes = f"{TITLES[paper.stem]}, {printed}", snakemake.params.notes
 with atomic(snakemake.output.markdown) as temporary:
     text = markdown_table(long, wide, title=title, notes=notes, swept=swept)
     temporary.write_text(text)

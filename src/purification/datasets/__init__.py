@@ -1,4 +1,4 @@
-"""Handwritten digits, MNIST, Fashion-MNIST and CelebA as arrays in [0, 1], with the papers' splits.
+"""Digits, MNIST, Fashion-MNIST, CelebA and CIFAR-10 as arrays in [0, 1], with the papers' splits.
 
 One file a source. `load` finds them by name.
 """
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from purification.datasets.celeba import load_celeba
+from purification.datasets.cifar10 import load_cifar10
 from purification.datasets.digits import load_digits
 from purification.datasets.mnist import load_mnist
 from purification.datasets.splits import Split
@@ -31,7 +32,7 @@ __all__ = [
     "load",
 ]
 
-NAMES = ("digits", "mnist", "fmnist", "celeba")
+NAMES = ("digits", "mnist", "fmnist", "celeba", "cifar10")
 BLACK_BOX_HOLD_OUT = 150  # test images that the black-box attacker keeps (Defense-GAN, sec. 4.1)
 
 
@@ -51,6 +52,7 @@ def load(
     - "digits", "mnist", "fmnist": (N, 1, 28, 28), ten classes; see `load_digits`, `load_mnist`.
     - "celeba": (N, 3, 64, 64), two classes; see `load_celeba`. The splits are the official ones,
       None takes all of one, and `train` is a number of images too.
+    - "cifar10": (N, 3, 32, 32), ten classes; see `load_cifar10`.
     - "package.module:function": a user's own, called as `function(data_root, validation, test)`.
 
     Raises ValueError for an unknown name or impossible numbers of images, RuntimeError, naming
@@ -69,6 +71,8 @@ def load(
         raise ValueError(f"{name}: validation must be a number of images")
     if name == "digits":
         return load_digits(validation, test)
+    if name == "cifar10":
+        return load_cifar10(Path(data_root), validation, test)
     return load_mnist(name, Path(data_root), validation, test)
 
 

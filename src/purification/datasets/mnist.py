@@ -1,25 +1,20 @@
 """MNIST and Fashion-MNIST from their official files, downloaded where they are missing."""
 
 import gzip
-import hashlib
 import shutil
-import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from purification.datasets.official import DOWNLOAD_ERRORS, check_md5, download
 from purification.datasets.splits import Split, check_count
-from purification.storage import atomic
 
 if TYPE_CHECKING:
     from torchvision.datasets import MNIST
-
-DOWNLOAD_TIMEOUT = 60.0  # seconds without an answer; a cluster's nodes may drop what goes outside
 
 
 def load_mnist(name: str, data_root: Path, validation: int, test: int | None) -> dict[str, Split]:
@@ -39,7 +34,8 @@ def load_mnist(name: str, data_root: Path, validation: int, test: int | None) ->
     source = {"mnist": datasets.MNIST, "fmnist": datasets.FashionMNIST}[name]
     raw = data_root / source.__name__ / "raw"
     _download_missing(source, raw)
-    _check_checksums(source, raw)
+    for filename, md5 in source.resources:
+        check_md5(raw / filename, md5, source.__name__)
     with _extracted(source, raw) as root:
         images, labels = _arrays(source(root, train=True))
         test_images, test_labels = _arrays(source(root, train=False))
@@ -63,43 +59,15 @@ def _missing(source: "type[MNIST]", raw: Path) -> list[tuple[str, str]]:
 
 
 def _download_missing(source: "type[MNIST]", raw: Path) -> None:
-    timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)  # torchvision sets none
     try:
         for filename, md5 in _missing(source, raw):
-            _download(source.mirrors, raw / filename, md5)
-    except (OSError, RuntimeError, HTTPException) as error:
+            download([mirror + filename for mirror in source.mirrors], raw / filename, md5)
+    except DOWNLOAD_ERRORS as error:
         raise RuntimeError(
             f"{source.__name__}: {', '.join(dict(_missing(source, raw)))} not in {raw.absolute()}, "
             f"and the download failed ({error}). Put the official files there, "
             f"or set data_root to the folder that has {source.__name__}/raw with them."
         ) from error
-    finally:
-        socket.setdefaulttimeout(timeout)
-
-
-def _download(mirrors: list[str], path: Path, md5: str) -> None:
-    from torchvision.datasets.utils import download_url
-
-    for mirror in mirrors:
-        try:
-            with atomic(path) as temporary:
-                download_url(mirror + path.name, temporary.parent, temporary.name, md5)
-            return
-        except (OSError, RuntimeError, HTTPException):
-            if mirror == mirrors[-1]:
-                raise
-
-
-def _check_checksums(source: "type[MNIST]", raw: Path) -> None:
-    for filename, md5 in source.resources:
-        with (raw / filename).open("rb") as file:
-            found = hashlib.file_digest(file, "md5").hexdigest()
-        if found != md5:
-            raise RuntimeError(
-                f"{(raw / filename).absolute()}: not the official file of {source.__name__} "
-                f"(md5 {found}, expected {md5}). Remove it to have it downloaded again."
-            )
 
 
 @contextmanager

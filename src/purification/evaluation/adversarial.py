@@ -34,8 +34,10 @@ def attack_split(
     batch_size: int,
     *,
     hold_out: bool = False,
+    split: str = "test",
 ) -> tuple[AttackResult, np.ndarray]:
-    """Attack the `first` test images (None: all) of the file `dataset` as an `Attack` recipe says.
+    """Attack the `first` test images (None: all) of the file `dataset` as an `Attack` recipe says,
+    or those of another split.
 
     With `hold_out` the first of those that the black-box attacker does not have. Returns the result
     and the true labels (N,). Random numbers come from `seed` and the `path` of the artifact that is
@@ -46,7 +48,7 @@ def attack_split(
         start = BLACK_BOX_HOLD_OUT
         images, labels = (evaluation_images(a)[:first] for a in read_split(dataset, "test"))
     else:
-        images, labels = read_split(dataset, "test", first=first)
+        images, labels = read_split(dataset, split, first=first)
     with progress(len(images), attack["name"], "image") as bar:
         result = run_attack(
             attack["method"],

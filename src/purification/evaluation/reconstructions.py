@@ -24,11 +24,12 @@ Source = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Column:
-    """Images (K, C, H, W) in [0, 1] from top to bottom, the text above them, and, of
-    reconstructions, their errors (K,): mean squares, squared pixel units."""
+    """Images in [0, 1] from top to bottom, (K, C, H, W) or, of several sizes, K of (C, H, W); the
+    text above them; and, of reconstructions, their errors (K,): mean squares, squared pixel
+    units."""
 
     header: str
-    images: np.ndarray
+    images: np.ndarray | Sequence[np.ndarray]
     errors: np.ndarray | None = None
 
 
@@ -57,7 +58,7 @@ def first_of_each_class(labels: np.ndarray, classes: int) -> np.ndarray:
 def reconstruction_blocks(
     blocks: Sequence[tuple[str, Sequence[Source]]], classes: int
 ) -> list[Block]:
-    """The blocks of Defense-GAN's Figure 6 or 7, from files.
+    """The blocks of Defense-GAN's Figure 6 or 7, or of Defense-VAE's Figure 1 or 5, from files.
 
     The images are the first of each class among those that all sources hold. Below the images of a
     set stand its reconstruction errors, if it has that field.
@@ -85,7 +86,8 @@ def reconstruction_blocks(
 def stacked(datasets: Sequence[Sequence[Block]]) -> list[Block]:
     """The blocks of several data sets as one: the images of each below those of the one before.
 
-    Titles and headers are the first's. Raises ValueError where the blocks do not agree in number.
+    Titles and headers are the first's; images may differ in size and in the number of colours
+    between the data sets. Raises ValueError where the blocks do not agree in number.
     """
     return [
         Block(
@@ -95,8 +97,32 @@ def stacked(datasets: Sequence[Sequence[Block]]) -> list[Block]:
     ]
 
 
+def side_by_side(blocks: Sequence[Block], parts: int) -> list[Block]:
+    """A high picture as a wide one: the first of `parts` equal shares of the rows, the next beside.
+
+    What an even division leaves over at the end is not shown. Raises ValueError if there are fewer
+    images than parts.
+    """
+    share = min(len(column.images) for block in blocks for column in block.columns) // parts
+    if not share:
+        raise ValueError(f"too few images for {parts} parts side by side")
+    return [
+        Block(
+            block.title,
+            [_rows(column, slice(i * share, (i + 1) * share)) for column in block.columns],
+        )
+        for i in range(parts)
+        for block in blocks
+    ]
+
+
+def _rows(column: Column, rows: slice) -> Column:
+    errors = None if column.errors is None else column.errors[rows]
+    return Column(column.header, column.images[rows], errors)
+
+
 def _stacked(columns: Sequence[Column]) -> Column:
-    images = np.concatenate([column.images for column in columns])
+    images = [image for column in columns for image in column.images]
     errors = [column.errors for column in columns if column.errors is not None]
     return Column(columns[0].header, images, np.concatenate(errors) if errors else None)
 

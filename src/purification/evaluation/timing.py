@@ -1,13 +1,15 @@
-"""How long a latent search takes (Defense-GAN, appendix G, Table 13).
+"""How long a latent search takes (Defense-GAN, appendix G, Table 13), and how long purifiers take
+beside each other (Defense-VAE, Table 4).
 
-Wall times of `latent_search` alone: images, starts and generator are on the device before the clock
-starts, and the clock stops when the device is done. Nothing else should run on the machine
-meanwhile. Times are the one result here that no seed repeats.
+Wall times of the search or the purifier alone: images, starts and networks are on the device before
+the clock starts, and the clock stops when the device is done. Nothing else should run on the
+machine meanwhile. Times are the one result here that no seed repeats.
 """
 
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -18,8 +20,9 @@ from torch import Tensor, nn
 
 from purification import randomness
 from purification.models.checkpoints import load_network
-from purification.purifiers.defense_gan import draw_starts
+from purification.purifiers.defense_gan import DefenseGAN, draw_starts
 from purification.purifiers.latent_search import SearchSettings, latent_search
+from purification.purifiers.loading import load_purifier, load_search
 from purification.runtime import progress
 from purification.storage import read_split
 
@@ -77,14 +80,7 @@ def seconds_of(
     clock waits for the device at both ends.
     """
     (warm_up or (lambda: run(0)))()
-    seconds = []
-    for repeat in range(repeats):
-        _wait_for(device)
-        start = perf_counter()
-        run(repeat)
-        _wait_for(device)
-        seconds.append(perf_counter() - start)
-    return tuple(seconds)
+    return tuple(_seconds(partial(run, repeat), device) for repeat in range(repeats))
 
 
 def find_best_batch(seconds_of_batch: Callable[[int], float], largest: int) -> BestBatch:
@@ -215,6 +211,158 @@ def timing_rows(
     return [labels | _summary(time) | facts for time in times]
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """A purifier to be timed on `images` images, `batch_size` at a time.
+
+    `warm_up`: what runs on one batch before, unmeasured; where the purifier itself would take long,
+    another that loads the same kernels.
+    """
+
+    purifier: nn.Module
+    images: int
+    batch_size: int
+    warm_up: nn.Module
+
+
+def time_purifiers(
+    candidates: Mapping[str, Candidate], images: Tensor, *, repeats: int
+) -> dict[str, tuple[float, ...]]:
+    """Wall seconds of each candidate's purification of its number of images, `repeats` times.
+
+    All are warmed up; then in each repeat all take their turn, one after the other, so that what
+    else the machine does meanwhile hits all of them, and the times of one repeat can be compared.
+    Each repeat takes the next images of the set, from its beginning again at its end: a candidate
+    may be timed on more images than there are. The clock includes no classifier and no gradient.
+
+    Args:
+        candidates: by name, in the order of their turns; the modules on the device of `images`.
+        images: (N, C, H, W) in [0, 1], N at least 1, on the device.
+        repeats: measured turns of each, at least 1.
+
+    Raises:
+        ValueError: there is no image, or a candidate has none to purify or an empty batch.
+        torch.OutOfMemoryError: a candidate's batch does not fit into the device's memory.
+    """
+    if not len(images):
+        raise ValueError("no images to time purifiers on")
+    for name, candidate in candidates.items():
+        if candidate.images < 1 or candidate.batch_size < 1:
+            raise ValueError(
+                f"{name}: expected at least 1 image in batches of at least 1, got "
+                f"{candidate.images} in batches of {candidate.batch_size}"
+            )
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    with torch.no_grad(), progress((1 + repeats) * len(candidates), "timing", "turn") as bar:
+        for name, candidate in candidates.items():
+            first = min(candidate.images, candidate.batch_size)
+            candidate.warm_up(_batch(images, 0, first))
+            bar.update(warm_up=name)
+        for repeat in range(repeats):
+            for name, candidate in candidates.items():
+                batches = _batch(images, repeat, candidate.images).split(candidate.batch_size)
+                turn = partial(_purify, candidate.purifier, batches)
+                seconds[name].append(_seconds(turn, images.device))
+                bar.update(purifier=name, seconds=seconds[name][-1])
+    return {name: tuple(times) for name, times in seconds.items()}
+
+
+def run_time_rows(
+    recipe: Mapping[str, Any], dataset_file: str, device: torch.device
+) -> list[dict[str, Any]]:
+    """Defense-VAE's Table 4 of one data set: seconds for 1,000 images, a row for each job.
+
+    Test images, clean ones: the paper's are attacked, which changes no purifier's time. All jobs
+    run in one process, in turns (`time_purifiers`). Fewer images than 1,000 are scaled up, which
+    the times of batches of one size allow.
+
+    Args:
+        recipe: plain JSON values:
+            dataset: with `name`.
+            seed: of the run.
+            repeats: measured turns, at least 1.
+            reference: the name of the job whose speed is compared (Defense-VAE).
+            jobs: each with `name`, different in all; `purifier`, a `Purifier` recipe; `files`, the
+                paths of its networks by name; `images`, how many are purified in a turn;
+                `batch_size`; and, to time a latent search at other settings than the recipe's,
+                `steps` and `restarts`.
+        dataset_file: the data set's file.
+        device: where to run.
+
+    Returns:
+        In the order of the jobs: dataset, seed, defense (the purifier's name), iterations_L and
+        restarts_R (None without a search), reference (the defence that `speed_up` is of), images,
+        batch, repeats, seconds_per_1000 with its quartiles _q1 and _q3, speed_up with quartiles:
+        how many times longer than the reference in the same repeat; then what was timed and where:
+        the networks' number of parameters, device, threads, torch, dtype, image_shape.
+
+    Raises:
+        FileNotFoundError, ValueError: a file is missing or broken; names of jobs repeat, or none is
+            the reference; or as `time_purifiers`.
+    """
+    jobs = {job["name"]: job for job in recipe["jobs"]}
+    if len(jobs) < len(recipe["jobs"]) or recipe["reference"] not in jobs:
+        names = [job["name"] for job in recipe["jobs"]]
+        raise ValueError(
+            f"expected jobs of different names, one of them {recipe['reference']!r}, got {names}"
+        )
+    most = max(job["images"] for job in jobs.values())
+    images, _ = read_split(dataset_file, "test", most)
+    given = torch.from_numpy(images).to(device)
+    candidates = {name: _candidate(job, device) for name, job in jobs.items()}
+    times = time_purifiers(candidates, given, repeats=recipe["repeats"])
+    per_1000 = {
+        name: 1000 / candidates[name].images * np.array(seconds) for name, seconds in times.items()
+    }
+    reference = recipe["reference"]
+    labels = {"dataset": recipe["dataset"]["name"], "seed": recipe["seed"]}
+    facts = {
+        **describe_device(device),
+        "dtype": str(given.dtype).removeprefix("torch."),
+        "image_shape": "x".join(map(str, given.shape[1:])),
+    }
+    return [
+        {
+            **labels,
+            "defense": job["purifier"]["name"],
+            "iterations_L": _search_setting(job, "steps"),
+            "restarts_R": _search_setting(job, "restarts"),
+            "reference": jobs[reference]["purifier"]["name"],
+            "images": job["images"],
+            "batch": min(job["batch_size"], job["images"]),
+            "repeats": recipe["repeats"],
+            **_quartiles("seconds_per_1000", per_1000[name]),
+            **_quartiles("speed_up", per_1000[name] / per_1000[reference]),
+            "parameters": sum(p.numel() for p in candidates[name].purifier.parameters()),
+            **facts,
+        }
+        for name, job in jobs.items()
+    ]
+
+
+def _candidate(job: Mapping[str, Any], device: torch.device) -> Candidate:
+    """The purifier of a job of `run_time_rows`; a search is warmed up by its first step."""
+    recipe, files = job["purifier"], job["files"]
+    if recipe["method"] == "defense_gan":
+        steps, restarts = (_search_setting(job, name) for name in ("steps", "restarts"))
+        generator, starts, search = load_search(recipe, files, steps, restarts)
+        purifier = DefenseGAN(generator, starts, search).to(device)
+        warm_up = DefenseGAN(generator, starts, replace(search, steps=1)).to(device)
+    else:
+        purifier = warm_up = load_purifier(recipe, files).to(device)
+    return Candidate(purifier, job["images"], job["batch_size"], warm_up)
+
+
+def _search_setting(job: Mapping[str, Any], name: str) -> int | None:
+    """`steps` or `restarts` of a job: its own, else the purifier's."""
+    return job.get(name, job["purifier"]["settings"].get(name))
+
+
+def _quartiles(name: str, values: np.ndarray) -> dict[str, float]:
+    low, median, high = map(_short, np.quantile(values, (0.25, 0.5, 0.75)))
+    return {name: median, f"{name}_q1": low, f"{name}_q3": high}
+
+
 def _summary(time: SearchTime) -> dict[str, Any]:
     low, median, high = np.quantile(time.seconds, (0.25, 0.5, 0.75)) / time.batch
     return {
@@ -248,6 +396,19 @@ def _batch(images: Tensor, repeat: int, batch: int) -> Tensor:
     """The images of a repeat: (batch, C, H, W)."""
     rows = torch.arange(repeat * batch, (repeat + 1) * batch, device=images.device) % len(images)
     return images[rows]
+
+
+def _purify(purifier: nn.Module, batches: Iterable[Tensor]) -> None:
+    for batch in batches:
+        purifier(batch)
+
+
+def _seconds(run: Callable[[], object], device: torch.device) -> float:
+    _wait_for(device)
+    start = perf_counter()
+    run()
+    _wait_for(device)
+    return perf_counter() - start
 
 
 def _wait_for(device: torch.device) -> None:

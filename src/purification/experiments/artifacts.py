@@ -74,6 +74,12 @@ class File(Artifact):
 CELEBA_IMAGES = {"train": 162_770, "validation": 19_867, "test": 19_962}
 """Images of each official part."""
 
+TRAINING_IMAGES = {"mnist": 60_000, "fmnist": 60_000, "cifar10": 50_000}
+"""Images of the official training files, which are cut into train and validation."""
+
+TEST_IMAGES = 10_000
+"""Images of the official test file of each of these."""
+
 
 @dataclass(frozen=True)
 class Dataset(File):
@@ -91,18 +97,24 @@ class Dataset(File):
         """The same file to one who reads no test image of it: where these have a file or list of
         their own, their number decides nothing about the other splits, and must not make a trained
         network stale."""
-        if self.settings["source"] not in ("mnist", "fmnist", "celeba"):
+        if self.settings["source"] not in (*TRAINING_IMAGES, "celeba"):
             return self
         return replace(self, settings={k: v for k, v in self.settings.items() if k != "test"})
 
     @property
     def megabytes(self) -> int:
         """What all its images take, beside the memory that a rule asks for anyway: nothing worth
-        naming, but of CelebA, where an image of 3 x 64 x 64 floats is 0.05 MB."""
-        if self.settings["source"] != "celeba":
-            return 0
-        images = {split: self.settings.get(split) or n for split, n in CELEBA_IMAGES.items()}
-        return -(-sum(images.values()) * 3 * 64 * 64 * 4 // 10**6)
+        naming, but of those in colour, where an image of 3 x 64 x 64 floats is 0.05 MB."""
+        match self.settings["source"]:
+            case "celeba":
+                count = sum(self.settings.get(split) or n for split, n in CELEBA_IMAGES.items())
+                side = 64
+            case "cifar10":
+                count = TRAINING_IMAGES["cifar10"] + (self.settings["test"] or TEST_IMAGES)
+                side = 32
+            case _:
+                return 0
+        return -(-count * 3 * side * side * 4 // 10**6)
 
 
 @dataclass(frozen=True)
@@ -200,9 +212,12 @@ class Classifier(OfRun):
     settings: Mapping[str, Any]
     adversarial_epsilon: float | None = None
     reconstructions: PurifiedImages | None = None
+    end_to_end: "EndToEnd | None" = later(None)  # noqa: RUF009 (a string hides that it is frozen)
 
     @property
     def path(self) -> str:
+        if self.end_to_end:
+            return self.end_to_end.classifier_path
         return f"{self.folder}/classifiers/{self.training}/{self.name}.safetensors"
 
     @property
@@ -243,6 +258,82 @@ class AdversarialSet(OfRun):
     @property
     def inputs(self) -> dict[str, str]:
         return {"dataset": self.dataset.path, "classifier": self.classifier.path}
+
+
+@dataclass(frozen=True)
+class AdversarialCopies(OfRun):
+    """Copies of all training images, attacked through a bare classifier: one for each of `attacks`,
+    by the name of its group in the file. `name` is the attack's key in the config."""
+
+    name: str
+    attacks: Mapping[str, Attack]
+    classifier: Classifier
+
+    @property
+    def path(self) -> str:
+        return f"{self.folder}/copies/{self.classifier.name}/{self.name}.h5"
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        return {"dataset": self.dataset.path, "classifier": self.classifier.path}
+
+
+@dataclass(frozen=True)
+class DefenseVAE(OfRun):
+    """A VAE that turns attacked images of one classifier into clean ones. `name` is the defence's
+    key in the config, `classifier` that of the classifier whose attacked images it learns from."""
+
+    name: str
+    classifier: str
+    settings: Mapping[str, Any]
+    copies: tuple[AdversarialCopies, ...]
+    end_to_end: "EndToEnd | None" = None
+
+    @property
+    def path(self) -> str:
+        if self.end_to_end:
+            return self.end_to_end.vae_path
+        return f"{self.folder}/vaes/{self.name}/{self.classifier}.safetensors"
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        return {"dataset": self.dataset.path, **_copies_inputs(self.copies)}
+
+
+@dataclass(frozen=True)
+class EndToEnd(OfRun):
+    """Joint training of a VAE and a classifier, which begins with the weights of `vae` and
+    `classifier` or, `from_scratch`, with new ones of their kind. `curve`: images on which the pair
+    is measured after each epoch."""
+
+    name: str
+    vae: DefenseVAE
+    classifier: Classifier
+    from_scratch: bool
+    settings: Mapping[str, Any]
+    curve: AdversarialSet
+
+    @property
+    def vae_path(self) -> str:
+        return f"{self.folder}/end_to_end/{self.name}/{self.classifier.name}.vae.safetensors"
+
+    @property
+    def classifier_path(self) -> str:
+        return f"{self.folder}/end_to_end/{self.name}/{self.classifier.name}.classifier.safetensors"
+
+    @property
+    def history_path(self) -> str:
+        return f"{self.folder}/end_to_end/{self.name}/{self.classifier.name}.history.csv"
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        begin = {"vae": self.vae.path, "classifier": self.classifier.path}
+        given = {"dataset": self.dataset.path, "curve": self.curve.path}
+        return {**given, **_copies_inputs(self.vae.copies), **({} if self.from_scratch else begin)}
+
+
+def _copies_inputs(copies: tuple[AdversarialCopies, ...]) -> dict[str, str]:
+    return {f"copies_{made.name}": made.path for made in copies}
 
 
 @dataclass(frozen=True)
@@ -460,17 +551,66 @@ class Timing(OfRun):
         return {"dataset": self.dataset.path, "generator": self.generator.path}
 
 
+def table_place(name: str) -> str:
+    """Where a table lies below the results: Defense-GAN's there, another paper's in its folder."""
+    paper, _, table = name.rpartition("_")
+    return f"{paper}/{table}" if paper else table
+
+
+@dataclass(frozen=True)
+class RunTimes(OfRun):
+    """How long a one-pass purifier takes for 1,000 images, and a search at several settings.
+
+    As of `Timing`, the content is measured wall time. `defense` names the folder; `searches` are
+    the steps and restarts by the name of each measurement; `settings` the numbers of images and of
+    repeats.
+    """
+
+    defense: str
+    purifier: Purifier
+    search: Purifier
+    searches: Mapping[str, Mapping[str, int]]
+    settings: Mapping[str, Any]
+
+    @property
+    def path(self) -> str:
+        return f"{self.folder}/run_times/{self.defense}.csv"
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        return {"dataset": self.dataset.path, **self.purifier.inputs, **self.search.inputs}
+
+    @property
+    def jobs(self) -> list[dict[str, Any]]:
+        """What is timed, as `evaluation.timing.run_time_rows` wants it, but for batch sizes."""
+        once = {"purifier": self.purifier.recipe, "files": self.purifier.inputs}
+        jobs = [{"name": self.defense, **once, "images": self.settings["images"]}]
+        search = {"purifier": self.search.recipe, "files": self.search.inputs}
+        search["images"] = self.settings["search_images"]
+        return [*jobs, *({"name": n, **search, **own} for n, own in self.searches.items())]
+
+
 @dataclass(frozen=True)
 class Table(File):
     """A paper's table and its measurements. `cells`: of a swept table, the (L, R) that it shows."""
 
     name: str
-    measurements: tuple[Measurement | Timing, ...]
+    measurements: tuple[Measurement | Timing | RunTimes, ...]
     cells: tuple[tuple[int, int], ...] | None = None
 
     @property
+    def paper(self) -> str:
+        """Whose table it is: the name of the file in resources/papers."""
+        return self.name.rpartition("_")[0] or "defense_gan"
+
+    @property
+    def printed(self) -> str:
+        """Its name there, such as "Table 4"."""
+        return self.name.rpartition("_")[2].replace("table", "Table ")
+
+    @property
     def path(self) -> str:
-        return f"results/{self.name}.csv"
+        return f"results/{table_place(self.name)}.csv"
 
     @cached_property
     def recipe(self) -> dict[str, Any]:

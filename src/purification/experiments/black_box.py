@@ -44,7 +44,8 @@ def transferred_cells(
             if defense is None or not catalogue.purifies(defense):
                 images = catalogue.black_box(**run, **names)
             else:
-                images = catalogue.purified_black_box(defense=defense, **run, **names)
+                purifier = catalogue.for_classifier(defense, classifier)
+                images = catalogue.purified_black_box(defense=purifier, **run, **names)
             yield Cell(labels, deployed, images)
 
 

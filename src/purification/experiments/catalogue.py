@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from purification.experiments.artifacts import (
+    AdversarialCopies,
     AdversarialSet,
     Attack,
     AttackedDefense,
@@ -14,6 +15,8 @@ from purification.experiments.artifacts import (
     BlackBoxSet,
     Classifier,
     Dataset,
+    DefenseVAE,
+    EndToEnd,
     Generator,
     PurifiedBlackBox,
     PurifiedImages,
@@ -33,6 +36,9 @@ THREAT_MODELS = ("white_box", "gray_box", "white_box_bpda")
 VARIED = "@"
 """Stands between a name of the config and what differs from its settings there: `fgsm@0.15`,
 `defense_gan@L50`."""
+PER_CLASSIFIER = ("defense_vae", "defense_vae_e2e")
+"""Methods whose purifier is another one for each classifier: `defense_vae@A`."""
+_VAE_TRAINING = ("epochs", "batch_size", "learning_rate", "reconstruction", "kl_weight")
 _DEPLOYMENT = (
     *("method", "generator", "classifier", "threat_models", "clean_images", "settings", "column"),
 )
@@ -67,6 +73,9 @@ class Catalogue:
             key, value = "steps", _number(int, change[1:])
             right = value is not None and value >= 1
             called = self.defense_at(base, value) if right else ""
+        elif section == "defenses" and own["method"] in PER_CLASSIFIER:
+            self._lookup("classifiers", change)
+            return own
         else:
             raise ConfigError(f"{name}: nothing of {section}.{base} can vary so")
         if not right:
@@ -111,6 +120,74 @@ class Catalogue:
         same = self._lookup("defenses", defense)["steps"] == steps
         return defense if same else f"{defense}{VARIED}L{steps}"
 
+    def for_classifier(self, defense: str, classifier: str) -> str:
+        """The name of the purifier that a defence puts before a classifier."""
+        deployment = self.deployment_of(defense)
+        if self._lookup("defenses", deployment)["method"] not in PER_CLASSIFIER:
+            return defense
+        return f"{_base(deployment)}{VARIED}{classifier}"
+
+    @cache  # noqa: B019
+    def copies(self, dataset: str, seed: int, classifier: str, attack: str) -> AdversarialCopies:
+        """Attacked copies of the training images, as `copies.<attack>` says."""
+        settings = dict(self._lookup("copies", attack))
+        lists = {key: value for key, value in settings.items() if isinstance(value, list)}
+        single = {key: value for key, value in settings.items() if key not in lists}
+        variants = [(f"{k}={v}", {k: v}) for k, values in lists.items() for v in values]
+        base = self.attack(attack)
+        attacks = {
+            name: replace(base, settings={**base.settings, **single, **own})
+            for name, own in variants or [("copy", {})]
+        }
+        victim = self.classifier(dataset, seed, PLAIN, classifier)
+        return AdversarialCopies(self.dataset(dataset).for_training, seed, attack, attacks, victim)
+
+    @cache  # noqa: B019
+    def vae(self, dataset: str, seed: int, defense: str, classifier: str) -> DefenseVAE:
+        """Defense-VAE's network for one classifier."""
+        settings = self._lookup("defenses", defense)
+        if settings["method"] != "defense_vae":
+            raise ConfigError(f"defenses.{defense} is no Defense-VAE")
+        own = ("latent", "width", *_VAE_TRAINING, "clean_pairs")
+        return DefenseVAE(
+            self.dataset(dataset).for_training,
+            seed,
+            defense,
+            classifier,
+            {key: settings[key] for key in own},
+            tuple(self.copies(dataset, seed, classifier, name) for name in settings["copies"]),
+        )
+
+    @cache  # noqa: B019
+    def end_to_end(self, dataset: str, seed: int, defense: str, classifier: str) -> EndToEnd:
+        """A VAE and its classifier, trained together."""
+        settings = self._lookup("defenses", defense)
+        if settings["method"] != "defense_vae_e2e":
+            raise ConfigError(f"defenses.{defense} is not trained end to end")
+        vae = self.vae(dataset, seed, self.deployment_of(settings["start"]), classifier)
+        if settings["from_scratch"]:
+            # Of the start only the kinds of network and the pairs count, not how it is trained.
+            own = {k: v for k, v in vae.settings.items() if k not in _VAE_TRAINING}
+            vae = replace(vae, settings=own)
+            begun = self.classifier(dataset, seed, PLAIN, classifier)
+        else:
+            begun = self.deployed(dataset, seed, settings["start"], classifier)
+        return EndToEnd(
+            self.dataset(dataset),
+            seed,
+            defense,
+            vae,
+            begun,
+            settings["from_scratch"],
+            {key: settings[key] for key in (*_VAE_TRAINING, "classifier_weight")},
+            self.adversarial(dataset, seed, PLAIN, classifier, settings["curve"]),
+        )
+
+    def end_to_end_vae(self, dataset: str, seed: int, defense: str, classifier: str) -> DefenseVAE:
+        """The VAE that comes of it."""
+        training = self.end_to_end(dataset, seed, defense, classifier)
+        return replace(training.vae, name=defense, copies=(), end_to_end=training)
+
     @cache  # noqa: B019
     def purifier(self, dataset: str, seed: int, defense: str) -> Purifier:
         defense = self.deployment_of(defense)
@@ -124,6 +201,13 @@ class Catalogue:
             networks["generator"] = self.generator(dataset, seed, settings["generator"])
         if method == "magnet":
             networks["autoencoder"] = self.autoencoder(dataset, seed, defense)
+        elif method in PER_CLASSIFIER:
+            make = self.vae if method == "defense_vae" else self.end_to_end_vae
+            name, _, classifier = defense.partition(VARIED)
+            if not classifier:
+                raise ConfigError(f"{defense} has a purifier for each classifier: {defense}@A, say")
+            networks["vae"] = make(dataset, seed, name, classifier)
+            return Purifier(defense, seed, "defense_vae", {}, networks)
         elif method == "defense_gan":
             own = {key: value for key, value in settings.items() if key not in _DEPLOYMENT}
         else:
@@ -133,7 +217,7 @@ class Catalogue:
 
     @cache  # noqa: B019
     def purified_images(self, dataset: str, seed: int, defense: str, split: str) -> PurifiedImages:
-        _check_unvaried(defense)
+        self._check_purifier(defense)
         own = self._lookup("defenses", self.deployment_of(defense))
         images = own.get("clean_images") if split == "test" else None
         purifier = self.purifier(dataset, seed, defense)
@@ -148,21 +232,25 @@ class Catalogue:
         settings = dict(self._lookup("classifiers", classifier))
         settings |= _code(settings["architecture"])
         _check_unvaried(training)
-        epsilon, reconstructions = None, None
-        if training != PLAIN:
-            defense = self._lookup("defenses", training)
-            if defense["method"] == "adversarial_training":
-                epsilon = defense["epsilon"]
-            else:
-                reconstructions = self.purified_images(dataset, seed, training, "train")
         data = self.dataset(dataset).for_training
-        return Classifier(data, seed, training, classifier, settings, epsilon, reconstructions)
+        plain = Classifier(data, seed, training, classifier, settings)
+        if training == PLAIN:
+            return plain
+        defense = self._lookup("defenses", training)
+        if defense["method"] == "adversarial_training":
+            return replace(plain, adversarial_epsilon=defense["epsilon"])
+        if defense["method"] == "defense_vae_e2e":
+            trained = self.end_to_end(dataset, seed, training, classifier)
+            return replace(plain, end_to_end=trained)
+        purifier = self.for_classifier(training, classifier)
+        images = self.purified_images(dataset, seed, purifier, "train")
+        return replace(plain, reconstructions=images)
 
     def deployed(self, dataset: str, seed: int, defense: str, classifier: str) -> Classifier:
         """The classifier that stands behind a defence."""
         settings = self._lookup("defenses", defense)
-        adversarial = settings["method"] == "adversarial_training"
-        retrained = adversarial or settings["classifier"] == "reconstructions"
+        own = settings["method"] in ("adversarial_training", "defense_vae_e2e")
+        retrained = own or settings["classifier"] == "reconstructions"
         training = _base(self.deployment_of(defense)) if retrained else PLAIN
         return self.classifier(dataset, seed, training, classifier)
 
@@ -196,7 +284,7 @@ class Catalogue:
         numbers = self._lookup("attacks", attack)["images"]
         threat_models = {name: numbers[name] for name in self.threat_models(defense)}
         gray = self.adversarial(dataset, seed, PLAIN, classifier, attack)
-        purifier = self.purifier(dataset, seed, defense)
+        purifier = self.purifier(dataset, seed, self.for_classifier(defense, classifier))
         return AttackedDefense(
             self.dataset(dataset),
             seed,
@@ -226,7 +314,9 @@ class Catalogue:
             self.deployed(dataset, seed, oracle, classifier)
             if defended
             else self.classifier(dataset, seed, PLAIN, classifier),
-            self.purifier(dataset, seed, oracle) if defended and self.purifies(oracle) else None,
+            self.purifier(dataset, seed, self.for_classifier(oracle, classifier))
+            if defended and self.purifies(oracle)
+            else None,
             substitute,
             own | _code(network["architecture"]),
             dict(self.config["substitute"]),
@@ -245,7 +335,7 @@ class Catalogue:
         self, dataset: str, seed: int, defense: str, **names: str
     ) -> PurifiedBlackBox:
         """The images of `black_box`, purified by a defence."""
-        _check_unvaried(defense)
+        self._check_purifier(defense)
         attacked = self.black_box(dataset, seed, **names)
         purifier = self.purifier(dataset, seed, defense)
         return PurifiedBlackBox(self.dataset(dataset), seed, attacked, purifier)
@@ -316,6 +406,11 @@ class Catalogue:
             self.generator(dataset, seed, settings["generator"]),
             {key: self.config["table13"][key] for key in wanted},
         )
+
+    def _check_purifier(self, defense: str) -> None:
+        """What purifies whole sets of images: a defence's own search, or one classifier's VAE."""
+        if self._lookup("defenses", defense)["method"] not in PER_CLASSIFIER:
+            _check_unvaried(defense)
 
     def threat_models(self, defense: str) -> list[str]:
         """What is measured of a purifier, in an order that the config's does not change.

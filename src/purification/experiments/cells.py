@@ -28,7 +28,8 @@ def clean_cells(
         labels = common | of_defense(catalogue, defense)
         deployed = catalogue.deployed(dataset, seed, defense, classifier)
         if catalogue.purifies(defense):
-            purified = catalogue.purified_images(dataset, seed, defense, "test")
+            purifier = catalogue.for_classifier(defense, classifier)
+            purified = catalogue.purified_images(dataset, seed, purifier, "test")
             yield Cell(labels, deployed, purified, hold_out=hold_out)
         else:
             yield Cell(labels, deployed, data, split="test", hold_out=hold_out)
@@ -38,7 +39,7 @@ def defenses_of(catalogue: Catalogue, table: str) -> list[str]:
     """The table's defences. Where a redeployed one deploys just what another does (both the plain
     classifier, say), it would fill the same column again, and is left out."""
     columns = {}
-    for defense in catalogue.config[table]["defenses"]:
+    for defense in catalogue.config[table].get("defenses", ()):
         columns.setdefault(tuple(of_defense(catalogue, defense).values()), defense)
     return list(columns.values())
 
@@ -71,6 +72,11 @@ def of_defense(catalogue: Catalogue, defense: str) -> dict[str, Any]:
     name, variant = settings.get("column", name), ""
     if settings["method"] == "adversarial_training":
         name, variant = "adv_training", f"eps={settings['epsilon']:g}"
+    elif settings["method"] == "defense_vae":
+        variant = {"reconstructions": "rec", "originals": "base"}[classifier]
+    elif settings["method"] == "defense_vae_e2e":
+        name = settings.get("column", "defense_vae")
+        variant = "e2e_scratch" if settings["from_scratch"] else "e2e"
     elif settings["method"] == "defense_gan":
         variant = {"reconstructions": "rec", "originals": "orig"}[classifier]
     elif classifier == "reconstructions":

@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import yaml
 
-from purification.experiments.artifacts import CELEBA_IMAGES
+from purification.experiments.artifacts import CELEBA_IMAGES, TEST_IMAGES, TRAINING_IMAGES
 from purification.experiments.grids import ROC_FIGURES, SWEPT_TABLES
 from purification.plugins import problem_with
 
@@ -17,6 +17,14 @@ ATTACKERS_IMAGES = 150
 """As `datasets.BLACK_BOX_HOLD_OUT`, which this room may not import."""
 SEARCHES = ("defense_gan",)
 """Methods of defences that search a latent space, whose time Table 13 tells."""
+
+_BLACK_BOX = ("table1", "table2", "defense_vae_table3", "defense_vae_table8")
+_WHITE_BOX = ("table4", "table12", "defense_vae_table1", "defense_vae_table7")
+_UNSEEN = "defense_vae_table2"
+_RUN_TIMES = "defense_vae_table4"
+_PICTURES = ("defense_vae_figure1", "defense_vae_figure5")
+_FINETUNING = "defense_vae_figure4"
+_VAES = ("defense_vae", "defense_vae_e2e")
 
 
 class ConfigError(ValueError):
@@ -30,8 +38,7 @@ def check_config(config: Mapping[str, Any], schema_file: Path) -> None:
     errors = sorted(validator.iter_errors(dict(config)), key=lambda e: [str(p) for p in e.path])
     problems = list(dict.fromkeys(line for error in errors for line in _explain(error)))
     problems += _not_finite(config)
-    if not problems:
-        problems = list(_wrong_references(config))
+    problems = problems or list(_wrong_references(config)) or list(_misfitting(config, schema))
     if problems:
         raise ConfigError("the config is wrong:\n" + "\n".join(f"  {line}" for line in problems))
 
@@ -87,19 +94,29 @@ def _wrong_references(config: Mapping[str, Any]) -> Iterator[str]:
             problem = problem_with(entry[key]) if ":" in entry[key] else None
             if problem:
                 yield f"{section}.{name}.{key}: {problem}"
-    for table in ("table1", "table2", "table4", "table12"):
+    for table in (*_BLACK_BOX, *_WHITE_BOX, _UNSEEN):
         for section in ("datasets", "classifiers", "attacks", "defenses"):
             for name in config[table].get(section, ()):
                 yield from _unknown(f"{table}.{section}", name, config[section])
         yield from _twins(config, table)
-    for table in ("table1", "table2"):
+    yield from _wrong_unseen(config)
+    for table in _BLACK_BOX:
         yield from _wrong_black_box(config, table)
+    yield from _wrong_copies(config)
     yield from _wrong_sweep(config)
     yield from _wrong_white_box_sweep(config)
     yield from _wrong_timing(config)
+    yield from _wrong_run_times(config)
+    yield from _wrong_pictures(config)
+    yield from _wrong_finetuning(config)
     for name, defense in config["defenses"].items():
         if defense["method"] == "redeployed":
             yield from _wrong_redeployment(config, name)
+        if defense["method"] == "defense_vae":
+            for attack in defense["copies"]:
+                yield from _unknown(f"defenses.{name}.copies", attack, config["copies"])
+        if defense["method"] == "defense_vae_e2e":
+            yield from _wrong_end_to_end(config, name)
         if "generator" in defense:
             place = f"defenses.{name}.generator"
             yield from _unknown(place, defense["generator"], config["generators"])
@@ -117,11 +134,12 @@ def _wrong_references(config: Mapping[str, Any]) -> Iterator[str]:
                 yield f"datasets.{name}.test: digits has no official test file: give a number"
             elif dataset["validation"] + dataset["test"] > 1797 - 10:
                 yield f"datasets.{name}: fewer than 10 of 1797 images are left to train on"
-        elif dataset["source"] in ("mnist", "fmnist"):
-            if dataset["validation"] > 59_990:
-                yield f"datasets.{name}: fewer than 10 of 60,000 images are left to train on"
-            if dataset["test"] is not None and dataset["test"] > 10_000:
-                yield f"datasets.{name}.test: there are 10,000 test images; got {dataset['test']}"
+        elif dataset["source"] in TRAINING_IMAGES:
+            n = TRAINING_IMAGES[dataset["source"]]
+            if dataset["validation"] > n - 10:
+                yield f"datasets.{name}: fewer than 10 of {n:,} images are left to train on"
+            if (n := dataset["test"]) is not None and n > TEST_IMAGES:
+                yield f"datasets.{name}.test: there are {TEST_IMAGES:,} test images; got {n}"
         elif dataset["source"] == "celeba":
             for split, n in CELEBA_IMAGES.items():
                 if (dataset.get(split) or 0) > n:
@@ -140,10 +158,73 @@ def _misplaced(name: str, dataset: Mapping[str, Any]) -> Iterator[str]:
         yield f"datasets.{name}.classes: only a source of your own names its number of classes"
 
 
+def _wrong_copies(config: Mapping[str, Any]) -> Iterator[str]:
+    for name, changes in config["copies"].items():
+        if name not in config["attacks"]:
+            yield from _unknown("copies", name, config["attacks"])
+            continue
+        attack = config["attacks"][name]
+        numbers = [k for k, v in attack.items() if isinstance(v, int | float)]
+        for key in changes:
+            yield from _unknown(f"copies.{name}", key, numbers)
+        epsilons, alphas = (
+            _as_list(changes.get(key, attack.get(key, ()))) for key in ("epsilon", "alpha")
+        )
+        if epsilons and alphas and min(epsilons) <= max(alphas):
+            yield (
+                f"copies.{name}.epsilon: must be above alpha = {max(alphas)}, the random step that "
+                f"is part of it; got {min(epsilons)}"
+            )
+
+
+def _misfitting(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
+    """Settings of copies that their attack could not have itself."""
+    attacks = schema["properties"]["attacks"]["additionalProperties"]
+    validator = jsonschema.Draft202012Validator({"$defs": schema["$defs"], **attacks})
+    for name, changes in config["copies"].items():
+        for key, values in changes.items():
+            for value in _as_list(values):
+                attack = {**config["attacks"][name], key: value}
+                for error in validator.iter_errors(attack):
+                    yield from (f"copies.{name}.{line}" for line in _explain(error))
+
+
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _wrong_end_to_end(config: Mapping[str, Any], name: str) -> Iterator[str]:
+    defense = config["defenses"][name]
+    vaes = _of_methods(config, "defense_vae")
+    yield from _unknown(f"defenses.{name}.start", defense["start"], vaes)
+    yield from _unknown(f"defenses.{name}.curve", defense["curve"], config["attacks"])
+
+
+def _wrong_unseen(config: Mapping[str, Any]) -> Iterator[str]:
+    for seen, defenses in config[_UNSEEN]["trained_on"].items():
+        place = f"{_UNSEEN}.trained_on.{seen}"
+        for attack, defense in defenses.items():
+            yield from _unknown(place, attack, config["attacks"])
+            yield from _unknown(place, defense, _of_methods(config, *_VAES))
+            yield from _without_gray_box(config, place, defense)
+
+
+def _without_gray_box(config: Mapping[str, Any], place: str, defense: str) -> Iterator[str]:
+    models = config["defenses"].get(defense, {}).get("threat_models", ["gray_box"])
+    if "gray_box" not in models:
+        yield f"defenses.{defense}.threat_models: {place} needs gray_box; got {', '.join(models)}"
+
+
+def _of_methods(config: Mapping[str, Any], *methods: str) -> list[str]:
+    """The defences whose purifier is of one of these methods."""
+    found = config["defenses"]
+    return [n for n in found if found.get(_purifier_of(config, n), {}).get("method") in methods]
+
+
 def _twins(config: Mapping[str, Any], table: str) -> Iterator[str]:
     yield from _shared_columns(config, table)
     strengths: dict[float, str] = {}
-    for name in config[table]["defenses"]:
+    for name in config[table].get("defenses", ()):
         defense = config["defenses"].get(name, {})
         if defense.get("method") == "adversarial_training":
             twin = strengths.setdefault(defense["epsilon"], name)
@@ -154,9 +235,14 @@ def _twins(config: Mapping[str, Any], table: str) -> Iterator[str]:
 def _shared_columns(config: Mapping[str, Any], table: str) -> Iterator[str]:
     """Two purifiers that would fill one column of a table, which would be refused at its end."""
     purifiers: dict[tuple[str, str], str] = {}
-    for name in config[table]["defenses"]:
+    together: dict[bool, str] = {}
+    for name in config[table].get("defenses", ()):
         defense = config["defenses"].get(name, {})
         purifier = defense.get("purifier", name)
+        if defense.get("method") == "defense_vae_e2e":
+            twin = together.setdefault(defense["from_scratch"], name)
+            if twin != name:
+                yield f"{table}.defenses: {twin!r} and {name!r} have one column, Defense-VAE's E2E"
         if "classifier" in defense and purifier in config["defenses"]:
             column = config["defenses"][purifier].get("column", purifier)
             twin = purifiers.setdefault((column, defense["classifier"]), purifier)
@@ -262,9 +348,79 @@ def _wrong_timing(config: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
+def _wrong_run_times(config: Mapping[str, Any]) -> Iterator[str]:
+    wanted = config[_RUN_TIMES]
+    yield from _unknown(f"{_RUN_TIMES}.classifier", wanted["classifier"], config["classifiers"])
+    methods = {name: entry["method"] for name, entry in config["defenses"].items()}
+    for key, kinds in (("defense", ("defense_vae",)), ("search", SEARCHES)):
+        allowed = [name for name, method in methods.items() if method in kinds]
+        yield from _unknown(f"{_RUN_TIMES}.{key}", wanted[key], allowed)
+    for name in wanted["datasets"]:
+        yield from _unknown(f"{_RUN_TIMES}.datasets", name, config["datasets"])
+        there = config["datasets"].get(name, {}).get("test")
+        for key in ("images", "search_images"):
+            if there is not None and wanted[key] > there:
+                yield (
+                    f"{_RUN_TIMES}.{key}: must be at most datasets.{name}.test = {there}, the "
+                    f"images that there are; got {wanted[key]}"
+                )
+
+
+def _wrong_pictures(config: Mapping[str, Any]) -> Iterator[str]:
+    """What Defense-VAE's Figures 1 and 5 name."""
+    for figure in _PICTURES:
+        wanted = config[figure]
+        for name in wanted["datasets"]:
+            yield from _unknown(f"{figure}.datasets", name, config["datasets"])
+        purifying = [n for n, entry in config["defenses"].items() if "threat_models" in entry]
+        for name in wanted["defenses"]:
+            yield from _unknown(f"{figure}.defenses", name, purifying)
+    figure1, figure5 = (config[figure] for figure in _PICTURES)
+    yield from _wrong_gray_box_pictures(config, _PICTURES[0], figure1)
+    for name in figure5["pair"].split("/"):
+        yield from _unknown(f"{_PICTURES[1]}.pair", name, config["classifiers"])
+    yield from _unknown(f"{_PICTURES[1]}.attack", figure5["attack"], config["attacks"])
+    yield from _too_few_test_images(config, _PICTURES[1], figure5["datasets"], ())
+
+
+def _wrong_gray_box_pictures(
+    config: Mapping[str, Any], figure: str, wanted: Mapping[str, Any]
+) -> Iterator[str]:
+    yield from _unknown(f"{figure}.classifier", wanted["classifier"], config["classifiers"])
+    with_epsilon = [name for name, attack in config["attacks"].items() if "epsilon" in attack]
+    yield from _unknown(f"{figure}.attack", wanted["attack"], with_epsilon)
+    alpha = config["attacks"].get(wanted["attack"], {}).get("alpha", 0)
+    for epsilon in wanted["epsilons"]:
+        if epsilon <= alpha:
+            yield (
+                f"{figure}.epsilons: {epsilon} is not above attacks.{wanted['attack']}.alpha = "
+                f"{alpha}, the random step that is part of it"
+            )
+    for name in wanted["defenses"]:
+        yield from _without_gray_box(config, f"{figure}.defenses", name)
+
+
+def _wrong_finetuning(config: Mapping[str, Any]) -> Iterator[str]:
+    """What Defense-VAE's Figure 4 names."""
+    wanted = config[_FINETUNING]
+    for section in ("datasets", "classifiers"):
+        for name in wanted[section]:
+            yield from _unknown(f"{_FINETUNING}.{section}", name, config[section])
+    together = _of_methods(config, "defense_vae_e2e")
+    for name in wanted["defenses"]:
+        yield from _unknown(f"{_FINETUNING}.defenses", name, together)
+    begun: dict[bool, str] = {}
+    for name in set(wanted["defenses"]) & set(together):
+        twin = begun.setdefault(config["defenses"][name]["from_scratch"], name)
+        if twin != name:
+            one, other = sorted((twin, name))
+            yield f"{_FINETUNING}.defenses: {one!r} and {other!r} would be one line of one panel"
+
+
 def _wrong_redeployment(config: Mapping[str, Any], name: str) -> Iterator[str]:
     place, defense = f"defenses.{name}", config["defenses"][name]
-    not_purifying = ("adversarial_training", "redeployed")
+    # A classifier that was trained end to end belongs to its own purifier.
+    not_purifying = ("adversarial_training", "redeployed", "defense_vae_e2e")
     purifying = {k: v for k, v in config["defenses"].items() if v["method"] not in not_purifying}
     yield from _unknown(f"{place}.purifier", defense["purifier"], purifying)
 

@@ -89,7 +89,8 @@ def _of_table4(catalogue: Catalogue, dataset: str, seed: int) -> Iterator[Detect
 def _of_attacked(
     catalogue: Catalogue, defense: str, classifier: str, attacked: AttackedDefense
 ) -> Iterator[Detector]:
-    run = (attacked.dataset.name, attacked.seed, defense)
+    purifier = catalogue.for_classifier(defense, classifier)
+    run = (attacked.dataset.name, attacked.seed, purifier)
     validation, clean = (
         Scored(catalogue.purified_images(*run, split)) for split in ("validation", "test")
     )

@@ -1,13 +1,15 @@
-"""The page of the Defense-GAN paper, and all that its target makes."""
+"""The papers' pages: which tables and figures they show, and what they say of them."""
 
 from dataclasses import dataclass
 
+from purification.experiments.artifacts import File, Table, table_place
 from purification.experiments.catalogue import Catalogue
+from purification.experiments.defense_vae import run_time_table, vae_figure
 from purification.experiments.detection import detections
 from purification.experiments.figures import FIGURES, paper_figure
 from purification.experiments.grids import SWEPT_TABLES
 from purification.experiments.table13 import timing_table
-from purification.experiments.tables import PAPER_TABLES, paper_table
+from purification.experiments.tables import paper_table
 
 TABLE_CAPTIONS = {
     "table1": "black-box attacks (the paper: MNIST)",
@@ -30,6 +32,20 @@ FIGURE_CAPTIONS = {
 }
 
 
+VAE_TABLE_CAPTIONS = {
+    "defense_vae_table1": "attacks on the bare classifier, and on VAE and classifier",
+    "defense_vae_table2": "attacks that the VAE has not seen",
+    "defense_vae_table3": "black-box attacks",
+    "defense_vae_table7": "as Table 1 (the paper: CIFAR-10 and CelebA)",
+    "defense_vae_table8": "as Table 3 (the paper: CIFAR-10)",
+}
+VAE_FIGURE_CAPTIONS = {
+    "defense_vae_figure1": "originals, attacked, and purified by Defense-GAN and Defense-VAE",
+    "defense_vae_figure4": "accuracy under attack over the epochs of end-to-end training",
+    "defense_vae_figure5": "the same under black-box attack",
+}
+
+
 @dataclass(frozen=True)
 class Page:
     """What the script is told: `tables` and `figures` as [name, caption, (swept,) file], with a
@@ -43,10 +59,10 @@ class Page:
 
 def defense_gan_page(catalogue: Catalogue) -> Page:
     """The page of Defense-GAN, as the config asks for it."""
-    tables = [paper_table(catalogue, name) for name in PAPER_TABLES]
+    tables = [paper_table(catalogue, name) for name in TABLE_CAPTIONS]
     figures = [paper_figure(catalogue, name) for name in FIGURES]
     shown = [*tables, *figures, timing_table(catalogue), *detections(catalogue)]
-    datasets = sorted({d for name in PAPER_TABLES for d in catalogue.config[name]["datasets"]})
+    datasets = sorted({d for name in TABLE_CAPTIONS for d in catalogue.config[name]["datasets"]})
     seeds = ", ".join(map(str, catalogue.config["seeds"]))
     notes = [
         "Our numbers beside those of Samangouei et al. (ICLR 2018): accuracies with half the width "
@@ -55,20 +71,39 @@ def defense_gan_page(catalogue: Catalogue) -> Page:
         "attacker differentiates (README.md); the paper's white box had no gradient.",
         f"Data sets: {', '.join(datasets)}. Seeds: {seeds}.",
     ]
-    return Page(
-        [
-            [_title(table.name), TABLE_CAPTIONS[table.name], table.name in SWEPT_TABLES, table.path]
-            for table in tables
-        ],
-        [
-            [_title(figure.name), FIGURE_CAPTIONS[figure.name], f"figures/{figure.name}.png"]
-            for figure in figures
-        ],
-        notes,
-        [artifact.digest for artifact in shown],
-    )
+    links = [[_title(f.name), FIGURE_CAPTIONS[f.name], f"figures/{f.name}.png"] for f in figures]
+    return Page(_listed(tables, TABLE_CAPTIONS), links, notes, _digests(shown))
+
+
+def defense_vae_page(catalogue: Catalogue) -> Page:
+    """The page of Defense-VAE, as the config asks for it."""
+    tables = [paper_table(catalogue, name) for name in VAE_TABLE_CAPTIONS]
+    figures = [vae_figure(catalogue, name) for name in VAE_FIGURE_CAPTIONS]
+    notes = [
+        "Our numbers beside those of Li and Ji (2019), as on Defense-GAN's page. The paper's white "
+        "box is attacked through the bare classifier alone: it is our gray box, and stands beside "
+        "it. Our white box differentiates VAE and classifier; the paper has no such column. Its "
+        "columns of other defenses are copied from the Defense-GAN paper.",
+    ]
+    links = [
+        [_title(f.name), VAE_FIGURE_CAPTIONS[f.name], f"{table_place(f.name)}.png"] for f in figures
+    ]
+    shown = [*tables, *figures, run_time_table(catalogue)]
+    return Page(_listed(tables, VAE_TABLE_CAPTIONS), links, notes, _digests(shown))
+
+
+def _listed(tables: list[Table], captions: dict[str, str]) -> list[list]:
+    return [
+        [_title(table.name), captions[table.name], table.name in SWEPT_TABLES, table.path]
+        for table in tables
+    ]
+
+
+def _digests(shown: list[File]) -> list[str]:
+    return [artifact.digest for artifact in shown]
 
 
 def _title(name: str) -> str:
-    """ "Table 10" of "table10"."""
-    return name.replace("table", "Table ").replace("figure", "Figure ")
+    """ "Table 10" of "table10" and of "defense_vae_table10"."""
+    own = name.rpartition("_")[2]
+    return own.replace("table", "Table ").replace("figure", "Figure ")

@@ -1,4 +1,8 @@
-"""The classifiers A to F of Defense-GAN (Samangouei et al. 2018, appendix C, Table 5)."""
+"""The classifiers A to F of Defense-GAN (Samangouei et al. 2018, appendix C, Table 5).
+
+Defense-VAE (Li and Ji 2019, appendix A) prints three of them otherwise; the differing ones have
+names of their own.
+"""
 
 import torch
 from torch import nn
@@ -7,7 +11,7 @@ from purification.plugins import import_named
 
 Shape = tuple[int, int, int]
 
-ARCHITECTURES = ("A", "B", "C", "D", "E", "F", "C_published", "D_published")
+ARCHITECTURES = ("A", "B", "C", "D", "E", "F", "C_published", "D_published", "B_vae", "D_vae")
 DROPOUT_MEANINGS = ("paper", "keep_probability")
 
 
@@ -28,8 +32,11 @@ def build_classifier(
 
     Args:
         architecture: "A" to "F"; "C_published" (the published code's 5x5 second kernel where the
-            table prints 3x3); "D_published" (its one dropout where the table prints two); or
-            "package.module:Name", which is imported and called as `Name(input_shape, classes)`.
+            table prints 3x3); "D_published" (its one dropout where the table prints two); "B_vae"
+            (Defense-VAE's padding of 5 in the first convolution, so that 28 -> 16 -> 6 -> 2) and
+            "D_vae" (its second dropout of .25), beside which its A and E are ours and its C is
+            "C_published"; or "package.module:Name", which is imported and called as
+            `Name(input_shape, classes)`.
         input_shape: (channels, height, width) of one image.
         classes: number of classes.
         dropout: what a printed rate p means. "paper": a unit is dropped with probability p;
@@ -71,9 +78,11 @@ def build_classifier(
             ]
             head = [nn.Linear(_features(body, input_shape), 128), nn.ReLU(), drop(0.5)]
             last = 128
-        case "B" | "F":
+        case "B" | "B_vae" | "F":
             body = [
-                _same(channels, 64, 8, 2, input_shape),
+                nn.Conv2d(channels, 64, 8, stride=2, padding=5)
+                if architecture == "B_vae"
+                else _same(channels, 64, 8, 2, input_shape),
                 nn.ReLU(),
                 nn.Conv2d(64, 128, 6, stride=2),
                 nn.ReLU(),
@@ -83,7 +92,7 @@ def build_classifier(
             ]
             head = []
             last = _features(body, input_shape)
-            if architecture == "B":
+            if architecture != "F":
                 body, head = [drop(0.2), *body], [drop(0.5)]
         case "C" | "C_published":
             body = [
@@ -96,9 +105,9 @@ def build_classifier(
             ]
             head = [nn.Linear(_features(body, input_shape), 128), nn.ReLU(), drop(0.5)]
             last = 128
-        case "D" | "D_published" | "E":
+        case "D" | "D_published" | "D_vae" | "E":
             first_drop = [] if architecture == "E" else [drop(0.5)]
-            second_drop = [drop(0.5)] if architecture == "D" else []
+            second_drop = {"D": [drop(0.5)], "D_vae": [drop(0.25)]}.get(architecture, [])
             body = [nn.Flatten(), nn.Linear(pixels, 200), nn.ReLU(), *first_drop]
             head = [nn.Linear(200, 200), nn.ReLU(), *second_drop]
             last = 200

@@ -1,7 +1,9 @@
-"""Pictures of reconstructions (Defense-GAN, Figures 6, 7): an image a row, a setting a column."""
+"""Pictures of reconstructions (Defense-GAN, Figures 6, 7; Defense-VAE, Figures 1, 5): an image a
+row, a setting a column."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,9 @@ from purification.reporting.figures import DPI, checked_images, paper_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+Shape = tuple[int, int]
+"""Height and width, pixels."""
+
 # Lengths are in inches.
 _WIDTH = 7.0  # of the figure
 _BETWEEN = 0.045  # images of a block
@@ -22,14 +27,18 @@ _LINE, _RULE = 0.125, 0.06  # heights of a line of text, and of the rule below a
 _EDGE = 0.03  # above all, and between a header and its images
 _ERROR, _ERROR_POINTS = 0.125, 5.5
 _TITLE_POINTS = 8
-_FOOT, _FOOT_TEXT = 0.17, "Numbers: reconstruction error (mean square)."
+_FOOT = 0.17
+_FOOT_TEXT = (
+    "Numbers: reconstruction error (mean square difference from the image that was purified)."
+)
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """Sizes: an image's, from one block to the next, from a row to the next, and the heights of
-    titles and of headers."""
+    """Sizes: the side that an image has room for, the largest image's, from one block to the next,
+    from a row to the next, and the heights of titles and of headers."""
 
+    side: float
     image: tuple[float, float]
     gap: float
     step: float
@@ -51,21 +60,22 @@ def reconstruction_grid(blocks: Sequence[Block], path_png: Path, path_pdf: Path)
 
     Columns of a block stand under its title and a rule, which says what they share ("R = 1"); each
     has its header ("L = 25"). Below a reconstruction stands its error, and a line at the foot says
-    so. A pixel of any image is a square of the same number of the PNG's pixels.
+    so. A pixel of any image is a square of a whole number of the PNG's pixels, the same for images
+    of one size; those of several sizes (`stacked` data sets) are nearly as large on the page.
 
     Args:
         blocks: from left to right.
         path_png, path_pdf: the files; both are written complete, or neither.
 
     Raises:
-        ValueError: no columns or too many for the width, columns that differ in the number or the
-            size of their images, or what are no images in [0, 1].
+        ValueError: no columns or too many for the width, columns that differ in the number or, in
+            any row, the size of their images, or what are no images in [0, 1].
     """
     columns = [column for block in blocks for column in block.columns]
-    rows, *shape = _checked_shape(columns)
-    layout = _layout(blocks, (shape[0], shape[1]))
+    shapes = _checked_shapes(columns)
+    layout = _layout(blocks, shapes)
     with_errors = any(column.errors is not None for column in columns)
-    height = layout.top + rows * layout.step + (_FOOT if with_errors else 0.0)
+    height = layout.top + len(shapes) * layout.step + (_FOOT if with_errors else 0.0)
     used = sum(layout.width(len(block.columns)) for block in blocks)
     left = (_WIDTH - used - layout.gap * (len(blocks) - 1)) / 2
     with paper_figure(2, height, path_png, path_pdf) as figure:
@@ -79,40 +89,61 @@ def reconstruction_grid(blocks: Sequence[Block], path_png: Path, path_pdf: Path)
             _text(figure, _WIDTH / 2, height - _EDGE, _FOOT_TEXT, va="bottom")
 
 
-def _checked_shape(columns: Sequence[Column]) -> tuple[int, int, int]:
-    """The number of images, their height and width, the same in all columns, or ValueError."""
-    if not columns:
+def _checked_shapes(columns: Sequence[Column]) -> list[Shape]:
+    """Height and width of each row's images, the same in all columns, or ValueError."""
+    if not columns or not len(columns[0].images):
         raise ValueError("no columns of images to show")
-    shapes = {}
-    for column in columns:
-        shapes[column.header] = checked_images(column.images, column.header).shape[:3]
-        if column.errors is not None and len(column.errors) != len(column.images):
+    shapes = [[image.shape[:2] for image in _checked(column)] for column in columns]
+    for column, own in zip(columns, shapes, strict=True):
+        if own != shapes[0]:
             raise ValueError(
-                f"{column.header}: {len(column.images)} images, {len(column.errors)} errors"
+                f"expected as many images of one size in each column, got {columns[0].header!r}: "
+                f"{_listed(shapes[0])}, {column.header!r}: {_listed(own)}"
             )
-    if len(set(shapes.values())) > 1:
-        raise ValueError(f"expected as many images of one size in each column, got {shapes}")
-    return shapes[columns[0].header]
+        if column.errors is not None and len(column.errors) != len(own):
+            raise ValueError(f"{column.header}: {len(own)} images, {len(column.errors)} errors")
+    return shapes[0]
 
 
-def _layout(blocks: Sequence[Block], shape: tuple[int, int]) -> _Layout:
+def _listed(shapes: Sequence[Shape]) -> str:
+    """Such as "5 of 28x28, 5 of 64x64"."""
+    return ", ".join(f"{len(list(same))} of {h}x{w}" for (h, w), same in groupby(shapes))
+
+
+def _checked(column: Column) -> list[np.ndarray]:
+    """The images, (H, W, C) each, or ValueError."""
+    if isinstance(column.images, np.ndarray):
+        return list(checked_images(column.images, column.header))
+    return [checked_images(image[None], column.header)[0] for image in column.images]
+
+
+def _layout(blocks: Sequence[Block], shapes: Sequence[Shape]) -> _Layout:
     """Images as large as they fit, what is left between the blocks; or ValueError."""
     columns = [column for block in blocks for column in block.columns]
     between = _BLOCK_GAP[0] * (len(blocks) - 1) + _BETWEEN * (len(columns) - len(blocks))
     side = min(_SIDES[1], (_WIDTH - between) / len(columns))
     if side < _SIDES[0]:
         raise ValueError(f"{len(columns)} columns in {len(blocks)} blocks have no room on the page")
-    # A whole number of dots, or nearest-neighbour enlargement would make some pixels wider.
-    dots = max(1, int(side * DPI / max(shape)))
-    image = (shape[0] * dots / DPI, shape[1] * dots / DPI)
+    sizes = [_enlarged(shape, side) for shape in shapes]
+    image = (max(height for height, _ in sizes), max(width for _, width in sizes))
     rest = _WIDTH - len(columns) * image[1] - _BETWEEN * (len(columns) - len(blocks))
     return _Layout(
+        side=side,
         image=image,
         gap=min(_BLOCK_GAP[1], rest / max(1, len(blocks) - 1)),
         step=image[0] + (_ERROR if any(c.errors is not None for c in columns) else _BETWEEN),
         titles=_LINE + _RULE if any(block.title for block in blocks) else 0.0,
         headers=_LINE * max(column.header.count("\n") + 1 for column in columns),
     )
+
+
+def _enlarged(shape: Shape, side: float) -> tuple[float, float]:
+    """Height and width of an image on the page that fits into a square of that side.
+
+    A pixel is a whole number of dots, or nearest-neighbour enlargement would make some wider.
+    """
+    dots = max(1, int(side * DPI / max(shape)))
+    return shape[0] * dots / DPI, shape[1] * dots / DPI
 
 
 def _draw_title(figure: "Figure", title: str, left: float, width: float) -> None:
@@ -126,20 +157,23 @@ def _draw_title(figure: "Figure", title: str, left: float, width: float) -> None
 
 def _draw_column(figure: "Figure", column: Column, left: float, layout: _Layout) -> None:
     """The header, and below it images from top to bottom, with their errors."""
-    page, (image_height, image_width) = figure.get_size_inches()[1], layout.image
-    middle = left + image_width / 2
+    page, (row_height, column_width) = figure.get_size_inches()[1], layout.image
+    middle = left + column_width / 2
     _text(figure, middle, layout.top - _EDGE, column.header, va="bottom")
-    for i, image in enumerate(checked_images(column.images, column.header)):
+    for i, image in enumerate(_checked(column)):
         top = layout.top + i * layout.step
-        x, y = (round(place * DPI) / DPI for place in (left, page - top - image_height))
-        axis = figure.add_axes((x / _WIDTH, y / page, image_width / _WIDTH, image_height / page))
+        height, width = _enlarged(image.shape[:2], layout.side)
+        corner = (middle - width / 2, page - top - (row_height + height) / 2)
+        x, y = (round(place * DPI) / DPI for place in corner)
+        axis = figure.add_axes((x / _WIDTH, y / page, width / _WIDTH, height / page))
         axis.imshow(
             np.broadcast_to(image, (*image.shape[:2], 3)), interpolation="nearest", aspect="auto"
         )
         axis.set_axis_off()
         if column.errors is not None:
             error = f"{column.errors[i]:.4f}"
-            _text(figure, middle, top + image_height + 0.015, error, fontsize=_ERROR_POINTS)
+            below = top + (row_height + height) / 2 + 0.015
+            _text(figure, middle, below, error, fontsize=_ERROR_POINTS)
 
 
 def _text(figure: "Figure", x: float, y: float, text: str, **settings: object) -> None:

@@ -17,11 +17,11 @@ from purification.reporting.figures import paper_figure
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_DASHES = (
+DASHES = (
     *("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.2, 1, 1.2)), (0, (9, 2))),
     *((0, (3, 1, 1, 1, 1, 1)), (0, (1, 2.5)), (0, (7, 1.5, 2.5, 1.5))),
 )
-_MARKERS = "osD^vPX*"
+MARKERS = "osD^vPX*"
 _DODGE = 0.05  # between lines, so that bars are not on top of each other: see `_shifted`
 _PAPER = "hollow: the paper's"
 
@@ -77,7 +77,7 @@ def roc_panels(panels: Sequence[RocPanel], path_png: Path, path_pdf: Path) -> No
     """
     _check_number("panels", len(panels), 3)
     for panel in panels:
-        _check_number(f"curves in {panel.title!r}", len(panel.curves), len(_DASHES))
+        _check_number(f"curves in {panel.title!r}", len(panel.curves), len(DASHES))
         for curve in panel.curves:
             _check_roc(curve)
     # A panel, its title and axis, and the legend: its title and a row for each curve.
@@ -107,9 +107,9 @@ def accuracy_lines(panels: Sequence[AccuracyPanel], path_png: Path, path_pdf: Pa
     """
     _check_number("panels", len(panels), 2)
     labels = list(dict.fromkeys(label for panel in panels for label in panel.lines))
-    _check_number("lines", len(labels), len(_MARKERS))
+    _check_number("lines", len(labels), len(MARKERS))
     for panel in panels:
-        _check_number(f"lines in {panel.title!r}", len(panel.lines), len(_MARKERS))
+        _check_number(f"lines in {panel.title!r}", len(panel.lines), len(MARKERS))
         for label, points in panel.lines.items():
             _check_accuracies(points, panel.x, f"{panel.title}, {label}")
     papers = any(_has_paper(points) for panel in panels for points in panel.lines.values())
@@ -142,7 +142,7 @@ def _draw_roc(axis: "Axes", panel: RocPanel) -> None:
     # From wide to narrow: of curves that run along one another, as good detectors' do along the
     # frame, each is seen at the sides of the next.
     widths = np.linspace(1 + 0.15 * len(panel.curves), 1, len(panel.curves))
-    looks = zip(colors, _DASHES, widths, strict=False)
+    looks = zip(colors, DASHES, widths, strict=False)
     for curve, (color, dashes, width) in zip(panel.curves, looks, strict=False):
         label = f"{curve.label}: {curve.auc:.3f}"
         if curve.paper_auc is not None:
@@ -189,19 +189,19 @@ def _draw_accuracies(axis: "Axes", panel: AccuracyPanel, labels: Sequence[str]) 
 
     values = np.unique(np.concatenate([points[panel.x] for points in panel.lines.values()]))
     values = values.astype(float)
-    colors = seaborn.color_palette("colorblind", len(_MARKERS))
+    colors = seaborn.color_palette("colorblind", len(MARKERS))
     entries: dict[str, Any] = {}
     for i, label in enumerate(labels):
         if label not in panel.lines:
             continue
         points = panel.lines[label].sort_values(panel.x)
-        look = {"color": colors[i], "marker": _MARKERS[i], "markersize": 3.2, "elinewidth": 0.7}
+        look = {"color": colors[i], "marker": MARKERS[i], "markersize": 3.2, "elinewidth": 0.7}
         place = 2 * i - len(labels) + 0.5
         entries[label] = axis.errorbar(
             _shifted(points[panel.x], values, place),
             points["accuracy"],
             yerr=_lengths(points["accuracy"], points["ci_low"], points["ci_high"]),
-            linestyle=_DASHES[i],
+            linestyle=DASHES[i],
             **look,
         )
         if _has_paper(points):

@@ -44,10 +44,14 @@ _NUMBERS = (
     *ATTACK_COLUMNS,
 )
 
-# The paper's columns, then ours; what is not listed follows in the order of the long table.
+_VAE_VARIANTS = ("base", "rec", "e2e")
+# The papers' columns, then ours; what is not listed follows in the order of the long table.
 _COLUMN_ORDER = (
-    *("no_attack", "no_defense", "defense_gan_rec", "defense_gan_orig", "magnet", "adv_tr"),
+    *("no_attack", "no_defense", *(f"defense_vae_{variant}" for variant in _VAE_VARIANTS)),
+    *("defense_gan_rec", "defense_gan_orig", "magnet", "adv_tr"),
+    *(f"defense_vae_{variant}_gray_box" for variant in _VAE_VARIANTS),
     *("defense_gan_rec_gray_box", "defense_gan_rec_bpda", "magnet_gray_box"),
+    *(f"defense_vae_{variant}_clean" for variant in _VAE_VARIANTS),
     *("defense_gan_rec_clean", "defense_gan_orig_clean", "magnet_clean", "adv_tr_clean"),
 )
 _DEFENSE_ORDER = ("none", "defense_gan", "magnet", "adv_training")

@@ -23,7 +23,7 @@ _COUNTS = ("seed", "iterations_L", "restarts_R", "batch", "repeats", "threads", 
 _SECONDS = ("seconds_per_image", "seconds_per_image_q1", "seconds_per_image_q3")
 _RATE = ("images_per_second", "images_per_second_q1", "images_per_second_q3")
 _FACTS = ("repeats", "device", "threads", "torch", "dtype")
-_STEADY = 0.25
+STEADY = 0.25
 PAPER_DEVICE = "GTX Titan X"
 
 
@@ -153,7 +153,7 @@ def _grid(rows: pd.DataFrame, columns: Sequence[str], *, paper: bool) -> str:
 
 
 def _cell_text(row: pd.Series, columns: Sequence[str], paper: bool) -> str:
-    median, low, high = (_figure(row[column]) for column in columns)
+    median, low, high = (three_digits(row[column]) for column in columns)
     lines = [f"**{median}**", f"[{low}, {high}]"]
     if not paper:
         lines.append(f"batch {row['best_batch']}")
@@ -162,7 +162,7 @@ def _cell_text(row: pd.Series, columns: Sequence[str], paper: bool) -> str:
     return "<br>".join(lines)
 
 
-def _figure(number: float) -> str:
+def three_digits(number: float) -> str:
     """Three significant digits without an exponent."""
     return np.format_float_positional(number, precision=3, fractional=False, trim="-")
 
@@ -170,14 +170,14 @@ def _figure(number: float) -> str:
 def _unsteady(wide: pd.DataFrame) -> list[str]:
     """A paragraph on the cells whose quartiles of either measurement lie far apart, if any."""
     far = [
-        (wide[high] - wide[low]) / wide[median] > _STEADY for median, low, high in (_SECONDS, _RATE)
+        (wide[high] - wide[low]) / wide[median] > STEADY for median, low, high in (_SECONDS, _RATE)
     ]
     cells = [
         f"{row['dataset']}, L = {row['iterations_L']}, R = {row['restarts_R']}"
         for _, row in wide[far[0] | far[1]].iterrows()
     ]
     apart = (
-        f"**Not alone?** Quartiles more than {_STEADY:.0%} of the median apart, as when other work "
+        f"**Not alone?** Quartiles more than {STEADY:.0%} of the median apart, as when other work "
         f"shares the machine: {'; '.join(cells)}."
     )
     return [apart] if cells else []

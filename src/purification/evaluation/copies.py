@@ -1,0 +1,46 @@
+"""Attacked copies of the training images, from which Defense-VAE learns."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from purification.evaluation.adversarial import Files, adversarial_set, attack_split
+from purification.models.checkpoints import load_network
+from purification.storage import ImageSet, read_image_set
+
+
+def craft_copies(
+    recipe: Mapping[str, Any], files: Files, path: str, batch_size: int, device: torch.device
+) -> dict[str, ImageSet]:
+    """All training images attacked through a bare classifier, once for each attack of an
+    `AdversarialCopies` recipe, by the names that it gives them.
+
+    `files` are the recipe's inputs by name, `path` the file that is made. Raises as `run_attack`.
+    """
+    model = load_network(files["classifier"], "Classifier").to(device)
+    copies = {}
+    for name, attack in recipe["attacks"].items():
+        result, labels = attack_split(
+            model,
+            attack,
+            files["dataset"],
+            None,
+            recipe["seed"],
+            f"{path}:{name}",
+            batch_size,
+            split="train",
+        )
+        copies[name] = adversarial_set(result, labels)
+    return copies
+
+
+def read_copies(recipes: Sequence[Mapping[str, Any]], files: Files) -> list[Tensor]:
+    """The images (N, C, H, W) of each copy, in the order of `AdversarialCopies` recipes whose files
+    are `copies_<name>`. Raises as `read_image_set`."""
+    return [
+        torch.from_numpy(read_image_set(files[f"copies_{recipe['name']}"], group=group).images)
+        for recipe in recipes
+        for group in recipe["attacks"]
+    ]

@@ -1,0 +1,142 @@
+"""Accuracy over the epochs of an end-to-end training (Defense-VAE, Figure 4), from its histories.
+
+A history is the CSV of the rows that `purification.training.defense_vae.train_end_to_end` returns:
+epoch 0 is the start, and `accuracy_<name>` the accuracy on a set of images that stays as it is.
+The paper shows one classifier, which it does not name, finetuned from REC, under FGSM 0.3.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from purification.evaluation.accuracy import wilson_interval
+from purification.reporting.figures import paper_figure
+from purification.reporting.papers import read_rows
+from purification.reporting.roc import DASHES, MARKERS, AccuracyPanel
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_PANELS = 2
+# In epochs, so that bars are not on top of each other: between two lines, and all together at most.
+_DODGE, _SPREAD = 0.08, 0.3
+
+
+def finetuning_panels(lines: Sequence[Mapping[str, Any]], evaluated: str) -> list[AccuracyPanel]:
+    """The panels of Figure 4, one for each way to start, from histories.
+
+    Args:
+        lines: plain JSON values, in the order of panels and of lines: `panel`, its title
+            ("Finetuned from REC"); `line`, its label ("Classifier A"); `history`, the CSV; and
+            `images`, how many images the accuracies are of.
+        evaluated: the name of the set of images ("fgsm": column `accuracy_fgsm`).
+
+    Returns:
+        Panels whose lines have epoch, n, accuracy, and Wilson's interval ci_low and ci_high. The
+        images are the same in every epoch: the interval covers the choice of the images, and
+        overlapping bars of one line do not say that nothing changed.
+
+    Raises:
+        FileNotFoundError: a history is missing.
+        ValueError: no lines, two of one label in a panel; or a history without the column, without
+            every epoch from 0 on, or with what is no share of that many images.
+    """
+    if not lines:
+        raise ValueError("no histories of end-to-end training to show")
+    panels: dict[str, dict[str, pd.DataFrame]] = {}
+    for line in lines:
+        panel = panels.setdefault(line["panel"], {})
+        if line["line"] in panel:
+            raise ValueError(f"two lines {line['line']!r} in panel {line['panel']!r}")
+        panel[line["line"]] = _read(Path(line["history"]), f"accuracy_{evaluated}", line["images"])
+    return [AccuracyPanel(title, "epoch", "Epoch", panel) for title, panel in panels.items()]
+
+
+def finetuning_curves(panels: Sequence[AccuracyPanel], path_png: Path, path_pdf: Path) -> None:
+    """Draw accuracy over epochs, in panels side by side, with confidence intervals.
+
+    A line has the same look in all panels, its own dashes and marker besides its colour. Each panel
+    has an accuracy axis of its own: a training from scratch starts at chance, and on its scale
+    nothing would be seen of a finetuning.
+
+    Args:
+        panels: of `finetuning_panels`, one or two; one takes a column of a paper, two take both.
+        path_png, path_pdf: the files; both are written complete, or neither.
+
+    Raises:
+        ValueError: no panels or more than two, or more lines than can be told apart.
+    """
+    labels = list(dict.fromkeys(label for panel in panels for label in panel.lines))
+    for what, number, most in (
+        ("panels", len(panels), _PANELS),
+        ("lines", len(labels), len(MARKERS)),
+    ):
+        if not 1 <= number <= most:
+            raise ValueError(f"expected 1 to {most} {what}, got {number}")
+    ncols = min(5 if len(panels) > 1 else 2, len(labels))
+    height = 2.0 + 0.15 * -(-len(labels) // ncols)
+    with paper_figure(len(panels), height, path_png, path_pdf) as figure:
+        axes = figure.subplots(1, len(panels), squeeze=False)[0]
+        entries: dict[str, Any] = {}
+        for axis, panel in zip(axes, panels, strict=True):
+            entries |= _draw(axis, panel, labels)
+        axes[0].set_ylabel("Accuracy")
+        figure.legend(
+            [entries[label] for label in labels],
+            labels,
+            loc="outside lower center",
+            ncols=ncols,
+            handlelength=3,  # long enough for the dashes to be seen
+            frameon=False,
+        )
+
+
+def _draw(axis: "Axes", panel: AccuracyPanel, labels: Sequence[str]) -> dict[str, Any]:
+    """Draw a panel; returns what the legend shows for each label."""
+    import seaborn
+    from matplotlib.ticker import MaxNLocator
+
+    colors = seaborn.color_palette("colorblind", len(MARKERS))
+    spread = min(_SPREAD, _DODGE * (len(labels) - 1))
+    places = np.linspace(-spread / 2, spread / 2, len(labels)) if spread else [0.0]
+    entries = {}
+    for i, label in enumerate(labels):
+        if label not in panel.lines:
+            continue
+        points = panel.lines[label]
+        middle, low, high = (points[name] for name in ("accuracy", "ci_low", "ci_high"))
+        entries[label] = axis.errorbar(
+            points[panel.x] + places[i],
+            middle,
+            yerr=np.stack([middle - low, high - middle]),
+            color=colors[i],
+            marker=MARKERS[i],
+            markersize=3.2,
+            elinewidth=0.7,
+            linestyle=DASHES[i],
+        )
+    axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    axis.set(title=panel.title, xlabel=panel.x_label)
+    return entries
+
+
+def _read(path: Path, column: str, images: int) -> pd.DataFrame:
+    """Epoch, n, accuracy and interval of a history; see `finetuning_panels`."""
+    history = read_rows(path, text=(), counts=("epoch",), numbers=(column,))
+    if history.empty or history["epoch"].tolist() != list(range(len(history))):
+        raise ValueError(f"{path}: expected epochs 0, 1, 2, ..., got {history['epoch'].tolist()}")
+    counts = history[column] * images
+    # Written with six digits, a share of 10,000 images is within 0.01 of a count.
+    if (
+        not ((counts - counts.round()).abs() < 0.05).all()
+        or not history[column].between(0, 1).all()
+    ):
+        shares = history[column].tolist()
+        raise ValueError(f"{path}: {column} are no shares of {images} images: {shares}")
+    correct = counts.round().astype(int)
+    low, high = zip(*(wilson_interval(count, images) for count in correct), strict=True)
+    points = {"epoch": history["epoch"].astype(int), "n": images, "accuracy": correct / images}
+    return pd.DataFrame(points | {"ci_low": low, "ci_high": high})

@@ -1,0 +1,170 @@
+"""Defense-VAE's Table 4, the run time of purifiers beside each other: long, wide and for reading.
+
+A row of times is one purifier, or one number of steps L and of restarts R of a latent search, on
+one data set (`purification.evaluation.timing.run_time_rows`): seconds for 1,000 images, and how
+many times longer than the reference, Defense-VAE, in the same run.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from purification.reporting.papers import read_rows
+from purification.reporting.timing import STEADY, three_digits
+
+_CELL = ("dataset", "seed", "defense", "iterations_L", "restarts_R")
+_SECONDS = ("seconds_per_1000", "seconds_per_1000_q1", "seconds_per_1000_q3")
+_SPEED_UP = ("speed_up", "speed_up_q1", "speed_up_q3")
+_PAPER = ("paper_seconds_per_1000", "paper_speed_up", "paper_device")
+_TEXT = ("dataset", "defense", "reference", "device", "torch", "dtype", "image_shape")
+_COUNTS = (
+    *("seed", "iterations_L", "restarts_R", "images", "batch", "repeats", "parameters", "threads"),
+)
+_FACTS = ("images", "batch", "repeats", "parameters", "device", "threads", "torch", "dtype")
+_PAPER_SHAPE = "1x28x28"
+PAPER_DEVICE = "Titan Xp"
+
+
+def long_run_times(files: Iterable[Path], paper_values: pd.DataFrame) -> pd.DataFrame:
+    """All times, a row each, with the paper's beside.
+
+    The paper's seconds are of Fashion-MNIST. They stand beside every data set of images of that
+    size: Defense-VAE's beside the reference, Defense-GAN's beside searches of the same L and R.
+
+    Args:
+        files: CSV files of `run_time_rows`, in the order of the data sets.
+        paper_values: rows of `purification.reporting.papers.paper_values`, Table 4.
+
+    Returns:
+        The rows in the files' order, with ``paper_seconds_per_1000``, ``paper_speed_up``, which is
+        computed from the former, and ``paper_device``; empty where the paper has no such row.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: no file given; a file lacks a column, holds text where a number belongs, two
+            rows for one measurement, or no row of its reference; the message names it.
+    """
+    files = [Path(file) for file in files]
+    if not files:
+        raise ValueError("no files with run times: nothing to tabulate")
+    long = pd.concat([_read(file) for file in files], ignore_index=True)
+    printed = paper_values[paper_values["metric"] == "seconds_per_1000"]
+    [own] = printed.loc[printed["defense"] == "defense_vae", "value"]
+    searches = printed[printed["defense"] == "defense_gan"]
+    beside = searches.set_index(["iterations_L", "restarts_R"])["value"]
+    keys = pd.MultiIndex.from_frame(long[["iterations_L", "restarts_R"]])
+    seconds = pd.Series(beside.reindex(keys).array, long.index)
+    seconds = seconds.mask(long["defense"] == long["reference"], own)
+    long["paper_seconds_per_1000"] = seconds.where(long["image_shape"] == _PAPER_SHAPE)
+    long["paper_speed_up"] = long["paper_seconds_per_1000"] / own
+    known = long["paper_seconds_per_1000"].notna()
+    long["paper_device"] = pd.Series(PAPER_DEVICE, long.index).where(known, "")
+    return long
+
+
+def wide_run_times(long: pd.DataFrame) -> pd.DataFrame:
+    """What the table shows, without the rest: a row for each data set, defence, L and R, with the
+    medians and quartiles, what the paper has, and what the times were taken on."""
+    return long[[*_CELL, *_SECONDS, *_SPEED_UP, *_PAPER, *_FACTS]].copy()
+
+
+def run_time_grids(long: pd.DataFrame, *, level: int = 3) -> str:
+    """The tables of `run_time_markdown`, headings from that level."""
+    parts = []
+    for dataset, rows in long.groupby("dataset", sort=False):
+        first = rows.iloc[0]
+        parts += [
+            f"{'#' * level} {dataset}",
+            f"{first['device']}, CPU threads: {first['threads']}, torch {first['torch']}, "
+            f"{first['dtype']}, images {first['image_shape']}; medians of {first['repeats']} "
+            "turns after a warm-up, with quartiles.",
+            _grid(rows),
+        ]
+    return "\n\n".join(parts)
+
+
+def run_time_markdown(long: pd.DataFrame, *, title: str, notes: Sequence[str] = ()) -> str:
+    """The times for reading, in GitHub's Markdown: a row for each defence, L and R.
+
+    Times whose quartiles lie far apart are named: something else ran beside them. `notes` are
+    paragraphs below the heading.
+    """
+    parts = [f"# {title}", *notes, run_time_grids(long, level=2)]
+    parts += ["## How to read this", _legend(long), *_unsteady(long)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _read(path: Path) -> pd.DataFrame:
+    rows = read_rows(path, text=_TEXT, counts=_COUNTS, numbers=(*_SECONDS, *_SPEED_UP))
+    repeated = rows[rows.duplicated(list(_CELL))]
+    if not repeated.empty:
+        raise ValueError(f"{path}: two rows for {_name(repeated.iloc[0])}")
+    if not (rows["defense"] == rows["reference"]).any():
+        references = ", ".join(rows["reference"].unique())
+        raise ValueError(f"{path}: no time of the reference {references}")
+    return rows
+
+
+def _grid(rows: pd.DataFrame) -> str:
+    reference = rows["reference"].iloc[0]
+    header = ["defense", "L", "R", "images timed", "batch", "seconds for 1,000", "paper"]
+    header += [f"speed-up of {reference}", "paper"]
+    lines = [header, ["---"] * len(header)]
+    for _, row in rows.iterrows():
+        counts = ["" if pd.isna(row[name]) else str(row[name]) for name in _CELL[3:]]
+        lines.append(
+            [
+                *(row["defense"], *counts, f"{row['images']:,}", str(row["batch"])),
+                *(_cell(row, _SECONDS), _paper(row["paper_seconds_per_1000"], "{:.2f}")),
+                *(_cell(row, _SPEED_UP), _paper(row["paper_speed_up"], "{:.1f}")),
+            ]
+        )
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(row: pd.Series, columns: Sequence[str]) -> str:
+    median, low, high = (three_digits(row[column]) for column in columns)
+    return f"**{median}** [{low}, {high}]"
+
+
+def _paper(value: float, form: str) -> str:
+    return "" if pd.isna(value) else form.format(value)
+
+
+def _name(row: pd.Series) -> str:
+    """Such as "digits, defense_gan, L = 200, R = 10"."""
+    parts = [row["dataset"], row["defense"]]
+    parts += [f"{n[-1]} = {row[n]}" for n in ("iterations_L", "restarts_R") if pd.notna(row[n])]
+    return ", ".join(parts)
+
+
+def _unsteady(long: pd.DataFrame) -> list[str]:
+    """A paragraph on the rows whose quartiles lie far apart, if any."""
+    median, low, high = (long[name] for name in _SECONDS)
+    names = [_name(row) for _, row in long[(high - low) / median > STEADY].iterrows()]
+    apart = (
+        f"**Not alone?** Quartiles more than {STEADY:.0%} of the median apart, as when other work "
+        f"shares the machine: {'; '.join(names)}. The speed-ups, of times one after the other, "
+        "suffer less."
+    )
+    return [apart] if names else []
+
+
+def _legend(long: pd.DataFrame) -> str:
+    legend = (
+        "The clock runs from images on the device to purified images on the device; no classifier. "
+        "All rows of a data set were timed by one process in turns, each turn all of them one "
+        "after the other; a speed-up is the median over turns of the quotient within a turn, so "
+        "it need not be exactly that of the two medians. Where fewer than 1,000 images were timed, "
+        "the seconds are scaled up; where there are fewer test images, they were taken again from "
+        "the first. The restarts of a search run side by side, its batches hold `batch` images "
+        "with R codes each. Wall times of one machine: no seed repeats them."
+    )
+    if long["paper_seconds_per_1000"].notna().any():
+        legend += (
+            f"\n\nThe paper's seconds are of 1,000 attacked images of Fashion-MNIST on a "
+            f"{PAPER_DEVICE}; its batch sizes it does not say. Its speed-ups are the quotients of "
+            "its seconds."
+        )
+    return legend

@@ -1,0 +1,27 @@
+"""A VAE that turns attacked training images into the clean ones."""
+
+import pandas as pd
+import torch
+
+from purification.evaluation.copies import read_copies
+from purification.models.checkpoints import save_network, vae_of
+from purification.randomness import derive_seed, isolated_rng
+from purification.runtime import start
+from purification.storage import atomic, read_split
+from purification.training.defense_vae import train_defense_vae
+
+device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
+recipe, path = snakemake.params.recipe, snakemake.output.network
+clean = torch.from_numpy(read_split(snakemake.input.dataset, "train")[0])
+shape = tuple(clean.shape[1:])
+copies = read_copies(recipe["copies"], snakemake.input)
+copies += [clean] if recipe["settings"]["clean_pairs"] else []
+with isolated_rng(derive_seed(recipe["seed"], path, "weights")):
+    network = vae_of(recipe, shape)
+named = ("latent", "width", "clean_pairs")
+settings = {key: value for key, value in recipe["settings"].items() if key not in named}
+seed = derive_seed(recipe["seed"], path, "training")
+history = train_defense_vae(network, copies, clean, **settings, seed=seed, device=device)
+with atomic(snakemake.output.history) as temporary:
+    pd.DataFrame(history).to_csv(temporary, index=False)
+save_network(path, network, recipe, shape)

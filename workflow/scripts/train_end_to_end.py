@@ -1,0 +1,49 @@
+"""A VAE and the classifier behind it, trained together on attacked training images."""
+
+import pandas as pd
+import torch
+
+from purification.datasets import classes_of
+from purification.evaluation.copies import read_copies
+from purification.models.checkpoints import classifier_of, load_network, save_network, vae_of
+from purification.randomness import derive_seed, isolated_rng
+from purification.runtime import start
+from purification.storage import atomic, read_image_set, read_split
+from purification.training.defense_vae import train_end_to_end
+
+device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
+recipe, given, output = snakemake.params.recipe, snakemake.input, snakemake.output
+clean, labels = map(torch.from_numpy, read_split(given.dataset, "train"))
+shape, classes = tuple(clean.shape[1:]), classes_of(recipe["dataset"]["settings"])
+copies = read_copies(recipe["vae"]["copies"], given)
+copies += [clean] if recipe["vae"]["settings"]["clean_pairs"] else []
+if recipe["from_scratch"]:
+    with isolated_rng(derive_seed(recipe["seed"], output.vae, "weights")):
+        vae = vae_of(recipe["vae"], shape)
+        classifier = classifier_of(recipe["classifier"], shape, classes)
+else:
+    vae = load_network(given.vae, "DefenseVAE")
+    classifier = load_network(given.classifier, "Classifier")
+curve = read_image_set(given.curve)
+test = read_split(given.dataset, "test", first=len(curve.images))
+evaluated = {
+    "attacked": (torch.from_numpy(curve.images), torch.from_numpy(curve.labels)),
+    "clean": tuple(map(torch.from_numpy, test)),
+}
+history = train_end_to_end(
+    vae,
+    classifier,
+    copies,
+    clean,
+    labels,
+    **recipe["settings"],
+    evaluated=evaluated,
+    seed=derive_seed(recipe["seed"], output.vae, "training"),
+    device=device,
+)
+with atomic(output.history) as temporary:
+    pd.DataFrame(history).to_csv(temporary, index=False)
+save_network(output.vae, vae, snakemake.params.vae, shape)
+save_network(
+    output.classifier, classifier, snakemake.params.classifier, shape, classes=str(classes)
+)
