@@ -37,20 +37,23 @@ FULL = "full search"
 def strategies() -> dict[str, tuple[int, SearchSettings]]:
     """By name: the number of restarts and the settings."""
     found = {FULL: (RESTARTS, SearchSettings(STEPS))}
-    for steps, prune in (
-        (110, ((4, 4), (10, 2), (25, 1))),
-        (140, ((3, 3), (8, 1))),
-        (60, ((5, 5), (15, 2), (40, 1))),
-        (200, ((20, 5), (40, 2), (80, 1))),
+    for steps, momentum, prune in (
+        (140, 0.9, ((3, 3), (8, 1))),
+        (110, 0.9, ((4, 4), (10, 2), (25, 1))),
+        (60, 0.9, ((3, 3), (8, 1))),
+        (140, 0.7, ((3, 3), (8, 1))),
+        (200, 0.7, ((20, 5), (40, 2), (80, 1))),
     ):
         text = ", ".join(f"{restarts} from {step}" for step, restarts in prune)
-        found[f"pruned, L={steps}: {text}"] = (RESTARTS, SearchSettings(steps, prune=prune))
-    stop = {"tolerance": 0.02, "patience": 10}
-    found["stopped at 2 % in 10 steps"] = (RESTARTS, SearchSettings(STEPS, **stop))
-    prune = ((5, 4), (15, 2), (35, 1))
-    found["pruned and stopped"] = (RESTARTS, SearchSettings(STEPS, prune=prune, **stop))
-    for steps, restarts in ((19, 10), (100, 2), (200, 1), (50, 10)):
+        settings = SearchSettings(steps, momentum=momentum, prune=prune)
+        found[f"pruned, L={steps}: {text}; momentum {momentum}"] = (RESTARTS, settings)
+    prune, stop = ((5, 4), (15, 2), (35, 1)), {"tolerance": 0.02, "patience": 10}
+    found["pruned and stopped at 2 % in 10 steps"] = (
+        RESTARTS, SearchSettings(STEPS, prune=prune, **stop)
+    )  # fmt: skip
+    for steps, restarts in ((10, 10), (19, 10), (50, 2), (200, 1)):
         found[f"L={steps}, R={restarts}"] = (restarts, SearchSettings(steps))
+    found["stopped at 2 % in 10 steps"] = (RESTARTS, SearchSettings(STEPS, **stop))
     return found
 
 

@@ -8,7 +8,7 @@ import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -32,11 +32,15 @@ def search_network(generator: nn.Module, precision: Precision = "float32") -> nn
     if precision not in get_args(Precision):
         raise ValueError(f"precision must be one of {get_args(Precision)}, got {precision!r}")
     half = precision == "bfloat16"
-    on_cpu = all(weight.device.type == "cpu" for weight in generator.parameters())
+    # oneDNN has no float64.
+    interleave = all(
+        weight.device.type == "cpu" and weight.dtype == torch.float32
+        for weight in generator.parameters()
+    )
     if not half and not any(isinstance(m, nn.ConvTranspose2d) for m in generator.modules()):
         return generator
     network = copy.deepcopy(generator).requires_grad_(False).to(memory_format=torch.channels_last)
-    _rearrange(network, on_cpu)
+    _rearrange(network, interleave)
     if isinstance(network, Generator):
         network.project = _MapsProjection(network.project, network._start)
     return _Bfloat16(network) if half else network
@@ -85,8 +89,7 @@ class SubPixelConvTranspose2d(nn.Module):
         """(N, C, H, W), or (N, C, H, W, G) of `Interleaved`."""
         extra, padding = x.dim() - 4, self.padding
         weight = self.weight[..., None] if extra else self.weight
-        convolve = functional.conv3d if extra else functional.conv2d
-        phases = convolve(x, weight, self.bias, padding=(padding, padding, 0)[: 2 + extra])
+        phases = _FrozenConvolution.apply(x, weight, self.bias, (padding, padding, 0)[: 2 + extra])
         stride, (count, _, *sides) = self.stride, phases.shape
         # (N, C_out, s, s, H, W[, G]) -> (N, C_out, H, s, W, s[, G]), as torch's pixel_shuffle.
         split = phases.view(count, -1, stride, stride, *sides).movedim((2, 3), (3, 5))
@@ -106,12 +109,7 @@ class Interleaved(nn.Module):
 
     def __init__(self, layers: nn.Sequential) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            *(
-                _Flat3d(layer) if isinstance(layer, nn.ConvTranspose2d) else layer
-                for layer in layers
-            )
-        )
+        self.layers = layers
 
     def forward(self, x: Tensor) -> Tensor:
         count = len(x)
@@ -132,29 +130,84 @@ def _groups(count: int) -> int:
     return min(range(fewest, max(fewest, count // least) + 1), key=lambda groups: -count % groups)
 
 
-class _Flat3d(nn.Module):
-    """A ConvTranspose2d over (N, C, H, W, G), with nothing happening along G."""
+class _FrozenConvTranspose2d(nn.Module):
+    """A ConvTranspose2d without gradients of its weights, over (N, C, H, W) or (N, C, H, W, G)."""
 
     def __init__(self, layer: nn.ConvTranspose2d) -> None:
         super().__init__()
-        weight = layer.weight.detach()[..., None]
-        self.register_buffer("weight", weight.contiguous(memory_format=torch.channels_last_3d))
+        self.register_buffer("weight", layer.weight.detach())
         self.register_buffer("bias", None if layer.bias is None else layer.bias.detach())
-        self.stride, self.dilation = (*layer.stride, 1), (*layer.dilation, 1)
-        self.padding, self.output_padding = (*layer.padding, 0), (*layer.output_padding, 0)
+        self.sizes = (layer.stride, layer.padding, layer.output_padding, layer.dilation)
         self.groups = layer.groups
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.conv_transpose3d(
-            x,
-            self.weight,
-            self.bias,
-            self.stride,
-            self.padding,
-            self.output_padding,
-            self.groups,
-            self.dilation,
+        # Nothing happens along G: length 1, stride 1, no padding.
+        flat = x.dim() == 5
+        weight = self.weight[..., None] if flat else self.weight
+        stride, padding, extra, dilation = (
+            (*size, neutral) if flat else size
+            for size, neutral in zip(self.sizes, (1, 0, 0, 1), strict=True)
         )
+        return _FrozenConvTranspose.apply(
+            x, weight, self.bias, stride, padding, extra, self.groups, dilation
+        )
+
+
+class _FrozenConvTranspose(torch.autograd.Function):
+    """A transposed convolution whose derivative is a convolution, written out as one.
+
+    torch's double backward of a convolution also computes the gradient of its weights when nobody
+    wants it: two fifths of the time of a gradient through the search.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        *sizes: tuple[int, ...] | int,
+    ) -> Tensor:
+        ctx.save_for_backward(weight)
+        ctx.sizes, ctx.dtype = sizes, x.dtype
+        return _OF_DIMENSION[x.dim()][1](x, weight, bias, *sizes)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Any, ...]:
+        (weight,) = ctx.saved_tensors
+        stride, padding, _, groups, dilation = ctx.sizes
+        convolve = _OF_DIMENSION[gradient.dim()][0]
+        gradient = convolve(gradient, weight, None, stride, padding, dilation, groups)
+        return gradient.to(ctx.dtype), *[None] * 7
+
+
+class _FrozenConvolution(torch.autograd.Function):
+    """The same for a convolution of stride 1."""
+
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        padding: tuple[int, ...],
+    ) -> Tensor:
+        ctx.save_for_backward(weight)
+        ctx.padding, ctx.dtype = padding, x.dtype
+        return _OF_DIMENSION[x.dim()][0](x, weight, bias, padding=padding)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Any, ...]:
+        (weight,) = ctx.saved_tensors
+        transposed = _OF_DIMENSION[gradient.dim()][1]
+        gradient = transposed(gradient, weight, padding=ctx.padding)
+        return gradient.to(ctx.dtype), None, None, None
+
+
+_OF_DIMENSION = {
+    4: (functional.conv2d, functional.conv_transpose2d),
+    5: (functional.conv3d, functional.conv_transpose3d),
+}
 
 
 def _phases(layer: nn.ConvTranspose2d) -> Tensor:
@@ -198,24 +251,26 @@ def _better_form(module: nn.Module) -> bool:
     return square and plain and fits and module.stride[0] > 1
 
 
-def _rearrange(network: nn.Module, on_cpu: bool) -> None:
+def _rearrange(network: nn.Module, interleave: bool) -> None:
     """Replaces, in place, what has a faster form."""
     for name, child in network.named_children():
         if _better_form(child):
             child = SubPixelConvTranspose2d(child)
+        elif isinstance(child, nn.ConvTranspose2d):
+            child = _FrozenConvTranspose2d(child)
         else:
-            _rearrange(child, on_cpu)
-        if on_cpu and _can_interleave(child):
+            _rearrange(child, interleave)
+        if interleave and _can_interleave(child):
             child = Interleaved(child)
         setattr(network, name, child)
 
 
 def _can_interleave(module: nn.Module) -> bool:
     pointwise = (nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.Identity)
-    known = (*pointwise, nn.ConvTranspose2d, SubPixelConvTranspose2d)
+    known = (*pointwise, _FrozenConvTranspose2d, SubPixelConvTranspose2d)
     return (
         isinstance(module, nn.Sequential)
-        and any(isinstance(layer, nn.ConvTranspose2d) for layer in module)
+        and any(isinstance(layer, _FrozenConvTranspose2d) for layer in module)
         and all(isinstance(layer, known) for layer in module)
     )
 
@@ -268,5 +323,5 @@ class _Bfloat16(nn.Module):
 
 
 _MATRIX_LAYERS = (
-    nn.Linear, nn.Conv2d, nn.ConvTranspose2d, SubPixelConvTranspose2d, _Flat3d, _MapsProjection
+    nn.Linear, nn.Conv2d, SubPixelConvTranspose2d, _FrozenConvTranspose2d, _MapsProjection
 )  # fmt: skip
