@@ -25,7 +25,7 @@ from purification.purifiers.search_network import Precision, matrix_precision, s
 
 Objective = Callable[[Tensor, Tensor], Tensor]
 """(reconstructions (M, C, H, W), images (M, C, H, W)) -> (M,), one value an image."""
-ROWS_IN_CACHE = 128  # of a search on the CPU: two cores' activations of the paper's generator
+ROWS_IN_CACHE = 64  # of a search on the CPU, at the paper's width
 
 
 @dataclass(frozen=True)
