@@ -13,37 +13,80 @@ published code does (its decay never takes effect).
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from purification.purifiers.base import reconstruction_error
+from purification.purifiers.cuda_graph import repeatable
+from purification.purifiers.search_network import Precision, matrix_precision, search_network
 
 Objective = Callable[[Tensor, Tensor], Tensor]
 """(reconstructions (M, C, H, W), images (M, C, H, W)) -> (M,), one value an image."""
+ROWS_IN_CACHE = 64  # of a search on the CPU, at the paper's width
 
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """`steps` L, `step_size` and `momentum` of the descent, and the objective it descends."""
+    """`steps` L, `step_size` and `momentum` of the descent, and the objective it descends.
+
+    Attributes:
+        precision: of the generator's linear layers and convolutions during the descent. "tf32"
+            concerns CUDA alone. z, velocity and objective are float32 always, and so is the last
+            pass, from which the winner is chosen and its image returned.
+        prune: ((step, restarts), ...), both falling apart: after that step only so many restarts
+            go on, those of the least objective (successive halving; Jamieson and Talwalkar 2016).
+            Empty: all go to the end.
+        tolerance: an image is finished when `patience` steps lowered the objective of its best
+            restart by no more than this share. 0: every image takes all steps.
+        patience: steps between two looks at `tolerance`.
+
+    With any of the last three an image's result is still a function of the image alone. Raises
+    ValueError if they make no sense.
+    """
 
     steps: int
     step_size: float = 10.0
     momentum: float = 0.7
     objective: Objective = reconstruction_error
+    precision: Precision = "float32"
+    prune: tuple[tuple[int, int], ...] = ()
+    tolerance: float = 0.0
+    patience: int = 10
+
+    def __post_init__(self) -> None:
+        at = [0, *(step for step, _ in self.prune), self.steps]
+        kept = [*(restarts for _, restarts in self.prune), 0]
+        if self.prune and (at != sorted(set(at)) or kept != sorted(set(kept), reverse=True)):
+            raise ValueError(
+                f"prune must be (step, restarts) with steps rising from 1 to {self.steps - 1} and "
+                f"restarts falling to 1 at least; got {self.prune}"
+            )
+        if not 0 <= self.tolerance < 1 or self.patience < 1:
+            raise ValueError(
+                "tolerance must be in [0, 1) and patience at least 1; "
+                f"got {self.tolerance} and {self.patience}"
+            )
 
 
 @dataclass(frozen=True)
 class SearchResult:
     """The winner of each image's restarts: `reconstructions` (N, C, H, W), `latents` (N, d),
-    `objective` (N,) at the winner, and `restart` (N,) its index."""
+    `objective` (N,) at the winner, and `restart` (N,) its index.
+
+    `steps` (N,) is how many the winner took, and `evaluations` (N,) what the image cost in all
+    restarts: passes through the generator, one for each step (with its gradient) and for each last
+    look.
+    """
 
     reconstructions: Tensor
     latents: Tensor
     objective: Tensor
     restart: Tensor
+    steps: Tensor
+    evaluations: Tensor
 
 
 def latent_search(
@@ -56,27 +99,151 @@ def latent_search(
     objective against the given image wins. No gradients of the generator's weights are computed.
 
     Where gradients are wanted (grad mode on, `images.requires_grad`), the result is differentiable
-    in the images through all steps of the winning restart; see `_Descent`. Which restart wins is a
-    discrete choice and has no gradient. Each image's result is a function of that image alone.
+    in the images through all steps of the winning restart; see `_Descent`. Which restart wins, goes
+    on or is finished is a discrete choice and has no gradient. Each image's result is a function of
+    that image alone.
     """
     starts = _starts_of_each(starts, images)
-    count, restarts, _ = starts.shape
+    network = search_network(generator, settings.precision)
+    generator = search_network(generator)
+    differentiable = torch.is_grad_enabled() and images.requires_grad
+    if differentiable and starts.shape[1] == 1 and not settings.tolerance:
+        # The one descent that there is keeps its trajectory at once.
+        steps = torch.full((len(images),), settings.steps, device=images.device)
+        return _descend_differentiably(network, generator, images, starts[:, 0], steps, settings)
     with torch.no_grad():
-        targets = images.detach().repeat_interleave(restarts, dim=0)
-        latents, _ = _descend(generator, targets, starts.flatten(0, 1), settings)
-        reconstructions = generator(latents)
-        objective, restart = (
-            settings.objective(reconstructions, targets).view(count, restarts).min(dim=1)
-        )
-        rows = torch.arange(count, device=images.device)
-        winners = rows * restarts + restart
-    if not (torch.is_grad_enabled() and images.requires_grad):
-        return SearchResult(reconstructions[winners], latents[winners], objective, restart)
+        found = _search(network, generator, images.detach(), starts, settings)
+    if not differentiable:
+        return found
     # The winning restart is run again, now with its trajectory kept: one more restart's work, and
     # the memory of the gradient does not depend on the number of restarts.
-    latent = _Descent.apply(images, starts[rows, restart], generator, settings)
-    reconstruction = generator(latent)
-    return SearchResult(reconstruction, latent, settings.objective(reconstruction, images), restart)
+    start = starts[torch.arange(len(images), device=images.device), found.restart]
+    again = _descend_differentiably(network, generator, images, start, found.steps, settings)
+    return replace(again, restart=found.restart, evaluations=found.evaluations)
+
+
+@dataclass(frozen=True)
+class _Running:
+    """The restarts that still run, K of each of M images."""
+
+    image: Tensor  # (M,), its index
+    restart: Tensor  # (M, K), their indices
+    latents: Tensor  # (M, K, d)
+    velocity: Tensor  # (M, K, d)
+    before: Tensor  # (M,), objective of the best at the last look at the tolerance
+
+    def of(self, images: Tensor) -> "_Running":
+        """Those of some of the images, by a mask or by indices."""
+        return _Running(*(getattr(self, field.name)[images] for field in fields(self)))
+
+    def best(self, objective: Tensor, keep: int) -> "_Running":
+        """The `keep` restarts of least objective (M, K) of each image."""
+        order = objective.topk(keep, dim=1, largest=False).indices
+        latents, velocity = (
+            part.gather(1, order[..., None].expand(-1, -1, part.shape[2]))
+            for part in (self.latents, self.velocity)
+        )
+        return replace(
+            self, restart=self.restart.gather(1, order), latents=latents, velocity=velocity
+        )
+
+
+def _search(
+    network: nn.Module,
+    generator: nn.Module,
+    images: Tensor,
+    starts: Tensor,
+    settings: SearchSettings,
+) -> SearchResult:
+    """`latent_search` without gradients: `network` descends, `generator` makes what is returned."""
+    count, restarts, _ = starts.shape
+    image, restart = (torch.arange(n, device=images.device) for n in (count, restarts))
+    before = images.new_full((count,), torch.inf)
+    running = _Running(image, restart.expand(count, -1), starts, torch.zeros_like(starts), before)
+    prune, finished, done, evaluations = dict(settings.prune), [], 0, 0
+    for reached in _looks(settings):
+        running, objective = _advance(network, images, running, settings, reached - done)
+        evaluations += running.restart.shape[1] * (reached - done)
+        done = reached
+        if done in prune and prune[done] < running.restart.shape[1]:
+            running = running.best(objective, prune[done])
+        if settings.tolerance and done % settings.patience == 0 and done < settings.steps:
+            now = objective.min(dim=1).values
+            moving = running.before - now > settings.tolerance * now
+            if not bool(moving.all()):
+                finished.append(
+                    _winners(generator, images, running.of(~moving), settings, done, evaluations)
+                )
+            running = replace(running, before=now).of(moving)
+            if not len(running.image):
+                return _in_order(finished)
+    finished.append(_winners(generator, images, running, settings, done, evaluations))
+    return _in_order(finished)
+
+
+def _looks(settings: SearchSettings) -> list[int]:
+    """The steps after which restarts or images may drop out, and the last."""
+    looks = {step for step, _ in settings.prune} | {settings.steps}
+    if settings.tolerance:
+        looks |= set(range(settings.patience, settings.steps, settings.patience))
+    return sorted(looks)
+
+
+def _advance(
+    network: nn.Module, images: Tensor, running: _Running, settings: SearchSettings, steps: int
+) -> tuple[_Running, Tensor]:
+    """All that runs, `steps` further, and its objective (M, K) before the last of these steps."""
+    shape = running.restart.shape
+    targets = images[running.image].repeat_interleave(shape[1], dim=0)
+    latents, velocity, objective = _descend(
+        network,
+        targets,
+        running.latents.flatten(0, 1),
+        running.velocity.flatten(0, 1),
+        settings,
+        steps,
+    )
+    moved = replace(running, latents=latents.view(*shape, -1), velocity=velocity.view(*shape, -1))
+    return moved, objective.view(shape)
+
+
+def _winners(
+    generator: nn.Module,
+    images: Tensor,
+    running: _Running,
+    settings: SearchSettings,
+    steps: int,
+    evaluations: int,
+) -> tuple[Tensor, SearchResult]:
+    """Images' indices, and what was found for them: the restart that is best after all steps."""
+    count, side_by_side = running.restart.shape
+    latents = running.latents.flatten(0, 1)
+    reconstructions = _images_of(generator, latents)
+    targets = images[running.image].repeat_interleave(side_by_side, dim=0)
+    objective, best = settings.objective(reconstructions, targets).view(count, -1).min(dim=1)
+    row = torch.arange(count, device=images.device) * side_by_side + best
+    restart = running.restart.gather(1, best[:, None]).squeeze(1)
+    return running.image, SearchResult(
+        reconstructions[row],
+        latents[row],
+        objective,
+        restart,
+        torch.full_like(restart, steps),
+        torch.full_like(restart, evaluations + side_by_side),
+    )
+
+
+def _in_order(parts: list[tuple[Tensor, SearchResult]]) -> SearchResult:
+    """The images of all parts in the order of their indices."""
+    if len(parts) == 1:
+        return parts[0][1]
+    order = torch.cat([images for images, _ in parts]).argsort()
+    return SearchResult(
+        *(
+            torch.cat([getattr(part, field.name) for _, part in parts])[order]
+            for field in fields(SearchResult)
+        )
+    )
 
 
 def sweep_search(
@@ -97,15 +264,20 @@ def sweep_search(
 
     Args:
         generator, images, starts: as for `latent_search`, which also says the memory.
-        settings: its `steps` are not used.
+        settings: its `steps` are not used; nothing may be pruned or stopped early, because the
+            search for more steps would then not be that for fewer, continued.
         cells: (L, R) pairs, L at least 1 and R from 1 to the number of starts, in any order.
 
     Raises:
-        ValueError: no cells or one out of range, or starts that `latent_search` refuses.
+        ValueError: no cells or one out of range, starts that `latent_search` refuses, or settings
+            with `prune` or `tolerance`.
     """
+    if settings.prune or settings.tolerance:
+        raise ValueError("a sweep takes all steps of all restarts: no prune, no tolerance")
     starts = _starts_of_each(starts, images)
     cells = sorted({(int(steps), int(restarts)) for steps, restarts in cells})
     _check_cells(cells, available=starts.shape[1])
+    network, generator = search_network(generator, settings.precision), search_network(generator)
     count, done, found = len(images), 0, {}
     latents, velocity = starts, torch.zeros_like(starts)  # (N, R, d)
     with torch.no_grad():
@@ -113,18 +285,22 @@ def sweep_search(
         for reached in dict.fromkeys(steps for steps, _ in cells):
             side_by_side = max(restarts for steps, restarts in cells if steps >= reached)
             targets = images.repeat_interleave(side_by_side, dim=0)
-            stretch = replace(settings, steps=reached - done)
             flat, speed = (part[:, :side_by_side].flatten(0, 1) for part in (latents, velocity))
-            flat, speed = _descend(generator, targets, flat, stretch, speed)
+            flat, speed, _ = _descend(network, targets, flat, speed, settings, reached - done)
             done = reached
-            generated = generator(flat)
+            generated = _images_of(generator, flat)
             objective = settings.objective(generated, targets).view(count, side_by_side)
             rows = torch.arange(count, device=images.device) * side_by_side
             for first in (restarts for steps, restarts in cells if steps == reached):
                 best, restart = objective[:, :first].min(dim=1)
                 winners = rows + restart
                 found[reached, first] = SearchResult(
-                    generated[winners], flat[winners], best, restart
+                    generated[winners],
+                    flat[winners],
+                    best,
+                    restart,
+                    torch.full_like(restart, reached),
+                    torch.full_like(restart, first * (reached + 1)),
                 )
             latents, velocity = (part.view(count, side_by_side, -1) for part in (flat, speed))
     return found
@@ -152,30 +328,87 @@ def _check_cells(cells: Sequence[tuple[int, int]], available: int) -> None:
 
 
 def _descend(
-    generator: nn.Module,
+    network: nn.Module,
     images: Tensor,
     latents: Tensor,
+    velocity: Tensor,
     settings: SearchSettings,
-    velocity: Tensor | None = None,
+    steps: int,
     trajectory: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """z and v after `settings.steps` more steps from them, without a graph.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """z and v after `steps` more steps from them, without a graph, and the objective (M,) at the z
+    before the last of them (NaN after no step).
 
-    `velocity` None is the v = 0 of the beginning. `trajectory` (L, M, d) receives the latents
-    before each step, z[0] .. z[L-1].
+    `trajectory` (L, M, d) receives the latents before each step, z[0] .. z[L-1]. The rows do not
+    know of each other. So on the CPU they take all their steps a few at a time, whose activations
+    then stay in the cache; and memory does not grow with their number.
     """
-    if velocity is None:
-        velocity = torch.zeros_like(latents)
-    for step in range(settings.steps):
-        if trajectory is not None:
-            trajectory[step] = latents
+    latents, velocity = latents.clone(), velocity.clone()
+    objective = images.new_full((len(images),), torch.nan)
+    size = max(len(images), 1) if images.is_cuda else ROWS_IN_CACHE
+    parts = [images, latents, velocity, objective]
+    for first, *block in zip(
+        range(0, len(images), size), *(part.split(size) for part in parts), strict=True
+    ):
+        kept = None if trajectory is None else trajectory[:, first : first + size]
+        _descend_block(network, *block, settings, steps, kept)
+    return latents, velocity, objective
+
+
+def _images_of(generator: nn.Module, latents: Tensor) -> Tensor:
+    """Without gradients, and on the CPU in blocks as in `_descend`."""
+    size = max(len(latents), 1) if latents.is_cuda else ROWS_IN_CACHE
+    return torch.cat([generator(block) for block in latents.split(size)])
+
+
+def _descend_block(
+    network: nn.Module,
+    images: Tensor,
+    latents: Tensor,
+    velocity: Tensor,
+    objective: Tensor,
+    settings: SearchSettings,
+    steps: int,
+    trajectory: Tensor | None,
+) -> None:
+    """`_descend` in place. Nothing in the loop waits for a GPU."""
+
+    def step() -> None:
         with torch.enable_grad():
             variable = latents.detach().requires_grad_()
-            objective = settings.objective(generator(variable), images).sum()
-            (gradient,) = torch.autograd.grad(objective, variable)
-        velocity = settings.momentum * velocity + gradient
-        latents = latents - settings.step_size * velocity
-    return latents, velocity
+            each = settings.objective(network(variable), images)
+            (gradient,) = torch.autograd.grad(each.sum(), variable)
+        objective.copy_(each.detach())
+        velocity.mul_(settings.momentum).add_(gradient)
+        latents.sub_(velocity, alpha=settings.step_size)
+
+    with matrix_precision(settings.precision):
+        step_again = repeatable(step, (latents, velocity, objective), steps)
+        for k in range(steps):
+            if trajectory is not None:
+                trajectory[k] = latents
+            step_again()
+
+
+def _descend_differentiably(
+    network: nn.Module,
+    generator: nn.Module,
+    images: Tensor,
+    start: Tensor,
+    steps: Tensor,
+    settings: SearchSettings,
+) -> SearchResult:
+    """One restart for each image, `start` (N, d), of `steps` (N,), differentiable in the images."""
+    parts = []
+    for taken in steps.unique().tolist() if settings.tolerance else [settings.steps]:
+        rows = (steps == taken).nonzero().squeeze(1)
+        parts.append((rows, _Descent.apply(images[rows], start[rows], network, settings, taken)))
+    order = torch.cat([rows for rows, _ in parts]).argsort()
+    latents = torch.cat([latents for _, latents in parts])[order]
+    reconstructions = generator(latents)
+    objective = settings.objective(reconstructions, images)
+    restart = torch.zeros_like(steps)
+    return SearchResult(reconstructions, latents, objective, restart, steps, steps + 1)
 
 
 class _Descent(torch.autograd.Function):
@@ -197,34 +430,37 @@ class _Descent(torch.autograd.Function):
         ctx: torch.autograd.function.FunctionCtx,
         images: Tensor,
         start: Tensor,
-        generator: nn.Module,
+        network: nn.Module,
         settings: SearchSettings,
+        steps: int,
     ) -> Tensor:
-        trajectory = start.new_empty(settings.steps, *start.shape)
-        latents, _ = _descend(generator, images.detach(), start, settings, trajectory=trajectory)
+        trajectory = start.new_empty(steps, *start.shape)
+        latents, _, _ = _descend(
+            network, images.detach(), start, torch.zeros_like(start), settings, steps, trajectory
+        )
         ctx.save_for_backward(images, trajectory)
-        ctx.generator = generator
+        ctx.network = network
         ctx.settings = settings
-        return latents.clone() if settings.steps == 0 else latents
+        return latents
 
     @staticmethod
     @once_differentiable
     def backward(
         ctx: torch.autograd.function.FunctionCtx, adjoint_latent: Tensor
-    ) -> tuple[Tensor, None, None, None]:
+    ) -> tuple[Tensor, None, None, None, None]:
         images, trajectory = ctx.saved_tensors
         settings: SearchSettings = ctx.settings
         adjoint_velocity = torch.zeros_like(adjoint_latent)
         adjoint_images = torch.zeros_like(images)
         for latents in reversed(trajectory.unbind(0)):
             weight = adjoint_velocity - settings.step_size * adjoint_latent
-            with torch.enable_grad():
+            with torch.enable_grad(), matrix_precision(settings.precision):
                 variable = latents.detach().requires_grad_()
                 target = images.detach().requires_grad_()
-                objective = settings.objective(ctx.generator(variable), target).sum()
+                objective = settings.objective(ctx.network(variable), target).sum()
                 (gradient,) = torch.autograd.grad(objective, variable, create_graph=True)
                 by_latent, by_image = torch.autograd.grad(gradient, (variable, target), weight)
             adjoint_velocity = settings.momentum * weight
             adjoint_latent = adjoint_latent + by_latent
             adjoint_images = adjoint_images + by_image
-        return adjoint_images, None, None, None
+        return adjoint_images, None, None, None, None

@@ -1,8 +1,8 @@
 """Purifiers from their recipes, and purifying whole sets of images."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,10 @@ from purification.purifiers.defense_vae import DefenseVAE
 from purification.purifiers.latent_search import SearchSettings
 from purification.purifiers.magnet import MagNet
 from purification.runtime import progress
+
+Result = TypeVar("Result")
+PROBE = 16  # images of the first batch where the batch size is "auto"
+ON_CPU = 250  # images a batch there: a search's memory does not grow with them
 
 
 def load_purifier(recipe: Mapping[str, Any], files: Mapping[str, str]) -> nn.Module:
@@ -67,26 +71,82 @@ class Purified:
 
 
 def purify_images(
-    purifier: nn.Module, images: Tensor, *, batch_size: int, device: torch.device
+    purifier: nn.Module,
+    images: Tensor,
+    *,
+    batch_size: int | Literal["auto"],
+    device: torch.device,
 ) -> Purified:
-    """Purify `images` (N, C, H, W), `batch_size` at a time.
+    """Purify `images` (N, C, H, W), `batch_size` at a time, as `in_batches` has it.
 
     Raises ValueError if the purifier (a user's own, say) returns another shape or range.
     """
     purifier = purifier.to(device)
     score_of = getattr(purifier, "score_purified", _reconstruction_score)
-    purified, scores, errors = [], [], []
+
+    def purify(batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        given = batch.to(device)
+        result = purifier(given)
+        _check(result, given, purifier)
+        error = reconstruction_error(result, given)
+        return result.cpu(), score_of(given, result).cpu(), error.cpu()
+
+    parts = []
     with torch.no_grad(), progress(len(images), "purifying", "image") as bar:
-        for batch in images.split(batch_size):
-            given = batch.to(device)
-            result = purifier(given)
-            _check(result, given, purifier)
-            error = reconstruction_error(result, given)
-            purified.append(result.cpu())
-            scores.append(score_of(given, result).cpu())
-            errors.append(error.cpu())
-            bar.update(len(batch), reconstruction_error=error.mean())
-    return Purified(torch.cat(purified), torch.cat(scores), torch.cat(errors))
+        for part in in_batches(purify, images, batch_size, device):
+            parts.append(part)
+            bar.update(len(part[0]), reconstruction_error=part[2].mean())
+    return Purified(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+
+
+def in_batches(
+    work: Callable[[Tensor], Result],
+    images: Tensor,
+    batch_size: int | Literal["auto"],
+    device: torch.device,
+) -> Iterator[Result]:
+    """`work(batch)` for batch after batch of `images`, in their order.
+
+    A batch for which the memory is too small is halved, and so are all after it. With "auto" a GPU
+    takes a first batch of 16 images, and then as many as its free memory holds by what they needed;
+    a CPU takes 250. So `work` must treat each image by itself. Raises torch.OutOfMemoryError if
+    there is no room for one image, ValueError for a batch size below 1 or another word.
+    """
+    if batch_size != "auto" and (isinstance(batch_size, str) or batch_size < 1):
+        raise ValueError(f'batch_size must be at least 1, or "auto", got {batch_size!r}')
+    size = batch_size
+    probe = batch_size == "auto" and torch.device(device).type == "cuda"
+    if batch_size == "auto":
+        size = PROBE if probe else ON_CPU
+    start = 0
+    while start < len(images):
+        batch = images[start : start + size]
+        if probe:
+            torch.cuda.reset_peak_memory_stats(device)
+            before = torch.cuda.memory_allocated(device)
+        try:
+            result = work(batch)
+        except torch.OutOfMemoryError:
+            if len(batch) == 1:
+                raise
+            result = None
+        # Outside of the handler, where the traceback still held what was allocated.
+        if result is None:
+            size, probe = len(batch) // 2, False
+            torch.cuda.empty_cache()
+            continue
+        if probe:
+            each = (torch.cuda.max_memory_allocated(device) - before) / len(batch)
+            size, probe = _that_fit(each, device), False
+        start += len(batch)
+        yield result
+
+
+def _that_fit(bytes_each: float, device: torch.device) -> int:
+    """How many images of that need the free memory of a GPU holds, one fifth of it left over."""
+    torch.cuda.empty_cache()
+    free, _ = torch.cuda.mem_get_info(device)
+    return max(PROBE, int(0.8 * free / max(bytes_each, 1)))
 
 
 def _check(result: Tensor, given: Tensor, purifier: nn.Module) -> None:

@@ -1,0 +1,431 @@
+"""The latent search, its gradient and WGAN-GP training against plain PyTorch and the peak rate.
+
+    python benchmarks/search.py [--device cpu|cuda] [--preset small|large] [--threads N]
+        [--parts search latency gradient training] [--limit SECONDS] [--output search.csv]
+
+Prints a table and writes it as CSV, the machine described in its columns. The plain search and the
+plain training are written here as public re-implementations write them: restarts one after the
+other, weight gradients on, contiguous tensors, `.item()` in each step. Variants that are compared
+run in turns, and `seconds` is the median of their turns, so that other work on the machine hits
+all of them alike; the ratios are what to read. With one thread on the CPU it is the
+process's CPU time, else wall time. The network is Defense-GAN's (latent 128, width 64,
+28x28), with random weights: no step's time depends on them.
+
+`share of peak` divides the operations that the layers must do by the best rate measured in the same
+run, in the same precision, of matrix products and 3x3 convolutions: of the two, MKL's products are
+slower than oneDNN's convolutions on AMD. The share of start-up and imports in a whole run is
+measured by benchmarks/overhead.py.
+"""
+
+import argparse
+import csv
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+
+import psutil
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from purification import randomness
+from purification.models.wgan import Critic, Generator
+from purification.purifiers import SearchSettings, draw_starts, latent_search
+from purification.purifiers.search_network import matrix_precision
+from purification.training.wgan_gp import train_wgan_gp
+
+LATENT = 128
+# (L, R, images) of each part; "small" takes some four minutes on two cores.
+PRESETS = {
+    "small": {
+        "search": [(10, 10, 50), (10, 1, 100)],
+        "latency": [(200, 10)],
+        "gradient": [(10, 1, 20), (40, 1, 20), (10, 4, 20), (10, 10, 20)],
+        "training": 2,
+    },
+    "large": {
+        "search": [(10, 10, 100), (200, 10, 100), (200, 10, 1000), (200, 1, 1000), (25, 10, 5000)],
+        "latency": [(200, 10), (200, 1)],
+        "gradient": [(25, 1, 100), (100, 1, 100), (200, 1, 100), (200, 10, 100), (200, 20, 100)],
+        "training": 100,
+    },
+}
+Row = dict[str, str | float]
+
+
+def main() -> None:
+    options = arguments()
+    torch.set_num_threads(options.threads)
+    device = torch.device(options.device)
+    bench = Bench(device, deadline=time.monotonic() + options.limit, turns=options.turns)
+    preset = PRESETS[options.preset]
+    peaks = {precision: peak_rate(device, precision) for precision in precisions(device)}
+    rows = [{"part": "peak", "what": name, "value": rate / 1e9, "unit": "GFLOP/s"}
+            for name, rate in peaks.items()]  # fmt: skip
+    show(rows)
+    parts = {
+        "search": lambda: searches(bench, preset["search"], peaks),
+        "latency": lambda: latencies(bench, preset["latency"]),
+        "gradient": lambda: gradients(bench, preset["gradient"]),
+        "training": lambda: trainings(bench, preset["training"]),
+    }
+    for name in options.parts:
+        for row in parts[name]():
+            rows.append(row)
+            show([row])
+    if options.output:
+        write(options.output, rows, machine(device, options.threads))
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--preset", choices=PRESETS)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    names = ["search", "latency", "gradient", "training"]
+    parser.add_argument("--parts", nargs="+", choices=names, default=names)
+    parser.add_argument("--limit", type=float, default=240.0, help="no new turn after so long")
+    parser.add_argument("--turns", type=int, default=5, help="of each variant at most")
+    parser.add_argument("--output", type=Path, help="also write the table here, as CSV")
+    options = parser.parse_args()
+    options.preset = options.preset or ("small" if options.device == "cpu" else "large")
+    return options
+
+
+class Bench:
+    """Measures variants in turns, on one device, until a deadline."""
+
+    def __init__(self, device: torch.device, deadline: float, turns: int) -> None:
+        self.device, self.deadline, self.turns = device, deadline, turns
+        # A single thread's own time: it does not wait for the other work of a busy machine.
+        alone = device.type == "cpu" and torch.get_num_threads() == 1
+        self.clock = time.process_time if alone else time.perf_counter
+
+    def seconds(self, variants: dict[str, Callable[[], object]]) -> dict[str, float]:
+        """Median over the turns; one turn at least, after one pass to warm up."""
+        for work in variants.values():
+            self.once(work)
+        times = {name: [] for name in variants}
+        for turn in range(self.turns):
+            if turn and time.monotonic() > self.deadline:
+                break
+            for name, work in variants.items():
+                times[name].append(self.once(work))
+        return {name: statistics.median(values) for name, values in times.items()}
+
+    def once(self, work: Callable[[], object]) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        start = self.clock()
+        work()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return self.clock() - start
+
+    def peak_bytes(self, work: Callable[[], object]) -> int:
+        """What `work` needs beyond what is there before it, at the most.
+
+        On the CPU the resident memory of the process, read each millisecond: memory that the
+        process has and reuses is not seen, so measure the smallest first.
+        """
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(self.device)
+            before = torch.cuda.memory_allocated(self.device)
+            self.once(work)
+            return torch.cuda.max_memory_allocated(self.device) - before
+        process, done = psutil.Process(), threading.Event()
+        before = peak = process.memory_info().rss
+
+        def watch() -> None:
+            nonlocal peak
+            while not done.wait(0.001):
+                peak = max(peak, process.memory_info().rss)
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        try:
+            work()
+        finally:
+            done.set()
+            watcher.join()
+        return peak - before
+
+
+def precisions(device: torch.device) -> tuple[str, ...]:
+    return ("float32", "tf32", "bfloat16") if device.type == "cuda" else ("float32", "bfloat16")
+
+
+def new_generator(device: torch.device) -> Generator:
+    with randomness.isolated_rng(0):
+        return Generator(LATENT).eval().to(device)
+
+
+def problem(images: int, restarts: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Images (N, 1, 28, 28) and starts (R, 128)."""
+    random = randomness.generator(0, "images")
+    pictures = torch.rand(images, 1, 28, 28, generator=random).to(device)
+    return pictures, draw_starts(restarts, LATENT, random).to(device)
+
+
+# Part 1 and 2: images a second, and the share of the machine's rate
+
+
+def searches(
+    bench: Bench, cells: Iterable[tuple[int, int, int]], peaks: dict[str, float]
+) -> Iterable[Row]:
+    plain, arranged = new_generator(bench.device), frozen(bench.device)
+    for steps, restarts, count in cells:
+        images, starts = problem(count, restarts, bench.device)
+        variants = {"plain": partial(plain_search, plain, images, starts, steps)}
+        for precision in peaks:
+            settings = SearchSettings(steps, precision=precision)
+            variants[precision] = partial(latent_search, arranged, images, starts, settings)
+        seconds = bench.seconds(variants)
+        work = count * restarts * (2 * steps + 1) * pass_operations(arranged)
+        for name, taken in seconds.items():
+            row = {
+                "part": "search",
+                "what": f"L={steps}, R={restarts}, {count} images, {name}",
+                "value": count / taken,
+                "unit": "images/s",
+                "times plain": seconds["plain"] / taken,
+            }
+            if name in peaks:
+                row["share of peak"] = work / taken / peaks[name]
+            yield row
+
+
+def frozen(device: torch.device) -> nn.Module:
+    generator = new_generator(device).requires_grad_(False)
+    return generator.to(memory_format=torch.channels_last)
+
+
+def plain_search(generator: nn.Module, images: Tensor, starts: Tensor, steps: int) -> Tensor:
+    """Defense-GAN's search as public PyTorch re-implementations have it; reconstructions."""
+    found, errors = [], []
+    for start in starts:
+        z = start.expand(len(images), -1).clone().requires_grad_()
+        optimizer = torch.optim.SGD([z], lr=10.0, momentum=0.7)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            loss = (generator(z) - images).square().flatten(1).mean(dim=1).sum()
+            loss.backward()
+            optimizer.step()
+            loss.item()
+        with torch.no_grad():
+            found.append(generator(z))
+            errors.append((found[-1] - images).square().flatten(1).mean(dim=1))
+    best = torch.stack(errors).argmin(dim=0)
+    return torch.stack(found)[best, torch.arange(len(images), device=images.device)]
+
+
+def pass_operations(generator: Generator) -> float:
+    """Operations of one image's forward pass, multiplications and additions, from the layers'
+    shapes; the backward pass to z takes as many. Taps on the padding are not counted."""
+    total = 2.0 * generator.project.weight.numel()
+    sides = (generator._start[1],)
+    for layer in generator.upsample:
+        if isinstance(layer, nn.ConvTranspose2d):
+            (side,) = sides
+            size = (side - 1) * 2 - 2 * layer.padding[0] + 5 + layer.output_padding[0]
+            taps = sum(
+                0 <= 2 * i - layer.padding[0] + k < size for i in range(side) for k in range(5)
+            )
+            total += 2.0 * taps**2 * layer.in_channels * layer.out_channels
+            sides = (size,)
+    return total
+
+
+def peak_rate(device: torch.device, precision: str) -> float:
+    """The most floating-point operations a second of matrix products and 3x3 convolutions."""
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    size, maps, side = (8192, 512, 56) if device.type == "cuda" else (1024, 128, 14)
+    images = 64
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    x = torch.randn(images, maps, side, side, device=device).to(dtype)
+    weight = torch.randn(maps, maps, 3, 3, device=device).to(dtype)
+    x, weight = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (x, weight))
+    # Of a side's 3 * side taps, 2 are on the padding.
+    convolution = 2 * images * maps**2 * (3 * side - 2) ** 2
+    bench = Bench(device, deadline=float("inf"), turns=1)
+    with torch.no_grad(), matrix_precision(precision):
+        products = min(bench.once(lambda: a @ b) for _ in range(12))
+        convolve = min(
+            bench.once(lambda: functional.conv2d(x, weight, padding=1)) for _ in range(12)
+        )
+    return max(2 * size**3 / products, convolution / convolve)
+
+
+# Part 3: latency
+
+
+def latencies(bench: Bench, cells: Iterable[tuple[int, int]]) -> Iterable[Row]:
+    generator = frozen(bench.device)
+    for steps, restarts in cells:
+        images, starts = problem(1, restarts, bench.device)
+        variants = {}
+        for precision in precisions(bench.device):
+            settings = SearchSettings(steps, precision=precision)
+            variants[precision] = partial(latent_search, generator, images, starts, settings)
+        for name, seconds in bench.seconds(variants).items():
+            what = f"one image, L={steps}, R={restarts}, {name}"
+            yield {"part": "latency", "what": what, "value": 1000 * seconds, "unit": "ms"}
+
+
+# Part 4: the white-box gradient
+
+
+def gradients(bench: Bench, cells: Iterable[tuple[int, int, int]]) -> Iterable[Row]:
+    generator = frozen(bench.device)
+    for steps, restarts, count in cells:
+        images, starts = problem(count, restarts, bench.device)
+        settings = SearchSettings(steps)
+
+        search = partial(latent_search, generator, images, starts, settings)
+        gradient = partial(white_box, generator, images, starts, settings)
+        name = f"L={steps}, R={restarts}, {count} images"
+        memory = bench.peak_bytes(gradient)
+        seconds = bench.seconds({"search": search, "gradient": gradient})
+        yield {
+            "part": "gradient",
+            "what": name,
+            "value": seconds["gradient"],
+            "unit": "s",
+            "times search": seconds["gradient"] / seconds["search"],
+            "peak MB": memory / 1e6,
+        }
+
+
+def white_box(
+    generator: nn.Module, images: Tensor, starts: Tensor, settings: SearchSettings
+) -> Tensor:
+    images = images.clone().requires_grad_()
+    found = latent_search(generator, images, starts, settings)
+    return torch.autograd.grad(found.reconstructions.sum(), images)[0]
+
+
+# Part 5: training
+
+
+def trainings(bench: Bench, iterations: int) -> Iterable[Row]:
+    random = randomness.generator(0, "training images")
+    images = torch.rand(1000, 1, 28, 28, generator=random)
+    with randomness.isolated_rng(0):
+        plain, ours = (
+            (Generator(LATENT).to(bench.device), Critic().to(bench.device)) for _ in "ab"
+        )
+
+    def fast() -> None:
+        train_wgan_gp(
+            *ours, images, iterations=iterations, batch_size=50, critic_steps=5,
+            gradient_penalty=10.0, learning_rate=1e-4, betas=(0.5, 0.9), seed=0,
+            state_path=None, state_every=iterations, recipe_digest="", device=bench.device,
+        )  # fmt: skip
+
+    for number, layer in enumerate(plain[1].features):
+        if not isinstance(layer, nn.Conv2d | nn.Flatten):
+            plain[1].features[number] = nn.LeakyReLU(0.2)
+    seconds = bench.seconds(
+        {"plain": lambda: plain_training(*plain, images, iterations), "ours": fast}
+    )
+    for name, taken in seconds.items():
+        yield {
+            "part": "training",
+            "what": f"WGAN-GP, batch 50, {name}",
+            "value": iterations / taken,
+            "unit": "iterations/s",
+            "times plain": seconds["plain"] / taken,
+        }
+
+
+def plain_training(
+    generator: nn.Module, critic: nn.Module, images: Tensor, iterations: int
+) -> None:
+    """WGAN-GP as public PyTorch implementations have it: one batch at a time from a loader."""
+    device = next(generator.parameters()).device
+    generator.train()
+    loader = torch.utils.data.DataLoader(
+        torch.utils.data.TensorDataset(images), batch_size=50, shuffle=True, drop_last=True
+    )
+    settings = {"lr": 1e-4, "betas": (0.5, 0.9)}
+    critic_optimizer = torch.optim.Adam(critic.parameters(), **settings)
+    generator_optimizer = torch.optim.Adam(generator.parameters(), **settings)
+    batches = iter(loader)
+    for _ in range(iterations):
+        for _ in range(5):
+            batch = next(batches, None)
+            if batch is None:
+                batches = iter(loader)
+                batch = next(batches)
+            real = batch[0].to(device)
+            fake = generator(torch.randn(len(real), LATENT, device=device)).detach()
+            mix = torch.rand(len(real), 1, 1, 1, device=device)
+            mixed = (mix * real + (1 - mix) * fake).requires_grad_()
+            scores = critic(mixed)
+            (slope,) = torch.autograd.grad(
+                scores, mixed, torch.ones_like(scores), create_graph=True, retain_graph=True
+            )
+            penalty = ((slope.flatten(1).norm(dim=1) - 1) ** 2).mean()
+            critic_optimizer.zero_grad()
+            loss = critic(fake).mean() - critic(real).mean() + 10 * penalty
+            loss.backward()
+            critic_optimizer.step()
+            loss.item()
+        generator_optimizer.zero_grad()
+        loss = -critic(generator(torch.randn(50, LATENT, device=device))).mean()
+        loss.backward()
+        generator_optimizer.step()
+        loss.item()
+
+
+# The table
+
+
+def show(rows: Iterable[Row]) -> None:
+    for row in rows:
+        more = "  ".join(
+            f"{name} {row[name]:.2f}" for name in list(row)[4:] if not isinstance(row[name], str)
+        )
+        print(f"{row['part']:<9} {row['what']:<44} {row['value']:>10.4g} {row['unit']:<13} {more}")
+        sys.stdout.flush()
+
+
+def machine(device: torch.device, threads: int) -> dict[str, str | int]:
+    name = platform.processor()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        models = [line for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        name = models[0].split(":")[1].strip() if models else name
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"],
+        cwd=Path(__file__).parent, capture_output=True, text=True,
+    )  # fmt: skip
+    return {
+        "processor": name,
+        "cores": os.cpu_count() or 0,
+        "threads": threads,
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else "",
+        "torch": torch.__version__,
+        "commit": commit.stdout.strip(),
+    }
+
+
+def write(path: Path, rows: list[Row], described: dict[str, str | int]) -> None:
+    columns = ["part", "what", "value", "unit", "times plain", "share of peak", "times search"]
+    columns += ["peak MB", *described]
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({**row, **described} for row in rows)
+
+
+if __name__ == "__main__":
+    main()
