@@ -5,9 +5,12 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 import yaml
@@ -109,3 +112,24 @@ def one_thread_and_one_seed() -> Iterator[None]:
     with isolated_rng(0):
         yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def record_figures(monkeypatch: pytest.MonkeyPatch) -> Callable[[ModuleType], list[Any]]:
+    """From a module of `reporting` to the list of figures that it draws from then on, as they are
+    when they are written."""
+    from purification.reporting.figures import paper_figure
+
+    def record(module: ModuleType) -> list[Any]:
+        kept = []
+
+        @contextmanager
+        def keep(*arguments: Any) -> Iterator[Any]:
+            with paper_figure(*arguments) as figure:
+                kept.append(figure)
+                yield figure
+
+        monkeypatch.setattr(module, "paper_figure", keep)
+        return kept
+
+    return record

@@ -1,7 +1,6 @@
 """Figure 4 of Defense-VAE: what is read of the histories, and that each line can be told apart."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from torch import nn
 
 from purification.evaluation.accuracy import wilson_interval
 from purification.models.vae import VAE
-from purification.reporting import figures, finetuning
+from purification.reporting import finetuning
 from purification.reporting.finetuning import finetuning_curves, finetuning_panels
 from purification.reporting.sweeps import write_panels
 from purification.training.defense_vae import train_end_to_end
@@ -90,17 +89,9 @@ def test_a_training_s_own_history_is_read(tmp_path: Path) -> None:
 
 
 def test_picture_has_a_look_for_each_line(
-    lines: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lines: list, tmp_path: Path, record_figures: Callable
 ) -> None:
-    kept = []
-
-    @contextmanager
-    def keep(*arguments: Any) -> Iterator[Any]:
-        with figures.paper_figure(*arguments) as figure:
-            kept.append(figure)
-            yield figure
-
-    monkeypatch.setattr(finetuning, "paper_figure", keep)
+    kept = record_figures(finetuning)
     panels = finetuning_panels(lines, "fgsm")
     finetuning_curves(panels, tmp_path / "f.png", tmp_path / "f.pdf")
     left, right = kept[0].axes

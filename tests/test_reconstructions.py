@@ -1,8 +1,7 @@
 """Pictures of reconstructions: which images are shown, where they stand, and that all fits."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from purification.evaluation.reconstructions import (
     side_by_side,
     stacked,
 )
-from purification.reporting import figures, reconstructions
+from purification.reporting import reconstructions
 from purification.reporting.reconstructions import reconstruction_grid
 from purification.storage import ImageSet, write_dataset, write_image_set, write_image_sets
 
@@ -214,17 +213,8 @@ def test_figure5_in_two_parts(tmp_path: Path, drawn: list[Any]) -> None:
 
 
 @pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    kept = []
-
-    @contextmanager
-    def keep(*arguments: Any) -> Iterator[Any]:
-        with figures.paper_figure(*arguments) as figure:
-            kept.append(figure)
-            yield figure
-
-    monkeypatch.setattr(reconstructions, "paper_figure", keep)
-    return kept
+def drawn(record_figures: Callable) -> list[Any]:
+    return record_figures(reconstructions)
 
 
 def column(header: str, rows: int = 2, errors: bool = True, size: int = 28) -> Column:

@@ -1,7 +1,6 @@
 """The figures of the sweeps: what is drawn, that it fits and can be read in grey."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from purification.reporting import figures, roc
+from purification.reporting import roc
 from purification.reporting.roc import (
     AccuracyPanel,
     RocCurve,
@@ -22,18 +21,8 @@ STEPS = (25, 50, 100, 200, 400, 800, 1600)
 
 
 @pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The figures that `roc` makes, as they were when they were written."""
-    kept = []
-
-    @contextmanager
-    def keep(*arguments: Any) -> Iterator[Any]:
-        with figures.paper_figure(*arguments) as figure:
-            kept.append(figure)
-            yield figure
-
-    monkeypatch.setattr(roc, "paper_figure", keep)
-    return kept
+def drawn(record_figures: Callable) -> list[Any]:
+    return record_figures(roc)
 
 
 def curve(label: str, bend: float, paper_auc: float | None = None) -> RocCurve:
