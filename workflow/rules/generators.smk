@@ -76,7 +76,7 @@ rule train_defense_vae:
     priority: 5
     threads: config["threads"]
     resources:
-        mem_mb=memory(3000, copies=30),
+        mem_mb=memory(6000, copies=16),
         runtime=growing(12 * 60),
         gpu=GPUS,
     params:
@@ -101,7 +101,7 @@ rule train_end_to_end:
     priority: 5
     threads: config["threads"]
     resources:
-        mem_mb=memory(3000, copies=30),
+        mem_mb=memory(6000, copies=16),
         runtime=growing(12 * 60),
         gpu=GPUS,
     params:

@@ -7,15 +7,13 @@ from purification.runtime import start
 from purification.storage import atomic
 
 device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
-batch_size = snakemake.config["batch_size"]["purification"]
-jobs = [{"batch_size": batch_size, **job} for job in snakemake.params.jobs]
 recipe = snakemake.params.recipe
 measured = {
     "dataset": recipe["dataset"],
     "seed": recipe["seed"],
     "repeats": recipe["settings"]["repeats"],
     "reference": recipe["defense"],
-    "jobs": jobs,
+    "jobs": snakemake.params.jobs,
 }
 rows = run_time_rows(measured, snakemake.input.dataset, device)
 with atomic(snakemake.output[0]) as temporary, temporary.open("w", newline="") as file:

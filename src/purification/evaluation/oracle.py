@@ -1,21 +1,21 @@
 """A classifier as a black box: images in, labels out."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from purification.models.checkpoints import load_network
 from purification.purifiers import Defended
-from purification.purifiers.loading import load_purifier
+from purification.purifiers.loading import in_batches, load_purifier
 from purification.runtime import progress
 
 
 def load_oracle(
     recipe: Mapping[str, Any],
     files: Mapping[str, str],
-    batch_size: int,
+    batch_size: int | Literal["auto"],
     device: torch.device | str,
 ) -> Callable[[Tensor], Tensor]:
     """The oracle of a `Substitute` recipe: its classifier, behind its purifier if it has one.
@@ -29,7 +29,7 @@ def load_oracle(
 
 
 def label_oracle(
-    model: nn.Module, batch_size: int, device: torch.device | str
+    model: nn.Module, batch_size: int | Literal["auto"], device: torch.device | str
 ) -> Callable[[Tensor], Tensor]:
     """All that a black-box attacker has of a classifier: its labels.
 
@@ -47,14 +47,17 @@ def label_oracle(
         on the CPU.
     """
 
+    def label(batch: Tensor) -> Tensor:
+        return model(batch.to(device)).argmax(dim=1).cpu()
+
     def labels(images: Tensor) -> Tensor:
         model.to(device).eval()
         found = []
         # no_grad, not inference_mode: a purifier that optimises inside must be able to undo it.
         with torch.no_grad(), progress(len(images), "asking the oracle", "image") as bar:
-            for batch in images.split(batch_size):
-                found.append(model(batch.to(device)).argmax(dim=1).cpu())
-                bar.update(len(batch))
+            for part in in_batches(label, images, batch_size, device):
+                found.append(part)
+                bar.update(len(part))
         return torch.cat(found)
 
     return labels

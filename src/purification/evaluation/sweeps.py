@@ -1,14 +1,14 @@
 """One latent search for a whole sweep, as its recipe says, and what is kept of it."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from purification.evaluation.adversarial import purified_set
 from purification.purifiers.base import reconstruction_error
 from purification.purifiers.latent_search import SearchResult, sweep_search
-from purification.purifiers.loading import Purified, load_search
+from purification.purifiers.loading import Purified, in_batches, load_search
 from purification.runtime import progress
 from purification.storage import ImageSet, read_image_set, read_split
 
@@ -16,7 +16,7 @@ from purification.storage import ImageSet, read_image_set, read_split
 def sweep_images(
     recipe: Mapping[str, Any],
     files: Mapping[str, str],
-    batch_size: int,
+    batch_size: int | Literal["auto"],
     device: torch.device,
 ) -> dict[str, ImageSet]:
     """What the search of a `Sweep` recipe makes of its images, for every (L, R).
@@ -35,12 +35,16 @@ def sweep_images(
     generator, starts, settings = load_search(recipe["purifier"], files, 0, most)
     generator, images = generator.to(device), torch.from_numpy(given.images)
     found: dict[str, list[SearchResult]] = {name: [] for name in cells}
+
+    def search(batch: torch.Tensor) -> dict[tuple[int, int], SearchResult]:
+        return sweep_search(generator, batch.to(device), starts, settings, cells.values())
+
     with progress(len(images), "searching", "image") as bar:
-        for batch in images.split(batch_size):
-            results = sweep_search(generator, batch.to(device), starts, settings, cells.values())
+        for results in in_batches(search, images, batch_size, device):
             for name, cell in cells.items():
                 found[name].append(results[cell])
-            bar.update(len(batch), reconstruction_error=results[cell].objective.mean())
+            error = results[cell].objective
+            bar.update(len(error), reconstruction_error=error.mean())
     return {name: _kept(parts, images, given) for name, parts in found.items()}
 
 

@@ -180,6 +180,7 @@ class Purifier(Artifact):
     settings: Mapping[str, Any]
     networks: Mapping[str, File]
     code: str = later("")
+    arithmetic: int = later(1)
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -266,7 +267,7 @@ class AdversarialCopies(OfRun):
     by the name of its group in the file. `name` is the attack's key in the config."""
 
     name: str
-    attacks: Mapping[str, Attack]
+    attacks: tuple[tuple[str, Attack], ...]
     classifier: Classifier
 
     @property
@@ -582,11 +583,12 @@ class RunTimes(OfRun):
 
     @property
     def jobs(self) -> list[dict[str, Any]]:
-        """What is timed, as `evaluation.timing.run_time_rows` wants it, but for batch sizes."""
+        """What is timed, as `evaluation.timing.run_time_rows` wants it; a search in one batch."""
         once = {"purifier": self.purifier.recipe, "files": self.purifier.inputs}
-        jobs = [{"name": self.defense, **once, "images": self.settings["images"]}]
+        once |= {"images": self.settings["images"], "batch_size": self.settings["batch"]}
+        jobs = [{"name": self.defense, **once}]
         search = {"purifier": self.search.recipe, "files": self.search.inputs}
-        search["images"] = self.settings["search_images"]
+        search |= dict.fromkeys(("images", "batch_size"), self.settings["search_images"])
         return [*jobs, *({"name": n, **search, **own} for n, own in self.searches.items())]
 
 
@@ -723,7 +725,8 @@ class Figure(File):
 
     @property
     def path(self) -> str:
-        return f"results/figures/{self.name}.png"
+        place = table_place(self.name)
+        return f"results/{place}.png" if "/" in place else f"results/figures/{place}.png"
 
     @cached_property
     def recipe(self) -> dict[str, Any]:

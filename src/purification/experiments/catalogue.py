@@ -36,6 +36,10 @@ THREAT_MODELS = ("white_box", "gray_box", "white_box_bpda")
 VARIED = "@"
 """Stands between a name of the config and what differs from its settings there: `fgsm@0.15`,
 `defense_gan@L50`."""
+SWEPT_SETTINGS = ("step_size", "momentum", "precision")
+"""What a sweep has of its defence's search: it takes all steps of all restarts."""
+SEARCH_ARITHMETIC = 2
+"""Raised when the latent search computes the same in another order, which changes the last bits."""
 PER_CLASSIFIER = ("defense_vae", "defense_vae_e2e")
 """Methods whose purifier is another one for each classifier: `defense_vae@A`."""
 _VAE_TRAINING = ("epochs", "batch_size", "learning_rate", "reconstruction", "kl_weight")
@@ -135,10 +139,10 @@ class Catalogue:
         single = {key: value for key, value in settings.items() if key not in lists}
         variants = [(f"{k}={v}", {k: v}) for k, values in lists.items() for v in values]
         base = self.attack(attack)
-        attacks = {
-            name: replace(base, settings={**base.settings, **single, **own})
+        attacks = tuple(
+            (name, replace(base, settings={**base.settings, **single, **own}))
             for name, own in variants or [("copy", {})]
-        }
+        )
         victim = self.classifier(dataset, seed, PLAIN, classifier)
         return AdversarialCopies(self.dataset(dataset).for_training, seed, attack, attacks, victim)
 
@@ -213,7 +217,8 @@ class Catalogue:
         else:
             own = settings.get("settings", {})
         # The base's name seeds the starts: a varied search has the same.
-        return Purifier(_base(defense), seed, method, own, networks, **_code(method))
+        made = Purifier(_base(defense), seed, method, own, networks, **_code(method))
+        return replace(made, arithmetic=SEARCH_ARITHMETIC) if method in SEARCHES else made
 
     @cache  # noqa: B019
     def purified_images(self, dataset: str, seed: int, defense: str, split: str) -> PurifiedImages:
@@ -283,6 +288,9 @@ class Catalogue:
         """A purifier and its classifier under an attack, in the defence's threat models."""
         numbers = self._lookup("attacks", attack)["images"]
         threat_models = {name: numbers[name] for name in self.threat_models(defense)}
+        if VARIED in attack:
+            # Of an attack of another strength there is the gray box alone: what pictures show.
+            threat_models = {k: v for k, v in threat_models.items() if k == "gray_box"}
         gray = self.adversarial(dataset, seed, PLAIN, classifier, attack)
         purifier = self.purifier(dataset, seed, self.for_classifier(defense, classifier))
         return AttackedDefense(
@@ -387,7 +395,7 @@ class Catalogue:
         if self._lookup("defenses", self.deployment_of(defense))["method"] not in SEARCHES:
             raise ConfigError(f"defenses.{defense} is no latent search")
         purifier = self.purifier(dataset, seed, defense)
-        settings = {k: v for k, v in purifier.settings.items() if k not in ("steps", "restarts")}
+        settings = {k: v for k, v in purifier.settings.items() if k in SWEPT_SETTINGS}
         return replace(purifier, settings=settings)
 
     @cache  # noqa: B019

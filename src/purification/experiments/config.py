@@ -117,6 +117,8 @@ def _wrong_references(config: Mapping[str, Any]) -> Iterator[str]:
                 yield from _unknown(f"defenses.{name}.copies", attack, config["copies"])
         if defense["method"] == "defense_vae_e2e":
             yield from _wrong_end_to_end(config, name)
+        if defense["method"] in SEARCHES:
+            yield from _wrong_pruning(name, defense)
         if "generator" in defense:
             place = f"defenses.{name}.generator"
             yield from _unknown(place, defense["generator"], config["generators"])
@@ -319,6 +321,9 @@ def _wrong_white_box_sweep(config: Mapping[str, Any]) -> Iterator[str]:
     yield from _unknown("figure8.attack", wanted["attack"], config["attacks"])
     defenses = [n for n in _searching(config) if config["defenses"][n]["method"] in SEARCHES]
     yield from _unknown("figure8.defense", wanted["defense"], defenses)
+    pruned = config["defenses"].get(wanted["defense"], {}).get("prune") or [[0, 1]]
+    if min(wanted["steps"]) <= pruned[-1][0]:
+        yield f"figure8.steps: must be above the steps of defenses.{wanted['defense']}.prune"
 
 
 def _searching(config: Mapping[str, Any]) -> list[str]:
@@ -415,6 +420,17 @@ def _wrong_finetuning(config: Mapping[str, Any]) -> Iterator[str]:
         if twin != name:
             one, other = sorted((twin, name))
             yield f"{_FINETUNING}.defenses: {one!r} and {other!r} would be one line of one panel"
+
+
+def _wrong_pruning(name: str, defense: Mapping[str, Any]) -> Iterator[str]:
+    steps = [0, *(step for step, _ in defense.get("prune", ())), defense["steps"]]
+    kept = [defense["restarts"], *(restarts for _, restarts in defense.get("prune", ()))]
+    if steps != sorted(set(steps)) or kept != sorted(set(kept), reverse=True):
+        yield (
+            f"defenses.{name}.prune: must be [step, restarts] with steps rising below "
+            f"{defense['steps']} and restarts falling below {defense['restarts']}; got "
+            f"{defense['prune']}"
+        )
 
 
 def _wrong_redeployment(config: Mapping[str, Any], name: str) -> Iterator[str]:

@@ -55,7 +55,7 @@ def run_times(catalogue: Catalogue, dataset: str, seed: int) -> RunTimes:
         purifiers[vae],
         purifiers[wanted["search"]],
         searches,
-        {key: wanted[key] for key in ("images", "search_images", "repeats")},
+        {key: wanted[key] for key in ("images", "batch", "search_images", "repeats")},
     )
 
 

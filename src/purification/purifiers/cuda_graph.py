@@ -24,9 +24,8 @@ def repeatable(
     before = [tensor.clone() for tensor in state]
     try:
         return _captured(step)
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError as error:
+    except RuntimeError as error:  # also torch.OutOfMemoryError: what is cached cannot be freed
+        torch.cuda.empty_cache()
         warnings.warn(f"no CUDA graph, each kernel is launched by itself: {error}", stacklevel=2)
         return step
     finally:

@@ -42,6 +42,7 @@ class SearchSettings:
         tolerance: an image is finished when `patience` steps lowered the objective of its best
             restart by no more than this share. 0: every image takes all steps.
         patience: steps between two looks at `tolerance`.
+        cuda_graph: on a GPU, launch each step as one graph. Off until it has been measured on one.
 
     With any of the last three an image's result is still a function of the image alone. Raises
     ValueError if they make no sense.
@@ -55,6 +56,7 @@ class SearchSettings:
     prune: tuple[tuple[int, int], ...] = ()
     tolerance: float = 0.0
     patience: int = 10
+    cuda_graph: bool = False
 
     def __post_init__(self) -> None:
         at = [0, *(step for step, _ in self.prune), self.steps]
@@ -358,7 +360,8 @@ def _descend(
 def _images_of(generator: nn.Module, latents: Tensor) -> Tensor:
     """Without gradients, and on the CPU in blocks as in `_descend`."""
     size = max(len(latents), 1) if latents.is_cuda else ROWS_IN_CACHE
-    return torch.cat([generator(block) for block in latents.split(size)])
+    with matrix_precision("float32"):
+        return torch.cat([generator(block) for block in latents.split(size)])
 
 
 def _descend_block(
@@ -383,7 +386,8 @@ def _descend_block(
         latents.sub_(velocity, alpha=settings.step_size)
 
     with matrix_precision(settings.precision):
-        step_again = repeatable(step, (latents, velocity, objective), steps)
+        state = (latents, velocity, objective)
+        step_again = repeatable(step, state, steps) if settings.cuda_graph else step
         for k in range(steps):
             if trajectory is not None:
                 trajectory[k] = latents
@@ -405,7 +409,8 @@ def _descend_differentiably(
         parts.append((rows, _Descent.apply(images[rows], start[rows], network, settings, taken)))
     order = torch.cat([rows for rows, _ in parts]).argsort()
     latents = torch.cat([latents for _, latents in parts])[order]
-    reconstructions = generator(latents)
+    with matrix_precision("float32"):
+        reconstructions = generator(latents)
     objective = settings.objective(reconstructions, images)
     restart = torch.zeros_like(steps)
     return SearchResult(reconstructions, latents, objective, restart, steps, steps + 1)

@@ -18,6 +18,7 @@ from purification.purifiers.magnet import MagNet
 from purification.runtime import progress
 
 Result = TypeVar("Result")
+_SEARCH = ("step_size", "momentum", "precision", "tolerance", "patience")
 PROBE = 16  # images of the first batch where the batch size is "auto"
 ON_CPU = 250  # images a batch there: a search's memory does not grow with them
 
@@ -54,7 +55,9 @@ def load_search(
     """
     generator = load_network(files["generator"], "Generator").requires_grad_(False)
     settings = recipe["settings"]
-    search = SearchSettings(steps, settings["step_size"], settings["momentum"])
+    own = {key: settings[key] for key in _SEARCH if key in settings}
+    prune = tuple(tuple(pair) for pair in settings.get("prune", ()))
+    search = SearchSettings(steps, prune=prune, **own)
     random = randomness.generator(recipe["seed"], recipe["name"], "starts")
     latent = recipe["networks"]["generator"]["settings"]["latent"]
     return generator, draw_starts(restarts, latent, random), search

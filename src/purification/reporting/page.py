@@ -74,7 +74,8 @@ def agreement(tables: Sequence[PageTable]) -> str:
     """How many of our numbers lie how near to the printed ones, a row for each table.
 
     A number is compared where the paper prints one for the same data set, attack, strength,
-    classifier, defence and threat model, by the mean over our seeds.
+    classifier, defence and threat model, by the mean over our seeds. Defense-GAN's white box is
+    left out: no gradient passes the search in its published code, so the two are not one attack.
     """
     lines = ["| table | compared | within 2 points | within 5 points | beyond |"]
     lines += ["| --- | --- | --- | --- | --- |"]
@@ -123,7 +124,8 @@ def detection_summary(detection: pd.DataFrame) -> str:
 
 def _distances(long: pd.DataFrame) -> pd.Series:
     """Distance of each mean over seeds from the paper's number."""
-    compared = long[long["paper_value"].notna()]
+    searched = (long["defense"] == "defense_gan") & (long["threat_model"] == "white_box")
+    compared = long[long["paper_value"].notna() & ~searched]
     if compared.empty:
         return pd.Series(dtype=float)
     key = [

@@ -20,10 +20,17 @@ ATTACHED_COLUMNS = (
     "difference",
 )
 
-PUBLISHED_RANGES = {("defense_gan", "celeba"): (-1.0, 1.0)}
+PUBLISHED_RANGES = {
+    ("defense_gan", "celeba"): ("", (-1.0, 1.0)),
+    ("defense_vae", "celeba"): ("defense_vae", (-1.0, 1.0)),
+}
 """The range of the images in whose units a paper's strengths on a data set are, where that is not
-[0, 1]. Defense-GAN prints 0.3 for CelebA too; its published code (models/gan.py) scales CelebA's
-images, and them alone, to [-1, 1]."""
+[0, 1], and whose rows are in [0, 1] all the same. Defense-GAN prints 0.3 for CelebA too; its
+published code (models/gan.py) scales CelebA's images, and them alone, to [-1, 1]. Defense-VAE
+copies that paper's columns; of its own it names no range, and is taken at its word."""
+NOT_STATED = {("defense_vae", "defense_gan", ""): "rec"}
+"""What a paper (first) leaves out of the variant (third) of a defence (second), as it is compared:
+Defense-VAE's own runs of Defense-GAN on CIFAR-10 may be Rec or Orig."""
 
 _TEXT = (
     *(column for column in MATCH_COLUMNS if column != "epsilon"),
@@ -185,8 +192,12 @@ def _in_our_units(printed: pd.DataFrame) -> pd.DataFrame:
     for (paper, defense, name), right in PUBLISHED_THREAT_MODELS.items():
         here = (rows["paper"] == paper) & (rows["defense"] == defense)
         rows.loc[here & (rows["threat_model"] == name), "threat_model"] = right
-    for (paper, dataset), (low, high) in PUBLISHED_RANGES.items():
+    for (paper, defense, variant), meant in NOT_STATED.items():
+        here = (rows["paper"] == paper) & (rows["defense"] == defense)
+        rows.loc[here & (rows["variant"] == variant), "variant"] = meant
+    for (paper, dataset), (own, (low, high)) in PUBLISHED_RANGES.items():
         here = (rows["paper"] == paper) & (rows["dataset"] == dataset)
+        here &= ~rows["defense"].isin(["none", own] if own else [])
         rows.loc[here, "epsilon"] /= high - low
         trained = here & rows["variant"].str.startswith("eps=")
         strengths = rows.loc[trained, "variant"].str.removeprefix("eps=").astype(float)

@@ -40,8 +40,9 @@ def train_defense_vae(
     (vae_conv_train_multi.py): "bce", KL weight 0, 5 epochs, batch 16, rate 5e-4.
 
     An epoch visits every copy of every image in a new random order across all copies. The pairs are
-    held on the device in the copies' own dtype (12 copies of MNIST in float32: 1.9 GB) and become
-    float32 batch by batch. float16, which rounds by at most 1/16 of an 8-bit step, halves that.
+    held on the device, where they fit there, in the copies' own dtype (12 copies of MNIST in
+    float32: 1.9 GB) and become float32 batch by batch. float16, which rounds by at most 1/16 of an
+    8-bit step, halves that.
 
     Args:
         vae: `models.vae.VAE`, or what has its `encode`, `decode` and `latent`.
@@ -67,7 +68,7 @@ def train_defense_vae(
     """
     _check(copies, clean, reconstruction)
     vae.to(device, memory_format=torch.channels_last).train()
-    attacked, clean = _on_device(copies, device), clean.to(device)
+    attacked, clean = _together(copies, device), clean.to(device)
     optimizer = torch.optim.Adam(vae.parameters(), learning_rate, fused=True)
     random = generator(seed, "order"), generator(seed, "noise")
     history = []
@@ -77,7 +78,7 @@ def train_defense_vae(
             totals = torch.zeros(3, device=device)
             for pairs, noise in _batches(len(attacked), batch_size, vae.latent, random, device):
                 _, *losses = _purify(
-                    vae, attacked[pairs], clean[pairs % len(clean)], noise, reconstruction
+                    vae, _rows(attacked, pairs), clean[pairs % len(clean)], noise, reconstruction
                 )
                 loss = losses[0] + kl_weight * losses[1]
                 optimizer.zero_grad()
@@ -145,7 +146,7 @@ def train_end_to_end(
     for network in (vae, classifier):
         # A purifier freezes its network: unfrozen here, or finetuning would silently leave it.
         network.to(device, memory_format=torch.channels_last).requires_grad_()
-    attacked = _on_device(copies, device)
+    attacked = _together(copies, device)
     clean, labels = clean.to(device), labels.to(device)
     evaluated = {name: (x.to(device), y) for name, (x, y) in evaluated.items()}
     weights = [*vae.parameters(), *classifier.parameters()]
@@ -164,7 +165,7 @@ def train_end_to_end(
             for pairs, noise in _batches(len(attacked), batch_size, vae.latent, random, device):
                 rows = pairs % len(clean)
                 purified, *losses = _purify(
-                    vae, attacked[pairs], clean[rows], noise, reconstruction
+                    vae, _rows(attacked, pairs), clean[rows], noise, reconstruction
                 )
                 logits = classifier(purified)
                 losses.append(functional.cross_entropy(logits, labels[rows]))
@@ -230,13 +231,26 @@ def _batches(
         yield from zip(*both, strict=True)
 
 
-def _on_device(copies: Sequence[Tensor], device: torch.device | str) -> Tensor:
-    """All copies one after the other, (K * N, C, H, W), without a second set of them on the way."""
+def _together(copies: Sequence[Tensor], device: torch.device | str) -> Tensor:
+    """All copies one after the other, (K * N, C, H, W), without a second set of them on the way.
+
+    On the device, or in the host's memory where they would take more than half of a GPU's.
+    """
     count, *shape = copies[0].shape
+    if torch.device(device).type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        device = device if 2 * sum(copy.nbytes for copy in copies) < free else "cpu"
     attacked = torch.empty(len(copies) * count, *shape, dtype=copies[0].dtype, device=device)
     for part, copy in zip(attacked.split(count), copies, strict=True):
         part.copy_(copy)
     return attacked
+
+
+def _rows(attacked: Tensor, pairs: Tensor) -> Tensor:
+    """The images of those numbers, on the numbers' device."""
+    if attacked.device == pairs.device:
+        return attacked[pairs]
+    return attacked[pairs.to(attacked.device)].to(pairs.device)
 
 
 def _accuracies(
