@@ -96,9 +96,6 @@ def _kl_slope(moved: Tensor, clean: Tensor) -> Tensor:
 
 def _of_unit_length(vectors: Tensor) -> Tensor:
     """Vectors (N, C, H, W), each divided by its l2 norm; one of zero stays zero."""
-    flat = vectors.flatten(1)
-    # By the largest entry first: the squares of small gradients are zero in float32.
-    for order in (math.inf, 2):
-        norms = torch.linalg.vector_norm(flat, ord=order, dim=1, keepdim=True)
-        flat = torch.where(norms > 0, flat / norms, 0)
-    return flat.view_as(vectors)
+    norms = torch.linalg.vector_norm(vectors.flatten(1), dim=1)
+    norms = norms.view(-1, *[1] * (vectors.dim() - 1))
+    return torch.where(norms > 0, vectors / norms, 0)
