@@ -28,6 +28,9 @@ torch.set_num_threads(1)
 COUNT = 60
 FGSM = {"epsilon": 0.1}
 RAND_FGSM = {"epsilon": 0.1, "alpha": 0.04}
+BIM = {"epsilon": 0.1, "step_size": 0.03, "iterations": 6}
+MIM = {**BIM, "momentum": 1.0}
+VAM = {"epsilon": 1.5, "xi": 0.01, "iterations": 2}
 TUNED_CW = {
     "learning_rate": 0.2,
     "constant": 1.0,
@@ -75,8 +78,7 @@ def small_cnn() -> nn.Sequential:
     )
 
 
-@pytest.fixture(scope="module")
-def trained() -> nn.Module:
+def trained_cnn() -> nn.Module:
     """A small classifier, eval mode, right on most images but not on all."""
     with torch.random.fork_rng():
         torch.manual_seed(1)
@@ -89,6 +91,11 @@ def trained() -> nn.Module:
             optimizer.step()
         model.zero_grad()
     return model.eval()
+
+
+@pytest.fixture(scope="module")
+def trained() -> nn.Module:
+    return trained_cnn()
 
 
 @pytest.fixture(scope="module")
@@ -474,13 +481,20 @@ def test_deepfool_leaves_alone_what_is_done(
 
 EVERY_ATTACK = pytest.mark.parametrize(
     ("method", "settings"),
-    [("fgsm", FGSM), ("rand_fgsm", RAND_FGSM), ("cw_l2", TUNED_CW), ("deepfool", {})],
-    ids=["fgsm", "rand_fgsm", "cw_l2", "deepfool"],
+    [
+        *(("fgsm", FGSM), ("rand_fgsm", RAND_FGSM), ("cw_l2", TUNED_CW), ("deepfool", {})),
+        *(("bim", BIM), ("pgd", BIM), ("mim", MIM), ("vam", VAM)),
+    ],
+    ids=["fgsm", "rand_fgsm", "cw_l2", "deepfool", "bim", "pgd", "mim", "vam"],
 )
 
 
 def test_every_registered_attack_is_tested_here() -> None:
-    assert set(ATTACKS) == {"fgsm", "rand_fgsm", "cw_l2", "deepfool"}
+    parameters = EVERY_ATTACK.mark.args[1]
+    assert {name for name, entry in ATTACKS.items() if entry.gradient_based} == {
+        method for method, _ in parameters
+    }
+    assert set(ATTACKS) - {method for method, _ in parameters} == {"half_masked"}
 
 
 @EVERY_ATTACK
@@ -644,8 +658,9 @@ def test_masked_gradients_are_recorded(
     masked = digits[0][:, 0, 0, 0] > 0.5
     assert 0 < masked.sum() < COUNT
     assert torch.equal(result.zero_gradient, masked)
-    if method == "fgsm":
+    if method in ("fgsm", "bim", "mim", "vam"):
         assert (result.linf[masked] == 0).all()
+        assert (result.linf[~masked] > 0).all()
     if method == "cw_l2":
         assert torch.equal(result.success[masked], (result.clean_predictions != digits[1])[masked])
 
@@ -782,6 +797,23 @@ def test_unknown_attack_is_refused(
         ("cw_l2", {**TUNED_CW, "learning_rate": 0.0}, "must be positive"),
         ("cw_l2", {**TUNED_CW, "constant": 0.0}, "must be positive"),
         ("cw_l2", {**TUNED_CW, "confidence": -1.0}, "not negative"),
+        ("bim", FGSM, "missing settings step_size, iterations; allowed: epsilon, step_size, iter"),
+        ("pgd", {**BIM, "random_start": True}, "unknown settings random_start"),
+        ("mim", BIM, "missing settings momentum"),
+        ("vam", {**BIM, "xi": 0.1}, "unknown settings step_size; allowed: epsilon, xi, iterations"),
+        *(
+            (method, {**BIM, "epsilon": -0.1}, "epsilon must not be neg")
+            for method in ("bim", "pgd")
+        ),
+        ("mim", {**MIM, "step_size": 0.0}, "mim: .*step_size must be positive"),
+        ("pgd", {**BIM, "iterations": 0}, "pgd: .*iterations at least 1"),
+        ("mim", {**MIM, "momentum": -1.0}, "momentum must not be negative"),
+        ("vam", {**VAM, "xi": 0.0}, "xi must be positive"),
+        ("vam", {**VAM, "epsilon": -1.0}, "epsilon must not be negative"),
+        ("vam", {**VAM, "iterations": 0}, "iterations at least 1"),
+        ("half_masked", {"half": "middle", "fill": 0.0}, "top, bottom, left, right.*'middle'"),
+        ("half_masked", {"half": "top", "fill": 1.5}, r"fill in \[0, 1\].*1.5"),
+        ("half_masked", {"half": "top"}, "missing settings fill"),
         ("deepfool", FGSM, "unknown settings epsilon; allowed: iterations, overshoot, candidates,"),
         ("deepfool", {"iterations": 0}, "iterations must be at least 1"),
         ("deepfool", {"candidates": 1}, "candidates at least 2"),
@@ -836,6 +868,14 @@ def test_wrong_images_are_refused(trained: nn.Module, digits: tuple[Tensor, Tens
     [
         ("fgsm", {"epsilon": 0.3}, {"epsilon": 0.15}),
         ("rand_fgsm", {"epsilon": 0.3, "alpha": 0.05}, {"epsilon": 0.15, "alpha": 0.025}),
+        *(
+            (method, {"epsilon": 0.3, "step_size": 0.125} | own, {"epsilon": 0.15} | half | own)
+            for half in [{"step_size": 0.0625}]
+            for method, own in [
+                *(("bim", {"iterations": 6}), ("pgd", {"iterations": 6})),
+                ("mim", {"iterations": 6, "momentum": 1.0}),
+            ]
+        ),
     ],
 )
 def test_strength_in_units_of_another_range(

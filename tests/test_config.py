@@ -11,6 +11,7 @@ import pytest
 import yaml
 from conftest import REPOSITORY, Workflow
 
+from purification.attacks import ATTACKS
 from purification.datasets import BLACK_BOX_HOLD_OUT
 from purification.experiments import Catalogue, ConfigError, paper_table
 from purification.experiments.config import ATTACKERS_IMAGES
@@ -41,6 +42,36 @@ def edit(*place: str, value: Any) -> Callable[[dict[str, Any]], None]:
     return apply
 
 
+def also(*edits: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
+    def apply(config: dict[str, Any]) -> None:
+        for one in edits:
+            one(config)
+
+    return apply
+
+
+FEW = {"gray_box": 10, "white_box": 5, "white_box_bpda": 5}
+PGD = {"method": "pgd", "images": FEW, "epsilon": 0.3, "step_size": 0.01, "iterations": 40}
+VAM = {"method": "vam", "images": FEW, "epsilon": 2.0, "xi": 0.01, "iterations": 1}
+HALF_MASKED = {"method": "half_masked", "images": FEW, "half": "left", "fill": 0.0}
+OWN = {
+    "bim": {**PGD, "method": "bim", "labels": "predicted", "paper_name": "bim"},
+    "pgd": {**PGD, "pixel_range": [-1, 1]},
+    "mim": {**PGD, "method": "mim", "momentum": 0.0},
+    "vam": {**VAM, "pixel_range": [-1, 1]},
+    "half_masked": HALF_MASKED,
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_attack_of_the_config_has_the_settings_that_the_library_asks_for(name: str) -> None:
+    """The schema and `run_attack` agree: what passes the one is not refused by the other."""
+    attack = Catalogue(merged(DEFAULT, {"attacks": {name: OWN[name]}}), SCHEMA).attack(name)
+    own = set(attack.settings) - {"labels", "pixel_range"}
+    entry = ATTACKS[attack.method]
+    assert own == set(entry.settings) == set(entry.required)
+
+
 WRONG = {
     "unknown key": (
         edit("classifiers", "A", "epoch", value=3),
@@ -66,6 +97,44 @@ WRONG = {
     "unknown attack method": (
         edit("attacks", "fgsm", "method", value="fgms"),
         ["attacks.fgsm.method: allowed: fgsm, rand_fgsm, cw_l2", "did you mean 'fgsm'?"],
+    ),
+    "attack without its settings": (
+        edit("attacks", "fgsm", "method", value="pgd"),
+        [
+            "attacks.fgsm: the key 'step_size' is missing",
+            "attacks.fgsm: the key 'iterations' is missing",
+        ],
+    ),
+    "momentum of an attack without": (
+        edit("attacks", "own", value={**PGD, "momentum": 1.0}),
+        ["attacks.own: unknown key 'momentum'", "step_size"],
+    ),
+    "MIM without momentum": (
+        edit("attacks", "own", value={**PGD, "method": "mim"}),
+        ["attacks.own: the key 'momentum' is missing"],
+    ),
+    "steps beyond a pixel's range": (
+        edit("attacks", "own", value={**PGD, "step_size": 2.0}),
+        ["attacks.own.step_size: 2.0 is greater than the maximum of 1"],
+    ),
+    "labels of an attack that looks at none": (
+        edit("attacks", "own", value={**VAM, "labels": "predicted"}),
+        ["attacks.own: unknown key 'labels'", "xi"],
+    ),
+    "VAM without difference": (
+        edit("attacks", "own", value={**VAM, "xi": 0}),
+        ["attacks.own.xi: 0 is less than or equal to the minimum of 0"],
+    ),
+    "half of an image that is none": (
+        edit("attacks", "own", value={**HALF_MASKED, "half": "middle"}),
+        ["attacks.own.half: allowed: top, bottom, left, right; got 'middle'"],
+    ),
+    "copies that their attack could not make": (
+        also(
+            edit("attacks", "own", value=PGD),
+            edit("copies", "own", value={"step_size": [0.1, 2.0]}),
+        ),
+        ["copies.own.step_size: 2.0 is greater than the maximum of 1"],
     ),
     "unknown architecture": (
         edit("classifiers", "A", "architecture", value="G"),

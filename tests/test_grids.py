@@ -120,6 +120,35 @@ def test_a_varied_name_differs_in_one_setting(catalogue: Catalogue) -> None:
     assert (other.name, other.networks) == (own.name, own.networks)
 
 
+ITERATED = {"epsilon": 0.3, "step_size": 0.01, "iterations": 40}
+METHODS = {
+    "bim": ITERATED,
+    "pgd": ITERATED,
+    "mim": {**ITERATED, "momentum": 1.0},
+    "vam": {"epsilon": 2.0, "xi": 0.01, "iterations": 1},
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_attack_with_an_epsilon_can_vary_in_it(method: str) -> None:
+    images = DEFAULT["attacks"]["fgsm"]["images"]
+    attack = {"method": method, "images": images, **METHODS[method]}
+    catalogue = Catalogue(small(attacks={"own": attack}), SCHEMA)
+    assert catalogue.attack("own").settings == METHODS[method]
+    assert catalogue.attack("own@0.2").settings == {**METHODS[method], "epsilon": 0.2}
+    made = catalogue.adversarial("digits", 0, "plain", "A", "own@0.2")
+    assert made.path == "results/digits/seed0/adversarial/plain/A/own@0.2.h5"
+    # Only an l2 length may exceed the range of a pixel.
+    if method == "vam":
+        assert catalogue.attack("own@3.5").settings["epsilon"] == 3.5
+    else:
+        with pytest.raises(ConfigError, match=r"'3.5' is no epsilon for attacks.own"):
+            catalogue.attack("own@3.5")
+    for text in ("0", "-1.0", "inf", "nan"):
+        with pytest.raises(ConfigError, match=f"'{text}' is no epsilon"):
+            catalogue.attack(f"own@{text}")
+
+
 def test_each_value_has_one_name(catalogue: Catalogue) -> None:
     for epsilon, name in (
         (0.1, "fgsm"),

@@ -18,24 +18,33 @@ from purification.attacks.cw import cw_l2
 from purification.attacks.deepfool import deepfool
 from purification.attacks.fgsm import fgsm, rand_fgsm
 from purification.attacks.gradient import input_gradient, logits_and_input_gradient
+from purification.attacks.half_mask import half_masked
+from purification.attacks.iterative import bim, mim, pgd
+from purification.attacks.virtual_adversarial import vam
 from purification.plugins import import_named
 
 __all__ = [
     "ATTACKS",
     "AttackEntry",
     "AttackResult",
+    "bim",
     "cw_l2",
     "deepfool",
     "fgsm",
     "find_attack",
+    "half_masked",
     "input_gradient",
+    "mim",
+    "pgd",
     "rand_fgsm",
     "run_attack",
+    "vam",
 ]
 
 LABEL_CHOICES = ("ground_truth", "predicted")
-PIXEL_UNITS = ("epsilon", "alpha")
-"""Settings that are lengths in pixel units; `pixel_range` says of which range of images."""
+PIXEL_UNITS = ("epsilon", "alpha", "step_size", "xi")
+"""Settings that are lengths, of any norm, in pixel units; `pixel_range` says of which range of
+images."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +84,11 @@ ATTACKS: dict[str, AttackEntry] = {
     "rand_fgsm": AttackEntry.of(rand_fgsm),
     "cw_l2": AttackEntry.of(cw_l2),
     "deepfool": AttackEntry.of(deepfool),
+    "bim": AttackEntry.of(bim),
+    "pgd": AttackEntry.of(pgd),
+    "mim": AttackEntry.of(mim),
+    "vam": AttackEntry.of(vam),
+    "half_masked": AttackEntry.of(half_masked),
 }
 
 

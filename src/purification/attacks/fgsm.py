@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from purification.attacks.gradient import input_gradient
-from purification.randomness import per_image_generators
+from purification.attacks.noise import per_image_noise
 
 
 def fgsm(model: nn.Module, images: Tensor, labels: Tensor, *, epsilon: float) -> Tensor:
@@ -67,10 +67,6 @@ def rand_fgsm(
     """
     if not 0 <= alpha <= epsilon:
         raise ValueError(f"rand_fgsm: alpha must be in [0, epsilon={epsilon}], got {alpha}")
-    generators = per_image_generators(seed, indices)
-    if len(generators) != len(images):
-        raise ValueError(f"rand_fgsm: {len(generators)} indices for {len(images)} images")
-    # Drawn on the CPU, so that a GPU gives the same noise.
-    noise = torch.stack([torch.randn(images.shape[1:], generator=g) for g in generators])
-    start = (images.detach() + alpha * noise.sign().to(images)).clamp(0, 1)
+    noise = per_image_noise(torch.randn, images, seed, indices)
+    start = (images.detach() + alpha * noise.sign()).clamp(0, 1)
     return fgsm(model, start, labels, epsilon=epsilon - alpha)

@@ -1,6 +1,7 @@
-"""The gradient that all one-step attacks climb, and that tells a robust model from a masked one."""
+"""The gradient that attacks climb by its signs, and that tells a robust model from a masked one."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -35,17 +36,27 @@ def logits_and_input_gradient(
         the sign of the cross-entropy's gradient; both detached. The gradient is zero where the
         logits do not depend differentiably on the images.
     """
+
+    def log_odds(logits: Tensor) -> Tensor:
+        own = logits.detach().argmax(dim=1) if labels is None else labels
+        return log_odds_against(logits, own)
+
+    return loss_gradient(model, images, log_odds)
+
+
+def loss_gradient(
+    model: nn.Module, images: Tensor, loss: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """`logits_and_input_gradient` for another loss of the logits: (N, classes) -> (N,)."""
     # The caller may be under no_grad; the attack needs the graph all the same.
     with torch.enable_grad():
         images = images.detach().requires_grad_()
         logits = model(images)
-        if labels is None:
-            labels = logits.detach().argmax(dim=1)
         # The sum, not the mean: an image's gradient must not depend on the batch size.
-        loss = log_odds_against(logits, labels).sum()
+        total = loss(logits).sum()
         gradient = None
-        if loss.requires_grad:
-            (gradient,) = torch.autograd.grad(loss, images, allow_unused=True)
+        if total.requires_grad:
+            (gradient,) = torch.autograd.grad(total, images, allow_unused=True)
     return logits.detach(), torch.zeros_like(images) if gradient is None else gradient.detach()
 
 

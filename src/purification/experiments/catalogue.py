@@ -1,5 +1,6 @@
 """From the config's names to artifacts: what the rules ask for everything they make."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
@@ -42,6 +43,8 @@ SEARCH_ARITHMETIC = 2
 """Raised when the latent search computes the same in another order, which changes the last bits."""
 PER_CLASSIFIER = ("defense_vae", "defense_vae_e2e")
 """Methods whose purifier is another one for each classifier: `defense_vae@A`."""
+L2_BOUNDED = ("vam",)
+"""Attacks whose `epsilon` is an l2 norm; that of the others is an l-inf norm."""
 _VAE_TRAINING = ("epochs", "batch_size", "learning_rate", "reconstruction", "kl_weight")
 _DEPLOYMENT = (
     *("method", "generator", "classifier", "threat_models", "clean_images", "settings", "column"),
@@ -71,7 +74,9 @@ class Catalogue:
         own, name = self._lookup(section, base), f"{base}{VARIED}{change}"
         if section == "attacks" and "epsilon" in own:
             key, value, least = "epsilon", _number(float, change), own.get("alpha", 0)
-            right = value is not None and least < value <= 1
+            # An l2 radius may exceed the range of a pixel, and is finite.
+            most = sys.float_info.max if own["method"] in L2_BOUNDED else 1
+            right = value is not None and least < value <= most
             called = self.attack_at(base, value) if right else ""
         elif section == "defenses" and own["method"] in SEARCHES and change.startswith("L"):
             key, value = "steps", _number(int, change[1:])
