@@ -224,3 +224,28 @@ def test_a_sweep_keeps_what_was_known_of_attacked_images(recipe: dict, files: di
         assert found.fields["success"].tolist() == [False, False, False, True, True]
         assert found.attributes["queries"] == 300
         assert set(found.fields) == {"success", "score", "reconstruction_error", "restart"}
+
+
+def test_clean_accuracy_rises_with_steps_and_restarts() -> None:
+    """Images of the generator itself, told apart by the nearest of ten prototypes: the nearer the
+    search comes, the more of them keep their class, and at its end nearly all do."""
+    generator, random = SmallGenerator(), torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        prototypes = generator(4 * torch.randn(10, 3, generator=random, dtype=torch.float64))
+        images = generator(4 * torch.randn(100, 3, generator=random, dtype=torch.float64))
+
+    def classes(given: Tensor) -> Tensor:
+        return torch.cdist(given.flatten(1), prototypes.flatten(1)).argmin(dim=1)
+
+    cells = [(steps, restarts) for steps in (1, 5, 25, 125) for restarts in (1, 4, 16)]
+    settings = SearchSettings(steps=0, step_size=2.0)
+    found = sweep_search(generator, images, starts_of(16), settings, cells)
+    accuracy = {
+        cell: (classes(result.reconstructions) == classes(images)).double().mean().item()
+        for cell, result in found.items()
+    }
+    over_steps = [accuracy[steps, 16] for steps in (1, 5, 25, 125)]
+    over_restarts = [accuracy[125, restarts] for restarts in (1, 4, 16)]
+    for rising in (over_steps, over_restarts):
+        assert rising == sorted(rising) and rising[-1] > rising[0] + 0.1, accuracy
+    assert over_steps[-1] > 0.95, accuracy
