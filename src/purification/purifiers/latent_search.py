@@ -4,9 +4,10 @@ Gradient descent with momentum on an objective of the generated image, from give
 
     v[k+1] = momentum * v[k] + g(z[k], x),    z[k+1] = z[k] - s[k] * v[k+1],    v[0] = 0,
 
-where s[k] is the step size, constant or doubled every so many steps, and g is the gradient in z of the objective (by default the per-image mean square error). Source:
-Defense-GAN, section 3 and Algorithm in Figure 2; momentum 0.7, step 10 on the mean square and
-starts of standard deviation sqrt(1/latent) are the published code's, the paper states none of them.
+where s[k] is the step size, constant or doubled every so many steps, and g is the gradient in z of
+the objective (by default the per-image mean square error). Source: Defense-GAN, section 3 and
+Algorithm in Figure 2; momentum 0.7, step 10 on the mean square and starts of standard deviation
+sqrt(1/latent) are the published code's, the paper states none of them.
 Two differences from that code, on purpose: the image returned is G(z[L]), where the published code
 returns the image from before the last update; and the step stays constant, which is also what the
 published code does (its decay never takes effect). The doubling is AE-GAN+rs's (its Algorithm 2),
@@ -444,17 +445,18 @@ def _descend_differentiably(
 
 
 class _Descent(torch.autograd.Function):
-    """z[L] as a differentiable function of images and starts, by the discrete adjoint of the descent.
+    """z[L] as a differentiable function of images and starts: the descent's discrete adjoint.
 
     With a[k], b[k] the gradients of the loss in z[k] and v[k], reversing one step gives
 
         w = b[k+1] - s[k] * a[k+1],
         b[k] = momentum * w,    a[k] = a[k+1] + (dg/dz)^T w,    dloss/dx += (dg/dx)^T w,
 
-    and a[0] is the gradient in the start. Both products from one double backward pass at z[k]. So only the latent codes z[0] .. z[L-1] are
-    kept (d numbers a step and image), and the activations of a single step exist at a time: memory
-    for activations is constant in L, less than what checkpointing every sqrt(L) steps needs, and
-    nothing is approximated. Cost: one forward and one double backward pass a step.
+    and a[0] is the gradient in the start. Both products come from one double backward pass at z[k].
+    So only the latent codes z[0] .. z[L-1] are kept (d numbers a step and image), and the
+    activations of a single step exist at a time: memory for activations is constant in L, less than
+    what checkpointing every sqrt(L) steps needs, and nothing is approximated. Cost: one forward and
+    one double backward pass a step.
     """
 
     @staticmethod
