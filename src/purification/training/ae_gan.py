@@ -24,6 +24,7 @@ def train_ae_gan(
     betas: tuple[float, float],
     noise_bound: float,
     reconstruction_weight: float = 1.0,
+    saturating: bool = True,
     seed: int,
     device: torch.device | str,
 ) -> list[dict[str, float | int | None]]:
@@ -48,8 +49,7 @@ def train_ae_gan(
     and encoder codes in one batch, so that batch norm has the same statistics for both, and those
     that it keeps for later.
 
-    The paper does not name the prior: U(-1, 1)^latent, the range of the encoder's tanh. The loss of
-    the generator is the printed one, log(1 - D), not its non-saturating form.
+    The paper does not name the prior: U(-1, 1)^latent, the range of the encoder's tanh.
 
     Args:
         network: `models.ae_gan.AEGAN`, or what has its `encoder`, `generator` and `latent`.
@@ -62,14 +62,15 @@ def train_ae_gan(
         noise_bound: largest deviation of the noise, in pixel units of [0, 1]; 0 for none. The paper
             does not state it. The noisy image is not clipped.
         reconstruction_weight: factor of the squared error, a sum over pixels; 1 in the paper.
+        saturating: whether the generator minimises log(1 - D(G(z))), as printed, or -log D(G(z)),
+            whose gradient does not vanish where the discriminator is sure.
         seed: of order, noise and codes.
         device: where to train; the networks stay there.
 
     Returns:
         A row an epoch: epoch (from 1), reconstruction (squared error: sum over pixels, mean over
-        images), discriminator (minus E log D(x) + E log(1 - D(G(z)))), adversarial
-        (E log(1 - D(G(z))), after the discriminator's step); the last two None without one; and
-        seconds.
+        images), discriminator (its loss), adversarial (the generator's loss in this game, after the
+        discriminator's step); the last two None without one; and seconds.
 
     Raises:
         ValueError: no images, or a negative noise bound.
@@ -102,7 +103,7 @@ def train_ae_gan(
                     prior = draw_prior(len(clean), network.latent, random["prior"]).to(codes)
                     made = network.generator(torch.cat([prior, codes]))
                     fake, outputs = made.split(len(clean))
-                    game = _play(discriminator, optimizers[1], clean, fake)
+                    game = _play(discriminator, optimizers[1], clean, fake, saturating)
                 error = reconstruction_loss(outputs, clean)
                 optimizers[0].zero_grad()
                 # Only the network's weights: the discriminator has had its step.
@@ -140,9 +141,11 @@ def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
     return functional.softplus(-real).mean() + functional.softplus(fake).mean()
 
 
-def generator_loss(fake: Tensor) -> Tensor:
-    """E log(1 - D(G(z))), equation 3, from D's logits (N,); a scalar, at most 0."""
-    return -functional.softplus(fake).mean()
+def generator_loss(fake: Tensor, saturating: bool) -> Tensor:
+    """E log(1 - D(G(z))), equation 3, or -E log D(G(z)), from D's logits (N,); a scalar."""
+    if saturating:
+        return -functional.softplus(fake).mean()
+    return functional.softplus(-fake).mean()
 
 
 def draw_prior(count: int, latent: int, random: torch.Generator) -> Tensor:
@@ -159,11 +162,15 @@ def _noisy(clean: Tensor, bound: float, random: torch.Generator) -> Tensor:
 
 
 def _play(
-    discriminator: nn.Module, optimizer: torch.optim.Adam, real: Tensor, fake: Tensor
+    discriminator: nn.Module,
+    optimizer: torch.optim.Adam,
+    real: Tensor,
+    fake: Tensor,
+    saturating: bool,
 ) -> Tensor:
     """A step of the discriminator; its loss, and then the generator's, differentiable: (2,)."""
     loss = discriminator_loss(discriminator(real), discriminator(fake.detach()))
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-    return torch.stack([loss.detach(), generator_loss(discriminator(fake))])
+    return torch.stack([loss.detach(), generator_loss(discriminator(fake), saturating)])
