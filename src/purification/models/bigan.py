@@ -18,9 +18,10 @@ class BiGAN(nn.Module):
 
     `encoder`: images -> means of the codes (N, latent); `generator`: codes -> images.
 
-    Initial weights as in ALI, N(0, 0.01) and biases zero. With another width the deviation is such
-    that a layer's gain is that of width 32, or eight narrow layers in a row would pass on nothing.
-    They are drawn from the global RNG.
+    Initial weights are torch's, drawn from the global RNG. ALI's are N(0, 0.01), with which the
+    narrow networks of the digits learned nothing: at width 8, with a deviation that keeps the gain
+    of width 32, the samples' deviation over images was 0.02 after 22 epochs, 0.21 with torch's, and
+    0.19 is that of the digits.
 
     Args:
         latent: length of a code, 64 in ALI.
@@ -36,10 +37,18 @@ class BiGAN(nn.Module):
         self.latent = latent
         self.encoder = ALIEncoder(latent, width, image_shape)
         self.generator = ALIGenerator(latent, width, image_shape)
-        _initialise(self, width)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.generator(self.encoder(images))
+
+    @torch.no_grad()
+    def start_at(self, images: Tensor) -> None:
+        """Set the generator's last bias to the log-odds of the images' mean in each channel.
+
+        ALI's published code (experiments/ali_cifar10.py) does so before training, for each pixel.
+        """
+        mean = images.mean(dim=(0, 2, 3)).clamp(0.01, 0.99)
+        self.generator.layers[-2].bias.copy_(mean.logit())
 
 
 class ALIEncoder(nn.Module):
@@ -125,7 +134,6 @@ class JointDiscriminator(nn.Module):
             nn.Dropout(0.5),
             nn.Linear(32 * width, 1),
         )
-        _initialise(self, width)
 
     def forward(self, images: Tensor, codes: Tensor) -> Tensor:
         both = torch.cat([self.of_image(images), self.of_code(codes)], dim=1)
@@ -153,12 +161,3 @@ def _normalised(convolution: nn.Conv2d | nn.ConvTranspose2d) -> list[nn.Module]:
 
 def _maxout(dropout: float, layer: nn.Module) -> list[nn.Module]:
     return [nn.Dropout(dropout), layer, Maxout()]
-
-
-@torch.no_grad()
-def _initialise(network: nn.Module, width: int) -> None:
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            layer.weight.normal_(0, 0.01 * (32 / width) ** 0.5)
-            if layer.bias is not None:
-                layer.bias.zero_()

@@ -18,6 +18,7 @@ def train_bigan(
     epochs: int,
     batch_size: int,
     learning_rate: float,
+    discriminator_learning_rate: float,
     betas: tuple[float, float],
     seed: int,
     device: torch.device | str,
@@ -28,17 +29,19 @@ def train_bigan(
     the other (`joint_losses`). E(x) is a sample, mean + deviation * noise, as in ALI, whose last
     layer gives both; z is standard normal. The gradients of both losses are taken before either
     step, as in ALI's Algorithm 1. AE-GAN+rs says nothing about this training but that its samples
-    are fair.
+    are fair. As in ALI's published code the generator begins at the images' mean brightness
+    (`network.start_at`).
 
     Args:
-        network: `models.bigan.BiGAN`, or what has its `encoder.distribution`, `generator` and
-            `latent`.
+        network: `models.bigan.BiGAN`, or what has its `encoder.distribution`, `generator`,
+            `latent` and `start_at`.
         discriminator: (images, codes) -> logits (N,), without batch norm, because real and
             generated pairs share a batch.
         images: (N, C, H, W), in [0, 1].
         epochs: passes over the images, each in a new random order; 6,475 in ALI's Table 3.
         batch_size: images a step, and as many generated ones; 100 in ALI.
-        learning_rate: Adam's, of both networks; 1e-4 in ALI.
+        learning_rate: Adam's, of encoder and generator; 1e-4 in ALI.
+        discriminator_learning_rate: Adam's, of the discriminator; the same in ALI.
         betas: Adam's, of both networks; (0.5, 0.999) in ALI.
         seed: of order, noise, codes and dropout.
         device: where to train; both networks stay there.
@@ -54,9 +57,14 @@ def train_bigan(
     for each in (network, discriminator):
         each.to(device, memory_format=torch.channels_last).requires_grad_().train()
     images = images.to(device, memory_format=torch.channels_last)
+    network.start_at(images)
     networks = [discriminator, network]
     weights = [list(each.parameters()) for each in networks]
-    optimizers = [torch.optim.Adam(each, learning_rate, betas, fused=True) for each in weights]
+    rates = (discriminator_learning_rate, learning_rate)
+    optimizers = [
+        torch.optim.Adam(own, rate, betas, fused=True)
+        for own, rate in zip(weights, rates, strict=True)
+    ]
     order, noises = generator(seed, "order"), generator(seed, "noise")
     steps = epochs * -(-len(images) // batch_size)
     history = []
