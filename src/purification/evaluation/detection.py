@@ -47,6 +47,28 @@ def auc(clean_scores: Any, attacked_scores: Any) -> float:
     return float(roc_auc_score(*_labelled(clean_scores, attacked_scores)))
 
 
+def threshold_at(clean_validation_scores: Any, false_positive_rate: float) -> float:
+    """The lowest clean validation score above which lies at most that share of them.
+
+    It is also the threshold of AE-GAN+rs's inference rule (section 3.2): an image with a higher
+    score is searched, so at most that share of clean images is searched in vain.
+
+    Args:
+        clean_validation_scores: (V,) finite numbers. With fewer than 1 / false_positive_rate of
+            them none may be flagged, and the threshold is their maximum.
+        false_positive_rate: in [0, 1).
+
+    Raises:
+        ValueError: a rate out of range, or scores as `roc_curve` refuses them.
+    """
+    if not 0 <= false_positive_rate < 1:
+        raise ValueError(f"expected a false-positive rate in [0, 1), got {false_positive_rate}")
+    validation = np.sort(_checked(clean_validation_scores, "clean validation scores"))
+    # In floats 0.29 * 100 is a hair below 29.
+    flagged = int(np.floor(false_positive_rate * len(validation) + 1e-9))
+    return float(validation[len(validation) - 1 - flagged])
+
+
 def true_positive_rate_at(
     clean_validation_scores: Any,
     attacked_scores: Any,
@@ -55,14 +77,12 @@ def true_positive_rate_at(
 ) -> tuple[float, float, float]:
     """What a detector finds whose threshold was set to a false-positive rate beforehand.
 
-    The threshold is the lowest clean validation score above which lies at most the share
-    `false_positive_rate` of them; an image is flagged when its score is above it. No test image,
-    clean or attacked, has a say in it, so the rate achieved on clean test images differs from the
-    wanted one by chance, and by more than chance where the two sets differ.
+    The threshold is `threshold_at`'s; an image is flagged when its score is above it. No test
+    image, clean or attacked, has a say in it, so the rate achieved on clean test images differs
+    from the wanted one by chance, and by more than chance where the two sets differ.
 
     Args:
-        clean_validation_scores: (V,) finite numbers. With fewer than 1 / false_positive_rate of
-            them none may be flagged, and the threshold is their maximum.
+        clean_validation_scores: (V,) finite numbers, as for `threshold_at`.
         attacked_scores: (M,) finite numbers.
         clean_test_scores: (N,) finite numbers.
         false_positive_rate: in [0, 1).
@@ -73,15 +93,10 @@ def true_positive_rate_at(
     Raises:
         ValueError: a rate out of range, or scores as `roc_curve` refuses them.
     """
-    if not 0 <= false_positive_rate < 1:
-        raise ValueError(f"expected a false-positive rate in [0, 1), got {false_positive_rate}")
-    validation = np.sort(_checked(clean_validation_scores, "clean validation scores"))
+    threshold = threshold_at(clean_validation_scores, false_positive_rate)
     attacked = _checked(attacked_scores, "attacked scores")
     clean = _checked(clean_test_scores, "clean test scores")
-    # In floats 0.29 * 100 is a hair below 29.
-    flagged = int(np.floor(false_positive_rate * len(validation) + 1e-9))
-    threshold = validation[len(validation) - 1 - flagged]
-    return float(threshold), float((attacked > threshold).mean()), float((clean > threshold).mean())
+    return threshold, float((attacked > threshold).mean()), float((clean > threshold).mean())
 
 
 def bootstrap_interval(

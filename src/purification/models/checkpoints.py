@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from purification.models.ae_gan import AEGAN
 from purification.models.autoencoder import MagNetAutoencoder
+from purification.models.bigan import BiGAN
 from purification.models.classifiers import build_classifier
 from purification.models.vae import VAE
 from purification.models.wgan import Generator
@@ -64,12 +66,26 @@ def vae_of(recipe: Mapping[str, Any], image_shape: Shape) -> VAE:
     return VAE(settings["latent"], settings["width"], image_shape)
 
 
+def ae_gan_of(recipe: Mapping[str, Any], image_shape: Shape) -> AEGAN:
+    """Untrained encoder and generator as an `AEGAN` recipe describes them."""
+    settings = recipe["settings"]
+    return AEGAN(settings["latent"], settings["width"], image_shape)
+
+
+def bigan_of(recipe: Mapping[str, Any], image_shape: Shape) -> BiGAN:
+    """Untrained encoder and generator as a `BiGAN` recipe describes them."""
+    settings = recipe["settings"]
+    return BiGAN(settings["latent"], settings["width"], image_shape)
+
+
 BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "Classifier": classifier_of,
     "Substitute": classifier_of,
     "Generator": generator_of,
     "Autoencoder": autoencoder_of,
     "DefenseVAE": vae_of,
+    "AEGAN": ae_gan_of,
+    "BiGAN": bigan_of,
 }
 
 

@@ -1,5 +1,6 @@
 """Purifiers: everything that cleans an image before a classifier sees it."""
 
+from purification.purifiers.ae_gan import EncoderSearch
 from purification.purifiers.base import Defended, Purifier, StraightThrough, reconstruction_error
 from purification.purifiers.defense_gan import DefenseGAN, draw_starts
 from purification.purifiers.defense_vae import DefenseVAE
@@ -10,6 +11,7 @@ __all__ = [
     "Defended",
     "DefenseGAN",
     "DefenseVAE",
+    "EncoderSearch",
     "MagNet",
     "Purifier",
     "SearchResult",

@@ -2,14 +2,16 @@
 
 Gradient descent with momentum on an objective of the generated image, from given starts:
 
-    v[k+1] = momentum * v[k] + g(z[k], x),    z[k+1] = z[k] - step_size * v[k+1],    v[0] = 0,
+    v[k+1] = momentum * v[k] + g(z[k], x),    z[k+1] = z[k] - s[k] * v[k+1],    v[0] = 0,
 
-where g is the gradient in z of the objective (by default the per-image mean square error). Source:
-Defense-GAN, section 3 and Algorithm in Figure 2; momentum 0.7, step 10 on the mean square and
-starts of standard deviation sqrt(1/latent) are the published code's, the paper states none of them.
+where s[k] is the step size, constant or doubled every so many steps, and g is the gradient in z of
+the objective (by default the per-image mean square error). Source: Defense-GAN, section 3 and
+Algorithm in Figure 2; momentum 0.7, step 10 on the mean square and starts of standard deviation
+sqrt(1/latent) are the published code's, the paper states none of them.
 Two differences from that code, on purpose: the image returned is G(z[L]), where the published code
 returns the image from before the last update; and the step stays constant, which is also what the
-published code does (its decay never takes effect).
+published code does (its decay never takes effect). The doubling is AE-GAN+rs's (its Algorithm 2),
+whose search has another start as well, the encoder's code: see `purifiers.ae_gan`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -43,8 +45,10 @@ class SearchSettings:
             restart by no more than this share. 0: every image takes all steps.
         patience: steps between two looks at `tolerance`.
         cuda_graph: on a GPU, launch each step as one graph. Off until it has been measured on one.
+        doubling: the step size doubles after every so many steps, for all images alike. None: it
+            is constant.
 
-    With any of the last three an image's result is still a function of the image alone. Raises
+    With `prune` or `tolerance` an image's result is still a function of the image alone. Raises
     ValueError if they make no sense.
     """
 
@@ -57,6 +61,7 @@ class SearchSettings:
     tolerance: float = 0.0
     patience: int = 10
     cuda_graph: bool = False
+    doubling: int | None = None
 
     def __post_init__(self) -> None:
         at = [0, *(step for step, _ in self.prune), self.steps]
@@ -71,6 +76,17 @@ class SearchSettings:
                 "tolerance must be in [0, 1) and patience at least 1; "
                 f"got {self.tolerance} and {self.patience}"
             )
+        if self.doubling is not None and self.doubling < 1:
+            raise ValueError(
+                f"doubling must be a number of steps, at least 1, or None; got {self.doubling}"
+            )
+
+    def step_size_at(self, step: int) -> float:
+        """s[k] of step k, from 0: with a doubling of 5 `step_size` in the steps 0 to 4, twice that
+        in 5 to 9, and so on."""
+        if self.doubling is None:
+            return self.step_size
+        return self.step_size * 2.0 ** (step // self.doubling)
 
 
 @dataclass(frozen=True)
@@ -100,21 +116,23 @@ def latent_search(
     R, d), own starts for each. The R restarts run side by side in one batch; the one with the least
     objective against the given image wins. No gradients of the generator's weights are computed.
 
-    Where gradients are wanted (grad mode on, `images.requires_grad`), the result is differentiable
-    in the images through all steps of the winning restart; see `_Descent`. Which restart wins, goes
+    Where gradients are wanted (grad mode on, and images or starts that require them), the result is
+    differentiable in both through all steps of the winning restart; see `_Descent`. So a start that
+    was computed from the image passes on its part of the image's gradient. Which restart wins, goes
     on or is finished is a discrete choice and has no gradient. Each image's result is a function of
     that image alone.
     """
     starts = _starts_of_each(starts, images)
     network = search_network(generator, settings.precision)
     generator = search_network(generator)
-    differentiable = torch.is_grad_enabled() and images.requires_grad
+    wanted = images.requires_grad or starts.requires_grad
+    differentiable = torch.is_grad_enabled() and wanted
     if differentiable and starts.shape[1] == 1 and not settings.tolerance:
         # The one descent that there is keeps its trajectory at once.
         steps = torch.full((len(images),), settings.steps, device=images.device)
         return _descend_differentiably(network, generator, images, starts[:, 0], steps, settings)
     with torch.no_grad():
-        found = _search(network, generator, images.detach(), starts, settings)
+        found = _search(network, generator, images.detach(), starts.detach(), settings)
     if not differentiable:
         return found
     # The winning restart is run again, now with its trajectory kept: one more restart's work, and
@@ -164,7 +182,7 @@ def _search(
     running = _Running(image, restart.expand(count, -1), starts, torch.zeros_like(starts), before)
     prune, finished, done, evaluations = dict(settings.prune), [], 0, 0
     for reached in _looks(settings):
-        running, objective = _advance(network, images, running, settings, reached - done)
+        running, objective = _advance(network, images, running, settings, done, reached)
         evaluations += running.restart.shape[1] * (reached - done)
         done = reached
         if done in prune and prune[done] < running.restart.shape[1]:
@@ -192,9 +210,15 @@ def _looks(settings: SearchSettings) -> list[int]:
 
 
 def _advance(
-    network: nn.Module, images: Tensor, running: _Running, settings: SearchSettings, steps: int
+    network: nn.Module,
+    images: Tensor,
+    running: _Running,
+    settings: SearchSettings,
+    done: int,
+    reached: int,
 ) -> tuple[_Running, Tensor]:
-    """All that runs, `steps` further, and its objective (M, K) before the last of these steps."""
+    """All that runs, from step `done` to `reached`, and its objective (M, K) before the last of
+    these steps."""
     shape = running.restart.shape
     targets = images[running.image].repeat_interleave(shape[1], dim=0)
     latents, velocity, objective = _descend(
@@ -203,7 +227,7 @@ def _advance(
         running.latents.flatten(0, 1),
         running.velocity.flatten(0, 1),
         settings,
-        steps,
+        range(done, reached),
     )
     moved = replace(running, latents=latents.view(*shape, -1), velocity=velocity.view(*shape, -1))
     return moved, objective.view(shape)
@@ -288,7 +312,8 @@ def sweep_search(
             side_by_side = max(restarts for steps, restarts in cells if steps >= reached)
             targets = images.repeat_interleave(side_by_side, dim=0)
             flat, speed = (part[:, :side_by_side].flatten(0, 1) for part in (latents, velocity))
-            flat, speed, _ = _descend(network, targets, flat, speed, settings, reached - done)
+            steps = range(done, reached)
+            flat, speed, _ = _descend(network, targets, flat, speed, settings, steps)
             done = reached
             generated = _images_of(generator, flat)
             objective = settings.objective(generated, targets).view(count, side_by_side)
@@ -335,11 +360,11 @@ def _descend(
     latents: Tensor,
     velocity: Tensor,
     settings: SearchSettings,
-    steps: int,
+    steps: range,
     trajectory: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """z and v after `steps` more steps from them, without a graph, and the objective (M,) at the z
-    before the last of them (NaN after no step).
+    """z and v after the search's `steps` (from 0) from them, without a graph, and the objective
+    (M,) at the z before the last of them (NaN after no step).
 
     `trajectory` (L, M, d) receives the latents before each step, z[0] .. z[L-1]. The rows do not
     know of each other. So on the CPU they take all their steps a few at a time, whose activations
@@ -371,10 +396,12 @@ def _descend_block(
     velocity: Tensor,
     objective: Tensor,
     settings: SearchSettings,
-    steps: int,
+    steps: range,
     trajectory: Tensor | None,
 ) -> None:
     """`_descend` in place. Nothing in the loop waits for a GPU."""
+    # A captured step keeps a number's value for ever, but reads a tensor anew each time.
+    size = latents.new_full((), settings.step_size_at(steps.start))
 
     def step() -> None:
         with torch.enable_grad():
@@ -383,14 +410,19 @@ def _descend_block(
             (gradient,) = torch.autograd.grad(each.sum(), variable)
         objective.copy_(each.detach())
         velocity.mul_(settings.momentum).add_(gradient)
-        latents.sub_(velocity, alpha=settings.step_size)
+        if settings.doubling is None:
+            latents.sub_(velocity, alpha=settings.step_size)
+        else:
+            latents.addcmul_(velocity, size, value=-1)
 
     with matrix_precision(settings.precision):
         state = (latents, velocity, objective)
-        step_again = repeatable(step, state, steps) if settings.cuda_graph else step
-        for k in range(steps):
+        step_again = repeatable(step, state, len(steps)) if settings.cuda_graph else step
+        for k in steps:
             if trajectory is not None:
                 trajectory[k] = latents
+            if settings.doubling is not None and k % settings.doubling == 0:
+                size.fill_(settings.step_size_at(k))
             step_again()
 
 
@@ -402,7 +434,8 @@ def _descend_differentiably(
     steps: Tensor,
     settings: SearchSettings,
 ) -> SearchResult:
-    """One restart for each image, `start` (N, d), of `steps` (N,), differentiable in the images."""
+    """One restart for each image, `start` (N, d), of `steps` (N,), differentiable in the images and
+    in the start."""
     parts = []
     for taken in steps.unique().tolist() if settings.tolerance else [settings.steps]:
         rows = (steps == taken).nonzero().squeeze(1)
@@ -417,17 +450,18 @@ def _descend_differentiably(
 
 
 class _Descent(torch.autograd.Function):
-    """z[L] as a differentiable function of the images, by the discrete adjoint of the descent.
+    """z[L] as a differentiable function of images and starts: the descent's discrete adjoint.
 
     With a[k], b[k] the gradients of the loss in z[k] and v[k], reversing one step gives
 
-        w = b[k+1] - step_size * a[k+1],
+        w = b[k+1] - s[k] * a[k+1],
         b[k] = momentum * w,    a[k] = a[k+1] + (dg/dz)^T w,    dloss/dx += (dg/dx)^T w,
 
-    both products from one double backward pass at z[k]. So only the latent codes z[0] .. z[L-1] are
-    kept (d numbers a step and image), and the activations of a single step exist at a time: memory
-    for activations is constant in L, less than what checkpointing every sqrt(L) steps needs, and
-    nothing is approximated. Cost: one forward and one double backward pass a step.
+    and a[0] is the gradient in the start. Both products come from one double backward pass at z[k].
+    So only the latent codes z[0] .. z[L-1] are kept (d numbers a step and image), and the
+    activations of a single step exist at a time: memory for activations is constant in L, less than
+    what checkpointing every sqrt(L) steps needs, and nothing is approximated. Cost: one forward and
+    one double backward pass a step.
     """
 
     @staticmethod
@@ -441,7 +475,13 @@ class _Descent(torch.autograd.Function):
     ) -> Tensor:
         trajectory = start.new_empty(steps, *start.shape)
         latents, _, _ = _descend(
-            network, images.detach(), start, torch.zeros_like(start), settings, steps, trajectory
+            network,
+            images.detach(),
+            start,
+            torch.zeros_like(start),
+            settings,
+            range(steps),
+            trajectory,
         )
         ctx.save_for_backward(images, trajectory)
         ctx.network = network
@@ -452,13 +492,13 @@ class _Descent(torch.autograd.Function):
     @once_differentiable
     def backward(
         ctx: torch.autograd.function.FunctionCtx, adjoint_latent: Tensor
-    ) -> tuple[Tensor, None, None, None, None]:
+    ) -> tuple[Tensor, Tensor, None, None, None]:
         images, trajectory = ctx.saved_tensors
         settings: SearchSettings = ctx.settings
         adjoint_velocity = torch.zeros_like(adjoint_latent)
         adjoint_images = torch.zeros_like(images)
-        for latents in reversed(trajectory.unbind(0)):
-            weight = adjoint_velocity - settings.step_size * adjoint_latent
+        for k, latents in reversed(list(enumerate(trajectory.unbind(0)))):
+            weight = adjoint_velocity - settings.step_size_at(k) * adjoint_latent
             with torch.enable_grad(), matrix_precision(settings.precision):
                 variable = latents.detach().requires_grad_()
                 target = images.detach().requires_grad_()
@@ -468,4 +508,4 @@ class _Descent(torch.autograd.Function):
             adjoint_velocity = settings.momentum * weight
             adjoint_latent = adjoint_latent + by_latent
             adjoint_images = adjoint_images + by_image
-        return adjoint_images, None, None, None, None
+        return adjoint_images, adjoint_latent, None, None, None

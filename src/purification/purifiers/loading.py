@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from purification import randomness
 from purification.models.checkpoints import load_network
 from purification.plugins import import_named
+from purification.purifiers.ae_gan import EncoderSearch
 from purification.purifiers.base import reconstruction_error
 from purification.purifiers.defense_gan import DefenseGAN, draw_starts
 from purification.purifiers.defense_vae import DefenseVAE
@@ -40,10 +41,30 @@ def load_purifier(recipe: Mapping[str, Any], files: Mapping[str, str]) -> nn.Mod
         return MagNet(networks["autoencoder"])
     if method == "defense_vae":
         return DefenseVAE(networks["vae"])
+    if method == "ae_gan":
+        return encoder_search(networks["ae_gan"], settings)
     purifier = import_named(method)(settings, networks, recipe["seed"])
     if not isinstance(purifier, nn.Module):
         raise TypeError(f"{method} must return a torch module, got {type(purifier).__name__}")
     return purifier.eval().requires_grad_(False)
+
+
+def encoder_search(network: nn.Module, settings: Mapping[str, Any]) -> EncoderSearch:
+    """The purifier of an `AEGAN` or `BiGAN`, by the settings of the method `ae_gan`.
+
+    `search` (bool); with it `steps`, `step_size`, `doubling` (steps, or None), `threshold` (or
+    None: every image is searched); and `indicator`, "mse" if it is not there. A threshold is in
+    the indicator's units.
+    """
+    search = None
+    if settings["search"]:
+        # No momentum: Algorithm 2 of AE-GAN+rs has none.
+        search = SearchSettings(
+            settings["steps"], settings["step_size"], momentum=0.0, doubling=settings["doubling"]
+        )
+    indicator = settings.get("indicator", "mse")
+    threshold = settings.get("threshold")
+    return EncoderSearch(network.encoder, network.generator, search, threshold, indicator)
 
 
 def load_search(

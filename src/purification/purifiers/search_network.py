@@ -8,11 +8,13 @@ import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from purification.models.wgan import Generator
 
@@ -40,6 +42,7 @@ def search_network(generator: nn.Module, precision: Precision = "float32") -> nn
     if not half and not any(isinstance(m, nn.ConvTranspose2d) for m in generator.modules()):
         return generator
     network = copy.deepcopy(generator).requires_grad_(False).to(memory_format=torch.channels_last)
+    _fold_batch_norms(network)
     _rearrange(network, interleave)
     if isinstance(network, Generator):
         network.project = _MapsProjection(network.project, network._start)
@@ -249,6 +252,26 @@ def _better_form(module: nn.Module) -> bool:
     plain = module.groups == 1 and module.dilation == (1, 1)
     fits = all(0 < size <= module.stride[0] for size in _last_block(module))
     return square and plain and fits and module.stride[0] > 1
+
+
+def _fold_batch_norms(network: nn.Module) -> None:
+    """Replaces, in place, a transposed convolution and the batch norm behind it by one convolution.
+
+    In evaluation mode the norm is a factor and a shift of each map; `Interleaved` has room for
+    neither. In training mode, where rows would depend on each other, nothing is folded.
+    """
+    for parent in list(network.modules()):
+        if not isinstance(parent, nn.Sequential):
+            continue
+        for i, (layer, norm) in reversed(list(enumerate(pairwise(parent)))):
+            if (
+                isinstance(layer, nn.ConvTranspose2d)
+                and isinstance(norm, nn.BatchNorm2d)
+                and norm.running_mean is not None
+                and not (layer.training or norm.training)
+            ):
+                parent[i] = fuse_conv_bn_eval(layer, norm, transpose=True)
+                del parent[i + 1]
 
 
 def _rearrange(network: nn.Module, interleave: bool) -> None:

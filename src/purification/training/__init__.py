@@ -1,4 +1,4 @@
-"""One file a training procedure: classifiers, WGAN-GP, MagNet, Defense-VAE.
+"""One file a training procedure: classifiers, WGAN-GP, MagNet, Defense-VAE, AE-GAN, BiGAN.
 
 All of them train in place, move model and data to the device once, draw from the seed that they
 are given, and leave torch's global random state as it was. They use Adam's fused kernel and the

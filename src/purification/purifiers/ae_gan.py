@@ -1,0 +1,134 @@
+"""AE-GAN+rs and its relatives (2020): encode, decode, and search from the encoder's code."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from purification.purifiers.base import Purifier, reconstruction_error
+from purification.purifiers.latent_search import SearchSettings, latent_search
+
+
+def absolute_error(reconstructions: Tensor, images: Tensor) -> Tensor:
+    """Mean absolute difference per image: (N, C, H, W) twice -> (N,), in pixel units of [0, 1].
+
+    The paper's alternative indicator, the L1 distance (appendix F, with a threshold of 0.06).
+    """
+    return (reconstructions - images).abs().flatten(1).mean(1)
+
+
+INDICATORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "mse": reconstruction_error,
+    "l1": absolute_error,
+}
+
+
+@dataclass(frozen=True)
+class Reconstructed:
+    """`images` (N, C, H, W); whether each was `searched` (N,), bool; and `evaluations` (N,), its
+    passes through the generator, one for each step of a search and for each look at an image."""
+
+    images: Tensor
+    searched: Tensor
+    evaluations: Tensor
+
+
+class EncoderSearch(Purifier):
+    """Replaces an image by one of a generator's, G(F(x)) or the end of a search from the code F(x).
+
+    Source: AE-GAN+rs, sections 3.2, 3.4 and 4.4, and Algorithm 2; AE, AE-GAN, AE-GAN+r and BiGAN
+    differ in their networks alone. Three variants:
+
+    - `settings` None: one pass, G(F(x));
+    - `settings` alone (+s): every image is searched, from the one start F(x);
+    - `settings` and `threshold`, the inference rule: an image whose error after one pass, measured
+      by `indicator`, is above the threshold is searched; the others get their one pass.
+
+    Algorithm 2's search is `latent_search` with one start an image, momentum 0 and a doubling of 5.
+    As printed its update has a plus sign, which would ascend the error it is to minimise, and its k
+    is never incremented. The step that makes z[k] of z[k-1] is step k, so the first is k = 1, and
+    the step size doubles after steps 5, 10, ... (of `doubling`). Codes are not projected back into
+    the encoder's range (-1, 1): the paper's are not. The objective is the mean over pixels where
+    the paper's is the sum, which the step size makes up for.
+
+    All gradients are true ones: through encoder, search and generator. Which images are searched
+    is a discrete choice and has no gradient.
+
+    Args:
+        encoder: images -> codes (N, d).
+        generator: codes -> images, in [0, 1].
+        settings: of the search, or None.
+        threshold: in the indicator's units, or None; see `evaluation.detection.threshold_at`.
+        indicator: a key of `INDICATORS`; also the detection score of all variants.
+
+    Raises:
+        ValueError: a threshold without settings, or an unknown indicator.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        generator: nn.Module,
+        settings: SearchSettings | None,
+        threshold: float | None = None,
+        indicator: str = "mse",
+    ) -> None:
+        super().__init__()
+        if threshold is not None and settings is None:
+            raise ValueError(f"threshold {threshold}: without a search there is nothing to start")
+        if indicator not in INDICATORS:
+            raise ValueError(f"indicator {indicator!r}: expected one of {', '.join(INDICATORS)}")
+        self.encoder = encoder.eval().requires_grad_(False)
+        self.generator = generator.eval().requires_grad_(False)
+        self.settings = settings
+        self.threshold = threshold
+        self.indicator = INDICATORS[indicator]
+
+    def train(self, mode: bool = True) -> Self:
+        """Batch norm stays in evaluation mode, whatever mode a surrounding module is put into."""
+        super().train(mode)
+        self.encoder.eval()
+        self.generator.eval()
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.reconstruct(images).images
+
+    def reconstruct(self, images: Tensor) -> Reconstructed:
+        """Purified images (N, C, H, W), which of them were searched, and what each cost."""
+        codes = self.encoder(images)
+        count = torch.ones(len(images), dtype=torch.int64, device=images.device)
+        if self.settings is not None and self.threshold is None:
+            found = latent_search(self.generator, images, codes[:, None], self.settings)
+            return Reconstructed(found.reconstructions, count.bool(), found.evaluations)
+        once = self.generator(codes)
+        if self.threshold is None:
+            return Reconstructed(once, ~count.bool(), count)
+        searched = self.suspicious(self.indicator(once, images))
+        (rows,) = searched.nonzero(as_tuple=True)
+        if not len(rows):
+            return Reconstructed(once, searched, count)
+        found = latent_search(self.generator, images[rows], codes[rows, None], self.settings)
+        result = once.index_put((rows,), found.reconstructions)
+        return Reconstructed(result, searched, count.index_add(0, rows, found.evaluations))
+
+    def suspicious(self, score: Tensor) -> Tensor:
+        """Which images of detection scores (N,) the rule searches, (N,) bool. The scores may be
+        those that a set of purified images was saved with.
+
+        Raises ValueError if there is no threshold.
+        """
+        if self.threshold is None:
+            raise ValueError("this purifier has no threshold: it searches all images, or none")
+        return score.detach() > self.threshold
+
+    def score_purified(self, images: Tensor, purified: Tensor) -> Tensor:
+        """The indicator (N,) after one pass, also where a search made `purified` (section 4.4)."""
+        if self.settings is None:
+            return self.indicator(purified, images)
+        return self.indicator(self.generator(self.encoder(images)), images)
+
+    def score(self, images: Tensor) -> Tensor:
+        return self.indicator(self.generator(self.encoder(images)), images)

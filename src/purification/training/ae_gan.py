@@ -1,0 +1,176 @@
+"""Training of AE, AE-GAN and AE-GAN+r ("Encoder-Assisted Search in the Latent Coding Space", 2020).
+
+Equations 2, 4 and 5 and Algorithm 1 of that paper.
+"""
+
+import time
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from purification.randomness import generator
+from purification.runtime import progress
+
+
+def train_ae_gan(
+    network: nn.Module,
+    discriminator: nn.Module | None,
+    images: Tensor,
+    *,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    betas: tuple[float, float],
+    noise_bound: float,
+    reconstruction_weight: float = 1.0,
+    saturating: bool = True,
+    seed: int,
+    device: torch.device | str,
+) -> list[dict[str, float | int | None]]:
+    """Trains `network`, and its discriminator if it has one, in place; leaves both in eval mode.
+
+    Without a discriminator: AE, equation 2. With one: AE-GAN, equation 4, and with a noise bound
+    above 0 AE-GAN+r, equation 5:
+
+        min over F, G, max over D of
+        E log D(x) + E_z log(1 - D(G(z))) + E ||G(F(x + eta)) - x||^2,
+
+    eta ~ N(0, sigma^2) with a sigma drawn from U(0, noise_bound) for each batch. Algorithm 1, which
+    says how, is misprinted in three places, and equation 5 is followed where they differ:
+
+    - it draws eta with the bound for a deviation, and does not use the sigma drawn before;
+    - its error compares F(z) with x + e; equation 5 compares G(F(x + e)) with the clean x;
+    - its decoder's step has the prior's z in that error, which is the encoder's argument; the codes
+      in the error are the encoder's, those in log(1 - D(G(z))) the prior's.
+
+    Algorithm 1's steps of decoder and of encoder are one here: log(1 - D(G(z))) has no gradient in
+    the encoder, so the sum of both losses gives each its own. The generator makes images of prior
+    and encoder codes in one batch, so that batch norm has the same statistics for both, and those
+    that it keeps for later.
+
+    The paper does not name the prior: U(-1, 1)^latent, the range of the encoder's tanh.
+
+    Args:
+        network: `models.ae_gan.AEGAN`, or what has its `encoder`, `generator` and `latent`.
+        discriminator: images -> logits (N,), `models.ae_gan.Discriminator`; None for AE.
+        images: (N, C, H, W), in [0, 1].
+        epochs: passes over the images, each in a new random order; 60 in the paper (CelebA 100).
+        batch_size: images a step; 100 in the paper (CelebA 64).
+        learning_rate: Adam's, of all networks; 2e-4 in the paper.
+        betas: Adam's, of all networks; the paper does not state them.
+        noise_bound: largest deviation of the noise, in pixel units of [0, 1]; 0 for none. The paper
+            does not state it. The noisy image is not clipped.
+        reconstruction_weight: factor of the squared error, a sum over pixels; 1 in the paper.
+        saturating: whether the generator minimises log(1 - D(G(z))), as printed, or -log D(G(z)),
+            whose gradient does not vanish where the discriminator is sure.
+        seed: of order, noise and codes.
+        device: where to train; the networks stay there.
+
+    Returns:
+        A row an epoch: epoch (from 1), reconstruction (squared error: sum over pixels, mean over
+        images), discriminator (its loss), adversarial (the generator's loss in this game, after the
+        discriminator's step); the last two None without one; and seconds.
+
+    Raises:
+        ValueError: no images, or a negative noise bound.
+    """
+    if not len(images) or noise_bound < 0:
+        raise ValueError(
+            "expected at least one image and a noise bound of at least 0, "
+            f"got {len(images)} and {noise_bound}"
+        )
+    networks = [network] if discriminator is None else [network, discriminator]
+    for each in networks:
+        each.to(device, memory_format=torch.channels_last).requires_grad_().train()
+    images = images.to(device, memory_format=torch.channels_last)
+    optimizers = [
+        torch.optim.Adam(each.parameters(), learning_rate, betas, fused=True) for each in networks
+    ]
+    random = {name: generator(seed, name) for name in ("order", "noise", "prior")}
+    history = []
+    with progress(epochs * -(-len(images) // batch_size), "AE-GAN") as bar:
+        for epoch in range(1, epochs + 1):
+            began = time.perf_counter()
+            totals = torch.zeros(3, device=device)
+            order = torch.randperm(len(images), generator=random["order"]).to(device)
+            for chosen in order.split(batch_size):
+                clean = images[chosen]
+                codes = network.encoder(_noisy(clean, noise_bound, random["noise"]))
+                if discriminator is None:
+                    outputs, game = network.generator(codes), clean.new_zeros(2)
+                else:
+                    prior = draw_prior(len(clean), network.latent, random["prior"]).to(codes)
+                    made = network.generator(torch.cat([prior, codes]))
+                    fake, outputs = made.split(len(clean))
+                    game = _play(discriminator, optimizers[1], clean, fake, saturating)
+                error = reconstruction_loss(outputs, clean)
+                optimizers[0].zero_grad()
+                # Only the network's weights: the discriminator has had its step.
+                (reconstruction_weight * error + game[1]).backward(
+                    inputs=list(network.parameters())
+                )
+                optimizers[0].step()
+                totals += torch.stack([error, *game]).detach() * len(chosen)
+                bar.update(reconstruction=error.detach())
+            error, *game = (totals / len(images)).tolist()
+            history.append(
+                {
+                    "epoch": epoch,
+                    "reconstruction": error,
+                    "discriminator": None if discriminator is None else game[0],
+                    "adversarial": None if discriminator is None else game[1],
+                    "seconds": time.perf_counter() - began,
+                }
+            )
+    for each in networks:
+        each.to(memory_format=torch.contiguous_format).eval()
+    return history
+
+
+def reconstruction_loss(outputs: Tensor, clean: Tensor) -> Tensor:
+    """E ||G(F(x + eta)) - x||^2 of equations 2, 4 and 5: the sum over pixels, mean over images.
+
+    Both are (N, C, H, W). Returns a scalar.
+    """
+    return functional.mse_loss(outputs, clean, reduction="sum") / len(clean)
+
+
+def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """-(E log D(x) + E log(1 - D(G(z)))), equation 3, from D's logits (N,) of both; a scalar."""
+    return functional.softplus(-real).mean() + functional.softplus(fake).mean()
+
+
+def generator_loss(fake: Tensor, saturating: bool) -> Tensor:
+    """E log(1 - D(G(z))), equation 3, or -E log D(G(z)), from D's logits (N,); a scalar."""
+    if saturating:
+        return -functional.softplus(fake).mean()
+    return functional.softplus(-fake).mean()
+
+
+def draw_prior(count: int, latent: int, random: torch.Generator) -> Tensor:
+    """(count, latent) codes from U(-1, 1), on the CPU."""
+    return 2 * torch.rand(count, latent, generator=random) - 1
+
+
+def _noisy(clean: Tensor, bound: float, random: torch.Generator) -> Tensor:
+    """x + eta of equation 5, with one sigma for the batch."""
+    if not bound:
+        return clean
+    sigma = bound * torch.rand((), generator=random)
+    return clean + (sigma * torch.randn(clean.shape, generator=random)).to(clean.device)
+
+
+def _play(
+    discriminator: nn.Module,
+    optimizer: torch.optim.Adam,
+    real: Tensor,
+    fake: Tensor,
+    saturating: bool,
+) -> Tensor:
+    """A step of the discriminator; its loss, and then the generator's, differentiable: (2,)."""
+    loss = discriminator_loss(discriminator(real), discriminator(fake.detach()))
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return torch.stack([loss.detach(), generator_loss(discriminator(fake), saturating)])
