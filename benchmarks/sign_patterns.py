@@ -1,8 +1,8 @@
 """What a Defense-VAE reads from the sign of a classifier's gradient alone.
 
-CW at the Defense-VAE paper's learning rates leaves little of an image but that sign. Prints, for the
-bare pattern of the gradient of the true label and of two wrong ones, how often the purified pattern
-is classified as the image's class, and as the label that was attacked. After `defense_vae`:
+CW at the Defense-VAE paper's learning rates leaves little of an image but that sign. Prints, for
+the bare pattern of the gradient of the true label and of two wrong ones, how often the purified
+pattern is classified as the image's class, and as the label that was attacked. After `defense_vae`:
 
     python benchmarks/sign_patterns.py results/digits --classifier A
 """
