@@ -27,6 +27,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -188,6 +189,11 @@ def searches(
         for precision in peaks:
             settings = SearchSettings(steps, precision=precision)
             variants[precision] = partial(latent_search, arranged, images, starts, settings)
+            if bench.device.type == "cuda":
+                graph = replace(settings, cuda_graph=True)
+                variants[f"{precision}, graph"] = partial(
+                    latent_search, arranged, images, starts, graph
+                )
         seconds = bench.seconds(variants)
         work = count * restarts * (2 * steps + 1) * pass_operations(arranged)
         for name, taken in seconds.items():
@@ -198,8 +204,9 @@ def searches(
                 "unit": "images/s",
                 "times plain": seconds["plain"] / taken,
             }
-            if name in peaks:
-                row["share of peak"] = work / taken / peaks[name]
+            precision = name.removesuffix(", graph")
+            if precision in peaks:
+                row["share of peak"] = work / taken / peaks[precision]
             yield row
 
 
@@ -273,7 +280,8 @@ def latencies(bench: Bench, cells: Iterable[tuple[int, int]]) -> Iterable[Row]:
         images, starts = problem(1, restarts, bench.device)
         variants = {}
         for precision in precisions(bench.device):
-            settings = SearchSettings(steps, precision=precision)
+            graph = bench.device.type == "cuda"
+            settings = SearchSettings(steps, precision=precision, cuda_graph=graph)
             variants[precision] = partial(latent_search, generator, images, starts, settings)
         for name, seconds in bench.seconds(variants).items():
             what = f"one image, L={steps}, R={restarts}, {name}"

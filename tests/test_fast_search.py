@@ -274,7 +274,9 @@ def test_wrong_batch_size_is_refused(size: int | str) -> None:
 def test_cuda_graph_gives_the_result_of_single_steps() -> None:
     generator, images, starts = generator_of(), images_of(20), starts_of(3)
     expected, _ = reference(generator, images, starts, steps=30)
-    found = latent_search(generator.cuda(), images.cuda(), starts.cuda(), SearchSettings(30))
+    found = latent_search(
+        generator.cuda(), images.cuda(), starts.cuda(), SearchSettings(30, cuda_graph=True)
+    )
     torch.testing.assert_close(found.objective.cpu(), expected, rtol=1e-4, atol=0)
 
 
