@@ -158,7 +158,7 @@ def submit_faults(workflow: Workflow, environment: dict[str, str]) -> Submission
     rules = workflow.folder / "workflow/rules/generators.smk"
     before, autoencoder = rules.read_text().split("rule train_autoencoder:")
     autoencoder, changes = re.subn(
-        r"mem_mb=growing\(\d+\)", f"mem_mb=growing({FIRST_MEMORY})", autoencoder, count=1
+        r"mem_mb=memory\([^)]*\)", f"mem_mb=growing({FIRST_MEMORY})", autoencoder, count=1
     )
     assert changes == 1
     rules.write_text(f"{before}rule train_autoencoder:{autoencoder}")

@@ -37,7 +37,7 @@ rule paper_table:
         printed=lambda wildcards: table(wildcards).printed,
         notes=lambda wildcards: table_notes(CATALOGUE, table(wildcards).name),
     message:
-        "{wildcards.table}"
+        "Paper table {wildcards.table}"
     script:
         "../scripts/paper_table.py"
 
