@@ -452,7 +452,7 @@ def test_a_vae_that_has_not_seen_an_attack_concerns_table2_alone(edited: Workflo
         **{"train_defense_vae": 1, "purify_images": 1, "train_classifier": 1, "attack_defense": 1},
         **{"measure": 1, "paper_table": 1, "defense_vae_page": 1},
     }
-    assert "defense_vae/table2" in jobs.messages
+    assert "Paper table defense_vae/table2" in jobs.messages
 
 
 def test_end_to_end_training_concerns_itself_alone(edited: Workflow) -> None:
