@@ -3,7 +3,7 @@
 import pandas as pd
 import torch
 
-from purification.models.checkpoints import autoencoder_of, save_network
+from purification.models.checkpoints import network_of, save_network
 from purification.randomness import derive_seed, isolated_rng
 from purification.runtime import start
 from purification.storage import atomic, read_split
@@ -14,7 +14,7 @@ recipe, path = snakemake.params.recipe, snakemake.output.network
 images = torch.from_numpy(read_split(snakemake.input.dataset, "train")[0])
 shape = tuple(images.shape[1:])
 with isolated_rng(derive_seed(recipe["seed"], path, "weights")):
-    network = autoencoder_of(recipe, shape)
+    network = network_of(recipe, shape)
 settings = {k: v for k, v in recipe["settings"].items() if k not in ("latent", "width")}
 seed = derive_seed(recipe["seed"], path, "training")
 history = train_autoencoder(network, images, **settings, seed=seed, device=device)

@@ -4,7 +4,7 @@ import pandas as pd
 import torch
 
 from purification.evaluation.copies import read_copies
-from purification.models.checkpoints import save_network, vae_of
+from purification.models.checkpoints import network_of, save_network
 from purification.randomness import derive_seed, isolated_rng
 from purification.runtime import start
 from purification.storage import atomic, read_split
@@ -17,7 +17,7 @@ shape = tuple(clean.shape[1:])
 copies = read_copies(recipe["copies"], snakemake.input)
 copies += [clean] if recipe["settings"]["clean_pairs"] else []
 with isolated_rng(derive_seed(recipe["seed"], path, "weights")):
-    network = vae_of(recipe, shape)
+    network = network_of(recipe, shape)
 named = ("latent", "width", "clean_pairs")
 settings = {key: value for key, value in recipe["settings"].items() if key not in named}
 seed = derive_seed(recipe["seed"], path, "training")

@@ -5,7 +5,7 @@ import torch
 
 from purification.datasets import classes_of
 from purification.evaluation.copies import read_copies
-from purification.models.checkpoints import classifier_of, load_network, save_network, vae_of
+from purification.models.checkpoints import classifier_of, load_network, network_of, save_network
 from purification.randomness import derive_seed, isolated_rng
 from purification.runtime import start
 from purification.storage import atomic, read_image_set, read_split
@@ -19,7 +19,7 @@ copies = read_copies(recipe["vae"]["copies"], given)
 copies += [clean] if recipe["vae"]["settings"]["clean_pairs"] else []
 if recipe["from_scratch"]:
     with isolated_rng(derive_seed(recipe["seed"], output.vae, "weights")):
-        vae = vae_of(recipe["vae"], shape)
+        vae = network_of(recipe["vae"], shape)
         classifier = classifier_of(recipe["classifier"], shape, classes)
 else:
     vae = load_network(given.vae, "DefenseVAE")

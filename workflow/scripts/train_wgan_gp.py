@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from purification.models.checkpoints import generator_of, save_network
+from purification.models.checkpoints import network_of, save_network
 from purification.models.wgan import Critic
 from purification.randomness import derive_seed, generator, isolated_rng
 from purification.reporting.figures import loss_curve, sample_grid
@@ -19,7 +19,7 @@ settings = recipe["settings"]
 images = torch.from_numpy(read_split(snakemake.input.dataset, "train")[0])
 shape = tuple(images.shape[1:])
 with isolated_rng(derive_seed(recipe["seed"], path, "weights")):
-    network, critic = generator_of(recipe, shape), Critic(settings["width"], shape)
+    network, critic = network_of(recipe, shape), Critic(settings["width"], shape)
 training = {key: value for key, value in settings.items() if key not in ("latent", "width")}
 history = train_wgan_gp(
     network,

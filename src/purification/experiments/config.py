@@ -290,7 +290,7 @@ def _wrong_sweep(config: Mapping[str, Any]) -> Iterator[str]:
     yield from _unknown("sweep.oracle", wanted["oracle"], ["classifier", *config["defenses"]])
     with_epsilon = [name for name, attack in config["attacks"].items() if "epsilon" in attack]
     yield from _unknown("sweep.attack", wanted["attack"], with_epsilon)
-    searching = _searching(config)
+    searching = _of_methods(config, *SEARCHES)
     for name in wanted["defenses"]:
         yield from _unknown("sweep.defenses", name, searching)
     purifiers = dict.fromkeys(_purifier_of(config, name) for name in wanted["defenses"])
@@ -319,17 +319,11 @@ def _wrong_white_box_sweep(config: Mapping[str, Any]) -> Iterator[str]:
         for name in wanted[section]:
             yield from _unknown(f"figure8.{section}", name, config[section])
     yield from _unknown("figure8.attack", wanted["attack"], config["attacks"])
-    defenses = [n for n in _searching(config) if config["defenses"][n]["method"] in SEARCHES]
-    yield from _unknown("figure8.defense", wanted["defense"], defenses)
+    searching = {name: d for name, d in config["defenses"].items() if d["method"] in SEARCHES}
+    yield from _unknown("figure8.defense", wanted["defense"], searching)
     pruned = config["defenses"].get(wanted["defense"], {}).get("prune") or [[0, 1]]
     if min(wanted["steps"]) <= pruned[-1][0]:
         yield f"figure8.steps: must be above the steps of defenses.{wanted['defense']}.prune"
-
-
-def _searching(config: Mapping[str, Any]) -> list[str]:
-    """The defences that put a latent search before a classifier."""
-    methods = {name: entry["method"] for name, entry in config["defenses"].items()}
-    return [n for n in methods if methods.get(_purifier_of(config, n)) in SEARCHES]
 
 
 def _wrong_timing(config: Mapping[str, Any]) -> Iterator[str]:

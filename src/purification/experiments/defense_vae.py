@@ -9,7 +9,7 @@ white box.
 from collections.abc import Iterator
 from typing import Any
 
-from purification.experiments.artifacts import Cell, Figure, File, RunTimes, Table
+from purification.experiments.artifacts import Cell, Figure, RunTimes, Table
 from purification.experiments.catalogue import PLAIN, Catalogue
 from purification.experiments.cells import of_attack, of_defense, of_no_defense
 
@@ -84,16 +84,16 @@ def _gray_box_pictures(
 ) -> list[tuple[str, list[dict[str, Any]]]]:
     """Figure 1: each strength's attacked images and what each defence makes of them."""
     wanted = catalogue.config[figure]
-    original = _source("original", catalogue.dataset(dataset)) | {"split": "test"}
+    original = catalogue.dataset(dataset).shown("original") | {"split": "test"}
     blocks = [("", [original])]
     for epsilon in wanted["epsilons"]:
         attack = catalogue.attack_at(wanted["attack"], epsilon)
         run = (dataset, seed)
         bare = catalogue.adversarial(*run, PLAIN, wanted["classifier"], attack)
-        columns = [_source("attacked", bare)]
+        columns = [bare.shown("attacked")]
         for defense in wanted["defenses"]:
             attacked = catalogue.attacked(*run, defense, wanted["classifier"], attack)
-            columns.append(_source(_header(defense), attacked) | {"group": "gray_box"})
+            columns.append(attacked.shown(_header(defense)) | {"group": "gray_box"})
         blocks.append((f"ε = {epsilon:g}", columns))
     return blocks
 
@@ -106,12 +106,12 @@ def _black_box_pictures(
     classifier, substitute = wanted["pair"].split("/")
     names = {"oracle": PLAIN, "classifier": classifier, "substitute": substitute}
     names |= {"attack": wanted["attack"]}
-    original = _source("original", catalogue.dataset(dataset)) | {"split": "test", "hold_out": True}
-    columns = [original, _source("attacked", catalogue.black_box(dataset, seed, **names))]
+    original = catalogue.dataset(dataset).shown("original") | {"split": "test", "hold_out": True}
+    columns = [original, catalogue.black_box(dataset, seed, **names).shown("attacked")]
     for defense in wanted["defenses"]:
         purifier = catalogue.for_classifier(defense, classifier)
         purified = catalogue.purified_black_box(dataset, seed, defense=purifier, **names)
-        columns.append(_source(_header(defense), purified))
+        columns.append(purified.shown(_header(defense)))
     return [("", columns)]
 
 
@@ -133,7 +133,3 @@ def _finetuning(catalogue: Catalogue, figure: str) -> Figure:
 
 def _header(defense: str) -> str:
     return {"defense_gan": "Defense-GAN", "defense_vae": "Defense-VAE"}.get(defense, defense)
-
-
-def _source(header: str, images: File) -> dict[str, Any]:
-    return {"header": header, "images": images.path, "digest": images.digest}

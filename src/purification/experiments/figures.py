@@ -7,7 +7,6 @@ from purification.experiments.artifacts import (
     AdversarialSet,
     Dataset,
     Figure,
-    File,
     Sweep,
     cell_group,
 )
@@ -142,24 +141,20 @@ def _pictures(
 
 def _original(catalogue: Catalogue, dataset: str) -> dict[str, Any]:
     data: Dataset = catalogue.dataset(dataset)
-    return _source("original", data) | {"split": "test", "hold_out": True}
+    return data.shown("original") | {"split": "test", "hold_out": True}
 
 
 def _attacked(attacked: AdversarialSet | None, header: str) -> dict[str, Any]:
     assert attacked is not None
-    return _source(header, attacked)
+    return attacked.shown(header)
 
 
 def _columns(sweep: Sweep, grid: Grid, varied: str) -> list[dict[str, Any]]:
     values = {"L": grid.steps, "R": grid.restarts}.get(varied, grid.steps)
     return [
-        _source(f"{varied} = {value}", sweep) | {"group": cell_group(*cell)}
+        sweep.shown(f"{varied} = {value}") | {"group": cell_group(*cell)}
         for value, cell in zip(values, grid.cells, strict=True)
     ]
-
-
-def _source(header: str, images: File) -> dict[str, Any]:
-    return {"header": header, "images": images.path, "digest": images.digest}
 
 
 def _shared(name: str, values: Sequence[int]) -> str:

@@ -48,44 +48,24 @@ def classifier_of(recipe: Mapping[str, Any], image_shape: Shape, classes: int = 
     )
 
 
-def generator_of(recipe: Mapping[str, Any], image_shape: Shape) -> Generator:
-    """An untrained generator as a `Generator` recipe describes it."""
+def network_of(recipe: Mapping[str, Any], image_shape: Shape) -> nn.Module:
+    """An untrained network, one of `SIZED`, as a recipe of that kind describes it."""
     settings = recipe["settings"]
-    return Generator(settings["latent"], settings["width"], image_shape)
+    return SIZED[recipe["kind"]](settings["latent"], settings["width"], image_shape)
 
 
-def autoencoder_of(recipe: Mapping[str, Any], image_shape: Shape) -> MagNetAutoencoder:
-    """An untrained autoencoder as an `Autoencoder` recipe describes it."""
-    settings = recipe["settings"]
-    return MagNetAutoencoder(settings["latent"], settings["width"], image_shape)
-
-
-def vae_of(recipe: Mapping[str, Any], image_shape: Shape) -> VAE:
-    """An untrained VAE as a `DefenseVAE` recipe describes it."""
-    settings = recipe["settings"]
-    return VAE(settings["latent"], settings["width"], image_shape)
-
-
-def ae_gan_of(recipe: Mapping[str, Any], image_shape: Shape) -> AEGAN:
-    """Untrained encoder and generator as an `AEGAN` recipe describes them."""
-    settings = recipe["settings"]
-    return AEGAN(settings["latent"], settings["width"], image_shape)
-
-
-def bigan_of(recipe: Mapping[str, Any], image_shape: Shape) -> BiGAN:
-    """Untrained encoder and generator as a `BiGAN` recipe describes them."""
-    settings = recipe["settings"]
-    return BiGAN(settings["latent"], settings["width"], image_shape)
-
-
+SIZED: dict[str, Callable[[int, int, Shape], nn.Module]] = {
+    "Generator": Generator,
+    "Autoencoder": MagNetAutoencoder,
+    "DefenseVAE": VAE,
+    "AEGAN": AEGAN,
+    "BiGAN": BiGAN,
+}
+"""Networks that are built from the length of their code, their width and the shape of an image."""
 BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "Classifier": classifier_of,
     "Substitute": classifier_of,
-    "Generator": generator_of,
-    "Autoencoder": autoencoder_of,
-    "DefenseVAE": vae_of,
-    "AEGAN": ae_gan_of,
-    "BiGAN": bigan_of,
+    **dict.fromkeys(SIZED, network_of),
 }
 
 
