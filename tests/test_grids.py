@@ -171,9 +171,13 @@ def test_a_varied_defense_is_attacked_before_the_classifier_of_its_own(
     )
     assert varied.classifier == own.classifier
     assert list(own.threat_models) == ["white_box", "gray_box", "white_box_bpda"]
-    # The gray box over L is swept elsewhere.
-    assert list(varied.threat_models) == ["white_box", "white_box_bpda"] and varied.gray is None
+    assert varied.threat_models == own.threat_models and varied.gray == own.gray
     assert varied.path == "results/digits/seed0/attacked/defense_gan@L50/A/fgsm.h5"
+    # The gray box of Table 4 is cut from a file of its own, whatever a sweep makes beside it.
+    clean = catalogue.purified_images("digits", 0, "defense_gan@L50R1", "test")
+    assert clean.path == "results/digits/seed0/purified/clean/defense_gan@L50R1/test.h5"
+    assert (clean.purifier.settings["steps"], clean.purifier.settings["restarts"]) == (50, 1)
+    assert clean.purifier.name == "defense_gan", "it seeds the starts, which are those of the base"
 
 
 Asked = Callable[[Catalogue], object]
@@ -186,7 +190,7 @@ REFUSED: dict[str, tuple[Asked, str]] = {
     "below its random step": (lambda c: c.attack("rand_fgsm@0.01"), "'0.01' is no epsilon"),
     "varied twice": (lambda c: c.attack("fgsm@0.2@0.3"), "'0.2@0.3' is no epsilon"),
     "an attack without strength": (lambda c: c.attack("cw@0.2"), "nothing of attacks.cw can"),
-    "an attack that is none": (lambda c: c.attack("pgd@0.2"), "no 'pgd' under attacks"),
+    "an attack that is none": (lambda c: c.attack("bin@0.2"), "no 'bin' under attacks"),
     "the config's steps": (
         lambda c: c.attacked("digits", 0, "defense_gan@L25", "A", "fgsm"),
         "it is called 'defense_gan'",
@@ -195,8 +199,16 @@ REFUSED: dict[str, tuple[Asked, str]] = {
         lambda c: c.purifier("digits", 0, "defense_gan@L050"),
         "it is called 'defense_gan@L50'",
     ),
-    "no steps": (lambda c: c.purifier("digits", 0, "defense_gan@L0"), "'L0' is no steps"),
-    "restarts": (lambda c: c.purifier("digits", 0, "defense_gan@R5"), "can vary so"),
+    "no steps": (lambda c: c.purifier("digits", 0, "defense_gan@L0"), "'L0' is no L"),
+    "neither steps nor restarts": (
+        lambda c: c.purifier("digits", 0, "defense_gan@S5"),
+        "'S5' is no L",
+    ),
+    "restarts where there are none": (
+        lambda c: c.purifier("digits", 0, "ae_gan_rs@R5"),
+        "'R5' is no L",
+    ),
+    "steps of one pass": (lambda c: c.purifier("digits", 0, "ae_gan_r@L5"), "can vary so"),
     "a purifier without steps": (lambda c: c.purifier("digits", 0, "magnet@L5"), "can vary so"),
     "a redeployed one": (
         lambda c: c.attacked("digits", 0, "defense_gan_orig@L5", "A", "fgsm"),
@@ -205,15 +217,11 @@ REFUSED: dict[str, tuple[Asked, str]] = {
     "a varied data set": (lambda c: c.dataset("digits@2"), "nothing of datasets.digits can"),
     "a classifier for another search": (
         lambda c: c.classifier("digits", 0, "defense_gan@L50", "A"),
-        "there is only the attacked defence",
-    ),
-    "clean images by another search": (
-        lambda c: c.purified_images("digits", 0, "defense_gan@L50", "train"),
-        "there is only the attacked defence",
+        "there are only purified images",
     ),
     "a sweep of another search": (
         lambda c: c.clean_sweep("digits", 0, "defense_gan@L50", "test"),
-        "there is only the attacked defence",
+        "there are only purified images",
     ),
     "a sweep of no search": (
         lambda c: c.clean_sweep("digits", 0, "magnet", "test"),

@@ -51,12 +51,12 @@ wildcard_constraints:
     split="train|validation|test",
 
 
-def artifact(kind, wildcards):
-    """The artifact that a rule's wildcards name; `kind` is a method of the catalogue."""
+def artifact(method, wildcards, **further):
+    """The artifact that a rule's wildcards name, by a method of the catalogue."""
     names = dict(wildcards.items())
     if "seed" in names:
         names["seed"] = int(names["seed"])
-    return asked(getattr(CATALOGUE, kind), **names)
+    return asked(getattr(CATALOGUE, method), **names, **further)
 
 
 def asked(make, *names, **named):
@@ -67,7 +67,7 @@ def asked(make, *names, **named):
         raise WorkflowError(str(error))
 
 
-def inputs(kind):
+def inputs(method, **further):
     """An input function: the files that the artifact is made from, by name (use with `unpack`).
 
     The data set is marked ancient: it holds all splits in one file, so that its time says nothing
@@ -75,7 +75,7 @@ def inputs(kind):
     """
 
     def of(wildcards):
-        files = artifact(kind, wildcards).inputs
+        files = artifact(method, wildcards, **further).inputs
         return {name: ancient(path) if name == "dataset" else path for name, path in files.items()}
 
     return of
@@ -128,9 +128,9 @@ def figure(name):
     return asked(find, CATALOGUE, name)
 
 
-def recipe(kind):
+def recipe(method, **further):
     """A params function: everything that decides the artifact's content, upstream included."""
-    return lambda wildcards: artifact(kind, wildcards).recipe
+    return lambda wildcards: artifact(method, wildcards, **further).recipe
 
 
 def growing(amount):

@@ -3,7 +3,7 @@
 
 rule train_wgan_gp:
     input:
-        unpack(inputs("generator")),
+        unpack(inputs("generator", kind="wgan_gp")),
     output:
         network="results/{dataset}/seed{seed}/generators/{generator}.safetensors",
         history="results/{dataset}/seed{seed}/generators/{generator}.history.csv",
@@ -30,7 +30,7 @@ rule train_wgan_gp:
         runtime=growing(24 * 60),
         gpu=GPUS,
     params:
-        recipe=recipe("generator"),
+        recipe=recipe("generator", kind="wgan_gp"),
         # Not an output: Snakemake deletes outputs before a job, and this is what a rerun resumes from.
         state="results/{dataset}/seed{seed}/generators/{generator}.state.safetensors",
         resume_digest=lambda wildcards: artifact("generator", wildcards).resume_digest,
@@ -38,6 +38,54 @@ rule train_wgan_gp:
         "WGAN-GP {wildcards.generator} on {wildcards.dataset}"
     script:
         "../scripts/train_wgan_gp.py"
+
+
+rule train_ae_gan:
+    input:
+        unpack(inputs("generator", kind="ae_gan")),
+    output:
+        network="results/{dataset}/seed{seed}/ae_gans/{generator}.safetensors",
+        history="results/{dataset}/seed{seed}/ae_gans/{generator}.history.csv",
+    log:
+        "logs/train_ae_gan/{dataset}/seed{seed}/{generator}.log",
+    benchmark:
+        "logs/train_ae_gan/{dataset}/seed{seed}/{generator}.benchmark.tsv"
+    priority: 10
+    threads: config["threads"]
+    resources:
+        mem_mb=memory(4000, copies=3),
+        runtime=growing(12 * 60),
+        gpu=GPUS,
+    params:
+        recipe=recipe("generator", kind="ae_gan"),
+    message:
+        "AE-GAN {wildcards.generator} on {wildcards.dataset}"
+    script:
+        "../scripts/train_ae_gan.py"
+
+
+rule train_bigan:
+    input:
+        unpack(inputs("generator", kind="bigan")),
+    output:
+        network="results/{dataset}/seed{seed}/bigans/{generator}.safetensors",
+        history="results/{dataset}/seed{seed}/bigans/{generator}.history.csv",
+    log:
+        "logs/train_bigan/{dataset}/seed{seed}/{generator}.log",
+    benchmark:
+        "logs/train_bigan/{dataset}/seed{seed}/{generator}.benchmark.tsv"
+    priority: 10
+    threads: config["threads"]
+    resources:
+        mem_mb=memory(4000, copies=3),
+        runtime=growing(24 * 60),
+        gpu=GPUS,
+    params:
+        recipe=recipe("generator", kind="bigan"),
+    message:
+        "BiGAN {wildcards.generator} on {wildcards.dataset}"
+    script:
+        "../scripts/train_bigan.py"
 
 
 rule train_autoencoder:

@@ -9,11 +9,12 @@ from torch import nn
 
 from purification.attacks import AttackResult, run_attack
 from purification.datasets import BLACK_BOX_HOLD_OUT, evaluation_images
+from purification.evaluation.purifiers import fitted_purifier
 from purification.evaluation.summary import attack_summary
 from purification.evaluation.threat_models import attacked_model
 from purification.models.checkpoints import load_network, queries_of
 from purification.models.prediction import predict
-from purification.purifiers.loading import Purified, load_purifier, purify_images
+from purification.purifiers.loading import Purified, purify_images
 from purification.randomness import derive_seed
 from purification.runtime import progress
 from purification.storage import ImageSet, read_image_set, read_split
@@ -121,7 +122,7 @@ def purify_set(
         given = read_image_set(files["attacked"])
     else:
         given = ImageSet(*read_split(files["dataset"], recipe["split"], first=recipe["images"]))
-    purifier = load_purifier(recipe["purifier"], files)
+    purifier = fitted_purifier(recipe["purifier"], files)
     images = torch.from_numpy(given.images)
     purified = purify_images(purifier, images, batch_size=batch_size, device=device)
     kept = purified_set(purified, given.labels)
@@ -142,7 +143,7 @@ def attack_defense(
     `files` are the recipe's inputs by name, `path` the file that is made. Raises as `run_attack`.
     """
     classifier = load_network(files["classifier"], "Classifier").to(device)
-    purifier = load_purifier(recipe["purifier"], files).to(device)
+    purifier = fitted_purifier(recipe["purifier"], files).to(device)
     sets = {}
     for threat_model, number in recipe["threat_models"].items():
         if threat_model == "gray_box":

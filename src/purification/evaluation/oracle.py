@@ -6,9 +6,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from purification.evaluation.purifiers import fitted_purifier
 from purification.models.checkpoints import load_network
 from purification.purifiers import Defended
-from purification.purifiers.loading import in_batches, load_purifier
+from purification.purifiers.loading import in_batches
 from purification.runtime import progress
 
 
@@ -24,7 +25,7 @@ def load_oracle(
     """
     model: nn.Module = load_network(files["classifier"], "Classifier")
     if recipe["purifier"]:
-        model = Defended(load_purifier(recipe["purifier"], files), model)
+        model = Defended(fitted_purifier(recipe["purifier"], files), model)
     return label_oracle(model, batch_size, device)
 
 

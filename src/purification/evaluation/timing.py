@@ -19,10 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from purification import randomness
+from purification.evaluation.purifiers import fitted_purifier
 from purification.models.checkpoints import load_network
 from purification.purifiers.defense_gan import DefenseGAN, draw_starts
 from purification.purifiers.latent_search import SearchSettings, latent_search
-from purification.purifiers.loading import load_purifier, load_search
+from purification.purifiers.loading import load_search
 from purification.runtime import progress
 from purification.storage import read_split
 
@@ -349,7 +350,7 @@ def _candidate(job: Mapping[str, Any], device: torch.device) -> Candidate:
         purifier = DefenseGAN(generator, starts, search).to(device)
         warm_up = DefenseGAN(generator, starts, replace(search, steps=1)).to(device)
     else:
-        purifier = warm_up = load_purifier(recipe, files).to(device)
+        purifier = warm_up = fitted_purifier(recipe, files).to(device)
     return Candidate(purifier, job["images"], job["batch_size"], warm_up)
 
 

@@ -134,21 +134,17 @@ class OfRun(File):
 
 
 @dataclass(frozen=True)
-class Generator(OfRun):
-    """A WGAN-GP trained on the training images."""
+class TrainedNetwork(OfRun):
+    """A network, or several in one file, trained on the training images."""
+
+    FOLDER: ClassVar[str]
 
     name: str
     settings: Mapping[str, Any]
 
     @property
     def path(self) -> str:
-        return f"{self.folder}/generators/{self.name}.safetensors"
-
-    @property
-    def resume_digest(self) -> str:
-        """Equal for trainings that differ in length only: a longer one continues a shorter one."""
-        settings = {k: v for k, v in self.settings.items() if k != "iterations"}
-        return replace(self, settings=settings).digest
+        return f"{self.folder}/{self.FOLDER}/{self.name}.safetensors"
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -156,19 +152,44 @@ class Generator(OfRun):
 
 
 @dataclass(frozen=True)
-class Autoencoder(OfRun):
-    """MagNet's autoencoder, trained on the training images."""
+class Generator(TrainedNetwork):
+    """A WGAN-GP's generator."""
 
-    name: str
-    settings: Mapping[str, Any]
-
-    @property
-    def path(self) -> str:
-        return f"{self.folder}/autoencoders/{self.name}.safetensors"
+    FOLDER = "generators"
 
     @property
-    def inputs(self) -> dict[str, str]:
-        return {"dataset": self.dataset.path}
+    def resume_digest(self) -> str:
+        """Equal for trainings that differ in length only: a longer one continues a shorter one."""
+        settings = {k: v for k, v in self.settings.items() if k != "iterations"}
+        return replace(self, settings=settings).digest
+
+
+@dataclass(frozen=True)
+class Autoencoder(TrainedNetwork):
+    """MagNet's autoencoder."""
+
+    FOLDER = "autoencoders"
+
+
+@dataclass(frozen=True)
+class AEGAN(TrainedNetwork):
+    """Encoder and generator of AE, AE-GAN or AE-GAN+r."""
+
+    FOLDER = "ae_gans"
+
+
+@dataclass(frozen=True)
+class BiGAN(TrainedNetwork):
+    """Encoder and generator of a BiGAN."""
+
+    FOLDER = "bigans"
+
+
+@dataclass(frozen=True)
+class GAN(TrainedNetwork):
+    """Generator and discriminator of Cowboy's GAN."""
+
+    FOLDER = "gans"
 
 
 @dataclass(frozen=True)
@@ -193,15 +214,18 @@ class Purifier(Artifact):
 
 @dataclass(frozen=True)
 class PurifiedImages(OfRun):
-    """Images of a split, purified. `images` is how many of its first ones; None: all."""
+    """Images of a split, purified. `images` is how many of its first ones; None: all. `deployment`
+    is the defence's key in the config where that is another than the purifier's."""
 
     split: str
     images: int | None
     purifier: Purifier
+    deployment: str | None = later(None)
 
     @property
     def path(self) -> str:
-        return f"{self.folder}/purified/clean/{self.purifier.name}/{self.split}.h5"
+        place = self.deployment or self.purifier.name
+        return f"{self.folder}/purified/clean/{place}/{self.split}.h5"
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -217,6 +241,7 @@ class Classifier(OfRun):
     settings: Mapping[str, Any]
     adversarial_epsilon: float | None = None
     reconstructions: PurifiedImages | None = None
+    adversarial_pgd: Mapping[str, Any] | None = later(None)
     end_to_end: "EndToEnd | None" = later(None)  # noqa: RUF009 (a string hides that it is frozen)
 
     @property
@@ -426,11 +451,13 @@ class PurifiedBlackBox(OfRun):
 
     attacked: BlackBoxSet
     purifier: Purifier
+    deployment: str | None = later(None)
 
     @property
     def path(self) -> str:
         pair, attack = self.attacked.classifier.pair, self.attacked.attack.name
-        return f"{self.folder}/purified/black_box/{self.purifier.name}/{pair}/{attack}.h5"
+        place = self.deployment or self.purifier.name
+        return f"{self.folder}/purified/black_box/{place}/{pair}/{attack}.h5"
 
     @property
     def inputs(self) -> dict[str, str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from purification.experiments.artifacts import Cell
 from purification.experiments.catalogue import PLAIN, Catalogue
-from purification.experiments.cells import defenses_of, of_attack, of_defense, of_no_defense
+from purification.experiments.cells import defenses_of, named_defense, of_attack, of_no_defense
 
 
 def pairs(catalogue: Catalogue, table: str) -> list[tuple[str, str]]:
@@ -35,7 +35,8 @@ def transferred_cells(
         for defense in (None, *defenses_of(catalogue, table)):
             oracle = _oracle(catalogue.config[table]["oracle"], defense)
             names = {"oracle": oracle, "substitute": substitute, "attack": attack}
-            labels = common | (of_defense(catalogue, defense) if defense else of_no_defense())
+            named = named_defense(catalogue, table, defense) if defense else of_no_defense()
+            labels = common | named
             labels |= {"substitute": substitute, "oracle": oracle}
             if defense is None:
                 deployed = catalogue.classifier(dataset, seed, PLAIN, classifier)

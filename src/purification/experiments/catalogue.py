@@ -1,5 +1,6 @@
 """From the config's names to artifacts: what the rules ask for everything they make."""
 
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from purification.experiments.artifacts import (
+    AEGAN,
+    GAN,
     AdversarialCopies,
     AdversarialSet,
     Attack,
     AttackedDefense,
     Autoencoder,
+    BiGAN,
     BlackBoxSet,
     Classifier,
     Dataset,
@@ -25,9 +29,10 @@ from purification.experiments.artifacts import (
     Substitute,
     Sweep,
     Timing,
+    TrainedNetwork,
     cell_group,
 )
-from purification.experiments.config import SEARCHES, ConfigError, check_config
+from purification.experiments.config import SEARCHES, STEPPED, WGAN_GP, ConfigError, check_config
 from purification.experiments.grids import sweep_cells, sweep_epsilons
 from purification.plugins import source_digest
 
@@ -41,6 +46,13 @@ SWEPT_SETTINGS = ("step_size", "momentum", "precision")
 """What a sweep has of its defence's search: it takes all steps of all restarts."""
 SEARCH_ARITHMETIC = 2
 """Raised when the latent search computes the same in another order, which changes the last bits."""
+GENERATIVE_MODELS: Mapping[str, type[TrainedNetwork]] = {
+    WGAN_GP: Generator,
+    "ae_gan": AEGAN,
+    "bigan": BiGAN,
+    "gan": GAN,
+}
+"""Kinds of the config's generators."""
 PER_CLASSIFIER = ("defense_vae", "defense_vae_e2e")
 """Methods whose purifier is another one for each classifier: `defense_vae@A`."""
 L2_BOUNDED = ("vam",)
@@ -48,6 +60,7 @@ L2_BOUNDED = ("vam",)
 _VAE_TRAINING = ("epochs", "batch_size", "learning_rate", "reconstruction", "kl_weight")
 _DEPLOYMENT = (
     *("method", "generator", "classifier", "threat_models", "clean_images", "settings", "column"),
+    "rule",
 )
 
 
@@ -57,6 +70,10 @@ class Catalogue:
     def __init__(self, config: Mapping[str, Any], schema_file: Path) -> None:
         check_config(config, schema_file)
         self.config = config
+
+    def defense_settings(self, defense: str) -> Mapping[str, Any]:
+        """A defence's settings in the config, also of one with another L or R."""
+        return self._lookup("defenses", defense)
 
     def _lookup(self, section: str, name: str) -> Mapping[str, Any]:
         base, at, change = name.partition(VARIED)
@@ -72,16 +89,14 @@ class Catalogue:
         """The settings of `<base>@<change>`. Each has one name: other spellings, and the value that
         the config has, are refused, so that nothing is made twice."""
         own, name = self._lookup(section, base), f"{base}{VARIED}{change}"
+        if section == "defenses" and own["method"] in STEPPED and "steps" in own:
+            return self._varied_search(base, own, change)
         if section == "attacks" and "epsilon" in own:
             key, value, least = "epsilon", _number(float, change), own.get("alpha", 0)
             # An l2 radius may exceed the range of a pixel, and is finite.
             most = sys.float_info.max if own["method"] in L2_BOUNDED else 1
             right = value is not None and least < value <= most
             called = self.attack_at(base, value) if right else ""
-        elif section == "defenses" and own["method"] in SEARCHES and change.startswith("L"):
-            key, value = "steps", _number(int, change[1:])
-            right = value is not None and value >= 1
-            called = self.defense_at(base, value) if right else ""
         elif section == "defenses" and own["method"] in PER_CLASSIFIER:
             self._lookup("classifiers", change)
             return own
@@ -93,6 +108,18 @@ class Catalogue:
             raise ConfigError(f"{name}: with this {key} it is called {called!r}")
         return {**own, key: value}
 
+    def _varied_search(self, base: str, own: Mapping[str, Any], change: str) -> Mapping[str, Any]:
+        """The settings of a search with another L, other R or both: `@L50`, `@R1`, `@L50R1`."""
+        name, found = f"{base}{VARIED}{change}", re.fullmatch(r"(?:L(\d+))?(?:R(\d+))?", change)
+        keys = ("steps", "restarts")
+        new = {k: int(v) for k, v in zip(keys, found.groups(), strict=True) if v} if found else {}
+        if not new or not all(new.values()) or not new.keys() <= own.keys():
+            raise ConfigError(f"{name}: {change!r} is no L (and R) for defenses.{base}")
+        called = self.defense_at(base, **new)
+        if called != name:
+            raise ConfigError(f"{name}: with these steps it is called {called!r}")
+        return {**own, **new}
+
     @cache  # noqa: B019 (one catalogue lives as long as the process)
     def dataset(self, dataset: str) -> Dataset:
         settings = dict(self._lookup("datasets", dataset))
@@ -102,9 +129,16 @@ class Catalogue:
         return Dataset(dataset, settings | _code(settings["source"]))
 
     @cache  # noqa: B019
-    def generator(self, dataset: str, seed: int, generator: str) -> Generator:
-        settings = self._lookup("generators", generator)
-        return Generator(self.dataset(dataset).for_training, seed, generator, dict(settings))
+    def generator(
+        self, dataset: str, seed: int, generator: str, kind: str | None = None
+    ) -> TrainedNetwork:
+        """A generative model of the config. `kind`: the one that it must be of."""
+        settings = dict(self._lookup("generators", generator))
+        own = settings.pop("kind", WGAN_GP)
+        if kind not in (None, own):
+            raise ConfigError(f"generators.{generator} is of the kind {own}, not {kind}")
+        make = GENERATIVE_MODELS[own]
+        return make(self.dataset(dataset).for_training, seed, generator, settings)
 
     @cache  # noqa: B019
     def autoencoder(self, dataset: str, seed: int, defense: str) -> Autoencoder:
@@ -124,17 +158,21 @@ class Catalogue:
         same = self._lookup("attacks", attack)["epsilon"] == epsilon
         return attack if same else f"{attack}{VARIED}{float(epsilon)!r}"
 
-    def defense_at(self, defense: str, steps: int) -> str:
-        """The name of a search-based defence with another L."""
-        same = self._lookup("defenses", defense)["steps"] == steps
-        return defense if same else f"{defense}{VARIED}L{steps}"
+    def defense_at(
+        self, defense: str, steps: int | None = None, restarts: int | None = None
+    ) -> str:
+        """The name of a search-based defence with another L or R (None: its own)."""
+        own = self._lookup("defenses", defense)
+        new = (("L", "steps", steps), ("R", "restarts", restarts))
+        change = "".join(f"{c}{v}" for c, key, v in new if v is not None and v != own[key])
+        return f"{defense}{VARIED}{change}" if change else defense
 
     def for_classifier(self, defense: str, classifier: str) -> str:
         """The name of the purifier that a defence puts before a classifier."""
         deployment = self.deployment_of(defense)
         if self._lookup("defenses", deployment)["method"] not in PER_CLASSIFIER:
             return defense
-        return f"{_base(deployment)}{VARIED}{classifier}"
+        return f"{base_name(deployment)}{VARIED}{classifier}"
 
     @cache  # noqa: B019
     def copies(self, dataset: str, seed: int, classifier: str, attack: str) -> AdversarialCopies:
@@ -217,23 +255,31 @@ class Catalogue:
                 raise ConfigError(f"{defense} has a purifier for each classifier: {defense}@A, say")
             networks["vae"] = make(dataset, seed, name, classifier)
             return Purifier(defense, seed, "defense_vae", {}, networks)
-        elif method == "defense_gan":
+        elif method in ("defense_gan", "cowboy"):
             own = {key: value for key, value in settings.items() if key not in _DEPLOYMENT}
+        elif method == "ae_gan":
+            own = {key: value for key, value in settings.items() if key not in _DEPLOYMENT}
+            own["search"] = "steps" in settings
+            if rule := settings.get("rule"):
+                own["false_positive_rate"] = rule["false_positive_rate"]
+                one_pass = self.purified_images(dataset, seed, rule["one_pass"], "validation")
+                networks["validation"] = one_pass
         else:
             own = settings.get("settings", {})
         # The base's name seeds the starts: a varied search has the same.
-        made = Purifier(_base(defense), seed, method, own, networks, **_code(method))
-        return replace(made, arithmetic=SEARCH_ARITHMETIC) if method in SEARCHES else made
+        made = Purifier(base_name(defense), seed, method, own, networks, **_code(method))
+        searches = method in STEPPED and "steps" in settings
+        return replace(made, arithmetic=SEARCH_ARITHMETIC) if searches else made
 
     @cache  # noqa: B019
     def purified_images(self, dataset: str, seed: int, defense: str, split: str) -> PurifiedImages:
-        self._check_purifier(defense)
         own = self._lookup("defenses", self.deployment_of(defense))
         images = own.get("clean_images") if split == "test" else None
         purifier = self.purifier(dataset, seed, defense)
         data = self.dataset(dataset)
         data = data if split == "test" else data.for_training
-        return PurifiedImages(data, seed, split, images, purifier)
+        place = self._place_of(purifier, defense)
+        return PurifiedImages(data, seed, split, images, purifier, place)
 
     @cache  # noqa: B019
     def classifier(self, dataset: str, seed: int, training: str, classifier: str) -> Classifier:
@@ -248,6 +294,10 @@ class Catalogue:
             return plain
         defense = self._lookup("defenses", training)
         if defense["method"] == "adversarial_training":
+            attack = dict(defense)
+            if attack.pop("attack", "fgsm") == "pgd":
+                del attack["method"]
+                return replace(plain, adversarial_pgd=attack)
             return replace(plain, adversarial_epsilon=defense["epsilon"])
         if defense["method"] == "defense_vae_e2e":
             trained = self.end_to_end(dataset, seed, training, classifier)
@@ -261,7 +311,7 @@ class Catalogue:
         settings = self._lookup("defenses", defense)
         own = settings["method"] in ("adversarial_training", "defense_vae_e2e")
         retrained = own or settings["classifier"] == "reconstructions"
-        training = _base(self.deployment_of(defense)) if retrained else PLAIN
+        training = base_name(self.deployment_of(defense)) if retrained else PLAIN
         return self.classifier(dataset, seed, training, classifier)
 
     def purifies(self, defense: str) -> bool:
@@ -348,10 +398,16 @@ class Catalogue:
         self, dataset: str, seed: int, defense: str, **names: str
     ) -> PurifiedBlackBox:
         """The images of `black_box`, purified by a defence."""
-        self._check_purifier(defense)
         attacked = self.black_box(dataset, seed, **names)
         purifier = self.purifier(dataset, seed, defense)
-        return PurifiedBlackBox(self.dataset(dataset), seed, attacked, purifier)
+        place = self._place_of(purifier, defense)
+        return PurifiedBlackBox(self.dataset(dataset), seed, attacked, purifier, place)
+
+    def _place_of(self, purifier: Purifier, defense: str) -> str | None:
+        """The folder of what a purifier with another L or R makes; None: the purifier's own name.
+        A redeployed one is looked up by the purifier that it deploys."""
+        name = self.deployment_of(defense)
+        return None if name == purifier.name else name
 
     @cache  # noqa: B019
     def clean_sweep(self, dataset: str, seed: int, defense: str, split: str) -> Sweep:
@@ -420,31 +476,22 @@ class Catalogue:
             {key: self.config["table13"][key] for key in wanted},
         )
 
-    def _check_purifier(self, defense: str) -> None:
-        """What purifies whole sets of images: a defence's own search, or one classifier's VAE."""
-        if self._lookup("defenses", defense)["method"] not in PER_CLASSIFIER:
-            _check_unvaried(defense)
-
     def threat_models(self, defense: str) -> list[str]:
-        """What is measured of a purifier, in an order that the config's does not change.
-
-        Of a varied one only the white box: the gray box is swept elsewhere (`black_box_sweep`).
-        """
+        """What is measured of a purifier, in an order that the config's does not change."""
         wanted = self._lookup("defenses", defense)["threat_models"]
-        wanted = [name for name in THREAT_MODELS if name in wanted]
-        return [n for n in wanted if n != "gray_box"] if VARIED in defense else wanted
+        return [name for name in THREAT_MODELS if name in wanted]
 
 
-def _base(name: str) -> str:
+def base_name(name: str) -> str:
     """A name without what differs from its settings in the config."""
     return name.split(VARIED)[0]
 
 
 def _check_unvaried(defense: str) -> None:
-    """Of a search with another L there is the white box alone: all else would take the place of the
-    defence's own, or is swept."""
+    """Of a search with another L or R there are the images that it purifies. No classifier is
+    trained for it, no substitute asks it, and it is neither swept nor timed."""
     if VARIED in defense:
-        raise ConfigError(f"{defense}: with another L there is only the attacked defence")
+        raise ConfigError(f"{defense}: with another L there are only purified images")
 
 
 def _number(kind: type, text: str) -> Any:

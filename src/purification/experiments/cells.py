@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from purification.experiments.artifacts import Cell
-from purification.experiments.catalogue import PLAIN, Catalogue
+from purification.experiments.catalogue import PLAIN, Catalogue, base_name
+from purification.experiments.config import OVER_LATENT, encoder_column
 
 CLEAN = "none"
 """Attack and defence of a cell that has none."""
@@ -25,7 +26,7 @@ def clean_cells(
     plain = catalogue.classifier(dataset, seed, PLAIN, classifier)
     yield Cell(common | of_no_defense(), plain, data, split="test", hold_out=hold_out)
     for defense in defenses_of(catalogue, table):
-        labels = common | of_defense(catalogue, defense)
+        labels = common | named_defense(catalogue, table, defense)
         deployed = catalogue.deployed(dataset, seed, defense, classifier)
         if catalogue.purifies(defense):
             purifier = catalogue.for_classifier(defense, classifier)
@@ -37,11 +38,26 @@ def clean_cells(
 
 def defenses_of(catalogue: Catalogue, table: str) -> list[str]:
     """The table's defences. Where a redeployed one deploys just what another does (both the plain
-    classifier, say), it would fill the same column again, and is left out."""
-    columns = {}
-    for defense in catalogue.config[table].get("defenses", ()):
-        columns.setdefault(tuple(of_defense(catalogue, defense).values()), defense)
+    classifier, say), it would fill the same column again, and is left out. A table of AE-GAN+rs may
+    have its own number of `steps` for the searches that start from an encoder."""
+    wanted, columns = catalogue.config[table], {}
+    for defense in wanted.get("defenses", ()):
+        own = catalogue.defense_settings(defense)
+        if "steps" in wanted and own["method"] == "ae_gan" and "steps" in own:
+            defense = catalogue.defense_at(defense, wanted["steps"])
+        columns.setdefault(tuple(named_defense(catalogue, table, defense).values()), defense)
     return list(columns.values())
+
+
+def named_defense(catalogue: Catalogue, table: str, defense: str) -> dict[str, Any]:
+    """The columns that name a defence in a table: in one over the length of the code with that."""
+    labels = of_defense(catalogue, defense)
+    if table in OVER_LATENT:
+        own = catalogue.defense_settings(defense)
+        own = catalogue.config["generators"][own["generator"]] if "generator" in own else own
+        parts = [labels["variant"], f"latent={own['latent']}"]
+        labels["variant"] = ";".join(part for part in parts if part)
+    return labels
 
 
 def of_attack(catalogue: Catalogue, attack: str) -> dict[str, Any]:
@@ -67,11 +83,17 @@ def of_no_defense() -> dict[str, Any]:
 def of_defense(catalogue: Catalogue, defense: str) -> dict[str, Any]:
     """The columns that name a defence, in the vocabulary of resources/papers."""
     name = catalogue.deployment_of(defense)
-    settings = catalogue.config["defenses"][name]
-    classifier = catalogue.config["defenses"][defense].get("classifier")
-    name, variant = settings.get("column", name), ""
+    settings = catalogue.defense_settings(name)
+    classifier = catalogue.defense_settings(defense).get("classifier")
+    restarts = settings.get("restarts")
+    name, variant = settings.get("column", base_name(name)), ""
     if settings["method"] == "adversarial_training":
-        name, variant = "adv_training", f"eps={settings['epsilon']:g}"
+        pgd = settings.get("attack") == "pgd"
+        name, variant = "adv_training", "pgd" if pgd else f"eps={settings['epsilon']:g}"
+    elif settings["method"] == "ae_gan":
+        name, variant = encoder_column(catalogue.config, settings)
+        # One search, from the encoder's code.
+        restarts = 1 if "steps" in settings else None
     elif settings["method"] == "defense_vae":
         variant = {"reconstructions": "rec", "originals": "base"}[classifier]
     elif settings["method"] == "defense_vae_e2e":
@@ -85,5 +107,5 @@ def of_defense(catalogue: Catalogue, defense: str) -> dict[str, Any]:
         "defense": name,
         "variant": variant,
         "iterations_L": settings.get("steps"),
-        "restarts_R": settings.get("restarts"),
+        "restarts_R": restarts,
     }

@@ -16,7 +16,17 @@ from purification.plugins import problem_with
 ATTACKERS_IMAGES = 150
 """As `datasets.BLACK_BOX_HOLD_OUT`, which this room may not import."""
 SEARCHES = ("defense_gan",)
-"""Methods of defences that search a latent space, whose time Table 13 tells."""
+"""Methods that search a latent space from random starts: swept, and timed in Table 13."""
+STEPPED = (*SEARCHES, "ae_gan", "cowboy")
+"""Methods whose search has steps L."""
+KINDS_OF = {"defense_gan": ("wgan_gp",), "ae_gan": ("ae_gan", "bigan"), "cowboy": ("gan",)}
+"""The kinds of generator that a method can have; a user's own: any."""
+WGAN_GP = "wgan_gp"
+"""The kind of a generator that names none."""
+
+OVER_LATENT = ("ae_gan_table8",)
+"""Tables whose defences differ in the length of the code."""
+AE_GAN_TABLES = tuple(f"ae_gan_table{n}" for n in (1, 2, 3, 8, 9))
 
 _BLACK_BOX = ("table1", "table2", "defense_vae_table3", "defense_vae_table8")
 _WHITE_BOX = ("table4", "table12", "defense_vae_table1", "defense_vae_table7")
@@ -94,14 +104,16 @@ def _wrong_references(config: Mapping[str, Any]) -> Iterator[str]:
             problem = problem_with(entry[key]) if ":" in entry[key] else None
             if problem:
                 yield f"{section}.{name}.{key}: {problem}"
-    for table in (*_BLACK_BOX, *_WHITE_BOX, _UNSEEN):
+    for table in (*_BLACK_BOX, *_WHITE_BOX, *AE_GAN_TABLES, _UNSEEN):
         for section in ("datasets", "classifiers", "attacks", "defenses"):
             for name in config[table].get(section, ()):
                 yield from _unknown(f"{table}.{section}", name, config[section])
         yield from _twins(config, table)
     yield from _wrong_unseen(config)
-    for table in _BLACK_BOX:
-        yield from _wrong_black_box(config, table)
+    for table in (*_BLACK_BOX, *AE_GAN_TABLES):
+        if "pairs" in config[table]:
+            yield from _wrong_black_box(config, table)
+    yield from _wrong_ae_gan(config)
     yield from _wrong_copies(config)
     yield from _wrong_sweep(config)
     yield from _wrong_white_box_sweep(config)
@@ -119,9 +131,14 @@ def _wrong_references(config: Mapping[str, Any]) -> Iterator[str]:
             yield from _wrong_end_to_end(config, name)
         if defense["method"] in SEARCHES:
             yield from _wrong_pruning(name, defense)
+        if defense["method"] == "ae_gan" and "rule" in defense:
+            yield from _wrong_rule(config, name)
         if "generator" in defense:
             place = f"defenses.{name}.generator"
-            yield from _unknown(place, defense["generator"], config["generators"])
+            kinds = KINDS_OF.get(defense["method"], ())
+            fitting = [n for n, g in config["generators"].items() if _kind(g) in kinds]
+            known = fitting if kinds else config["generators"]
+            yield from _unknown(place, defense["generator"], known)
     for name, attack in config["attacks"].items():
         if attack["method"] == "rand_fgsm" and attack["alpha"] >= attack["epsilon"]:
             yield (
@@ -223,20 +240,31 @@ def _of_methods(config: Mapping[str, Any], *methods: str) -> list[str]:
     return [n for n in found if found.get(_purifier_of(config, n), {}).get("method") in methods]
 
 
+def encoder_column(config: Mapping[str, Any], defense: Mapping[str, Any]) -> tuple[str, str]:
+    """Name and variant of a defence with an encoder, as AE-GAN+rs's tables print them: `ae_gan`,
+    `rs`. With the inference rule the variant says so."""
+    generator = config["generators"][defense["generator"]]
+    family = "ae" if generator.get("adversarial") == "none" else _kind(generator)
+    variant = ("r" if generator.get("noise_bound") else "") + ("s" if "steps" in defense else "")
+    rule = ";rule" if "rule" in defense else ""
+    return defense.get("column", family), (variant or "base") + rule
+
+
 def _twins(config: Mapping[str, Any], table: str) -> Iterator[str]:
     yield from _shared_columns(config, table)
-    strengths: dict[float, str] = {}
+    strengths: dict[float | str, str] = {}
     for name in config[table].get("defenses", ()):
         defense = config["defenses"].get(name, {})
         if defense.get("method") == "adversarial_training":
-            twin = strengths.setdefault(defense["epsilon"], name)
+            strength = "pgd" if defense.get("attack") == "pgd" else defense["epsilon"]
+            twin = strengths.setdefault(strength, name)
             if twin != name:
                 yield f"{table}.defenses: {twin!r} and {name!r} are the same adversarial training"
 
 
 def _shared_columns(config: Mapping[str, Any], table: str) -> Iterator[str]:
     """Two purifiers that would fill one column of a table, which would be refused at its end."""
-    purifiers: dict[tuple[str, str], str] = {}
+    purifiers: dict[tuple, str] = {}
     together: dict[bool, str] = {}
     for name in config[table].get("defenses", ()):
         defense = config["defenses"].get(name, {})
@@ -246,10 +274,17 @@ def _shared_columns(config: Mapping[str, Any], table: str) -> Iterator[str]:
             if twin != name:
                 yield f"{table}.defenses: {twin!r} and {name!r} have one column, Defense-VAE's E2E"
         if "classifier" in defense and purifier in config["defenses"]:
-            column = config["defenses"][purifier].get("column", purifier)
-            twin = purifiers.setdefault((column, defense["classifier"]), purifier)
+            own = config["defenses"][purifier]
+            column: tuple = (own.get("column", purifier),)
+            if own["method"] == "ae_gan" and own["generator"] in config["generators"]:
+                column = encoder_column(config, own)
+            latent = own if table in OVER_LATENT else {}
+            generator = config["generators"].get(latent.get("generator"), latent)
+            key = (*column, generator.get("latent"), defense["classifier"])
+            twin = purifiers.setdefault(key, purifier)
             if twin != purifier:
-                yield f"{table}.defenses: {twin!r} and {purifier!r} have one column, {column!r}"
+                name = " ".join(column)
+                yield f"{table}.defenses: {twin!r} and {purifier!r} have one column, {name!r}"
 
 
 def _wrong_black_box(config: Mapping[str, Any], table: str) -> Iterator[str]:
@@ -260,6 +295,42 @@ def _wrong_black_box(config: Mapping[str, Any], table: str) -> Iterator[str]:
     oracles = ["classifier", "defended", *config["defenses"]]
     yield from _unknown(f"{table}.oracle", wanted["oracle"], oracles)
     yield from _too_few_test_images(config, table, wanted["datasets"], wanted["defenses"])
+
+
+def _wrong_rule(config: Mapping[str, Any], name: str) -> Iterator[str]:
+    """The inference rule looks at one pass through the same networks, by the same indicator."""
+    place, defense = f"defenses.{name}.rule", config["defenses"][name]
+    once = {
+        n: d
+        for n, d in config["defenses"].items()
+        if d["method"] == "ae_gan"
+        and "steps" not in d
+        and d["generator"] == defense["generator"]
+        and d.get("indicator", "mse") == defense.get("indicator", "mse")
+    }
+    if "steps" not in defense:
+        yield f"{place}: without steps there is no search for it to start"
+    yield from _unknown(f"{place}.one_pass", defense["rule"]["one_pass"], once)
+
+
+def _wrong_ae_gan(config: Mapping[str, Any]) -> Iterator[str]:
+    """What AE-GAN+rs's tables alone name."""
+    for table in AE_GAN_TABLES:
+        wanted = config[table]
+        if ("pairs" in wanted) != ("transferred" in wanted) or ("pairs" in wanted) != (
+            "oracle" in wanted
+        ):
+            yield f"{table}: pairs, transferred and oracle go together"
+        for name in wanted.get("transferred", ()):
+            yield from _unknown(f"{table}.transferred", name, wanted["attacks"])
+        if "searches" in wanted:
+            searching = [n for n, d in config["defenses"].items() if "steps" in d]
+            for name in wanted["defenses"]:
+                yield from _unknown(f"{table}.defenses", name, searching)
+
+
+def _kind(generator: Mapping[str, Any]) -> str:
+    return generator.get("kind", WGAN_GP)
 
 
 def _too_few_test_images(

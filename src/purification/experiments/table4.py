@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from purification.experiments.artifacts import Cell, Examples
 from purification.experiments.catalogue import PLAIN, Catalogue
-from purification.experiments.cells import defenses_of, of_attack, of_defense, of_no_defense
+from purification.experiments.cells import defenses_of, named_defense, of_attack, of_no_defense
 
 
 def attacked_cells(
@@ -27,7 +27,7 @@ def attacked_cells(
     bare = catalogue.adversarial(dataset, seed, PLAIN, classifier, attack)
     yield Cell(common | {"threat_model": "white_box"} | of_no_defense(), plain, bare)
     for defense in defenses_of(catalogue, table):
-        labels = common | of_defense(catalogue, defense)
+        labels = common | named_defense(catalogue, table, defense)
         deployed = catalogue.deployed(dataset, seed, defense, classifier)
         if not catalogue.purifies(defense):
             bare = catalogue.adversarial(dataset, seed, defense, classifier, attack)

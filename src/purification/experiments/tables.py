@@ -3,11 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
+from purification.experiments.ae_gan import (
+    SEARCHES_TABLE,
+    ae_gan_cells,
+    searches,
+    searches_cells,
+)
 from purification.experiments.artifacts import Measurement, Table
 from purification.experiments.black_box import targets, transferred_cells
 from purification.experiments.catalogue import Catalogue
 from purification.experiments.cells import CLEAN, UNIT_RANGE, clean_cells
-from purification.experiments.config import ConfigError
+from purification.experiments.config import AE_GAN_TABLES, ConfigError
 from purification.experiments.defense_vae import UNSEEN, unseen_cells
 from purification.experiments.grids import SWEPT_TABLES
 from purification.experiments.sweeps import (
@@ -24,7 +30,7 @@ BLACK_BOX = ("table1", "table2", "defense_vae_table3", "defense_vae_table8")
 """Attacks by way of a substitute."""
 WHITE_BOX_TABLES = ("table4", "table12", "defense_vae_table1", "defense_vae_table7")
 """The other threat models."""
-PAPER_TABLES = (*BLACK_BOX, *WHITE_BOX_TABLES, *SWEPT_TABLES, UNSEEN)
+PAPER_TABLES = (*BLACK_BOX, *WHITE_BOX_TABLES, *SWEPT_TABLES, UNSEEN, *AE_GAN_TABLES)
 
 
 def paper_table(catalogue: Catalogue, table: str) -> Table:
@@ -40,7 +46,8 @@ def paper_table(catalogue: Catalogue, table: str) -> Table:
         for attack in (CLEAN, *wanted["attacks"])
         for classifier in classifiers
     ]
-    return Table(table, tuple(measurements))
+    shown = tuple(searches(catalogue)) if table == SEARCHES_TABLE else None
+    return Table(table, tuple(measurements), shown)
 
 
 def _swept_table(catalogue: Catalogue, table: str) -> Table:
@@ -72,10 +79,14 @@ def measurement(
         cells = searched_cells(catalogue, dataset, seed, attack)
     elif table == WHITE_BOX:
         cells = white_box_cells(catalogue, dataset, seed, classifier, attack)
+    elif table == SEARCHES_TABLE:
+        cells = searches_cells(catalogue, dataset, seed, classifier, attack)
     elif attack == CLEAN:
         cells = clean_cells(catalogue, table, dataset, seed, classifier, hold_out=black_box)
     elif table == UNSEEN:
         cells = unseen_cells(catalogue, dataset, seed, classifier, attack)
+    elif table in AE_GAN_TABLES:
+        cells = ae_gan_cells(catalogue, table, dataset, seed, classifier, attack)
     elif black_box:
         cells = transferred_cells(catalogue, table, dataset, seed, classifier, attack)
     else:
@@ -88,7 +99,7 @@ def table_notes(catalogue: Catalogue, table: str) -> list[str]:
     config = catalogue.config
     wanted = config[SWEEP] if table in SWEPT_TABLES else config[table]
     notes = [f"Seeds: {', '.join(map(str, config['seeds']))}."]
-    if table in BLACK_BOX or table in SWEPT_TABLES:
+    if "oracle" in wanted:
         notes.append(f"Oracle: `{wanted['oracle']}`. Substitutes: {_listed(config['substitute'])}.")
     if table in SWEPT_TABLES:
         notes.append(

@@ -20,6 +20,9 @@ from purification.runtime import progress
 
 Result = TypeVar("Result")
 _SEARCH = ("step_size", "momentum", "precision", "tolerance", "patience")
+VALIDATION = "validation"
+"""Among a recipe's networks, what is none: purified validation images, whose scores a threshold is
+fitted on before the purifier is loaded (`evaluation.purifiers`)."""
 PROBE = 16  # images of the first batch where the batch size is "auto"
 ON_CPU = 250  # images a batch there: a search's memory does not grow with them
 
@@ -36,13 +39,14 @@ def load_purifier(recipe: Mapping[str, Any], files: Mapping[str, str]) -> nn.Mod
     networks = {
         name: load_network(files[name], network["kind"]).requires_grad_(False)
         for name, network in recipe["networks"].items()
+        if name != VALIDATION
     }
     if method == "magnet":
         return MagNet(networks["autoencoder"])
     if method == "defense_vae":
         return DefenseVAE(networks["vae"])
     if method == "ae_gan":
-        return encoder_search(networks["ae_gan"], settings)
+        return encoder_search(networks["generator"], settings)
     purifier = import_named(method)(settings, networks, recipe["seed"])
     if not isinstance(purifier, nn.Module):
         raise TypeError(f"{method} must return a torch module, got {type(purifier).__name__}")

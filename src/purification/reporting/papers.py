@@ -28,9 +28,15 @@ PUBLISHED_RANGES = {
 [0, 1], and whose rows are in [0, 1] all the same. Defense-GAN prints 0.3 for CelebA too; its
 published code (models/gan.py) scales CelebA's images, and them alone, to [-1, 1]. Defense-VAE
 copies that paper's columns; of its own it names no range, and is taken at its word."""
-NOT_STATED = {("defense_vae", "defense_gan", ""): "rec"}
+NOT_STATED = {
+    ("defense_vae", "defense_gan", ""): "rec",
+    ("ae_gan", "defense_gan", ""): "rec",
+}
 """What a paper (first) leaves out of the variant (third) of a defence (second), as it is compared:
-Defense-VAE's own runs of Defense-GAN on CIFAR-10 may be Rec or Orig."""
+Defense-VAE's own runs of Defense-GAN on CIFAR-10 may be Rec or Orig, and so may AE-GAN+rs's."""
+PUBLISHED_CLASSIFIERS = {("ae_gan", "B"): "B_ae_gan", ("ae_gan", "C"): "D"}
+"""What a paper (first) calls a classifier or substitute (second), by ours' name, where a letter of
+Defense-GAN's means another network there."""
 
 _TEXT = (
     *(column for column in MATCH_COLUMNS if column != "epsilon"),
@@ -195,6 +201,12 @@ def _in_our_units(printed: pd.DataFrame) -> pd.DataFrame:
     for (paper, defense, variant), meant in NOT_STATED.items():
         here = (rows["paper"] == paper) & (rows["defense"] == defense)
         rows.loc[here & (rows["variant"] == variant), "variant"] = meant
+    for (paper, letter), name in PUBLISHED_CLASSIFIERS.items():
+        for column in ("classifier", "substitute"):
+            rows.loc[(rows["paper"] == paper) & (rows[column] == letter), column] = name
+    # AE-GAN+rs prints it as a threat model without attack; ours is an attack that needs no model.
+    masked = rows["threat_model"] == "half_masked"
+    rows.loc[masked, ["threat_model", "attack"]] = ["gray_box", "half_masked"]
     for (paper, dataset), (own, (low, high)) in PUBLISHED_RANGES.items():
         here = (rows["paper"] == paper) & (rows["dataset"] == dataset)
         here &= ~rows["defense"].isin(["none", own] if own else [])

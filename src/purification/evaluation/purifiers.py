@@ -1,0 +1,23 @@
+"""Purifiers whose recipe leaves a threshold to validation images."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from purification.evaluation.detection import threshold_at
+from purification.purifiers.loading import VALIDATION, load_purifier
+from purification.storage import read_field
+
+
+def fitted_purifier(recipe: Mapping[str, Any], files: Mapping[str, str]) -> nn.Module:
+    """The purifier of a `Purifier` recipe, as `load_purifier` makes it.
+
+    The threshold of an inference rule (AE-GAN+rs, section 3.2) is the score above which lies the
+    recipe's `false_positive_rate` of the validation images that `files` has the scores of.
+    """
+    if VALIDATION in recipe["networks"]:
+        scores = read_field(files[VALIDATION], "score")
+        threshold = threshold_at(scores, recipe["settings"]["false_positive_rate"])
+        recipe = {**recipe, "settings": {**recipe["settings"], "threshold": threshold}}
+    return load_purifier(recipe, files)

@@ -1,0 +1,33 @@
+"""AE, AE-GAN or AE-GAN+r, trained on clean training images (+r: seen with noise)."""
+
+import pandas as pd
+import torch
+
+from purification.models.ae_gan import Discriminator
+from purification.models.checkpoints import network_of, save_network
+from purification.randomness import derive_seed, isolated_rng
+from purification.runtime import start
+from purification.storage import atomic, read_split
+from purification.training.ae_gan import train_ae_gan
+
+device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
+recipe, path = snakemake.params.recipe, snakemake.output.network
+images = torch.from_numpy(read_split(snakemake.input.dataset, "train")[0])
+shape = tuple(images.shape[1:])
+with isolated_rng(derive_seed(recipe["seed"], path, "weights")):
+    network = network_of(recipe, shape)
+    discriminator = Discriminator(recipe["settings"]["width"], shape)
+settings = {k: v for k, v in recipe["settings"].items() if k not in ("latent", "width")}
+game = settings.pop("adversarial")
+history = train_ae_gan(
+    network,
+    None if game == "none" else discriminator,
+    images,
+    **settings,
+    saturating=game == "minimax",
+    seed=derive_seed(recipe["seed"], path, "training"),
+    device=device,
+)
+with atomic(snakemake.output.history) as temporary:
+    pd.DataFrame(history).to_csv(temporary, index=False)
+save_network(path, network, recipe, shape)

@@ -1,0 +1,27 @@
+"""A BiGAN on the training images."""
+
+import pandas as pd
+import torch
+
+from purification.models.bigan import JointDiscriminator
+from purification.models.checkpoints import network_of, save_network
+from purification.randomness import derive_seed, isolated_rng
+from purification.runtime import start
+from purification.storage import atomic, read_split
+from purification.training.bigan import train_bigan
+
+device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
+recipe, path = snakemake.params.recipe, snakemake.output.network
+images = torch.from_numpy(read_split(snakemake.input.dataset, "train")[0])
+shape = tuple(images.shape[1:])
+with isolated_rng(derive_seed(recipe["seed"], path, "weights")):
+    network = network_of(recipe, shape)
+    discriminator = JointDiscriminator(
+        recipe["settings"]["latent"], recipe["settings"]["width"], shape
+    )
+settings = {k: v for k, v in recipe["settings"].items() if k not in ("latent", "width")}
+seed = derive_seed(recipe["seed"], path, "training")
+history = train_bigan(network, discriminator, images, **settings, seed=seed, device=device)
+with atomic(snakemake.output.history) as temporary:
+    pd.DataFrame(history).to_csv(temporary, index=False)
+save_network(path, network, recipe, shape)
