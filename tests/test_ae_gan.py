@@ -630,8 +630,8 @@ def test_purifier_from_its_recipe(images: Tensor, tmp_path: Path, kind: str, sea
     x = images[:4]
     torch.testing.assert_close(load_network(path, kind)(x), network(x), rtol=0, atol=1e-6)
     settings = {"search": search, "steps": 6, "step_size": 1.0, "doubling": 5, "threshold": None}
-    recipe = {"method": "ae_gan", "settings": settings, "networks": {"ae_gan": made_by}}
-    purifier = load_purifier(recipe, {"ae_gan": str(path)})
+    recipe = {"method": "ae_gan", "settings": settings, "networks": {"generator": made_by}}
+    purifier = load_purifier(recipe, {"generator": str(path)})
     given = SearchSettings(6, 1.0, 0.0, doubling=5) if search else None
     expected = EncoderSearch(network.encoder, network.generator, given)
     purified = purify_images(purifier, x, batch_size=3, device=torch.device("cpu"))
