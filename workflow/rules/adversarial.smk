@@ -25,6 +25,22 @@ rule attack_classifier:
         "../scripts/attack_classifier.py"
 
 
+use rule attack_classifier as attack_validation with:
+    input:
+        unpack(inputs("adversarial", split="validation")),
+    output:
+        adversarial="results/{dataset}/seed{seed}/adversarial_validation/{training}/{classifier}/{attack}.h5",
+    log:
+        "logs/attack_validation/{dataset}/seed{seed}/{training}/{classifier}/{attack}.log",
+    benchmark:
+        "logs/attack_validation/{dataset}/seed{seed}/{training}/{classifier}/{attack}.benchmark.tsv"
+    params:
+        recipe=recipe("adversarial", split="validation"),
+    message:
+        "{wildcards.attack} on classifier {wildcards.classifier} ({wildcards.training}), validation "
+        "images of {wildcards.dataset}"
+
+
 rule attack_defense:
     input:
         unpack(inputs("attacked")),

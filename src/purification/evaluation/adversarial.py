@@ -102,6 +102,7 @@ def attack_network(
         path,
         batch_size,
         hold_out=black_box,
+        split=recipe.get("split", "test"),
     )
     made = adversarial_set(result, labels)
     if black_box:

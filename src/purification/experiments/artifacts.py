@@ -187,9 +187,14 @@ class BiGAN(TrainedNetwork):
 
 @dataclass(frozen=True)
 class GAN(TrainedNetwork):
-    """Generator and discriminator of Cowboy's GAN."""
+    """Generator and discriminator of Cowboy's GAN; and, in a second file, what they were after
+    fewer iterations (`snapshots` of the settings)."""
 
     FOLDER = "gans"
+
+    @property
+    def snapshots_path(self) -> str:
+        return f"{self.folder}/{self.FOLDER}/{self.name}.snapshots.safetensors"
 
 
 @dataclass(frozen=True)
@@ -271,7 +276,8 @@ class Attack(Artifact):
 
 @dataclass(frozen=True)
 class AdversarialSet(OfRun):
-    """Adversarial images against a bare classifier: the first `images` test images (None: all).
+    """Adversarial images against a bare classifier: the first `images` (None: all) of the test
+    images, or of another split.
 
     They are the gray box of every purifier that is put before the plain classifier.
     """
@@ -279,11 +285,13 @@ class AdversarialSet(OfRun):
     attack: Attack
     images: int | None
     classifier: Classifier
+    split: str = later("test")
 
     @property
     def path(self) -> str:
         victim = f"{self.classifier.training}/{self.classifier.name}"
-        return f"{self.folder}/adversarial/{victim}/{self.attack.name}.h5"
+        place = "adversarial" if self.split == "test" else f"adversarial_{self.split}"
+        return f"{self.folder}/{place}/{victim}/{self.attack.name}.h5"
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -492,6 +500,64 @@ class Sweep(OfRun):
         given = {"attacked": self.attacked.path} if self.attacked else {}
         given = given or {"dataset": self.dataset.path}
         return {**given, **self.purifier.inputs}
+
+
+@dataclass(frozen=True)
+class DiscriminatorScores(OfRun):
+    """What a GAN's discriminator says of clean images and of attacked ones, validation and test
+    images alike. `attacked`: for each attack its set of validation and its set of test images."""
+
+    purifier: Purifier
+    attacked: Mapping[str, tuple[AdversarialSet, AdversarialSet]]
+
+    @property
+    def path(self) -> str:
+        return f"{self.folder}/scores/{self.purifier.name}.csv"
+
+    @cached_property
+    def recipe(self) -> dict[str, Any]:
+        sets = {name: [s.digest for s in pair] for name, pair in self.attacked.items()}
+        named = {"kind": "DiscriminatorScores", "version": self.VERSION}
+        return {**named, "purifier": self.purifier.recipe, "attacked": sets}
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        files = {
+            f"{name}_{attacked.split}": attacked.path
+            for name, pair in self.attacked.items()
+            for attacked in pair
+        }
+        return {"dataset": self.dataset.path, **self.purifier.inputs, **files}
+
+
+@dataclass(frozen=True)
+class TrainingCourse(OfRun):
+    """How well a purifier cleans one attack's images, and what its discriminator says of them,
+    with its GAN after fewer training iterations, for several numbers of search steps."""
+
+    purifier: Purifier
+    attacked: AdversarialSet
+    training_steps: tuple[int, ...]
+    cleaning_steps: tuple[int, ...]
+
+    @property
+    def path(self) -> str:
+        return f"{self.folder}/courses/{self.purifier.name}.cleaning.csv"
+
+    @property
+    def scores_path(self) -> str:
+        return f"{self.folder}/courses/{self.purifier.name}.scores.csv"
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        [gan] = self.purifier.networks.values()
+        assert isinstance(gan, GAN)
+        return {
+            "dataset": self.dataset.path,
+            "snapshots": gan.snapshots_path,
+            "attacked": self.attacked.path,
+            "classifier": self.attacked.classifier.path,
+        }
 
 
 def cell_group(steps: int, restarts: int) -> str:

@@ -329,12 +329,20 @@ class Catalogue:
 
     @cache  # noqa: B019
     def adversarial(
-        self, dataset: str, seed: int, training: str, classifier: str, attack: str
+        self,
+        dataset: str,
+        seed: int,
+        training: str,
+        classifier: str,
+        attack: str,
+        split: str = "test",
     ) -> AdversarialSet:
-        """An attack on a bare classifier of that training."""
+        """An attack on a bare classifier of that training; of validation images, on all."""
         number = self._lookup("attacks", attack)["images"]["gray_box"]
+        number = number if split == "test" else None
         victim = self.classifier(dataset, seed, training, classifier)
-        return AdversarialSet(self.dataset(dataset), seed, self.attack(attack), number, victim)
+        data = self.dataset(dataset) if split == "test" else self.dataset(dataset).for_training
+        return AdversarialSet(data, seed, self.attack(attack), number, victim, split)
 
     @cache  # noqa: B019
     def attacked(

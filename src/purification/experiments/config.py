@@ -27,6 +27,7 @@ WGAN_GP = "wgan_gp"
 OVER_LATENT = ("ae_gan_table8",)
 """Tables whose defences differ in the length of the code."""
 AE_GAN_TABLES = tuple(f"ae_gan_table{n}" for n in (1, 2, 3, 8, 9))
+COWBOY_TABLES = ("cowboy_table1", "cowboy_table2")
 
 _BLACK_BOX = ("table1", "table2", "defense_vae_table3", "defense_vae_table8")
 _WHITE_BOX = ("table4", "table12", "defense_vae_table1", "defense_vae_table7")
@@ -104,7 +105,7 @@ def _wrong_references(config: Mapping[str, Any]) -> Iterator[str]:
             problem = problem_with(entry[key]) if ":" in entry[key] else None
             if problem:
                 yield f"{section}.{name}.{key}: {problem}"
-    for table in (*_BLACK_BOX, *_WHITE_BOX, *AE_GAN_TABLES, _UNSEEN):
+    for table in (*_BLACK_BOX, *_WHITE_BOX, *AE_GAN_TABLES, *COWBOY_TABLES, _UNSEEN):
         for section in ("datasets", "classifiers", "attacks", "defenses"):
             for name in config[table].get(section, ()):
                 yield from _unknown(f"{table}.{section}", name, config[section])
@@ -114,6 +115,7 @@ def _wrong_references(config: Mapping[str, Any]) -> Iterator[str]:
         if "pairs" in config[table]:
             yield from _wrong_black_box(config, table)
     yield from _wrong_ae_gan(config)
+    yield from _wrong_cowboy(config)
     yield from _wrong_copies(config)
     yield from _wrong_sweep(config)
     yield from _wrong_white_box_sweep(config)
@@ -327,6 +329,35 @@ def _wrong_ae_gan(config: Mapping[str, Any]) -> Iterator[str]:
             searching = [n for n, d in config["defenses"].items() if "steps" in d]
             for name in wanted["defenses"]:
                 yield from _unknown(f"{table}.defenses", name, searching)
+
+
+def _wrong_cowboy(config: Mapping[str, Any]) -> Iterator[str]:
+    """What Cowboy's figures name, and the snapshots of its GANs."""
+    cowboys = _of_methods(config, "cowboy")
+    for figure in (f"cowboy_figure{n}" for n in range(3, 8)):
+        wanted = config[figure]
+        for name in wanted["datasets"]:
+            yield from _unknown(f"{figure}.datasets", name, config["datasets"])
+        if "classifier" in wanted:
+            known = config["classifiers"]
+            yield from _unknown(f"{figure}.classifier", wanted["classifier"], known)
+            yield from _unknown(f"{figure}.defense", wanted["defense"], cowboys)
+            yield from _without_gray_box(config, figure, wanted["defense"])
+        for name in wanted.get("attacks", [wanted["attack"]] if "attack" in wanted else ()):
+            yield from _unknown(f"{figure}.attacks", name, config["attacks"])
+    for figure, base in (
+        ("cowboy_figure4", "cowboy_figure3"),
+        ("cowboy_figure7", "cowboy_figure6"),
+    ):
+        for name in config[figure]["datasets"]:
+            yield from _unknown(f"{figure}.datasets", name, config[base]["datasets"])
+    for name, generator in config["generators"].items():
+        late = [n for n in generator.get("snapshots", ()) if n > generator["iterations"]]
+        if late:
+            yield (
+                f"generators.{name}.snapshots: must be at most the {generator['iterations']} "
+                f"iterations; got {late[0]}"
+            )
 
 
 def _kind(generator: Mapping[str, Any]) -> str:

@@ -52,10 +52,17 @@ TITLES = {
     "ae_gan": "AE-GAN+rs",
     "defense_vae": "Defense-VAE",
 }
-PUBLISHED_THREAT_MODELS = {("defense_vae", "defense_vae", "white_box"): "gray_box"}
+PUBLISHED_THREAT_MODELS = {
+    ("defense_vae", "defense_vae", "white_box"): "gray_box",
+    ("cowboy", "none", "gray_box"): "white_box",
+}
 """What a paper (first) calls the threat model (third) in which it attacks a defence (second), by
 its right name. Defense-VAE's attacks are computed on the bare classifier (published code,
-white_box/make_test_data.py). Its columns of other defences are copied from their papers."""
+white_box/make_test_data.py). Its columns of other defences are copied from their papers. Cowboy
+names no threat model and attacks the bare classifier, which is a white box of that alone."""
+NO_STRENGTHS = ("cowboy",)
+"""Papers that print no strength of any attack: their numbers stand beside ours at whatever strength
+ours have."""
 
 
 def read_rows(
@@ -167,6 +174,8 @@ def attach_paper_values(
     """
     match = [*MATCH_COLUMNS, *(["substitute"] if "substitute" in long else [])]
     match += ["iterations_L", "restarts_R"] if same_search else []
+    if set(values["paper"]) <= set(NO_STRENGTHS):
+        match.remove("epsilon")
     printed = _in_our_units(values[values["metric"] == "accuracy"])
     printed = pd.DataFrame(
         {
@@ -233,7 +242,8 @@ def _as_in_papers(ours: pd.DataFrame) -> pd.DataFrame:
 def _keys(rows: pd.DataFrame, match: Sequence[str]) -> pd.Series:
     parts = rows[list(match)].copy()
     # Without an attack there is no strength, whatever a file may say.
-    parts["epsilon"] = epsilon_key(rows["epsilon"]).where(rows["attack"] != "none", "")
+    if "epsilon" in match:
+        parts["epsilon"] = epsilon_key(rows["epsilon"]).where(rows["attack"] != "none", "")
     for name in set(_COUNTS) & set(match):
         parts[name] = rows[name].astype("Int64").astype(str).where(rows[name].notna(), "")
     return pd.Series(list(map("|".join, parts.itertuples(index=False))), rows.index, dtype=str)
