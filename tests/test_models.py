@@ -36,7 +36,7 @@ CLASSIFIER_PARAMETERS = {
     + (128 * 10 + 10),
     "D": (784 * 200 + 200) + (200 * 200 + 200) + (200 * 10 + 10),
 }
-CLASSIFIER_PARAMETERS["F"] = CLASSIFIER_PARAMETERS["B"]
+CLASSIFIER_PARAMETERS |= dict.fromkeys(["F", "B_ae_gan"], CLASSIFIER_PARAMETERS["B"])
 # 28 -> 16 -> 6 -> 2: only what follows the last convolution is larger than B's.
 CLASSIFIER_PARAMETERS["B_vae"] = CLASSIFIER_PARAMETERS["B"] + (2 * 2 - 1) * 128 * 10
 CLASSIFIER_PARAMETERS |= dict.fromkeys(["E", "D_published", "D_vae"], CLASSIFIER_PARAMETERS["D"])
@@ -97,7 +97,7 @@ CELEBA_PARAMETERS["C_published"] = (
 # 64 -> 34 -> 15 -> 11
 CELEBA_PARAMETERS["B_vae"] = CELEBA_PARAMETERS["B"] + (11 * 11 - 10 * 10) * 128 * 2
 CELEBA_PARAMETERS |= dict.fromkeys(["E", "D_vae"], CELEBA_PARAMETERS["D"])
-CELEBA_PARAMETERS |= {"F": CELEBA_PARAMETERS["B"]}
+CELEBA_PARAMETERS |= dict.fromkeys(["F", "B_ae_gan"], CELEBA_PARAMETERS["B"])
 
 
 @pytest.mark.parametrize("architecture", CELEBA_PARAMETERS)
@@ -125,6 +125,7 @@ CIFAR10_PARAMETERS = {
     "D": (3 * 32 * 32 * 200 + 200) + (200 * 200 + 200) + (200 * 10 + 10),
 }
 CIFAR10_PARAMETERS |= dict.fromkeys(["E", "D_vae"], CIFAR10_PARAMETERS["D"])
+CIFAR10_PARAMETERS |= dict.fromkeys(["F", "B_ae_gan"], CIFAR10_PARAMETERS["B"])
 
 
 @pytest.mark.parametrize("architecture", CIFAR10_PARAMETERS)
@@ -140,7 +141,7 @@ def test_b_of_defense_vae_runs_28_16_6_2() -> None:
     assert shapes == [(64, 16, 16), (128, 6, 6), (128, 2, 2)]
 
 
-@pytest.mark.parametrize("architecture", ["B", "F"])
+@pytest.mark.parametrize("architecture", ["B", "B_ae_gan", "F"])
 def test_b_runs_28_14_5_1(architecture: str) -> None:
     model = build_classifier(architecture)
     shapes = sizes_after(model, nn.Conv2d, torch.rand(1, 1, 28, 28))
@@ -154,7 +155,7 @@ def test_same_padding_of_the_first_convolution() -> None:
         assert shapes[0] == (maps, 28, 28)
 
 
-# Rates as Table 5 (Defense-VAE: appendix A) prints them, in order.
+# Rates as Table 5 (Defense-VAE: appendix A; AE-GAN+rs: appendix B) prints them, in order.
 PRINTED_DROPOUT = {
     "A": [0.25, 0.5],
     "B": [0.2, 0.5],
@@ -163,6 +164,7 @@ PRINTED_DROPOUT = {
     "D": [0.5, 0.5],
     "D_published": [0.5],
     "B_vae": [0.2, 0.5],
+    "B_ae_gan": [0.5],
     "D_vae": [0.5, 0.25],
     "E": [],
     "F": [],
@@ -191,6 +193,10 @@ def test_keep_probability_keeps_a_fifth_of_the_pixels_of_b() -> None:
 def test_dropout_comes_before_the_first_and_after_the_last_convolution_of_b() -> None:
     kinds = [type(layer) for layer in build_classifier("B")]
     assert kinds[0] is nn.Dropout
+    assert kinds[-2:] == [nn.Dropout, nn.Linear]
+    # AE-GAN+rs prints the last one alone.
+    kinds = [type(layer) for layer in build_classifier("B_ae_gan")]
+    assert kinds[0] is nn.Conv2d
     assert kinds[-2:] == [nn.Dropout, nn.Linear]
     d, published = build_classifier("D"), build_classifier("D_published")
     assert [type(layer) for layer in d].count(nn.Dropout) == 2

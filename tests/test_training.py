@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from purification.attacks.iterative import pgd
 from purification.models.autoencoder import MagNetAutoencoder
 from purification.models.classifiers import build_classifier
 from purification.models.prediction import predict
 from purification.models.wgan import Critic, Generator
-from purification.randomness import isolated_rng
+from purification.randomness import derive_seed, isolated_rng
 from purification.training import magnet
 from purification.training.classifier import train_classifier
 from purification.training.magnet import train_autoencoder
@@ -56,8 +57,11 @@ def fit(model: nn.Module, images: Tensor, labels: Tensor, **settings: object) ->
 # Classifier
 
 
-@pytest.mark.parametrize("epsilon", [None, 0.05])
-def test_classifier_learns(epsilon: float | None) -> None:
+PGD = {"epsilon": 0.05, "step_size": 0.015, "iterations": 5}
+
+
+@pytest.mark.parametrize("adversary", [{}, {"adversarial_epsilon": 0.05}, {"adversarial_pgd": PGD}])
+def test_classifier_learns(adversary: dict) -> None:
     images, labels = pictures(120)
     model = new_classifier()
     rows = fit(
@@ -65,7 +69,7 @@ def test_classifier_learns(epsilon: float | None) -> None:
         images[:100],
         labels[:100],
         epochs=15,
-        adversarial_epsilon=epsilon,
+        **adversary,
         validation=(images[100:], labels[100:]),
     )
     assert [row["epoch"] for row in rows] == list(range(1, 16))
@@ -110,6 +114,60 @@ def test_adversarial_loss_is_the_mean_of_clean_and_fgsm_loss() -> None:
     torch.testing.assert_close(vector(model), vector(by_hand), atol=2e-5, rtol=0)
 
 
+def test_pgd_training_takes_its_step_on_pgd_images_alone() -> None:
+    images, labels = pictures(16)
+    model, by_hand = new_classifier("E"), new_classifier("E")  # E has no dropout
+    (row,) = fit(model, images, labels, batch_size=16, adversarial_pgd=PGD)
+    starts = {"seed": derive_seed(3, "pgd", "1"), "indices": range(16)}
+    worst = pgd(by_hand, images, labels, **PGD, **starts)
+    clean_loss = functional.cross_entropy(by_hand(images), labels)
+    loss = functional.cross_entropy(by_hand(worst), labels)
+    assert loss > 1.1 * clean_loss
+    assert row["loss"] == pytest.approx(loss.item(), rel=1e-5)
+    loss.backward()
+    torch.optim.Adam(by_hand.parameters(), 1e-3).step()
+    torch.testing.assert_close(vector(model), vector(by_hand), atol=2e-5, rtol=0)
+
+
+def test_pgd_images_are_crafted_in_eval_mode_from_new_starts_in_every_epoch() -> None:
+    modes, seen = [], []
+
+    class Spy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(784), nn.Linear(784, 10))
+
+        def forward(self, images: Tensor) -> Tensor:
+            modes.append(self.training)
+            seen.append(images.detach().clone())
+            return self.body(images)
+
+    images, labels = pictures(20)
+    model = Spy()
+    fit(model, images, labels, epochs=2, batch_size=10, adversarial_pgd=PGD)
+    step = [False] * PGD["iterations"] + [True]
+    assert modes == 4 * step
+    assert model.body[1].num_batches_tracked == 4
+
+    def by_image(batches: list[Tensor]) -> Tensor:
+        """In the order of `images`, of which each is the nearest to what was made of it."""
+        made = torch.cat(batches)
+        nearest = torch.cdist(made.flatten(1), images.flatten(1)).argmin(dim=1)
+        assert sorted(nearest.tolist()) == list(range(20))
+        return made[nearest.argsort()]
+
+    first, second = (by_image(batches) for batches in (seen[0:12:6], seen[12:24:6]))
+    for starts in (first, second):
+        assert (starts - images).abs().amax(dim=(1, 2, 3)).max() <= PGD["epsilon"] + 1e-6
+        assert ((starts - images).flatten(1).std(dim=1) > 0.01).all()
+    assert ((first - second).abs().amax(dim=(1, 2, 3)) > 0.01).all()
+
+
+def test_one_form_of_adversarial_training_at_most() -> None:
+    with pytest.raises(ValueError, match="adversarial_epsilon and adversarial_pgd"):
+        fit(new_classifier(), *pictures(10), adversarial_epsilon=0.1, adversarial_pgd=PGD)
+
+
 def test_every_image_is_seen_once_an_epoch_the_last_batch_too() -> None:
     seen = []
 
@@ -151,6 +209,13 @@ def train_d(seed: int) -> Tensor:
     return vector(model)
 
 
+def train_d_on_pgd(seed: int) -> Tensor:
+    images, labels = pictures(60)
+    model = new_classifier("D")
+    fit(model, images, labels, seed=seed, adversarial_pgd=PGD)
+    return vector(model)
+
+
 def train_gan(seed: int) -> Tensor:
     return vector(*gan(seed=seed, iterations=2)[:2])
 
@@ -161,7 +226,7 @@ def train_magnet(seed: int) -> Tensor:
     return vector(model)
 
 
-@pytest.mark.parametrize("train", [train_d, train_gan, train_magnet])
+@pytest.mark.parametrize("train", [train_d, train_d_on_pgd, train_gan, train_magnet])
 def test_weights_follow_from_the_seed_alone(train: Callable[[int], Tensor]) -> None:
     torch.manual_seed(1)
     before = torch.random.get_rng_state()

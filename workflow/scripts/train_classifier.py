@@ -1,4 +1,4 @@
-"""A classifier, trained plainly, on FGSM images too, or on reconstructions."""
+"""A classifier, trained plainly, on FGSM images too, on PGD images, or on reconstructions."""
 
 import pandas as pd
 import torch
@@ -27,6 +27,7 @@ history = train_classifier(
     batch_size=settings["batch_size"],
     learning_rate=settings["learning_rate"],
     adversarial_epsilon=recipe["adversarial_epsilon"],
+    adversarial_pgd=recipe.get("adversarial_pgd"),
     seed=derive_seed(recipe["seed"], path, "training"),
     validation=validation,
     device=device,

@@ -1,7 +1,7 @@
 """The classifiers A to F of Defense-GAN (Samangouei et al. 2018, appendix C, Table 5).
 
-Defense-VAE (Li and Ji 2019, appendix A) prints three of them otherwise; the differing ones have
-names of their own.
+Defense-VAE (Li and Ji 2019, appendix A) prints three of them otherwise, AE-GAN+rs (2020, appendix
+B) one; the differing ones have names of their own.
 """
 
 import torch
@@ -11,7 +11,12 @@ from purification.plugins import import_named
 
 Shape = tuple[int, int, int]
 
-ARCHITECTURES = ("A", "B", "C", "D", "E", "F", "C_published", "D_published", "B_vae", "D_vae")
+ARCHITECTURES = (
+    *("A", "B", "C", "D", "E", "F"),
+    *("C_published", "D_published"),
+    *("B_vae", "D_vae"),
+    "B_ae_gan",
+)
 DROPOUT_MEANINGS = ("paper", "keep_probability")
 
 
@@ -35,7 +40,8 @@ def build_classifier(
             table prints 3x3); "D_published" (its one dropout where the table prints two); "B_vae"
             (Defense-VAE's padding of 5 in the first convolution, so that 28 -> 16 -> 6 -> 2) and
             "D_vae" (its second dropout of .25), beside which its A and E are ours and its C is
-            "C_published"; or "package.module:Name", which is imported and called as
+            "C_published"; "B_ae_gan" (AE-GAN+rs's B, without the input dropout), beside which its A
+            is ours and its C is "D"; or "package.module:Name", which is imported and called as
             `Name(input_shape, classes)`.
         input_shape: (channels, height, width) of one image.
         classes: number of classes.
@@ -78,7 +84,7 @@ def build_classifier(
             ]
             head = [nn.Linear(_features(body, input_shape), 128), nn.ReLU(), drop(0.5)]
             last = 128
-        case "B" | "B_vae" | "F":
+        case "B" | "B_vae" | "B_ae_gan" | "F":
             body = [
                 nn.Conv2d(channels, 64, 8, stride=2, padding=5)
                 if architecture == "B_vae"
@@ -90,10 +96,10 @@ def build_classifier(
                 nn.ReLU(),
                 nn.Flatten(),
             ]
-            head = []
             last = _features(body, input_shape)
-            if architecture != "F":
-                body, head = [drop(0.2), *body], [drop(0.5)]
+            head = [] if architecture == "F" else [drop(0.5)]
+            if architecture in ("B", "B_vae"):
+                body = [drop(0.2), *body]
         case "C" | "C_published":
             body = [
                 _same(channels, 128, 3, 1, input_shape),
