@@ -155,7 +155,7 @@ def test_arranged_generator_has_its_values_and_gradients(shape: tuple[int, int, 
 
 
 def test_training_plays_the_game_by_hand() -> None:
-    real, images = images_of(8), images_of(8)
+    images = images_of(8)
     for saturating in (True, False):
         network = GAN(6, 4)
         own = copy.deepcopy(network)
@@ -163,8 +163,6 @@ def test_training_plays_the_game_by_hand() -> None:
         random = generator(3, "gan", "1")
         real = images[torch.randint(8, (8,), generator=random)]
         fake = own.generator(torch.randn(8, 6, generator=random))
-        for mine in own.parameters():
-            mine.grad = None
         scores = torch.sigmoid(own.discriminator(real)), torch.sigmoid(own.discriminator(fake))
         loss = -(scores[0].log().mean() + (1 - scores[1]).log().mean())
         assert history[0]["discriminator"] == pytest.approx(loss.item(), rel=1e-4)

@@ -62,7 +62,8 @@ class Cowboy(DefenseGAN):
         generator: z (M, d) -> images (M, C, H, W) in [0, 1].
         discriminator: images in [0, 1] -> logits (M,).
         starts: (R, d).
-        settings: of the search; its objective is replaced.
+        settings: of the search; its objective is replaced. Of its precisions "tf32" is the
+            discriminator's as well, "bfloat16" the generator's alone.
         sigma, discriminator_weight: of `CleaningObjective`.
 
     Raises:
