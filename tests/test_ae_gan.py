@@ -24,13 +24,8 @@ from purification.purifiers.latent_search import sweep_search
 from purification.purifiers.loading import load_purifier, purify_images
 from purification.purifiers.search_network import Interleaved, search_network
 from purification.randomness import generator, isolated_rng
-from purification.training.ae_gan import (
-    discriminator_loss,
-    draw_prior,
-    generator_loss,
-    reconstruction_loss,
-    train_ae_gan,
-)
+from purification.training.adversarial_game import discriminator_loss, generator_loss
+from purification.training.ae_gan import draw_prior, reconstruction_loss, train_ae_gan
 from purification.training.bigan import joint_losses, train_bigan
 
 pytestmark = pytest.mark.usefixtures("one_thread_and_one_seed")

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from purification.evaluation.detection import (
+    adversarial_threshold,
     auc,
     bootstrap_interval,
     roc_curve,
@@ -263,3 +264,36 @@ def test_what_cannot_be_resampled_is_refused(samples: list, changes: dict, messa
         bootstrap_interval(
             lambda *s: np.mean(s[0]), *samples, **{"repeats": 10, "seed": 0} | changes
         )
+
+
+# Cowboy's threshold
+
+
+def test_adversarial_threshold_is_the_power_mean() -> None:
+    scores = [0.2, 0.4, 0.9]
+    assert adversarial_threshold(scores, 0.5) == pytest.approx(0.5)
+    assert adversarial_threshold(scores, 0.5, 2) == pytest.approx(((0.04 + 0.16 + 0.81) / 3) ** 0.5)
+    assert adversarial_threshold(scores, 0.5, 1000) == pytest.approx(0.9, rel=2e-3)
+    assert adversarial_threshold([1e-200, 3e-200], 0.5, 3) == pytest.approx(14 ** (1 / 3) * 1e-200)
+    assert adversarial_threshold([0.0, 0.0], 0.5, 2) == 0
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.floats(1, 50), st.floats(1, 50))
+def test_adversarial_threshold_rises_with_the_exponent(
+    scores: list[float], one: float, other: float
+) -> None:
+    low, high = (adversarial_threshold(scores, 1, p) for p in sorted([one, other]))
+    assert np.mean(scores) - 1e-9 <= low <= high + 1e-9 <= max(scores) + 2e-9
+
+
+def test_adversarial_threshold_wants_an_attack_that_costs_20_points() -> None:
+    assert adversarial_threshold([0.5], 0.97 - 0.77) == 0.5
+    for drop in (0.199, -0.5, float("nan")):
+        with pytest.raises(ValueError, match=r"costs at least 0\.2 of accuracy"):
+            adversarial_threshold([0.5], drop)
+    for exponent in (0.5, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match="exponent of at least 1"):
+            adversarial_threshold([0.5], 0.5, exponent)
+    for scores in ([1.5], [-3.0], [], [float("nan")]):
+        with pytest.raises(ValueError, match="discriminator's scores"):
+            adversarial_threshold(scores, 0.5)

@@ -39,6 +39,13 @@ CLASSIFIER_PARAMETERS = {
 CLASSIFIER_PARAMETERS |= dict.fromkeys(["F", "B_ae_gan"], CLASSIFIER_PARAMETERS["B"])
 # 28 -> 16 -> 6 -> 2: only what follows the last convolution is larger than B's.
 CLASSIFIER_PARAMETERS["B_vae"] = CLASSIFIER_PARAMETERS["B"] + (2 * 2 - 1) * 128 * 10
+# 28 -> 14 -> 7 by pooling; two of each map in a batch norm
+CLASSIFIER_PARAMETERS["simple_cnn"] = (
+    (9 * 32 + 32 + 2 * 32)
+    + (9 * 32 * 64 + 64 + 2 * 64)
+    + (7 * 7 * 64 * 128 + 128)
+    + (128 * 10 + 10)
+)
 CLASSIFIER_PARAMETERS |= dict.fromkeys(["E", "D_published", "D_vae"], CLASSIFIER_PARAMETERS["D"])
 
 
@@ -168,6 +175,7 @@ PRINTED_DROPOUT = {
     "D_vae": [0.5, 0.25],
     "E": [],
     "F": [],
+    "simple_cnn": [0.5],
 }
 
 
@@ -211,6 +219,18 @@ def test_initial_weights_have_unit_norm_per_unit() -> None:
         norms = layer.weight.detach().flatten(1).norm(dim=1)
         torch.testing.assert_close(norms, torch.ones_like(norms))
         assert not layer.bias.any()
+
+
+def test_simple_cnn_begins_with_xaviers_weights_and_in_training_mode() -> None:
+    model = build_classifier("simple_cnn")
+    assert all(layer.training for layer in model.modules())
+    assert sum(isinstance(layer, nn.BatchNorm2d) for layer in model) == 2
+    hidden = model[9]
+    limit = math.sqrt(6 / (7 * 7 * 64 + 128))
+    assert hidden.weight.abs().max().item() == pytest.approx(limit, rel=1e-3)
+    assert not hidden.bias.any()
+    with pytest.raises(ValueError, match="too small"):
+        build_classifier("simple_cnn", input_shape=(1, 3, 3))
 
 
 def test_same_seed_same_weights() -> None:

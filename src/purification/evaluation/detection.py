@@ -15,6 +15,8 @@ import torch
 
 from purification.randomness import generator
 
+LEAST_DROP = 0.2  # of accuracy, by the attack from whose images `adversarial_threshold` is made
+
 
 def roc_curve(clean_scores: Any, attacked_scores: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The ROC of telling attacked images from clean ones by a threshold on their scores.
@@ -97,6 +99,49 @@ def true_positive_rate_at(
     attacked = _checked(attacked_scores, "attacked scores")
     clean = _checked(clean_test_scores, "clean test scores")
     return threshold, float((attacked > threshold).mean()), float((clean > threshold).mean())
+
+
+def adversarial_threshold(
+    discriminator_scores: Any, accuracy_drop: float, exponent: float = 1.0
+) -> float:
+    """Cowboy's threshold on D(x), below which an image is flagged: the mean, or L^p mean, of D over
+    attacked images.
+
+    Santhanam and Grnarova 2018, section 3.4, which takes the images "for each (or a subset) data
+    point"; give validation images, so that no test image has a say. Footnote 2 calls samples
+    adversarial that cost at least 20 % accuracy, "arbitrarily chosen"; here 20 points of it. The
+    paper prints ((1/p) sum D^p)^(1/p); between average and maximum, where it wants to be, lies
+    (mean D^p)^(1/p). The files' scores are minus the logit of D: D = sigmoid(-score).
+
+    Args:
+        discriminator_scores: D(x) in [0, 1] of attacked images, (M,), whether fooled or not.
+        accuracy_drop: of the classifier on these images: accuracy before the attack minus that
+            after it, in [-1, 1].
+        exponent: p; 1 is the mean, and infinity would be the maximum.
+
+    Raises:
+        ValueError: a drop below 0.2, an exponent below 1 or infinite, or scores as `roc_curve`
+            refuses them, or outside [0, 1].
+    """
+    # 0.97 - 0.77 is a hair below 0.2.
+    if not accuracy_drop >= LEAST_DROP - 1e-9:
+        raise ValueError(
+            f"expected an attack that costs at least {LEAST_DROP} of accuracy, as a threshold's "
+            f"images must; got {accuracy_drop:.3f}"
+        )
+    if not 1 <= exponent < np.inf:
+        raise ValueError(f"expected an exponent of at least 1, and finite; got {exponent}")
+    scores = _checked(discriminator_scores, "discriminator's scores")
+    if scores.min() < 0 or scores.max() > 1:
+        raise ValueError(
+            "discriminator's scores: expected values in [0, 1], "
+            f"got [{scores.min():.9g}, {scores.max():.9g}]"
+        )
+    largest = scores.max()
+    if not largest:
+        return 0.0
+    # Of the largest one: powers of small numbers would be zero.
+    return float(largest * np.mean((scores / largest) ** exponent) ** (1 / exponent))
 
 
 def bootstrap_interval(

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from purification.models.ae_gan import AEGAN
 from purification.models.autoencoder import MagNetAutoencoder
 from purification.models.bigan import BiGAN
 from purification.models.classifiers import build_classifier
+from purification.models.gan import GAN
 from purification.models.vae import VAE
 from purification.models.wgan import Generator
 from purification.storage import read_checkpoint, write_checkpoint
@@ -60,6 +61,7 @@ SIZED: dict[str, Callable[[int, int, Shape], nn.Module]] = {
     "DefenseVAE": VAE,
     "AEGAN": AEGAN,
     "BiGAN": BiGAN,
+    "GAN": GAN,
 }
 """Networks that are built from the length of their code, their width and the shape of an image."""
 BUILDERS: dict[str, Callable[..., nn.Module]] = {
@@ -76,12 +78,66 @@ def load_network(path: str | Path, kind: str) -> nn.Module:
     naming the file, if it is missing, no checkpoint, another kind or of other shapes.
     """
     state, metadata = read_checkpoint(path)
+    got = metadata["recipe"].get("kind")
+    if got != kind:
+        raise ValueError(f"{path}: expected the checkpoint of a {kind}, got {got}")
+    return _network(path, state, metadata)
+
+
+def save_snapshots(
+    path: str | Path,
+    snapshots: Mapping[int, Mapping[str, Tensor]],
+    recipe: Mapping[str, Any],
+    image_shape: Shape,
+) -> None:
+    """Write a network's weights at several steps of its training to one file.
+
+    Args:
+        path: a safetensors file.
+        snapshots: step -> weights (`state_dict`).
+        recipe: of the network, its `kind` a key of `SIZED`.
+        image_shape: (C, H, W) of its images.
+    """
+    state = {
+        f"{step}.{name}": weights
+        for step, network in snapshots.items()
+        for name, weights in network.items()
+    }
+    steps = json.dumps(sorted(snapshots))
+    write_checkpoint(path, state, recipe, image_shape=json.dumps(image_shape), snapshots=steps)
+
+
+def load_snapshot(path: str | Path, step: int) -> nn.Module:
+    """The network as it was at a step of its training, from what `save_snapshots` wrote; otherwise
+    as `load_network`.
+
+    Raises FileNotFoundError or ValueError, naming the file, if it is missing, no file of snapshots,
+    without that step or of other shapes.
+    """
+    state, metadata = read_checkpoint(path)
+    if "snapshots" not in metadata:
+        raise ValueError(f"{path}: expected snapshots of a training, got one network")
+    steps = json.loads(metadata["snapshots"])
+    if step not in steps:
+        raise ValueError(f"{path}: no snapshot of step {step}; there are those of steps {steps}")
+    start = f"{step}."
+    own = {
+        name.removeprefix(start): weights
+        for name, weights in state.items()
+        if name.startswith(start)
+    }
+    return _network(path, own, metadata)
+
+
+def _network(
+    path: str | Path, state: Mapping[str, Tensor], metadata: Mapping[str, Any]
+) -> nn.Module:
+    """The network that a checkpoint's metadata describe, with the weights `state`."""
     recipe = metadata["recipe"]
-    if recipe.get("kind") != kind:
-        raise ValueError(f"{path}: expected the checkpoint of a {kind}, got {recipe.get('kind')}")
     # Only classifiers' files say their classes, and none from before there were others than ten.
     classes = {"classes": int(metadata["classes"])} if "classes" in metadata else {}
-    network = BUILDERS[kind](recipe, tuple(json.loads(metadata["image_shape"])), **classes)
+    shape = tuple(json.loads(metadata["image_shape"]))
+    network = BUILDERS[recipe["kind"]](recipe, shape, **classes)
     try:
         network.load_state_dict(state)
     except RuntimeError as error:

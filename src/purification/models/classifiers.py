@@ -1,12 +1,14 @@
 """The classifiers A to F of Defense-GAN (Samangouei et al. 2018, appendix C, Table 5).
 
 Defense-VAE (Li and Ji 2019, appendix A) prints three of them otherwise, AE-GAN+rs (2020, appendix
-B) one; the differing ones have names of their own.
+B) one; the differing ones have names of their own. Cowboy (Santhanam and Grnarova 2018, section 4)
+has "a simple CNN".
 """
 
 import torch
 from torch import nn
 
+from purification.models.initialisation import xavier
 from purification.plugins import import_named
 
 Shape = tuple[int, int, int]
@@ -15,7 +17,7 @@ ARCHITECTURES = (
     *("A", "B", "C", "D", "E", "F"),
     *("C_published", "D_published"),
     *("B_vae", "D_vae"),
-    "B_ae_gan",
+    *("B_ae_gan", "simple_cnn"),
 )
 DROPOUT_MEANINGS = ("paper", "keep_probability")
 
@@ -41,14 +43,14 @@ def build_classifier(
             (Defense-VAE's padding of 5 in the first convolution, so that 28 -> 16 -> 6 -> 2) and
             "D_vae" (its second dropout of .25), beside which its A and E are ours and its C is
             "C_published"; "B_ae_gan" (AE-GAN+rs's B, without the input dropout), beside which its A
-            is ours and its C is "D"; or "package.module:Name", which is imported and called as
-            `Name(input_shape, classes)`.
+            is ours and its C is "D"; "simple_cnn" (Cowboy's, see `_simple_cnn`); or
+            "package.module:Name", which is imported and called as `Name(input_shape, classes)`.
         input_shape: (channels, height, width) of one image.
         classes: number of classes.
         dropout: what a printed rate p means. "paper": a unit is dropped with probability p;
             "keep_probability": it is *kept* with probability p, which is what the published code
             does (it hands p to TensorFlow 1's `tf.nn.dropout(x, keep_prob)`). E and F have none,
-            and a user's own classifier is not told.
+            "simple_cnn" has one of a half, and a user's own classifier is not told.
 
     Returns:
         A module from images (N, C, H, W) in [0, 1] to logits (N, classes).
@@ -66,6 +68,8 @@ def build_classifier(
             f"classifier {architecture!r}: expected one of {', '.join(ARCHITECTURES)}, "
             "or 'package.module:Name'"
         )
+    if architecture == "simple_cnn":
+        return _simple_cnn(input_shape, classes)
 
     def drop(printed: float) -> nn.Dropout:
         return nn.Dropout(printed if dropout == "paper" else 1 - printed)
@@ -120,6 +124,29 @@ def build_classifier(
     model = nn.Sequential(*body, *head, nn.Linear(last, classes))
     model.apply(_unit_norm_)
     return model
+
+
+def _simple_cnn(input_shape: Shape, classes: int) -> nn.Module:
+    """Cowboy's classifier: "a simple CNN" with batch norm, dropout and Xavier's initial weights.
+
+    No more is known: the architecture was in a supplement that is not published with the paper.
+    Chosen: two 3x3 convolutions, to 32 and 64 maps, each with batch norm, ReLU and 2x2 max pooling,
+    then 128 units, a dropout of a half, and the logits. No batch norm after the 128 units: it
+    could not train on a last batch of one image.
+    """
+    body: list[nn.Module] = []
+    for inputs, outputs in ((input_shape[0], 32), (32, 64)):
+        body += [
+            nn.Conv2d(inputs, outputs, 3, padding=1),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+        ]
+    body.append(nn.Flatten())
+    hidden = nn.Linear(_features(body, input_shape), 128)
+    model = nn.Sequential(*body, hidden, nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, classes))
+    model.apply(xavier)
+    return model.train()
 
 
 def _same(inputs: int, outputs: int, kernel: int, stride: int, input_shape: Shape) -> nn.Module:

@@ -2,12 +2,14 @@
 
 from purification.purifiers.ae_gan import EncoderSearch
 from purification.purifiers.base import Defended, Purifier, StraightThrough, reconstruction_error
+from purification.purifiers.cowboy import Cowboy
 from purification.purifiers.defense_gan import DefenseGAN, draw_starts
 from purification.purifiers.defense_vae import DefenseVAE
 from purification.purifiers.latent_search import SearchResult, SearchSettings, latent_search
 from purification.purifiers.magnet import MagNet
 
 __all__ = [
+    "Cowboy",
     "Defended",
     "DefenseGAN",
     "DefenseVAE",

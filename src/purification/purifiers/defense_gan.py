@@ -33,6 +33,9 @@ def draw_starts(restarts: int, latent: int, random: torch.Generator) -> Tensor:
 
     The standard deviation sqrt(1/latent) is the published code's, not the training prior's 1.
     """
-    return torch.stack(
-        [torch.randn(latent, generator=random) / math.sqrt(latent) for _ in range(restarts)]
-    )
+    return draw_codes(restarts, latent, random) / math.sqrt(latent)
+
+
+def draw_codes(count: int, latent: int, random: torch.Generator) -> Tensor:
+    """(count, latent) codes from N(0, 1), a GAN's prior; a larger count only appends."""
+    return torch.stack([torch.randn(latent, generator=random) for _ in range(count)])

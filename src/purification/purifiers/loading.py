@@ -12,7 +12,8 @@ from purification.models.checkpoints import load_network
 from purification.plugins import import_named
 from purification.purifiers.ae_gan import EncoderSearch
 from purification.purifiers.base import reconstruction_error
-from purification.purifiers.defense_gan import DefenseGAN, draw_starts
+from purification.purifiers.cowboy import Cowboy
+from purification.purifiers.defense_gan import DefenseGAN, draw_codes, draw_starts
 from purification.purifiers.defense_vae import DefenseVAE
 from purification.purifiers.latent_search import SearchSettings
 from purification.purifiers.magnet import MagNet
@@ -47,6 +48,8 @@ def load_purifier(recipe: Mapping[str, Any], files: Mapping[str, str]) -> nn.Mod
         return DefenseVAE(networks["vae"])
     if method == "ae_gan":
         return encoder_search(networks["generator"], settings)
+    if method == "cowboy":
+        return cowboy(networks["generator"], recipe)
     purifier = import_named(method)(settings, networks, recipe["seed"])
     if not isinstance(purifier, nn.Module):
         raise TypeError(f"{method} must return a torch module, got {type(purifier).__name__}")
@@ -71,6 +74,28 @@ def encoder_search(network: nn.Module, settings: Mapping[str, Any]) -> EncoderSe
     return EncoderSearch(network.encoder, network.generator, search, threshold, indicator)
 
 
+def cowboy(network: nn.Module, recipe: Mapping[str, Any]) -> Cowboy:
+    """The purifier of a `GAN`, or of a snapshot of one, by a recipe of the method `cowboy`.
+
+    Its settings: `steps`, `restarts`, `step_size`, `momentum`, `sigma`, `discriminator_weight` (1,
+    or 0 for the Defense-GAN of Table 2); and, optionally, others of the search (`load_search`).
+
+    The starts come from the recipe's seed alone, not from its name: both columns of Table 2, and
+    all snapshots, start from the same codes, so that differences are not those of a single start.
+    """
+    settings = recipe["settings"]
+    random = randomness.generator(recipe["seed"], "cowboy", "starts")
+    starts = draw_codes(settings["restarts"], network.latent, random)
+    return Cowboy(
+        network.generator,
+        network.discriminator,
+        starts,
+        _search_settings(settings, settings["steps"]),
+        sigma=settings["sigma"],
+        discriminator_weight=settings["discriminator_weight"],
+    )
+
+
 def load_search(
     recipe: Mapping[str, Any], files: Mapping[str, str], steps: int, restarts: int
 ) -> tuple[nn.Module, Tensor, SearchSettings]:
@@ -79,13 +104,16 @@ def load_search(
     The starts of fewer restarts are the first of those of more.
     """
     generator = load_network(files["generator"], "Generator").requires_grad_(False)
-    settings = recipe["settings"]
-    own = {key: settings[key] for key in _SEARCH if key in settings}
-    prune = tuple(tuple(pair) for pair in settings.get("prune", ()))
-    search = SearchSettings(steps, prune=prune, **own)
+    search = _search_settings(recipe["settings"], steps)
     random = randomness.generator(recipe["seed"], recipe["name"], "starts")
     latent = recipe["networks"]["generator"]["settings"]["latent"]
     return generator, draw_starts(restarts, latent, random), search
+
+
+def _search_settings(settings: Mapping[str, Any], steps: int) -> SearchSettings:
+    own = {key: settings[key] for key in _SEARCH if key in settings}
+    prune = tuple(tuple(pair) for pair in settings.get("prune", ()))
+    return SearchSettings(steps, prune=prune, **own)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from purification.models.gan import UnitTanh
 from purification.models.wgan import Generator
 
 Precision = Literal["float32", "tf32", "bfloat16"]
@@ -28,8 +29,9 @@ def search_network(generator: nn.Module, precision: Precision = "float32") -> nn
 
     A copy, unless there is nothing to change. Its float32 values are the generator's up to
     rounding. With "bfloat16" linear layers and convolutions take and give bfloat16 (sums are in
-    float32 inside), a sigmoid computes in float32, and so is the image. "float32" and "tf32" give
-    the same network, to be called within `matrix_precision`. Raises ValueError for another name.
+    float32 inside), a sigmoid or tanh at the end computes in float32, and so is the image.
+    "float32" and "tf32" give the same network, to be called within `matrix_precision`. Raises
+    ValueError for another name.
     """
     if precision not in get_args(Precision):
         raise ValueError(f"precision must be one of {get_args(Precision)}, got {precision!r}")
@@ -289,7 +291,7 @@ def _rearrange(network: nn.Module, interleave: bool) -> None:
 
 
 def _can_interleave(module: nn.Module) -> bool:
-    pointwise = (nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.Identity)
+    pointwise = (nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, UnitTanh, nn.Identity)
     known = (*pointwise, _FrozenConvTranspose2d, SubPixelConvTranspose2d)
     return (
         isinstance(module, nn.Sequential)
@@ -317,10 +319,14 @@ class _MapsProjection(nn.Module):
         return maps.permute(0, 3, 1, 2)
 
 
-class _Float32Sigmoid(nn.Module):
+class _InFloat32(nn.Module):
+    def __init__(self, activation: nn.Module) -> None:
+        super().__init__()
+        self.activation = activation
+
     def forward(self, x: Tensor) -> Tensor:
         # Autocast would leave it in bfloat16, whose step just below 1 is that of 8-bit images.
-        return x.float().sigmoid()
+        return self.activation(x.float())
 
 
 class _Bfloat16(nn.Module):
@@ -335,8 +341,8 @@ class _Bfloat16(nn.Module):
             if isinstance(module, _MATRIX_LAYERS):
                 module.to(torch.bfloat16)
             for name, child in module.named_children():
-                if isinstance(child, nn.Sigmoid):
-                    setattr(module, name, _Float32Sigmoid())
+                if isinstance(child, nn.Sigmoid | UnitTanh):
+                    setattr(module, name, _InFloat32(child))
         self.network = network
 
     def forward(self, z: Tensor) -> Tensor:

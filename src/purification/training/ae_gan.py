@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from purification.randomness import generator
 from purification.runtime import progress
+from purification.training.adversarial_game import play
 
 
 def train_ae_gan(
@@ -103,7 +104,7 @@ def train_ae_gan(
                     prior = draw_prior(len(clean), network.latent, random["prior"]).to(codes)
                     made = network.generator(torch.cat([prior, codes]))
                     fake, outputs = made.split(len(clean))
-                    game = _play(discriminator, optimizers[1], clean, fake, saturating)
+                    game = play(discriminator, optimizers[1], clean, fake, saturating)
                 error = reconstruction_loss(outputs, clean)
                 optimizers[0].zero_grad()
                 # Only the network's weights: the discriminator has had its step.
@@ -136,18 +137,6 @@ def reconstruction_loss(outputs: Tensor, clean: Tensor) -> Tensor:
     return functional.mse_loss(outputs, clean, reduction="sum") / len(clean)
 
 
-def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
-    """-(E log D(x) + E log(1 - D(G(z)))), equation 3, from D's logits (N,) of both; a scalar."""
-    return functional.softplus(-real).mean() + functional.softplus(fake).mean()
-
-
-def generator_loss(fake: Tensor, saturating: bool) -> Tensor:
-    """E log(1 - D(G(z))), equation 3, or -E log D(G(z)), from D's logits (N,); a scalar."""
-    if saturating:
-        return -functional.softplus(fake).mean()
-    return functional.softplus(-fake).mean()
-
-
 def draw_prior(count: int, latent: int, random: torch.Generator) -> Tensor:
     """(count, latent) codes from U(-1, 1), on the CPU."""
     return 2 * torch.rand(count, latent, generator=random) - 1
@@ -159,18 +148,3 @@ def _noisy(clean: Tensor, bound: float, random: torch.Generator) -> Tensor:
         return clean
     sigma = bound * torch.rand((), generator=random)
     return clean + (sigma * torch.randn(clean.shape, generator=random)).to(clean.device)
-
-
-def _play(
-    discriminator: nn.Module,
-    optimizer: torch.optim.Adam,
-    real: Tensor,
-    fake: Tensor,
-    saturating: bool,
-) -> Tensor:
-    """A step of the discriminator; its loss, and then the generator's, differentiable: (2,)."""
-    loss = discriminator_loss(discriminator(real), discriminator(fake.detach()))
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    return torch.stack([loss.detach(), generator_loss(discriminator(fake), saturating)])
