@@ -124,10 +124,10 @@ def distance_rows(toy: Toy) -> list[dict[str, float | int]]:
     confident far from the data; the discriminator knows of it if its score falls there.
 
     Returns:
-        A row for each ring between two of `DISTANCES` that has points of the grid:
-        `distance_from`, `distance_to`; `n`, those points; `confidence`, the mean of the larger class probability, and `confident`, the
-        share of points where it is above 0.99; `score`, the mean of D, and `accepted`, the share of
-        points where it is above 0.5.
+        A row for each ring between two of `DISTANCES` that has points of the grid: its borders
+        `distance_from` and `distance_to`; `n`, those points; `confidence`, the mean of the larger
+        class probability, and `confident`, the share of points where it is above 0.99; `score`, the
+        mean of D, and `accepted`, the share of points where it is above 0.5.
     """
     x, y = np.meshgrid(toy.axis, toy.axis)
     distance = np.min([np.hypot(x - cx, y - cy) for cx, cy in CENTRES], axis=0)
