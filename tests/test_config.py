@@ -14,6 +14,7 @@ from conftest import REPOSITORY, Workflow
 from purification.attacks import ATTACKS
 from purification.datasets import BLACK_BOX_HOLD_OUT
 from purification.experiments import Catalogue, ConfigError, paper_table
+from purification.experiments.artifacts import Dataset
 from purification.experiments.config import ATTACKERS_IMAGES
 
 SCHEMA = REPOSITORY / "workflow/schemas/config.schema.yaml"
@@ -165,8 +166,8 @@ WRONG = {
         ["table4.classifiers: allowed: A, B, C, D, E, F", "got 'Z'"],
     ),
     "a table's unknown data set": (
-        edit("table4", "datasets", value=["svhn"]),
-        ["table4.datasets: allowed: digits, mnist, fmnist, celeba, cifar10; got 'svhn'"],
+        edit("table4", "datasets", value=["emnist"]),
+        ["table4.datasets: allowed: digits, mnist, fmnist, celeba, cifar10; got 'emnist'"],
     ),
     "a pair's unknown substitute": (
         edit("table1", "pairs", value=["A/Z"]),
@@ -272,7 +273,7 @@ WRONG = {
         ["defense_vae_table4.classifier: allowed: A, B, C, D, E, F", "got 'Z'"],
     ),
     "run times of an unknown data set": (
-        edit("defense_vae_table4", "datasets", value=["svhn"]),
+        edit("defense_vae_table4", "datasets", value=["emnist"]),
         ["defense_vae_table4.datasets: allowed: digits, "],
     ),
     "run times of more images than there are": (
@@ -284,7 +285,7 @@ WRONG = {
         ["defense_vae_table4.search_images: must be at most datasets.digits.test = 500"],
     ),
     "Defense-VAE's Figure 1 of an unknown data set": (
-        edit("defense_vae_figure1", "datasets", value=["svhn"]),
+        edit("defense_vae_figure1", "datasets", value=["emnist"]),
         ["defense_vae_figure1.datasets: allowed: digits, "],
     ),
     "Defense-VAE's Figure 1 of an unknown classifier": (
@@ -374,6 +375,14 @@ WRONG = {
         edit("datasets", "cifar10", "test", value=10_001),
         ["datasets.cifar10.test: there are 10,000 test images; got 10001"],
     ),
+    "more images than SVHN has": (
+        edit("datasets", "mnist", value={"source": "svhn", "validation": 7_325, "test": 26_033}),
+        ["datasets.mnist.test: there are 26,032 test images; got 26033"],
+    ),
+    "no images of SVHN left to train on": (
+        edit("datasets", "mnist", value={"source": "svhn", "validation": 73_248, "test": None}),
+        ["datasets.mnist: fewer than 10 of 73,257 images are left"],
+    ),
     "no images of CIFAR-10 left to train on": (
         edit("datasets", "cifar10", "validation", value=49_991),
         ["datasets.cifar10: fewer than 10 of 50,000 images are left"],
@@ -438,8 +447,8 @@ WRONG = {
         ["figure7.epsilons: 0.01 is not above attacks.rand_fgsm.alpha = 0.0167"],
     ),
     "a swept table's unknown data set": (
-        edit("table9", "datasets", value=["svhn"]),
-        ["table9.datasets: allowed: digits, mnist, fmnist", "got 'svhn'"],
+        edit("table9", "datasets", value=["emnist"]),
+        ["table9.datasets: allowed: digits, mnist, fmnist", "got 'emnist'"],
     ),
     "too few images for a sweep": (
         lambda config: (
@@ -563,6 +572,14 @@ def test_cifar10s_test_images_concern_no_training() -> None:
     assert one.for_training == other.for_training and one != other
     # 60,000 and 50,010 images of 3 x 32 x 32 floats.
     assert [one.megabytes, other.megabytes] == [738, 615]
+
+
+def test_svhn_s_test_images_concern_no_training() -> None:
+    settings = {"source": "svhn", "validation": 7_325, "test": None}
+    one, other = (Dataset("svhn", settings | {"test": test}) for test in (None, 10))
+    assert one.for_training == other.for_training and one != other
+    # 99,289 and 73,267 images of 3 x 32 x 32 floats.
+    assert [one.megabytes, other.megabytes] == [1221, 901]
 
 
 def test_celebas_test_images_concern_no_training() -> None:

@@ -1,6 +1,7 @@
-"""Digits, MNIST, Fashion-MNIST, CelebA and CIFAR-10 as arrays in [0, 1], with the papers' splits.
+"""The papers' data sets as arrays in [0, 1], with the papers' splits.
 
-One file a source. `load` finds them by name.
+Digits, MNIST, Fashion-MNIST, CelebA, CIFAR-10 and SVHN, one file a source. `load` finds them by
+name.
 """
 
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from purification.datasets.cifar10 import load_cifar10
 from purification.datasets.digits import load_digits
 from purification.datasets.mnist import load_mnist
 from purification.datasets.splits import Split
+from purification.datasets.svhn import load_svhn
 from purification.plugins import import_named
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ __all__ = [
     "load",
 ]
 
-NAMES = ("digits", "mnist", "fmnist", "celeba", "cifar10")
+NAMES = ("digits", "mnist", "fmnist", "celeba", "cifar10", "svhn")
 BLACK_BOX_HOLD_OUT = 150  # test images that the black-box attacker keeps (Defense-GAN, sec. 4.1)
 
 
@@ -53,6 +55,7 @@ def load(
     - "celeba": (N, 3, 64, 64), two classes; see `load_celeba`. The splits are the official ones,
       None takes all of one, and `train` is a number of images too.
     - "cifar10": (N, 3, 32, 32), ten classes; see `load_cifar10`.
+    - "svhn": (N, 3, 32, 32), ten classes; see `load_svhn`.
     - "package.module:function": a user's own, called as `function(data_root, validation, test)`.
 
     Raises ValueError for an unknown name or impossible numbers of images, RuntimeError, naming
@@ -73,6 +76,8 @@ def load(
         return load_digits(validation, test)
     if name == "cifar10":
         return load_cifar10(Path(data_root), validation, test)
+    if name == "svhn":
+        return load_svhn(Path(data_root), validation, test)
     return load_mnist(name, Path(data_root), validation, test)
 
 

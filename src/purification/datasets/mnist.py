@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from purification.datasets.official import DOWNLOAD_ERRORS, check_md5, download
+from purification.datasets.official import OfficialFile, ensure_official
 from purification.datasets.splits import Split, check_count
 
 if TYPE_CHECKING:
@@ -33,9 +33,11 @@ def load_mnist(name: str, data_root: Path, validation: int, test: int | None) ->
 
     source = {"mnist": datasets.MNIST, "fmnist": datasets.FashionMNIST}[name]
     raw = data_root / source.__name__ / "raw"
-    _download_missing(source, raw)
-    for filename, md5 in source.resources:
-        check_md5(raw / filename, md5, source.__name__)
+    files = [
+        OfficialFile(filename, md5, [mirror + filename for mirror in source.mirrors])
+        for filename, md5 in source.resources
+    ]
+    ensure_official(source.__name__, raw, files, f"{source.__name__}/raw")
     with _extracted(source, raw) as root:
         images, labels = _arrays(source(root, train=True))
         test_images, test_labels = _arrays(source(root, train=False))
@@ -52,22 +54,6 @@ def load_mnist(name: str, data_root: Path, validation: int, test: int | None) ->
 def _arrays(parsed: "MNIST") -> Split:
     images = parsed.data.numpy()[:, None].astype(np.float32) / np.float32(255)
     return images, parsed.targets.numpy().astype(np.int64)
-
-
-def _missing(source: "type[MNIST]", raw: Path) -> list[tuple[str, str]]:
-    return [entry for entry in source.resources if not (raw / entry[0]).is_file()]
-
-
-def _download_missing(source: "type[MNIST]", raw: Path) -> None:
-    try:
-        for filename, md5 in _missing(source, raw):
-            download([mirror + filename for mirror in source.mirrors], raw / filename, md5)
-    except DOWNLOAD_ERRORS as error:
-        raise RuntimeError(
-            f"{source.__name__}: {', '.join(dict(_missing(source, raw)))} not in {raw.absolute()}, "
-            f"and the download failed ({error}). Put the official files there, "
-            f"or set data_root to the folder that has {source.__name__}/raw with them."
-        ) from error
 
 
 @contextmanager

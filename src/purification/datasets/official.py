@@ -2,8 +2,9 @@
 
 import hashlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
@@ -11,6 +12,41 @@ from purification.storage import atomic
 
 DOWNLOAD_TIMEOUT = 60.0  # seconds without an answer; a cluster's nodes may drop what goes outside
 DOWNLOAD_ERRORS = (OSError, RuntimeError, HTTPException)
+
+
+@dataclass(frozen=True)
+class OfficialFile:
+    """A file that a data set is published as: its name, checksum, and addresses that have it."""
+
+    name: str
+    md5: str
+    urls: list[str]
+
+
+def ensure_official(title: str, folder: Path, files: Sequence[OfficialFile], layout: str) -> None:
+    """Download those of a data set's `files` that `folder` lacks; verify all of them.
+
+    `title` is the data set's name in messages, `layout` the folder's place under data_root.
+
+    Raises RuntimeError, naming places and files, if a file is missing and cannot be had, or is not
+    the official one. (What lies there is not replaced unasked.)
+    """
+    try:
+        for file in _missing(folder, files):
+            download(file.urls, folder / file.name, file.md5)
+    except DOWNLOAD_ERRORS as error:
+        missing = ", ".join(file.name for file in _missing(folder, files))
+        raise RuntimeError(
+            f"{title}: {missing} not in {folder.absolute()}, and the download failed ({error}). "
+            f"Put the official files there, or set data_root to the folder that has {layout} with "
+            "them."
+        ) from error
+    for file in files:
+        check_md5(folder / file.name, file.md5, title)
+
+
+def _missing(folder: Path, files: Sequence[OfficialFile]) -> list[OfficialFile]:
+    return [file for file in files if not (folder / file.name).is_file()]
 
 
 def download(urls: list[str], path: Path, md5: str) -> None:

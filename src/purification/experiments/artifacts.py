@@ -78,11 +78,11 @@ class File(Artifact):
 CELEBA_IMAGES = {"train": 162_770, "validation": 19_867, "test": 19_962}
 """Images of each official part."""
 
-TRAINING_IMAGES = {"mnist": 60_000, "fmnist": 60_000, "cifar10": 50_000}
+TRAINING_IMAGES = {"mnist": 60_000, "fmnist": 60_000, "cifar10": 50_000, "svhn": 73_257}
 """Images of the official training files, which are cut into train and validation."""
 
-TEST_IMAGES = 10_000
-"""Images of the official test file of each of these."""
+TEST_IMAGES = {"mnist": 10_000, "fmnist": 10_000, "cifar10": 10_000, "svhn": 26_032}
+"""Images of the official test files."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,8 @@ class Dataset(File):
             case "celeba":
                 count = sum(self.settings.get(split) or n for split, n in CELEBA_IMAGES.items())
                 side = 64
-            case "cifar10":
-                count = TRAINING_IMAGES["cifar10"] + (self.settings["test"] or TEST_IMAGES)
+            case "cifar10" | "svhn" as source:
+                count = TRAINING_IMAGES[source] + (self.settings["test"] or TEST_IMAGES[source])
                 side = 32
             case _:
                 return 0

@@ -159,8 +159,9 @@ def _wrong_references(config: Mapping[str, Any]) -> Iterator[str]:
             n = TRAINING_IMAGES[dataset["source"]]
             if dataset["validation"] > n - 10:
                 yield f"datasets.{name}: fewer than 10 of {n:,} images are left to train on"
-            if (n := dataset["test"]) is not None and n > TEST_IMAGES:
-                yield f"datasets.{name}.test: there are {TEST_IMAGES:,} test images; got {n}"
+            n = TEST_IMAGES[dataset["source"]]
+            if (dataset["test"] or 0) > n:
+                yield f"datasets.{name}.test: there are {n:,} test images; got {dataset['test']}"
         elif dataset["source"] == "celeba":
             for split, n in CELEBA_IMAGES.items():
                 if (dataset.get(split) or 0) > n:

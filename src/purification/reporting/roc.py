@@ -5,7 +5,7 @@ read in grey.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ DASHES = (
 )
 MARKERS = "osD^vPX*"
 _DODGE = 0.05  # between lines, so that bars are not on top of each other: see `_shifted`
+_LEVEL_DASHES = ("-", "--", ":")
 _PAPER = "hollow: the paper's"
 
 
@@ -53,12 +54,14 @@ class AccuracyPanel:
     title: above it. x: the column with the setting, positive numbers. x_label: name of the axis.
     lines: label to a frame with the columns `x`, `accuracy`, `ci_low` and `ci_high`, and, where the
     paper prints a number, `paper_value` and `paper_std` (either may be missing or NaN).
+    levels: label to an accuracy that has no setting, drawn as a horizontal line.
     """
 
     title: str
     x: str
     x_label: str
     lines: Mapping[str, pd.DataFrame]
+    levels: Mapping[str, float] = field(default_factory=dict)
 
 
 def roc_panels(panels: Sequence[RocPanel], path_png: Path, path_pdf: Path) -> None:
@@ -112,16 +115,20 @@ def accuracy_lines(panels: Sequence[AccuracyPanel], path_png: Path, path_pdf: Pa
         _check_number(f"lines in {panel.title!r}", len(panel.lines), len(MARKERS))
         for label, points in panel.lines.items():
             _check_accuracies(points, panel.x, f"{panel.title}, {label}")
+    levels = list(dict.fromkeys(label for panel in panels for label in panel.levels))
+    _check_levels(panels, levels)
     papers = any(_has_paper(points) for panel in panels for points in panel.lines.values())
-    ncols = min(5 if len(panels) > 1 else 2, len(labels) + papers)
-    height = 2.0 + 0.15 * -(-(len(labels) + papers) // ncols)
+    count = len(labels) + len(levels) + papers
+    ncols = min(5 if len(panels) > 1 else 2, count)
+    height = 2.0 + 0.15 * -(-count // ncols)
     with paper_figure(len(panels), height, path_png, path_pdf) as figure:
         axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         entries: dict[str, Any] = {}
         for axis, panel in zip(axes, panels, strict=True):
             entries |= _draw_accuracies(axis, panel, labels)
+            entries |= _draw_levels(axis, panel, levels)
         axes[0].set_ylabel("Accuracy")
-        shown = [label for label in (*labels, _PAPER) if label in entries]
+        shown = [label for label in (*labels, *levels, _PAPER) if label in entries]
         figure.legend(
             [entries[label] for label in shown],
             shown,
@@ -233,6 +240,17 @@ def _draw_accuracies(axis: "Axes", panel: AccuracyPanel, labels: Sequence[str]) 
     return entries
 
 
+def _draw_levels(axis: "Axes", panel: AccuracyPanel, levels: Sequence[str]) -> dict[str, Any]:
+    """Draw a panel's horizontal lines; returns what the legend shows for each."""
+    return {
+        label: axis.axhline(
+            panel.levels[label], color="0.35", linewidth=0.9, linestyle=_LEVEL_DASHES[i], zorder=0
+        )
+        for i, label in enumerate(levels)
+        if label in panel.levels
+    }
+
+
 def _shifted(x: pd.Series, values: np.ndarray, place: float) -> np.ndarray:
     """Places on the logarithmic axis: the same share of the smallest gap between values for all."""
     gap = np.diff(np.log(values)).min() if len(values) > 1 else np.log(2)
@@ -251,6 +269,15 @@ def _has_paper(points: pd.DataFrame) -> bool:
 def _check_number(what: str, number: int, most: int) -> None:
     if not 1 <= number <= most:
         raise ValueError(f"expected 1 to {most} {what}, got {number}")
+
+
+def _check_levels(panels: Sequence[AccuracyPanel], labels: Sequence[str]) -> None:
+    if len(labels) > len(_LEVEL_DASHES):
+        raise ValueError(f"expected at most {len(_LEVEL_DASHES)} levels, got {', '.join(labels)}")
+    for panel in panels:
+        for label, accuracy in panel.levels.items():
+            if not 0 <= accuracy <= 1:
+                raise ValueError(f"{panel.title}, {label}: {accuracy} is no accuracy")
 
 
 def _check_roc(curve: RocCurve) -> None:
