@@ -21,6 +21,7 @@ include: "workflow/rules/substitutes.smk"
 include: "workflow/rules/measurements.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/cowboy.smk"
 
 
 rule all:
@@ -50,3 +51,17 @@ rule defense_vae:
         expand(rules.plot_defense_vae_reconstructions.output, figure=["figure1", "figure5"]),
         rules.plot_finetuning.output,
         rules.defense_vae_page.output,
+
+
+rule cowboy:
+    input:
+        expand(rules.paper_table.output, table=COWBOY_TABLE_PATHS),
+        rules.plot_toy.output,
+        rules.plot_scores.output,
+        rules.plot_low_scores.output,
+        rules.plot_cleaned.output,
+        rules.plot_cleaning_over_training.output,
+        rules.plot_scores_over_training.output,
+        rules.compare_defenses.output,
+        rules.cowboy_detection.output,
+        rules.cowboy_page.output,

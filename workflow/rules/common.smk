@@ -4,16 +4,22 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from purification.experiments import (
+    COWBOY_TABLE_CAPTIONS,
     Catalogue,
     ConfigError,
     FIGURES,
     PAPER_TABLES,
     TABLE_CAPTIONS,
     VAE_TABLE_CAPTIONS,
+    comparisons,
+    cowboy_figure,
+    cowboy_page,
     defense_gan_page,
     defense_vae_page,
     detection,
+    detection_runs,
     detections,
+    discriminator_scores,
     examples,
     measurement,
     paper_figure,
@@ -25,6 +31,7 @@ from purification.experiments import (
     table_place,
     timing_notes,
     timing_table,
+    training_course,
     vae_figure,
 )
 from purification.runtime import has_gpu
@@ -89,6 +96,7 @@ def row(wildcards):
 
 # The tables' paths below results, without suffix: table4, defense_vae/table1.
 TABLE_PATHS = {table_place(name): name for name in PAPER_TABLES}
+COWBOY_TABLE_PATHS = [table_place(name) for name in COWBOY_TABLE_CAPTIONS]
 VAE_TABLE_PATHS = [table_place(name) for name in VAE_TABLE_CAPTIONS]
 
 
@@ -113,6 +121,22 @@ def timed(wildcards):
     return asked(run_times, CATALOGUE, wildcards.dataset, int(wildcards.seed))
 
 
+def scored(wildcards):
+    """The discriminator's scores of the run that a rule's wildcards name."""
+    return asked(discriminator_scores, CATALOGUE, wildcards.dataset, int(wildcards.seed))
+
+
+def course(wildcards):
+    """The course of a GAN's training in the run that a rule's wildcards name."""
+    return asked(training_course, CATALOGUE, wildcards.dataset, int(wildcards.seed))
+
+
+def compared_sets():
+    """The attacked sets of the paired comparison."""
+    rows = asked(comparisons, CATALOGUE)
+    return [row[place]["images"] for row in rows for place in ("first", "second")]
+
+
 def end_to_end_networks(wildcards):
     """The VAE and the classifier that a joint training makes."""
     w = wildcards
@@ -124,8 +148,8 @@ def end_to_end_networks(wildcards):
 def figure(name):
     """A figure of the paper, by its name or by a rule's wildcard."""
     name = name if isinstance(name, str) else name.figure
-    find = vae_figure if name.startswith("defense_vae_") else paper_figure
-    return asked(find, CATALOGUE, name)
+    finders = {"defense_vae": vae_figure, "cowboy": cowboy_figure}
+    return asked(finders.get(name.rpartition("_")[0], paper_figure), CATALOGUE, name)
 
 
 def recipe(method, **further):

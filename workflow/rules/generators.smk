@@ -88,6 +88,38 @@ rule train_bigan:
         "../scripts/train_bigan.py"
 
 
+rule train_gan:
+    input:
+        unpack(inputs("generator", kind="gan")),
+    output:
+        network="results/{dataset}/seed{seed}/gans/{generator}.safetensors",
+        snapshots="results/{dataset}/seed{seed}/gans/{generator}.snapshots.safetensors",
+        history="results/{dataset}/seed{seed}/gans/{generator}.history.csv",
+        samples=report(
+            "results/{dataset}/seed{seed}/gans/{generator}.samples.png",
+            caption="../report/samples.rst",
+            category="Generators",
+            labels={"data set": "{dataset}", "seed": "{seed}", "figure": "samples"},
+        ),
+        curve="results/{dataset}/seed{seed}/gans/{generator}.curve.png",
+    log:
+        "logs/train_gan/{dataset}/seed{seed}/{generator}.log",
+    benchmark:
+        "logs/train_gan/{dataset}/seed{seed}/{generator}.benchmark.tsv"
+    priority: 10
+    threads: config["threads"]
+    resources:
+        mem_mb=memory(4000, copies=3),
+        runtime=growing(24 * 60),
+        gpu=GPUS,
+    params:
+        recipe=recipe("generator", kind="gan"),
+    message:
+        "GAN {wildcards.generator} on {wildcards.dataset}"
+    script:
+        "../scripts/train_gan.py"
+
+
 rule train_autoencoder:
     input:
         unpack(inputs("autoencoder")),

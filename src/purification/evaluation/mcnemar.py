@@ -6,13 +6,16 @@ discriminator's term helps (its Table 2: Cowboy beside Defense-GAN on the same a
 one of pairs.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import sqrt
 from typing import Any
 
 import numpy as np
 
 from purification.evaluation.accuracy import wilson_interval
+from purification.storage import read_field
 
 COLUMNS = (
     *("n", "both", "only_first", "only_second", "neither"),
@@ -145,3 +148,24 @@ def mcnemar_row(first_correct: Any, second_correct: Any, labels: dict[str, Any])
         *(counts.difference, *paired_interval(counts), exact_p_value(counts)),
     )
     return {**labels, **dict(zip(COLUMNS, values, strict=True))}
+
+
+def comparison_rows(pairs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each pair of attacked sets: `labels`, and `first` and `second`, each a file
+    (`images`) and a `group` in it whose predictions are those of the classifier behind the defence.
+
+    Raises FileNotFoundError, or ValueError naming the files if they do not hold the same images:
+    other labels, or another number.
+    """
+    rows = []
+    for pair in pairs:
+        right, labels = [], []
+        for place in (pair["first"], pair["second"]):
+            read = partial(read_field, place["images"], group=place["group"])
+            labels.append(read("labels"))
+            right.append(read("predictions") == labels[-1])
+        if not np.array_equal(*labels):
+            files = " and ".join(pair[name]["images"] for name in ("first", "second"))
+            raise ValueError(f"{files}: expected the same images, but their labels differ")
+        rows.append(mcnemar_row(*right, dict(pair["labels"])))
+    return rows

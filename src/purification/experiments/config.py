@@ -346,6 +346,9 @@ def _wrong_cowboy(config: Mapping[str, Any]) -> Iterator[str]:
             yield from _without_gray_box(config, figure, wanted["defense"])
         for name in wanted.get("attacks", [wanted["attack"]] if "attack" in wanted else ()):
             yield from _unknown(f"{figure}.attacks", name, config["attacks"])
+    attacks = config["cowboy_figure3"]["attacks"]
+    place = "cowboy_detection.threshold_attack"
+    yield from _unknown(place, config["cowboy_detection"]["threshold_attack"], attacks)
     for figure, base in (
         ("cowboy_figure4", "cowboy_figure3"),
         ("cowboy_figure7", "cowboy_figure6"),

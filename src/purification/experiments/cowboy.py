@@ -59,8 +59,8 @@ def training_course(catalogue: Catalogue, dataset: str, seed: int) -> TrainingCo
 
 
 def comparisons(catalogue: Catalogue) -> list[dict[str, Any]]:
-    """What each row of the paired comparison is made from: the two attacked sets of Table 2's
-    first two defences, whose rows are the same images."""
+    """What each row of the paired comparison is made from: the sets of Table 2's first two
+    defences, of the same attacked images."""
     wanted = catalogue.config[COMPARED]
     first, second = wanted["defenses"][:2]
     rows = []
@@ -75,22 +75,35 @@ def comparisons(catalogue: Catalogue) -> list[dict[str, Any]]:
                     }
                     labels = {"dataset": dataset, "seed": seed, "classifier": classifier}
                     labels |= of_attack(catalogue, attack)
-                    rows += _paired(labels, sets)
+                    rows.append(_paired(labels, sets))
     return rows
 
 
-def _paired(labels: Mapping[str, Any], sets: Mapping[str, AttackedDefense]) -> list[dict[str, Any]]:
-    """A row for each threat model that both have."""
+def _paired(labels: Mapping[str, Any], sets: Mapping[str, AttackedDefense]) -> dict[str, Any]:
+    """A row for the gray box: in the white box each is attacked by images of its own."""
     (one, first), (other, second) = sets.items()
-    return [
+    places = {"first": first, "second": second}
+    return {
+        "labels": {**labels, "first": one, "second": other},
+        **{
+            name: {"images": attacked.path, "group": "gray_box", "digest": attacked.digest}
+            for name, attacked in places.items()
+        },
+    }
+
+
+def detection_runs(catalogue: Catalogue) -> dict[str, Any]:
+    """What the table of detection is made from: settings, and the scores of each run."""
+    classifier = catalogue.config[SCORES]["classifier"]
+    runs = [
         {
-            "labels": {**labels, "threat_model": model, "first": one, "second": other},
-            "first": {"images": first.path, "group": model, "digest": first.digest},
-            "second": {"images": second.path, "group": model, "digest": second.digest},
+            "labels": {"dataset": s.dataset.name, "seed": s.seed, "classifier": classifier},
+            "scores": s.path,
+            "digest": s.digest,
         }
-        for model in first.threat_models
-        if model in second.threat_models
+        for s in all_scores(catalogue)
     ]
+    return {"settings": dict(catalogue.config["cowboy_detection"]), "runs": runs}
 
 
 def cowboy_figure(catalogue: Catalogue, figure: str) -> Figure:

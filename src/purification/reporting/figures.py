@@ -196,6 +196,35 @@ def _draw_lines(axis: Any, history: pd.DataFrame, x: str, columns: Sequence[str]
         axis.legend(frameon=False)
 
 
+def labelled_images(
+    rows: Sequence[tuple[str, Any, Sequence[str]]], path_png: Path, path_pdf: Path
+) -> None:
+    """Draw rows of images, a label below each, over two columns of a paper.
+
+    Args:
+        rows: title, images (K, C, H, W) in [0, 1] and K labels of each row.
+        path_png, path_pdf: the files; both are written complete, or neither.
+
+    Raises:
+        ValueError: no rows, images as `sample_grid` refuses them, or another number of labels.
+    """
+    checked = [(title, checked_images(images, title), labels) for title, images, labels in rows]
+    if not checked or any(len(images) != len(labels) for _, images, labels in checked):
+        raise ValueError("labelled images: expected at least one row, and a label for each image")
+    most = max(len(images) for _, images, _ in checked)
+    height = len(checked) * (_PAGE_INCHES / most + 0.45)
+    with paper_figure(2, height, path_png, path_pdf) as figure:
+        parts = np.atleast_1d(figure.subfigures(len(checked), 1))
+        for part, (title, images, labels) in zip(parts, checked, strict=True):
+            part.suptitle(title, fontsize="medium")
+            axes = part.subplots(1, most, squeeze=False)[0]
+            for axis in axes:
+                axis.set_axis_off()
+            for axis, image, label in zip(axes, images, labels, strict=False):
+                axis.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+                axis.set_title(label, y=-0.3, fontsize=6)
+
+
 @contextmanager
 def paper_figure(columns: int, height: float, *paths: Path) -> Iterator["Figure"]:
     """A figure for `reporting`'s other modules: one or two columns of a paper wide, in its style.

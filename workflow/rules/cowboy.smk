@@ -1,0 +1,304 @@
+# Cowboy: scores of the discriminator, the course of its training, figures, comparisons, page.
+
+
+rule score_images:
+    input:
+        unpack(lambda wildcards: scored(wildcards).inputs),
+    output:
+        "results/{dataset}/seed{seed}/scores/{defense}.csv",
+    log:
+        "logs/score_images/{dataset}/seed{seed}/{defense}.log",
+    benchmark:
+        "logs/score_images/{dataset}/seed{seed}/{defense}.benchmark.tsv"
+    threads: config["threads"]
+    resources:
+        mem_mb=memory(3000, copies=2),
+        runtime=growing(60),
+        gpu=GPUS,
+    params:
+        recipe=lambda wildcards: scored(wildcards).recipe,
+    message:
+        "Discriminator of {wildcards.defense} on clean and attacked images, {wildcards.dataset}"
+    script:
+        "../scripts/score_images.py"
+
+
+rule follow_training:
+    input:
+        unpack(lambda wildcards: course(wildcards).inputs),
+    output:
+        cleaning="results/{dataset}/seed{seed}/courses/{defense}.cleaning.csv",
+        scores="results/{dataset}/seed{seed}/courses/{defense}.scores.csv",
+    log:
+        "logs/follow_training/{dataset}/seed{seed}/{defense}.log",
+    benchmark:
+        "logs/follow_training/{dataset}/seed{seed}/{defense}.benchmark.tsv"
+    threads: config["threads"]
+    resources:
+        mem_mb=memory(3000, copies=2),
+        runtime=growing(12 * 60),
+        gpu=GPUS,
+    params:
+        recipe=lambda wildcards: course(wildcards).recipe,
+    message:
+        "{wildcards.defense} with its GAN at each snapshot, {wildcards.dataset}"
+    script:
+        "../scripts/follow_training.py"
+
+
+rule plot_toy:
+    output:
+        classifier_png=report(
+            "results/cowboy/figure1.png",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "Cowboy, Figure 1"},
+        ),
+        classifier_pdf="results/cowboy/figure1.pdf",
+        discriminator_png=report(
+            "results/cowboy/figure2.png",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "Cowboy, Figure 2"},
+        ),
+        discriminator_pdf="results/cowboy/figure2.pdf",
+        points="results/cowboy/figure2.csv",
+    log:
+        "logs/plot_toy/plot_toy.log",
+    benchmark:
+        "logs/plot_toy/plot_toy.benchmark.tsv"
+    group:
+        "measurements"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(30),
+    params:
+        recipe=lambda wildcards: figure("cowboy_figure1").recipe,
+    message:
+        "Cowboy, Figures 1 and 2: two Gaussians"
+    script:
+        "../scripts/plot_toy.py"
+
+
+rule plot_scores:
+    input:
+        lambda wildcards: figure("cowboy_figure3").inputs,
+    output:
+        png=report(
+            "results/cowboy/figure3.png",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "Cowboy, Figure 3"},
+        ),
+        pdf="results/cowboy/figure3.pdf",
+        points="results/cowboy/figure3.csv",
+    log:
+        "logs/plot_scores/plot_scores.log",
+    benchmark:
+        "logs/plot_scores/plot_scores.benchmark.tsv"
+    group:
+        "measurements"
+    threads: 1
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        recipe=lambda wildcards: figure("cowboy_figure3").recipe,
+    message:
+        "Cowboy, Figure 3: scores of the discriminator"
+    script:
+        "../scripts/plot_scores.py"
+
+
+rule plot_low_scores:
+    input:
+        lambda wildcards: figure("cowboy_figure4").inputs,
+    output:
+        png=report(
+            "results/cowboy/figure4.png",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "Cowboy, Figure 4"},
+        ),
+        pdf="results/cowboy/figure4.pdf",
+    log:
+        "logs/plot_low_scores/plot_low_scores.log",
+    benchmark:
+        "logs/plot_low_scores/plot_low_scores.benchmark.tsv"
+    group:
+        "measurements"
+    threads: 1
+    resources:
+        mem_mb=growing(3000),
+        runtime=growing(10),
+    params:
+        recipe=lambda wildcards: figure("cowboy_figure4").recipe,
+    message:
+        "Cowboy, Figure 4: validation images of low score"
+    script:
+        "../scripts/plot_low_scores.py"
+
+
+use rule plot_reconstructions as plot_cleaned with:
+    input:
+        lambda wildcards: figure("cowboy_figure5").inputs,
+    output:
+        png=report(
+            "results/cowboy/figure5.png",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "Cowboy, Figure 5"},
+        ),
+        pdf="results/cowboy/figure5.pdf",
+    log:
+        "logs/plot_cleaned/figure5.log",
+    benchmark:
+        "logs/plot_cleaned/figure5.benchmark.tsv"
+    params:
+        recipe=lambda wildcards: figure("cowboy_figure5").recipe,
+    message:
+        "Cowboy, Figure 5: attacked and cleaned images"
+
+
+rule plot_cleaning_over_training:
+    input:
+        lambda wildcards: figure("cowboy_figure6").inputs,
+    output:
+        png=report(
+            "results/cowboy/figure6.png",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "Cowboy, Figure 6"},
+        ),
+        pdf="results/cowboy/figure6.pdf",
+        points="results/cowboy/figure6.csv",
+    log:
+        "logs/plot_cleaning_over_training/plot_cleaning_over_training.log",
+    benchmark:
+        "logs/plot_cleaning_over_training/plot_cleaning_over_training.benchmark.tsv"
+    group:
+        "measurements"
+    threads: 1
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        recipe=lambda wildcards: figure("cowboy_figure6").recipe,
+    message:
+        "Cowboy, Figure 6: cleaning over the GAN's training"
+    script:
+        "../scripts/plot_cleaning_over_training.py"
+
+
+rule plot_scores_over_training:
+    input:
+        lambda wildcards: figure("cowboy_figure7").inputs,
+    output:
+        png=report(
+            "results/cowboy/figure7.png",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "Cowboy, Figure 7"},
+        ),
+        pdf="results/cowboy/figure7.pdf",
+        points="results/cowboy/figure7.csv",
+    log:
+        "logs/plot_scores_over_training/plot_scores_over_training.log",
+    benchmark:
+        "logs/plot_scores_over_training/plot_scores_over_training.benchmark.tsv"
+    group:
+        "measurements"
+    threads: 1
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        recipe=lambda wildcards: figure("cowboy_figure7").recipe,
+    message:
+        "Cowboy, Figure 7: scores over the GAN's training"
+    script:
+        "../scripts/plot_scores_over_training.py"
+
+
+rule compare_defenses:
+    input:
+        lambda wildcards: compared_sets(),
+    output:
+        table=report(
+            "results/cowboy/mcnemar.csv",
+            caption="../report/comparison.rst",
+            category="Tables",
+            labels={"table": "Cowboy, with and without the discriminator"},
+        ),
+        markdown="results/cowboy/mcnemar.md",
+    log:
+        "logs/compare_defenses/compare_defenses.log",
+    benchmark:
+        "logs/compare_defenses/compare_defenses.benchmark.tsv"
+    group:
+        "measurements"
+    threads: 1
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        recipe=lambda wildcards: asked(comparisons, CATALOGUE),
+    message:
+        "Cowboy with and without the discriminator, image by image"
+    script:
+        "../scripts/compare_defenses.py"
+
+
+rule cowboy_detection:
+    input:
+        lambda wildcards: [run["scores"] for run in asked(detection_runs, CATALOGUE)["runs"]],
+    output:
+        table=report(
+            "results/cowboy/detection.csv",
+            caption="../report/comparison.rst",
+            category="Tables",
+            labels={"table": "Cowboy, detection"},
+        ),
+        markdown="results/cowboy/detection.md",
+    log:
+        "logs/cowboy_detection/cowboy_detection.log",
+    benchmark:
+        "logs/cowboy_detection/cowboy_detection.benchmark.tsv"
+    group:
+        "measurements"
+    threads: 1
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        recipe=lambda wildcards: asked(detection_runs, CATALOGUE),
+    message:
+        "Detection by Cowboy's discriminator"
+    script:
+        "../scripts/cowboy_detection.py"
+
+
+rule cowboy_page:
+    input:
+        tables=expand("results/{table}.long.csv", table=COWBOY_TABLE_PATHS),
+        figures=expand("results/cowboy/figure{number}.png", number=range(1, 8)),
+        further=["results/cowboy/mcnemar.md", "results/cowboy/detection.md"],
+    output:
+        "results/cowboy.md",
+    log:
+        "logs/cowboy_page/cowboy_page.log",
+    benchmark:
+        "logs/cowboy_page/cowboy_page.benchmark.tsv"
+    group:
+        "measurements"
+    threads: 1
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        page=lambda wildcards: vars(cowboy_page(CATALOGUE)),
+    message:
+        "The Cowboy paper on one page"
+    script:
+        "../scripts/cowboy_page.py"
