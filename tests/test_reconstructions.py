@@ -13,7 +13,9 @@ from matplotlib.image import imread
 from purification.evaluation.reconstructions import (
     Block,
     Column,
+    beside,
     first_of_each_class,
+    picture_blocks,
     reconstruction_blocks,
     side_by_side,
     stacked,
@@ -354,3 +356,31 @@ def test_what_is_no_picture_is_refused(tmp_path: Path, blocks: list, message: st
     with pytest.raises(ValueError, match=message):
         reconstruction_grid(blocks, tmp_path / "r.png", tmp_path / "r.pdf")
     assert list(tmp_path.iterdir()) == []
+
+
+# AE-GAN+rs's Figures 5, 9 and 10
+
+
+def test_data_sets_beside_each_other(blocks: list) -> None:
+    """An image of each data set in a row, as many as the one with fewer classes has."""
+    fewer = [(title, [dict(source) for source in sources]) for title, sources in blocks[1:]]
+    content = {"images": 3, "blocks": [blocks, fewer], "arranged": "beside"}
+    read = picture_blocks(content)
+    assert [block.title for block in read] == ["", "R = 1", "L", "R = 1", "L"]
+    one, two = (reconstruction_blocks(own, 3) for own in (blocks, fewer))
+    for block, expected in zip(read, one + two, strict=True):
+        for column, own in zip(block.columns, expected.columns, strict=True):
+            np.testing.assert_array_equal(column.images, own.images)
+    shown = beside([one, reconstruction_blocks(fewer, 2)])
+    assert {len(column.images) for block in shown for column in block.columns} == {2}
+
+
+def test_arrangement_of_a_picture(blocks: list) -> None:
+    content = {"images": 2, "blocks": [blocks, blocks], "parts": 2}
+    read = picture_blocks(content)
+    both = [reconstruction_blocks(blocks, 2)] * 2
+    for block, expected in zip(read, side_by_side(stacked(both), 2), strict=True):
+        for column, own in zip(block.columns, expected.columns, strict=True):
+            np.testing.assert_array_equal(column.images, own.images)
+    with pytest.raises(ValueError, match="arranged 'x': expected one of stacked, beside"):
+        picture_blocks(content | {"arranged": "x"})

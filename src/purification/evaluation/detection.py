@@ -144,6 +144,34 @@ def adversarial_threshold(
     return float(largest * np.mean((scores / largest) ** exponent) ** (1 / exponent))
 
 
+def error_rates(
+    clean_scores: Any, attacked_scores: Any, thresholds: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """What a detector misses, and its false alarms, at each threshold.
+
+    An image is flagged when its score is above the threshold (AE-GAN+rs, section 4.4).
+
+    Args:
+        clean_scores: (N,) finite numbers.
+        attacked_scores: (M,) finite numbers.
+        thresholds: (K,) numbers.
+
+    Returns:
+        (false-negative rate, false-positive rate), (K,) float64 each: the share of attacked images
+        that are not flagged, which rises with the threshold, and that of clean ones that are.
+
+    Raises:
+        ValueError: scores as `roc_curve` refuses them.
+    """
+    clean, attacked = (
+        np.sort(_checked(scores, name))
+        for scores, name in ((clean_scores, "clean scores"), (attacked_scores, "attacked scores"))
+    )
+    missed = np.searchsorted(attacked, thresholds, side="right") / len(attacked)
+    passed = np.searchsorted(clean, thresholds, side="right") / len(clean)
+    return missed, 1 - passed
+
+
 def bootstrap_interval(
     statistic: Callable[..., float],
     *samples: Any,

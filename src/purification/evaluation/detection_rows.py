@@ -7,6 +7,14 @@ A job says where the scores are, in plain JSON values:
      "clean": {"images": path, "group": name or None, "hold_out": bool},
      "attacked": {"images": path, "group": name or None}}
 
+The scores are the saved ones, the field `score`. Where a source also says
+
+    {"indicator": "mse" or "l1", "dataset": path, "split": name}
+
+they are computed instead: that indicator of AE-GAN+rs between the images of the set, which one pass
+must have made (section 4.4), and what they were made from. That is the field `adversarial`, or,
+where there is a `dataset`, the first images of its `split`.
+
 Row i of the attacked set was made from row i of the clean set, which with `hold_out` begins after
 the images that the black-box attacker has. Every attacked image counts, also one that fools
 nobody: Defense-GAN's ROC is over "every test image and its FGSM version" (section 4.1.3). There is
@@ -19,10 +27,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from purification.datasets import evaluation_images
 from purification.evaluation.detection import auc, bootstrap_interval, true_positive_rate_at
-from purification.storage import read_field
+from purification.purifiers.ae_gan import INDICATORS
+from purification.storage import read_field, read_image_set, read_split
 
 Job = Mapping[str, Any]
 
@@ -57,7 +67,7 @@ class Scores:
 
 
 def read_scores(job: Job) -> Scores:
-    """The field `score` of a job's files; no image is decoded.
+    """The scores of a job's files, saved or computed; of saved ones no image is decoded.
 
     The shorter of the clean and the attacked set decides how many pairs there are: either may hold
     only the first images.
@@ -65,7 +75,7 @@ def read_scores(job: Job) -> Scores:
     Raises:
         FileNotFoundError: a file is missing.
         ValueError: a file lacks the group or the scores, or the labels of clean and attacked images
-            do not agree, so that they cannot be the same images.
+            do not agree, so that they cannot be the same images; or as `indicator_scores`.
     """
     clean, attacked = (_scores_and_labels(job[kind]) for kind in ("clean", "attacked"))
     n = min(len(clean[0]), len(attacked[0]))
@@ -137,14 +147,17 @@ def _row(job: Job, seed: int, repeats: int) -> dict[str, Any]:
     row |= {"n_validation": len(scores.validation), "n": len(scores.clean)}
     row |= {"auc": auc(*pair), "auc_low": low, "auc_high": high}
     for name, rate in FALSE_POSITIVE_RATES.items():
-        row |= _operating_point(scores, name, rate, seed, repeats)
+        point = operating_point(scores, rate, seed=seed, repeats=repeats)
+        row |= {f"{column}_{name}": value for column, value in point.items()}
     return row
 
 
-def _operating_point(
-    scores: Scores, name: str, rate: float, seed: int, repeats: int
+def operating_point(
+    scores: Scores, rate: float, *, seed: int, repeats: int = 1000
 ) -> dict[str, float]:
-    """The columns that end in `name`, for a threshold with the false-positive rate `rate`."""
+    """The threshold that at most the share `rate` of the validation scores exceeds, and the shares
+    above it: `threshold`, `tpr` with its 95 % interval `tpr_low` and `tpr_high`, and `fpr` of the
+    clean test images. Arguments as `detection_rows`; errors as `true_positive_rate_at`."""
 
     def found(validation: np.ndarray, attacked: np.ndarray, clean: np.ndarray) -> float:
         return true_positive_rate_at(validation, attacked, clean, rate)[1]
@@ -152,15 +165,47 @@ def _operating_point(
     samples = (scores.validation, (scores.attacked, scores.clean))
     threshold, share, false = true_positive_rate_at(samples[0], *samples[1], rate)
     low, high = bootstrap_interval(found, *samples, repeats=repeats, seed=seed)
-    values = {"threshold": threshold, "tpr": share, "tpr_low": low, "tpr_high": high, "fpr": false}
-    return {f"{column}_{name}": value for column, value in values.items()}
+    return {"threshold": threshold, "tpr": share, "tpr_low": low, "tpr_high": high, "fpr": false}
+
+
+def indicator_scores(source: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Scores (N,) that a source has computed (see the module), and labels (N,).
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: another indicator, a set without `adversarial` where no data set is named, or
+            one whose images do not have the labels or the shape of the data set's.
+    """
+    if source["indicator"] not in INDICATORS:
+        known = ", ".join(INDICATORS)
+        raise ValueError(f"indicator {source['indicator']!r}: expected one of {known}")
+    purified = read_image_set(source["images"], group=source["group"])
+    if source.get("dataset"):
+        given, labels = read_split(source["dataset"], source["split"], first=len(purified.labels))
+        origin = f"{source['dataset']} {source['split']}"
+    else:
+        if "adversarial" not in purified.fields:
+            raise ValueError(f"{_place(source)}: no field 'adversarial', and no data set is named")
+        given, labels = purified.fields["adversarial"], purified.labels
+        origin = "its field 'adversarial'"
+    if not np.array_equal(labels, purified.labels) or given.shape != purified.images.shape:
+        raise ValueError(
+            f"{_place(source)}: expected to be made from {origin} row by row, but labels or shapes "
+            f"differ: {purified.images.shape} of {given.shape}"
+        )
+    indicator = INDICATORS[source["indicator"]]
+    return indicator(*map(torch.from_numpy, (purified.images, given))).numpy(), labels
 
 
 def _scores_and_labels(source: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """Scores (N,) and labels (N,) of a file's set, of the black-box evaluation if it says so."""
-    scores, labels = (
-        read_field(source["images"], name, group=source["group"]) for name in ("score", "labels")
-    )
+    if source.get("indicator"):
+        scores, labels = indicator_scores(source)
+    else:
+        scores, labels = (
+            read_field(source["images"], name, group=source["group"])
+            for name in ("score", "labels")
+        )
     if scores.ndim != 1 or scores.shape != labels.shape:
         raise ValueError(
             f"{_place(source)}: expected scores and labels (N,), got shapes {scores.shape} and "

@@ -8,6 +8,13 @@ A source says where a column's images are, in plain JSON values:
 `group` is a set within a file of several, `split` that of a data set, `field` a field of the set
 that holds images (`adversarial`) and is shown in place of its images. `hold_out`: without the first
 images, which the black-box attacker has. Row i of all sources belongs to the same image.
+
+A picture is
+
+    {"images": number of classes, "blocks": [[[title, sources], ...], ...],
+     "arranged": "stacked" (or missing) or "beside", "parts": number or missing}
+
+with blocks for each data set: those of the next stand below (`stacked`), or to the right.
 """
 
 from collections.abc import Mapping, Sequence
@@ -81,6 +88,33 @@ def reconstruction_blocks(
         Block(title, [_column(source, image_set, rows) for source, image_set in block])
         for (title, _), block in zip(blocks, sets, strict=True)
     ]
+
+
+def picture_blocks(content: Mapping[str, Any]) -> list[Block]:
+    """The blocks of a whole picture (see the module), from left to right.
+
+    Raises FileNotFoundError, ValueError: as `reconstruction_blocks`, `stacked` and `side_by_side`;
+    another arrangement.
+    """
+    arrangements = {"stacked": stacked, "beside": beside}
+    arranged = content.get("arranged", "stacked")
+    if arranged not in arrangements:
+        known = ", ".join(arrangements)
+        raise ValueError(f"picture arranged {arranged!r}: expected one of {known}")
+    shown = [reconstruction_blocks(blocks, content["images"]) for blocks in content["blocks"]]
+    return side_by_side(arrangements[arranged](shown), content.get("parts", 1))
+
+
+def beside(datasets: Sequence[Sequence[Block]]) -> list[Block]:
+    """The blocks of several data sets from left to right.
+
+    They have as many rows as the data set with the fewest images shown: a row is then no image in
+    several settings, but an image of each data set.
+    """
+    blocks = [block for own in datasets for block in own]
+    rows = min(len(column.images) for block in blocks for column in block.columns)
+    shown = slice(rows)
+    return [Block(block.title, [_rows(c, shown) for c in block.columns]) for block in blocks]
 
 
 def stacked(datasets: Sequence[Sequence[Block]]) -> list[Block]:

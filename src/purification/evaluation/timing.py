@@ -67,6 +67,15 @@ def describe_device(device: torch.device) -> dict[str, Any]:
     return {"device": name, "threads": torch.get_num_threads(), "torch": str(torch.__version__)}
 
 
+def describe_images(images: Tensor) -> dict[str, Any]:
+    """`describe_device` of the images' device, their `dtype`, and `image_shape` as "1x28x28"."""
+    return {
+        **describe_device(images.device),
+        "dtype": str(images.dtype).removeprefix("torch."),
+        "image_shape": "x".join(map(str, images.shape[1:])),
+    }
+
+
 def seconds_of(
     run: Callable[[int], object],
     *,
@@ -202,10 +211,7 @@ def timing_rows(
         "seed": recipe["seed"],
         "defense": recipe["defense"],
     }
-    facts = {
-        **describe_device(device),
-        "dtype": str(given.dtype).removeprefix("torch."),
-        "image_shape": "x".join(map(str, given.shape[1:])),
+    facts = describe_images(given) | {
         "latent": network["settings"]["latent"],
         "width": network["settings"]["width"],
     }
@@ -317,11 +323,7 @@ def run_time_rows(
     }
     reference = recipe["reference"]
     labels = {"dataset": recipe["dataset"]["name"], "seed": recipe["seed"]}
-    facts = {
-        **describe_device(device),
-        "dtype": str(given.dtype).removeprefix("torch."),
-        "image_shape": "x".join(map(str, given.shape[1:])),
-    }
+    facts = describe_images(given)
     return [
         {
             **labels,
@@ -332,8 +334,8 @@ def run_time_rows(
             "images": job["images"],
             "batch": min(job["batch_size"], job["images"]),
             "repeats": recipe["repeats"],
-            **_quartiles("seconds_per_1000", per_1000[name]),
-            **_quartiles("speed_up", per_1000[name] / per_1000[reference]),
+            **quartiles("seconds_per_1000", per_1000[name]),
+            **quartiles("speed_up", per_1000[name] / per_1000[reference]),
             "parameters": sum(p.numel() for p in candidates[name].purifier.parameters()),
             **facts,
         }
@@ -359,7 +361,8 @@ def _search_setting(job: Mapping[str, Any], name: str) -> int | None:
     return job.get(name, job["purifier"]["settings"].get(name))
 
 
-def _quartiles(name: str, values: np.ndarray) -> dict[str, float]:
+def quartiles(name: str, values: np.ndarray) -> dict[str, float]:
+    """The median as `name`, the quartiles as `name`_q1 and `name`_q3, to six digits."""
     low, median, high = map(_short, np.quantile(values, (0.25, 0.5, 0.75)))
     return {name: median, f"{name}_q1": low, f"{name}_q3": high}
 

@@ -125,7 +125,7 @@ def roc_figure(
         FileNotFoundError, ValueError: as `read_scores`; a panel without curves, or whose curves
             differ in other labels than the one that varies, or have a value of it twice.
     """
-    made = [_panel(varied, jobs, papers) for varied, jobs in panels]
+    made = [roc_panel(varied, jobs, papers) for varied, jobs in panels]
     points = [points for _, points in made]
     if not points:
         raise ValueError("no panels: nothing to draw")
@@ -139,9 +139,10 @@ def write_points(points: pd.DataFrame, path: Path) -> None:
         points.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
 
 
-def _panel(
+def roc_panel(
     varied: str, jobs: Sequence[Job], papers: pd.DataFrame | None
 ) -> tuple[RocPanel, pd.DataFrame]:
+    """One panel of `roc_figure`, and its points; arguments and errors as there."""
     if varied not in SETTINGS:
         raise ValueError(f"a panel is over one of {', '.join(SETTINGS)}, not {varied!r}")
     _check_labels(pd.DataFrame([job["labels"] for job in jobs]), varied)
@@ -195,5 +196,7 @@ def _keys(rows: pd.DataFrame) -> pd.Index:
     parts = rows[list(_MATCH)].copy()
     parts["epsilon"] = epsilon_key(rows["epsilon"].astype(float))
     for name in ("iterations_L", "restarts_R"):
-        parts[name] = ["" if pd.isna(value) else str(int(value)) for value in rows[name]]
+        # The papers' 0 steps are no search, as our missing L.
+        counts = pd.to_numeric(rows[name]).fillna(0).astype(int)
+        parts[name] = counts.astype(str).where(counts > 0, "")
     return pd.Index(["|".join(row) for row in parts.itertuples(index=False)], dtype=object)

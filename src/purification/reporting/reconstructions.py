@@ -59,9 +59,9 @@ def reconstruction_grid(blocks: Sequence[Block], path_png: Path, path_pdf: Path)
     """Draw images in rows and settings in columns, over the width of two columns of a paper.
 
     Columns of a block stand under its title and a rule, which says what they share ("R = 1"); each
-    has its header ("L = 25"). Below a reconstruction stands its error, and a line at the foot says
-    so. A pixel of any image is a square of a whole number of the PNG's pixels, the same for images
-    of one size; those of several sizes (`stacked` data sets) are nearly as large on the page.
+    has its header ("L = 25"), or none. Below a reconstruction stands its error, and a line at the
+    foot says so. A pixel of any image is a square of a whole number of the PNG's pixels, the same
+    for images of one size; those of several sizes (`stacked` data sets) are nearly as large.
 
     Args:
         blocks: from left to right.
@@ -133,7 +133,7 @@ def _layout(blocks: Sequence[Block], shapes: Sequence[Shape]) -> _Layout:
         gap=min(_BLOCK_GAP[1], rest / max(1, len(blocks) - 1)),
         step=image[0] + (_ERROR if any(c.errors is not None for c in columns) else _BETWEEN),
         titles=_LINE + _RULE if any(block.title for block in blocks) else 0.0,
-        headers=_LINE * max(column.header.count("\n") + 1 for column in columns),
+        headers=_LINE * max(len(column.header.splitlines()) for column in columns),
     )
 
 

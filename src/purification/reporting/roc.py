@@ -78,17 +78,17 @@ def roc_panels(panels: Sequence[RocPanel], path_png: Path, path_pdf: Path) -> No
         ValueError: no panels or more than three, a panel without curves or with more than can be
             told apart in grey, or points that are no ROC curve.
     """
-    _check_number("panels", len(panels), 3)
+    check_number("panels", len(panels), 3)
     for panel in panels:
-        _check_number(f"curves in {panel.title!r}", len(panel.curves), len(DASHES))
+        check_number(f"curves in {panel.title!r}", len(panel.curves), len(DASHES))
         for curve in panel.curves:
-            _check_roc(curve)
+            check_roc(curve)
     # A panel, its title and axis, and the legend: its title and a row for each curve.
     height = {1: 3.8, 2: 4.2, 3: 2.85}[len(panels)] + 0.125 * max(len(p.curves) for p in panels)
     with paper_figure(min(len(panels), 2), height, path_png, path_pdf) as figure:
         axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axis, panel in zip(axes, panels, strict=True):
-            _draw_roc(axis, panel)
+            draw_roc(axis, panel)
         axes[0].set_ylabel("True positive rate")
 
 
@@ -108,13 +108,13 @@ def accuracy_lines(panels: Sequence[AccuracyPanel], path_png: Path, path_pdf: Pa
         ValueError: no panels or more than two, a panel without lines, more lines than can be told
             apart, or a frame that lacks a column or has no rows, or numbers that are no accuracies.
     """
-    _check_number("panels", len(panels), 2)
+    check_number("panels", len(panels), 2)
     labels = list(dict.fromkeys(label for panel in panels for label in panel.lines))
-    _check_number("lines", len(labels), len(MARKERS))
+    check_number("lines", len(labels), len(MARKERS))
     for panel in panels:
-        _check_number(f"lines in {panel.title!r}", len(panel.lines), len(MARKERS))
+        check_number(f"lines in {panel.title!r}", len(panel.lines), len(MARKERS))
         for label, points in panel.lines.items():
-            _check_accuracies(points, panel.x, f"{panel.title}, {label}")
+            check_accuracies(points, panel.x, f"{panel.title}, {label}")
     levels = list(dict.fromkeys(label for panel in panels for label in panel.levels))
     _check_levels(panels, levels)
     papers = any(_has_paper(points) for panel in panels for points in panel.lines.values())
@@ -125,7 +125,7 @@ def accuracy_lines(panels: Sequence[AccuracyPanel], path_png: Path, path_pdf: Pa
         axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         entries: dict[str, Any] = {}
         for axis, panel in zip(axes, panels, strict=True):
-            entries |= _draw_accuracies(axis, panel, labels)
+            entries |= draw_accuracies(axis, panel, labels)
             entries |= _draw_levels(axis, panel, levels)
         axes[0].set_ylabel("Accuracy")
         shown = [label for label in (*labels, *levels, _PAPER) if label in entries]
@@ -138,28 +138,34 @@ def accuracy_lines(panels: Sequence[AccuracyPanel], path_png: Path, path_pdf: Pa
         )
 
 
-def _draw_roc(axis: "Axes", panel: RocPanel) -> None:
+def looks(lines: int) -> list[dict[str, Any]]:
+    """Colour, dashes and width of lines over a rising setting, from light to dark.
+
+    They go from wide to narrow: of curves that run along one another, as good detectors' do along
+    the frame, each is seen at the sides of the next.
+    """
     import seaborn
 
     # The lightest colours of the map would be lost on white.
-    colors = seaborn.color_palette("viridis_r", as_cmap=True)(
-        np.linspace(0.2, 1, max(2, len(panel.curves)))
-    )
+    colors = seaborn.color_palette("viridis_r", as_cmap=True)(np.linspace(0.2, 1, max(2, lines)))
+    widths = np.linspace(1 + 0.15 * lines, 1, lines)
+    return [
+        {"color": color, "linestyle": dashes, "linewidth": width}
+        for color, dashes, width in zip(colors, DASHES, widths, strict=False)
+    ]
+
+
+def draw_roc(axis: "Axes", panel: RocPanel) -> None:
+    """Draw a panel of `roc_panels` on an axis, its legend below."""
     axis.plot([0, 1], [0, 1], color="0.75", linewidth=0.6, zorder=0)  # scores that tell nothing
-    # From wide to narrow: of curves that run along one another, as good detectors' do along the
-    # frame, each is seen at the sides of the next.
-    widths = np.linspace(1 + 0.15 * len(panel.curves), 1, len(panel.curves))
-    looks = zip(colors, DASHES, widths, strict=False)
-    for curve, (color, dashes, width) in zip(panel.curves, looks, strict=False):
+    for curve, look in zip(panel.curves, looks(len(panel.curves)), strict=True):
         label = f"{curve.label}: {curve.auc:.3f}"
         if curve.paper_auc is not None:
             label += f" ({curve.paper_auc:.3f})"
         axis.plot(
             curve.false_positive_rate,
             curve.true_positive_rate,
-            color=color,
-            linestyle=dashes,
-            linewidth=width,
+            **look,
             label=label,
             # Curves of a good detector run along the frame.
             clip_on=False,
@@ -188,8 +194,9 @@ def _draw_roc(axis: "Axes", panel: RocPanel) -> None:
     )
 
 
-def _draw_accuracies(axis: "Axes", panel: AccuracyPanel, labels: Sequence[str]) -> dict[str, Any]:
-    """Draw a panel; returns what the legend shows for each label, and for the paper's values."""
+def draw_accuracies(axis: "Axes", panel: AccuracyPanel, labels: Sequence[str]) -> dict[str, Any]:
+    """Draw a panel of `accuracy_lines` on an axis; returns what the legend shows for each label,
+    and for the paper's values. `labels` are those of all panels of the figure."""
     import seaborn
     from matplotlib.lines import Line2D
     from matplotlib.ticker import FixedLocator, NullLocator
@@ -266,7 +273,8 @@ def _has_paper(points: pd.DataFrame) -> bool:
     return "paper_value" in points and bool(points["paper_value"].notna().any())
 
 
-def _check_number(what: str, number: int, most: int) -> None:
+def check_number(what: str, number: int, most: int) -> None:
+    """ValueError unless there are 1 to `most` of them."""
     if not 1 <= number <= most:
         raise ValueError(f"expected 1 to {most} {what}, got {number}")
 
@@ -280,7 +288,8 @@ def _check_levels(panels: Sequence[AccuracyPanel], labels: Sequence[str]) -> Non
                 raise ValueError(f"{panel.title}, {label}: {accuracy} is no accuracy")
 
 
-def _check_roc(curve: RocCurve) -> None:
+def check_roc(curve: RocCurve) -> None:
+    """ValueError unless the points rise from (0, 0) to (1, 1)."""
     rates = [np.asarray(r) for r in (curve.false_positive_rate, curve.true_positive_rate)]
     shapes = {r.shape for r in rates}
     # `not all` also refuses NaN.
@@ -295,7 +304,8 @@ def _check_roc(curve: RocCurve) -> None:
         )
 
 
-def _check_accuracies(points: pd.DataFrame, x: str, name: str) -> None:
+def check_accuracies(points: pd.DataFrame, x: str, name: str) -> None:
+    """ValueError, naming the line, unless `accuracy_lines` can draw it."""
     missing = [column for column in (x, "accuracy", "ci_low", "ci_high") if column not in points]
     if missing or points.empty:
         raise ValueError(f"{name}: {len(points)} rows, missing columns {missing}")

@@ -1,0 +1,71 @@
+"""What generators make of their priors: the pictures of AE-GAN+rs's Figure 4."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from purification.evaluation.reconstructions import Block, Column
+from purification.models.checkpoints import load_network
+from purification.randomness import generator
+
+
+def _normal(count: int, latent: int, random: torch.Generator) -> Tensor:
+    return torch.randn(count, latent, generator=random)
+
+
+PRIORS: dict[str, Callable[[int, int, torch.Generator], Tensor]] = {"BiGAN": _normal}
+"""What codes (count, latent) the generator of each kind of network was trained to make images of:
+standard normal ones of the BiGAN's (ALI, Algorithm 1)."""
+
+
+def generated_samples(path: str, kind: str, count: int, seed: int) -> np.ndarray:
+    """Images of a trained network's generator, of codes drawn from its prior.
+
+    Args:
+        path: the network's checkpoint.
+        kind: of the network, a key of `PRIORS`.
+        count: at least 1.
+        seed: of the run.
+
+    Returns:
+        (count, C, H, W) float32 in [0, 1].
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is no checkpoint of that kind, or the kind has no known prior.
+    """
+    if kind not in PRIORS:
+        raise ValueError(f"samples of a {kind}: the prior is known of {', '.join(PRIORS)}")
+    network = load_network(path, kind)
+    codes = PRIORS[kind](count, network.latent, generator(seed, "samples"))
+    with torch.no_grad():
+        return network.generator(codes).numpy()
+
+
+def sample_blocks(panels: Sequence[Mapping[str, Any]], rows: int, columns: int) -> list[Block]:
+    """Grids of samples side by side, for `purification.reporting.reconstructions`.
+
+    Args:
+        panels: from left to right, plain JSON values: `title`, and `images` (a path), `kind` and
+            `seed` of a network, as `generated_samples` takes them.
+        rows, columns: of each grid, at least 1.
+
+    Raises:
+        FileNotFoundError, ValueError: as `generated_samples`.
+    """
+    return [
+        Block(panel["title"], _columns(_samples(panel, rows * columns), columns))
+        for panel in panels
+    ]
+
+
+def _samples(panel: Mapping[str, Any], count: int) -> np.ndarray:
+    return generated_samples(panel["images"], panel["kind"], count, panel["seed"])
+
+
+def _columns(samples: np.ndarray, columns: int) -> list[Column]:
+    """The samples line by line, as they are read."""
+    return [Column("", samples[i::columns]) for i in range(columns)]

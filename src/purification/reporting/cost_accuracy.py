@@ -1,0 +1,322 @@
+"""Robust accuracy over what a purification costs, in passes through the generator an image.
+
+AE-GAN+rs (abstract, section 4.3) claims Defense-GAN's accuracy for 15 of its 2,000 steps. The paper
+prints a few cells; here the claim is a curve for each defence. What a figure shows, in plain JSON
+values:
+
+    {"dataset": name, "classifier": name, "attack": name, "epsilon": number or None,
+     "threat_models": [...],                 # a panel each
+     "lines": [{"label": text, column: value, ...}, ...],
+     "reference": label,                     # the line whose best accuracy is to be reached
+     "one_pass": {column: value, ...}}       # the defence without a search
+
+A line's further keys are columns of the long tables and what they hold, such as `defense`,
+`variant` and `restarts_R`. Rows of other settings are passed over. Seeds are put together, as in
+`reporting.sweeps`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from purification.evaluation.accuracy import wilson_interval
+from purification.reporting.figures import paper_figure
+from purification.reporting.papers import epsilon_key, read_rows
+from purification.reporting.roc import DASHES, MARKERS, check_number
+from purification.storage import atomic
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+WITHIN = 0.01
+"""How near the reference's best accuracy counts as reaching it: 1 point."""
+PAPER_SHARE = 15 / 2000
+"""The paper's claim: steps of AE-GAN+rs over those of Defense-GAN, 200 of each of 10 restarts."""
+COLUMNS = (
+    *("threat_model", "line", "iterations_L", "restarts_R", "evaluations", "n", "correct"),
+    *("accuracy", "ci_low", "ci_high", "share_of_reference", "within_1_point", "paper_share"),
+)
+"""Columns of a figure's points. `share_of_reference`: evaluations over those of the reference at
+its best; `within_1_point`: accuracy no more than `WITHIN` below that best."""
+TITLES = {"gray_box": "Gray box", "white_box": "White box", "white_box_bpda": "White box (BPDA)"}
+NO_DEFENSE, CLEAN = "No defence", "clean"
+_TEXT = ("dataset", "classifier", "attack", "threat_model", "defense", "variant")
+_COUNTS = ("seed", "iterations_L", "restarts_R", "n", "correct")
+_NEEDED = (*_TEXT, *_COUNTS, "epsilon")
+_LINE = 145  # characters of the text below the panels
+_IDENTITY = ["threat_model", "line", "iterations_L", "restarts_R"]
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What a line says of the claim in a threat model: `first`, its cheapest point within 1 point
+    of the reference's `best`, or None; both are rows of the points."""
+
+    threat_model: str
+    line: str
+    best: pd.Series
+    first: pd.Series | None
+
+
+def evaluations(steps: int | None, restarts: int | None) -> int:
+    """Passes through the generator that a purified image costs, as `SearchResult` counts them.
+
+    Each restart takes `steps` passes, with a gradient each, and one last look at its image. Without
+    a search (steps None or 0) an image is generated once. Encoder and classifier are not counted.
+    """
+    if pd.isna(steps) or not steps:
+        return 1
+    return (1 if pd.isna(restarts) else int(restarts)) * (int(steps) + 1)
+
+
+def read_measurements(files: Iterable[Path], dataset: str) -> pd.DataFrame:
+    """The rows of one data set in files of `purification.evaluation.measure` or in long tables,
+    each measurement once, for `cost_points`.
+
+    Tables share measurements; what else they say of them, such as a paper's number, is left out.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: no file given; a file lacks a column or holds text where a number belongs.
+    """
+    tables = [
+        read_rows(Path(file), text=_TEXT, counts=_COUNTS, numbers=("epsilon",)) for file in files
+    ]
+    if not tables:
+        raise ValueError("no files with measurements: nothing to draw")
+    long = pd.concat(tables, ignore_index=True)
+    kept = [*_NEEDED, *(name for name in ("evaluations",) if name in long)]
+    return long.loc[long["dataset"] == dataset, kept].drop_duplicates(ignore_index=True)
+
+
+def cost_points(long: pd.DataFrame, content: Mapping[str, Any]) -> pd.DataFrame:
+    """The points of a figure, columns `COLUMNS`, by threat model, line and evaluations.
+
+    Two lines beside the content's: `NO_DEFENSE`, without evaluations, and `CLEAN` plus the one-pass
+    defence's accuracy without attack, in every threat model.
+
+    Args:
+        long: as `read_measurements` gives it. A column `evaluations`, such as the inference rule's
+            measured mean, goes before what L and R say.
+        content: see the module.
+
+    Raises:
+        ValueError: a column is missing; a line has no row in a threat model; several rows for one
+            point and seed; seeds with different numbers of images; or no such reference.
+    """
+    _check(long, content)
+    here = long[
+        (long["dataset"] == content["dataset"]) & (long["classifier"] == content["classifier"])
+    ]
+    strength = epsilon_key(pd.Series([content["epsilon"]], dtype=float))[0]
+    attacked = (here["attack"] == content["attack"]) & (epsilon_key(here["epsilon"]) == strength)
+    parts = []
+    for threat_model in content["threat_models"]:
+        rows = here[attacked & (here["threat_model"] == threat_model)]
+        chosen = {line["label"]: _chosen(rows, line) for line in content["lines"]}
+        chosen[NO_DEFENSE] = rows[rows["defense"] == "none"]
+        chosen[f"One pass, {CLEAN}"] = _chosen(here[here["attack"] == "none"], content["one_pass"])
+        for name, found in chosen.items():
+            if found.empty:
+                raise ValueError(f"no measurement of {name!r} in {threat_model}")
+            parts.append(found.assign(threat_model=threat_model, line=name))
+    points = _pooled(pd.concat(parts, ignore_index=True))
+    return _beside_reference(points, content["reference"])
+
+
+def claim(points: pd.DataFrame, content: Mapping[str, Any]) -> list[Reached]:
+    """For each threat model and each line, the reference's own too, where it reaches the
+    reference's best accuracy; arguments as `cost_points` has them and makes them."""
+    found = []
+    for threat_model in content["threat_models"]:
+        here = points[points["threat_model"] == threat_model]
+        best = _best(here[here["line"] == content["reference"]])
+        for line in content["lines"]:
+            near = here[(here["line"] == line["label"]) & here["within_1_point"].fillna(False)]
+            first = None if near.empty else near.loc[near["evaluations"].idxmin()]
+            found.append(Reached(threat_model, line["label"], best, first))
+    return found
+
+
+def claim_lines(reached: Sequence[Reached]) -> list[str]:
+    """Sentences on the `claim` in each threat model, such as "Gray box: the best of Defense-GAN is
+    0.970 (L = 200, R = 10; 2,010 evaluations). No more than 1 point below it: AE-GAN+rs from L = 15
+    (16 evaluations, 0.796 %); BiGAN+s at no measured cost."."""
+    sentences = []
+    for threat_model in dict.fromkeys(each.threat_model for each in reached):
+        here = [each for each in reached if each.threat_model == threat_model]
+        best = here[0].best
+        sentences.append(
+            f"{TITLES.get(threat_model, threat_model)}: the best of {best['line']} is "
+            f"{best['accuracy']:.3f} ({_settings(best)}; {best['evaluations']:,.0f} evaluations). "
+            f"No more than 1 point below it: {'; '.join(map(_from, here))}."
+        )
+    return sentences
+
+
+def write_cost_points(points: pd.DataFrame, path: Path) -> None:
+    """Write the points, 6 significant digits, missing cells empty. The file appears complete or not
+    at all."""
+    with atomic(path) as temporary:
+        points.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
+
+
+def cost_accuracy(
+    points: pd.DataFrame, content: Mapping[str, Any], path_png: Path, path_pdf: Path
+) -> None:
+    """Draw accuracy with its interval over evaluations, a panel for each threat model.
+
+    The horizontal axes are logarithmic. Dashed: no defence; a star at one evaluation: clean images
+    after one pass. Below stands what is measured of the paper's claim (`claim_lines`).
+
+    Args:
+        points: as `cost_points` makes them.
+        content: see the module.
+        path_png, path_pdf: the files; both are written complete, or neither.
+
+    Raises:
+        ValueError: more than two threat models, or more lines than can be told apart.
+    """
+    threat_models = content["threat_models"]
+    check_number("threat models", len(threat_models), 2)
+    labels = [line["label"] for line in content["lines"]]
+    check_number("lines", len(labels), len(MARKERS) - 1)
+    sentences = claim_lines(claim(points, content))
+    sentences.append(
+        f"The paper's claim: 15 of 2,000 steps, {100 * PAPER_SHARE:.2f} %. Points are compared, "
+        "not their 95 % intervals, which the bars show."
+    )
+    text = [line for sentence in sentences for line in wrap(_unbroken(sentence), _LINE)]
+    height = 2.5 + 0.12 * len(text)
+    with paper_figure(2, height, path_png, path_pdf) as figure:
+        axes = figure.subplots(1, len(threat_models), sharey=True, squeeze=False)[0]
+        for axis, threat_model in zip(axes, threat_models, strict=True):
+            _draw(axis, points[points["threat_model"] == threat_model], labels)
+            axis.set_title(TITLES.get(threat_model, threat_model))
+        attack = content["attack"].upper().replace("_", "-")
+        strength = "" if content["epsilon"] is None else f", ε = {content['epsilon']:g}"
+        axes[0].set_ylabel(f"Accuracy ({attack}{strength})")
+        handles, names = axes[0].get_legend_handles_labels()
+        figure.legend(
+            *(handles, names), loc="outside upper center", ncols=len(names), frameon=False
+        )
+        figure.supxlabel("\n".join(text), fontsize=6, x=0.01, ha="left")
+
+
+def _check(long: pd.DataFrame, content: Mapping[str, Any]) -> None:
+    keys = {key for line in (*content["lines"], content["one_pass"]) for key in line} - {"label"}
+    missing = [name for name in (*_NEEDED, *sorted(keys)) if name not in long]
+    if missing:
+        raise ValueError(f"long table lacks the columns {', '.join(missing)}")
+    labels = [line["label"] for line in content["lines"]]
+    if content["reference"] not in labels or len(set(labels)) < len(labels):
+        raise ValueError(
+            f"expected lines of different labels, one of them {content['reference']!r}: {labels}"
+        )
+
+
+def _chosen(rows: pd.DataFrame, wanted: Mapping[str, Any]) -> pd.DataFrame:
+    """The rows that hold these values; None finds missing ones."""
+    for column, value in wanted.items():
+        if column != "label":
+            holds = rows[column].isna() if value is None else rows[column] == value
+            rows = rows[holds.fillna(False)]
+    return rows
+
+
+def _pooled(rows: pd.DataFrame) -> pd.DataFrame:
+    """A row for each point, its seeds put together."""
+    counted = [
+        evaluations(steps, restarts)
+        for steps, restarts in zip(rows["iterations_L"], rows["restarts_R"], strict=True)
+    ]
+    measured = rows["evaluations"] if "evaluations" in rows else pd.Series(pd.NA, rows.index)
+    costs = pd.to_numeric(measured).astype(float).fillna(pd.Series(counted, rows.index))
+    rows = rows.assign(evaluations=costs)
+    twice = rows.duplicated([*_IDENTITY, "seed"])
+    if twice.any():
+        raise ValueError(f"two measurements of one point: {dict(rows[twice].iloc[0])}")
+    pooled = rows.groupby(_IDENTITY, sort=False, dropna=False).agg(
+        evaluations=("evaluations", "mean"),
+        n=("n", "sum"),
+        correct=("correct", "sum"),
+        sizes=("n", "nunique"),
+    )
+    if (pooled["sizes"] > 1).any():
+        raise ValueError(f"seeds with different numbers of images: {rows[[*_IDENTITY, 'n']]}")
+    pooled = pooled.drop(columns="sizes").reset_index()
+    pooled["accuracy"] = (pooled["correct"] / pooled["n"]).astype(float)
+    counts = zip(pooled["correct"], pooled["n"], strict=True)
+    pooled[["ci_low", "ci_high"]] = [wilson_interval(int(c), int(n)) for c, n in counts]
+    order = [pd.factorize(pooled[name])[0] for name in ("threat_model", "line")]
+    ranks = pd.DataFrame({"t": order[0], "l": order[1], "e": pooled["evaluations"]})
+    return pooled.loc[ranks.sort_values(["t", "l", "e"]).index].reset_index(drop=True)
+
+
+def _beside_reference(points: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """The columns that compare with the reference's best; attacked images of a defence alone."""
+    beside = points.assign(share_of_reference=float("nan"), within_1_point=pd.NA)
+    for _, here in points.groupby("threat_model", sort=False):
+        best = _best(here[here["line"] == reference])
+        compared = here[(here["line"] != NO_DEFENSE) & ~here["line"].str.endswith(CLEAN)]
+        shares = compared["evaluations"] / best["evaluations"]
+        beside.loc[compared.index, "share_of_reference"] = shares
+        # In floats 0.97 - 0.01 is a hair above 0.96.
+        near = compared["accuracy"] >= best["accuracy"] - WITHIN - 1e-9
+        beside.loc[compared.index, "within_1_point"] = near
+    beside.loc[points["line"] == NO_DEFENSE, "evaluations"] = 0
+    return beside.assign(paper_share=PAPER_SHARE)[list(COLUMNS)]
+
+
+def _best(points: pd.DataFrame) -> pd.Series:
+    """The most accurate of a line's points, of equals the cheapest."""
+    return points.sort_values(["accuracy", "evaluations"], ascending=[False, True]).iloc[0]
+
+
+def _from(each: Reached) -> str:
+    """Such as "AE-GAN+rs from L = 15 (16 evaluations, 0.796 %)"."""
+    if each.first is None:
+        return f"{each.line} at no measured cost"
+    cost, share = (each.first[name] for name in ("evaluations", "share_of_reference"))
+    settings = _settings(each.first)
+    return f"{each.line} from {settings} ({cost:,.4g} evaluations, {100 * share:.3g} %)"
+
+
+def _unbroken(sentence: str) -> str:
+    """No line ends within "L = 25"."""
+    return sentence.replace(" = ", "\u00a0=\u00a0")
+
+
+def _settings(point: pd.Series) -> str:
+    """Such as "L = 200, R = 10"."""
+    names = {"iterations_L": "L", "restarts_R": "R"}
+    shown = [f"{s} = {point[n]:g}" for n, s in names.items() if pd.notna(point[n])]
+    return ", ".join(shown) or "one pass"
+
+
+def _draw(axis: "Axes", points: pd.DataFrame, labels: Sequence[str]) -> None:
+    import seaborn
+
+    colors = seaborn.color_palette("colorblind", len(MARKERS))
+    for i, label in enumerate(labels):
+        here = points[points["line"] == label]
+        axis.errorbar(
+            *(here["evaluations"], here["accuracy"]),
+            yerr=[here["accuracy"] - here["ci_low"], here["ci_high"] - here["accuracy"]],
+            **{"color": colors[i], "marker": MARKERS[i], "linestyle": DASHES[i], "label": label},
+            **{"markersize": 3.2, "elinewidth": 0.7},
+        )
+    [none] = points.loc[points["line"] == NO_DEFENSE, "accuracy"]
+    axis.axhline(none, color="0.4", linestyle="--", linewidth=0.8, label=NO_DEFENSE, zorder=0)
+    [clean] = points.loc[points["line"].str.endswith(CLEAN), "accuracy"]
+    [name] = points.loc[points["line"].str.endswith(CLEAN), "line"]
+    axis.plot([1], [clean], "*", color="0.2", markersize=6, linestyle="none", label=name)
+    axis.set_xscale("log")
+    axis.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    ticks = np.linspace(0, 1, 6)
+    axis.set(xlabel="Generator evaluations an image", ylim=(-0.02, 1.02), yticks=ticks)

@@ -1,0 +1,12 @@
+"""Samples of trained generators, a panel each."""
+
+from pathlib import Path
+
+from purification.evaluation.samples import sample_blocks
+from purification.reporting.reconstructions import reconstruction_grid
+from purification.runtime import start
+
+start(snakemake.log[0], snakemake.threads)
+recipe, output = snakemake.params.recipe, snakemake.output
+blocks = sample_blocks(recipe["panels"], recipe["rows"], recipe["columns"])
+reconstruction_grid(blocks, Path(output.png), Path(output.pdf))
