@@ -21,6 +21,7 @@ include: "workflow/rules/substitutes.smk"
 include: "workflow/rules/measurements.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/ae_gan.smk"
 include: "workflow/rules/cowboy.smk"
 
 
@@ -51,6 +52,17 @@ rule defense_vae:
         expand(rules.plot_defense_vae_reconstructions.output, figure=["figure1", "figure5"]),
         rules.plot_finetuning.output,
         rules.defense_vae_page.output,
+
+
+rule ae_gan:
+    input:
+        expand(rules.paper_table.output, table=AE_GAN_TABLE_PATHS),
+        expand(rules.plot_detection.output, number=[3, 6, 7, 8]),
+        rules.plot_samples.output,
+        expand(rules.plot_ae_gan_reconstructions.output, number=[5, 9, 10]),
+        rules.plot_cost_accuracy.output,
+        rules.inference_rule_table.output,
+        rules.ae_gan_page.output,
 
 
 rule cowboy:

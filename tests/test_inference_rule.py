@@ -41,9 +41,9 @@ def recipe(tmp_path: Path) -> dict[str, Any]:
     settings = {"search": True, "steps": STEPS, "step_size": 1.0, "doubling": 5}
     purifier = {
         **{"name": "ae_gan_rs", "seed": 0, "method": "ae_gan", "settings": settings},
-        "networks": {"ae_gan": network},
+        "networks": {"generator": network},
     }
-    files = {"ae_gan": str(tmp_path / "ae.safetensors")}
+    files = {"generator": str(tmp_path / "ae.safetensors")}
     score = load_purifier(purifier, files).score(torch.from_numpy(images))
     settings["threshold"] = float(score.detach().median())
     gray = {"attack": "fgsm", "epsilon": 0.1, "threat_model": "gray_box", "set": "FGSM"}

@@ -4,6 +4,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from purification.experiments import (
+    AE_GAN_TABLE_CAPTIONS,
     COWBOY_TABLE_CAPTIONS,
     Catalogue,
     ConfigError,
@@ -11,7 +12,11 @@ from purification.experiments import (
     PAPER_TABLES,
     TABLE_CAPTIONS,
     VAE_TABLE_CAPTIONS,
+    ae_gan_figure,
+    ae_gan_page,
     comparisons,
+    cost_content,
+    cost_measurements,
     cowboy_figure,
     cowboy_page,
     defense_gan_page,
@@ -21,6 +26,8 @@ from purification.experiments import (
     detections,
     discriminator_scores,
     examples,
+    inference_rule,
+    inference_rules,
     measurement,
     paper_figure,
     paper_table,
@@ -54,7 +61,7 @@ wildcard_constraints:
     generator=r"[^/]+",
     oracle=r"[^/]+",
     substitute=r"[^/]+",
-    table=r"(\w+_)?table\d+|sweep|figure8",
+    table=r"(\w+_)?table\d+|sweep|figure8|cost_accuracy",
     split="train|validation|test",
 
 
@@ -96,6 +103,7 @@ def row(wildcards):
 
 # The tables' paths below results, without suffix: table4, defense_vae/table1.
 TABLE_PATHS = {table_place(name): name for name in PAPER_TABLES}
+AE_GAN_TABLE_PATHS = [table_place(name) for name in AE_GAN_TABLE_CAPTIONS]
 COWBOY_TABLE_PATHS = [table_place(name) for name in COWBOY_TABLE_CAPTIONS]
 VAE_TABLE_PATHS = [table_place(name) for name in VAE_TABLE_CAPTIONS]
 
@@ -131,6 +139,11 @@ def course(wildcards):
     return asked(training_course, CATALOGUE, wildcards.dataset, int(wildcards.seed))
 
 
+def rule_of(wildcards):
+    """The inference rule in the run that a rule's wildcards name."""
+    return asked(inference_rule, CATALOGUE, wildcards.dataset, int(wildcards.seed))
+
+
 def compared_sets():
     """The attacked sets of the paired comparison."""
     rows = asked(comparisons, CATALOGUE)
@@ -148,7 +161,7 @@ def end_to_end_networks(wildcards):
 def figure(name):
     """A figure of the paper, by its name or by a rule's wildcard."""
     name = name if isinstance(name, str) else name.figure
-    finders = {"defense_vae": vae_figure, "cowboy": cowboy_figure}
+    finders = {"defense_vae": vae_figure, "cowboy": cowboy_figure, "ae_gan": ae_gan_figure}
     return asked(finders.get(name.rpartition("_")[0], paper_figure), CATALOGUE, name)
 
 

@@ -7,7 +7,7 @@ from purification.runtime import start
 from purification.storage import atomic
 
 device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
-batch_size = snakemake.params.batch_size
+batch_size = snakemake.config["batch_size"]["attack"]
 rows = rule_rows(snakemake.params.recipe, device, batch_size)
 with atomic(snakemake.output[0]) as temporary, temporary.open("w", newline="") as file:
     writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")

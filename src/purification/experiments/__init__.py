@@ -3,6 +3,12 @@
 The Snakefile loads this room on every run: it imports neither torch nor pandas.
 """
 
+from purification.experiments.ae_gan import (
+    ae_gan_figure,
+    cost_content,
+    inference_rule,
+    inference_rules,
+)
 from purification.experiments.artifacts import table_place
 from purification.experiments.catalogue import Catalogue
 from purification.experiments.config import ConfigError
@@ -17,18 +23,27 @@ from purification.experiments.defense_vae import run_time_table, run_times, vae_
 from purification.experiments.detection import detection, detections
 from purification.experiments.figures import FIGURES, paper_figure
 from purification.experiments.page import (
+    AE_GAN_TABLE_CAPTIONS,
     COWBOY_TABLE_CAPTIONS,
     TABLE_CAPTIONS,
     VAE_TABLE_CAPTIONS,
+    ae_gan_page,
     cowboy_page,
     defense_gan_page,
     defense_vae_page,
 )
 from purification.experiments.table4 import examples, table4_examples
 from purification.experiments.table13 import timing_notes, timing_table
-from purification.experiments.tables import PAPER_TABLES, measurement, paper_table, table_notes
+from purification.experiments.tables import (
+    PAPER_TABLES,
+    cost_measurements,
+    measurement,
+    paper_table,
+    table_notes,
+)
 
 __all__ = [
+    "AE_GAN_TABLE_CAPTIONS",
     "COWBOY_TABLE_CAPTIONS",
     "FIGURES",
     "PAPER_TABLES",
@@ -36,7 +51,11 @@ __all__ = [
     "VAE_TABLE_CAPTIONS",
     "Catalogue",
     "ConfigError",
+    "ae_gan_figure",
+    "ae_gan_page",
     "comparisons",
+    "cost_content",
+    "cost_measurements",
     "cowboy_figure",
     "cowboy_page",
     "defense_gan_page",
@@ -46,6 +65,8 @@ __all__ = [
     "detections",
     "discriminator_scores",
     "examples",
+    "inference_rule",
+    "inference_rules",
     "measurement",
     "paper_figure",
     "paper_table",

@@ -690,6 +690,50 @@ class RunTimes(OfRun):
 
 
 @dataclass(frozen=True)
+class InferenceRule(OfRun):
+    """What a purifier that searches suspicious images alone searches, costs and saves, on clean
+    images and on those of `attacked`. As of `Timing`, part of the content is measured wall time."""
+
+    purifier: Purifier
+    classifier: Classifier
+    attacked: tuple[AdversarialSet, ...]
+    settings: Mapping[str, Any]
+
+    @property
+    def path(self) -> str:
+        return f"{self.folder}/inference_rules/{self.purifier.name}.csv"
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        own = {"dataset": self.dataset.path, "classifier": self.classifier.path}
+        attacked = {made.attack.name: made.path for made in self.attacked}
+        return {**own, **attacked, **self.purifier.inputs}
+
+    @property
+    def job(self) -> dict[str, Any]:
+        """What is measured, as `evaluation.inference_rule.rule_rows` wants it."""
+        clean = {"attack": "none", "epsilon": None, "threat_model": "none"}
+        sets: list[dict[str, Any]] = [
+            {"set": f"clean {split}", **clean, "images": self.dataset.path, "split": split}
+            for split in ("validation", "test")
+        ]
+        for made in self.attacked:
+            labels = {"set": "attacked", "attack": made.attack.name, "threat_model": "gray_box"}
+            labels |= {"epsilon": made.attack.settings.get("epsilon")}
+            sets.append({**labels, "images": made.path, "group": None})
+        return {
+            "dataset": {"name": self.dataset.name},
+            "seed": self.seed,
+            "classifier_name": self.classifier.name,
+            **self.settings,
+            "purifier": self.purifier.recipe,
+            "files": self.purifier.inputs,
+            "classifier": self.classifier.path,
+            "sets": sets,
+        }
+
+
+@dataclass(frozen=True)
 class Table(File):
     """A paper's table and its measurements. `cells`: of a swept table, the (L, R) that it shows."""
 

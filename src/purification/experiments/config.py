@@ -115,6 +115,7 @@ def _wrong_references(config: Mapping[str, Any]) -> Iterator[str]:
         if "pairs" in config[table]:
             yield from _wrong_black_box(config, table)
     yield from _wrong_ae_gan(config)
+    yield from _wrong_ae_gan_figures(config)
     yield from _wrong_cowboy(config)
     yield from _wrong_copies(config)
     yield from _wrong_sweep(config)
@@ -330,6 +331,63 @@ def _wrong_ae_gan(config: Mapping[str, Any]) -> Iterator[str]:
             searching = [n for n, d in config["defenses"].items() if "steps" in d]
             for name in wanted["defenses"]:
                 yield from _unknown(f"{table}.defenses", name, searching)
+
+
+def _wrong_ae_gan_figures(config: Mapping[str, Any]) -> Iterator[str]:
+    """What AE-GAN+rs's figures and the table of its rule name."""
+    one_pass = [n for n in _of_methods(config, "ae_gan") if "steps" not in config["defenses"][n]]
+    encoding = _of_methods(config, "ae_gan")
+    known = {
+        **{f"ae_gan_figure{n}": one_pass for n in (3, 6, 7, 8)},
+        **{f"ae_gan_figure{n}": encoding for n in (9, 10)},
+        "inference_rule": [n for n in encoding if "rule" in config["defenses"][n]],
+    }
+    for place, defenses in known.items():
+        wanted = config[place]
+        for name in wanted["datasets"]:
+            yield from _unknown(f"{place}.datasets", name, config["datasets"])
+        yield from _unknown(f"{place}.classifier", wanted["classifier"], config["classifiers"])
+        yield from _unknown(f"{place}.defense", wanted["defense"], defenses)
+        yield from _without_gray_box(config, place, wanted["defense"])
+        strong = [n for n, attack in config["attacks"].items() if "epsilon" in attack]
+        for name in wanted.get("attacks", ()):
+            yield from _unknown(f"{place}.attacks", name, config["attacks"])
+        if "attack" in wanted:
+            yield from _unknown(f"{place}.attack", wanted["attack"], strong)
+    bigans = [n for n, g in config["generators"].items() if _kind(g) == "bigan"]
+    yield from _unknown("ae_gan_figure4.generator", config["ae_gan_figure4"]["generator"], bigans)
+    pictures = config["ae_gan_figure5"]
+    yield from _unknown("ae_gan_figure5.classifier", pictures["classifier"], config["classifiers"])
+    for panel in pictures["panels"]:
+        for section, key in (("datasets", "dataset"), ("attacks", "attack")):
+            yield from _unknown(f"ae_gan_figure5.panels.{key}", panel[key], config[section])
+    for name in pictures["defenses"]:
+        yield from _unknown("ae_gan_figure5.defenses", name, encoding)
+        yield from _without_gray_box(config, "ae_gan_figure5", name)
+    yield from _wrong_costs(config, one_pass)
+
+
+def _wrong_costs(config: Mapping[str, Any], one_pass: Iterable[str]) -> Iterator[str]:
+    """What the figure of accuracy over cost names."""
+    wanted = config["cost_accuracy"]
+    for name in wanted["datasets"]:
+        yield from _unknown("cost_accuracy.datasets", name, config["datasets"])
+    yield from _unknown("cost_accuracy.classifier", wanted["classifier"], config["classifiers"])
+    yield from _unknown("cost_accuracy.attack", wanted["attack"], config["attacks"])
+    yield from _unknown("cost_accuracy.one_pass", wanted["one_pass"], one_pass)
+    searching = [n for n, d in config["defenses"].items() if "steps" in d]
+    for name, grid in wanted["lines"].items():
+        yield from _unknown("cost_accuracy.lines", name, searching)
+        own = config["defenses"].get(name, {})
+        if ("restarts" in grid) != ("restarts" in own):
+            which = "needs" if "restarts" in own else "has no"
+            yield f"cost_accuracy.lines.{name}: this search {which} restarts"
+        missing = set(wanted["threat_models"]) - set(own.get("threat_models", ()))
+        if own and missing:
+            yield (
+                f"defenses.{name}.threat_models: cost_accuracy needs "
+                f"{', '.join(sorted(missing))}; got {', '.join(own['threat_models'])}"
+            )
 
 
 def _wrong_cowboy(config: Mapping[str, Any]) -> Iterator[str]:

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from purification.experiments.ae_gan import (
+    COST,
     SEARCHES_TABLE,
     ae_gan_cells,
+    cost_cells,
     searches,
     searches_cells,
 )
@@ -57,6 +59,17 @@ def paper_table(catalogue: Catalogue, table: str) -> Table:
     return Table(table, tuple(measurements), shown)
 
 
+def cost_measurements(catalogue: Catalogue) -> list[Measurement]:
+    """What the figure of accuracy over cost is drawn from, of all seeds."""
+    wanted = catalogue.config[COST]
+    return [
+        measurement(catalogue, COST, dataset, seed, wanted["classifier"], attack)
+        for dataset in wanted["datasets"]
+        for seed in catalogue.config["seeds"]
+        for attack in (CLEAN, wanted["attack"])
+    ]
+
+
 def _swept_table(catalogue: Catalogue, table: str) -> Table:
     """Table 3, or one of 8 to 11: what it shows of the measurements of the sweeps."""
     measurements = [
@@ -86,6 +99,8 @@ def measurement(
         cells = searched_cells(catalogue, dataset, seed, attack)
     elif table == WHITE_BOX:
         cells = white_box_cells(catalogue, dataset, seed, classifier, attack)
+    elif table == COST:
+        cells = cost_cells(catalogue, dataset, seed, classifier, attack)
     elif table == SEARCHES_TABLE:
         cells = searches_cells(catalogue, dataset, seed, classifier, attack)
     elif attack == CLEAN:

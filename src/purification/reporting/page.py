@@ -39,6 +39,12 @@ def read_page_tables(
     return tables
 
 
+def further_section(path: Path) -> tuple[str, str]:
+    """Heading and text of a Markdown file, its own headings a level lower, for `paper_page`."""
+    heading, _, text = path.read_text().partition("\n")
+    return heading.removeprefix("# "), text.strip().replace("\n## ", "\n### ")
+
+
 def paper_page(
     title: str,
     notes: Sequence[str],

@@ -1,0 +1,197 @@
+# AE-GAN+rs: figures, accuracy over cost, the inference rule, page.
+
+
+rule plot_detection:
+    input:
+        files=lambda wildcards: figure(f"ae_gan_figure{wildcards.number}").inputs,
+        paper="resources/papers/ae_gan.csv",
+    output:
+        png=report(
+            "results/ae_gan/figure{number}.png",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "AE-GAN+rs, Figure {number}"},
+        ),
+        pdf="results/ae_gan/figure{number}.pdf",
+        points="results/ae_gan/figure{number}.csv",
+    log:
+        "logs/plot_detection/figure{number}.log",
+    benchmark:
+        "logs/plot_detection/figure{number}.benchmark.tsv"
+    wildcard_constraints:
+        number="3|6|7|8",
+    group:
+        "measurements"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(30),
+    params:
+        recipe=lambda wildcards: figure(f"ae_gan_figure{wildcards.number}").recipe,
+    message:
+        "AE-GAN+rs, Figure {wildcards.number}: detection by the error of one pass"
+    script:
+        "../scripts/plot_detection.py"
+
+
+rule plot_samples:
+    input:
+        lambda wildcards: figure("ae_gan_figure4").inputs,
+    output:
+        png=report(
+            "results/ae_gan/figure4.png",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "AE-GAN+rs, Figure 4"},
+        ),
+        pdf="results/ae_gan/figure4.pdf",
+    log:
+        "logs/plot_samples/plot_samples.log",
+    benchmark:
+        "logs/plot_samples/plot_samples.benchmark.tsv"
+    group:
+        "measurements"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(10),
+    params:
+        recipe=lambda wildcards: figure("ae_gan_figure4").recipe,
+    message:
+        "AE-GAN+rs, Figure 4: samples of the BiGAN"
+    script:
+        "../scripts/plot_samples.py"
+
+
+use rule plot_reconstructions as plot_ae_gan_reconstructions with:
+    input:
+        lambda wildcards: figure(f"ae_gan_figure{wildcards.number}").inputs,
+    output:
+        png=report(
+            "results/ae_gan/figure{number}.png",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "AE-GAN+rs, Figure {number}"},
+        ),
+        pdf="results/ae_gan/figure{number}.pdf",
+    log:
+        "logs/plot_ae_gan_reconstructions/figure{number}.log",
+    benchmark:
+        "logs/plot_ae_gan_reconstructions/figure{number}.benchmark.tsv"
+    wildcard_constraints:
+        number="5|9|10",
+    params:
+        recipe=lambda wildcards: figure(f"ae_gan_figure{wildcards.number}").recipe,
+    message:
+        "AE-GAN+rs, Figure {wildcards.number}: purified images"
+
+
+rule plot_cost_accuracy:
+    input:
+        lambda wildcards: [row.path for row in asked(cost_measurements, CATALOGUE)],
+    output:
+        png=report(
+            "results/figures/cost_accuracy.png",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "Accuracy over cost"},
+        ),
+        pdf="results/figures/cost_accuracy.pdf",
+        points="results/figures/cost_accuracy.csv",
+    log:
+        "logs/plot_cost_accuracy/plot_cost_accuracy.log",
+    benchmark:
+        "logs/plot_cost_accuracy/plot_cost_accuracy.benchmark.tsv"
+    group:
+        "measurements"
+    threads: 1
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        recipe=lambda wildcards: {
+            **asked(cost_content, CATALOGUE),
+            "digests": [row.digest for row in asked(cost_measurements, CATALOGUE)],
+        },
+    message:
+        "Robust accuracy over generator evaluations"
+    script:
+        "../scripts/plot_cost_accuracy.py"
+
+
+rule measure_inference_rule:
+    input:
+        unpack(lambda wildcards: rule_of(wildcards).inputs),
+    output:
+        "results/{dataset}/seed{seed}/inference_rules/{defense}.csv",
+    log:
+        "logs/measure_inference_rule/{dataset}/seed{seed}/{defense}.log",
+    benchmark:
+        "logs/measure_inference_rule/{dataset}/seed{seed}/{defense}.benchmark.tsv"
+    threads: ALL_CORES
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(4 * 60),
+        gpu=GPUS,
+    params:
+        recipe=lambda wildcards: rule_of(wildcards).job,
+        digest=lambda wildcards: rule_of(wildcards).digest,
+    message:
+        "What {wildcards.defense} searches and saves, {wildcards.dataset}, alone on the machine"
+    script:
+        "../scripts/measure_inference_rule.py"
+
+
+rule inference_rule_table:
+    input:
+        lambda wildcards: [rule.path for rule in asked(inference_rules, CATALOGUE)],
+    output:
+        table=report(
+            "results/ae_gan/rule.csv",
+            caption="../report/comparison.rst",
+            category="Tables",
+            labels={"table": "AE-GAN+rs, the inference rule"},
+        ),
+        markdown="results/ae_gan/rule.md",
+    log:
+        "logs/inference_rule_table/inference_rule_table.log",
+    benchmark:
+        "logs/inference_rule_table/inference_rule_table.benchmark.tsv"
+    group:
+        "measurements"
+    threads: 1
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        recipe=lambda wildcards: [rule.digest for rule in asked(inference_rules, CATALOGUE)],
+    message:
+        "AE-GAN+rs, the inference rule"
+    script:
+        "../scripts/inference_rule_table.py"
+
+
+rule ae_gan_page:
+    input:
+        tables=expand("results/{table}.long.csv", table=AE_GAN_TABLE_PATHS),
+        figures=expand("results/ae_gan/figure{number}.png", number=range(3, 11)),
+        cost="results/figures/cost_accuracy.png",
+        further=["results/ae_gan/rule.md"],
+    output:
+        "results/ae_gan.md",
+    log:
+        "logs/ae_gan_page/ae_gan_page.log",
+    benchmark:
+        "logs/ae_gan_page/ae_gan_page.benchmark.tsv"
+    group:
+        "measurements"
+    threads: 1
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        page=lambda wildcards: vars(ae_gan_page(CATALOGUE)),
+    message:
+        "The AE-GAN+rs paper on one page"
+    script:
+        "../scripts/ae_gan_page.py"
