@@ -51,6 +51,20 @@ def also(*edits: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]],
     return apply
 
 
+def without(*place: str) -> Callable[[dict[str, Any]], None]:
+    """Drop one key, or several of a defence."""
+
+    def apply(config: dict[str, Any]) -> None:
+        depth = 2 if place[0] == "defenses" else len(place) - 1
+        for key in place[:depth]:
+            config = config[key]
+        for key in place[depth:]:
+            del config[key]
+
+    return apply
+
+
+AGAIN = {"method": "redeployed", "classifier": "originals", "threat_models": ["gray_box"]}
 FEW = {"gray_box": 10, "white_box": 5, "white_box_bpda": 5}
 PGD = {"method": "pgd", "images": FEW, "epsilon": 0.3, "step_size": 0.01, "iterations": 40}
 VAM = {"method": "vam", "images": FEW, "epsilon": 2.0, "xi": 0.01, "iterations": 1}
@@ -147,7 +161,7 @@ WRONG = {
     ),
     "unknown defense method": (
         edit("defenses", "magnet", "method", value="mag"),
-        ["defenses.magnet.method: allowed: defense_gan, magnet, "],
+        ["defenses.magnet.method: allowed: defense_gan, cowboy, magnet, "],
     ),
     "unknown threat model": (
         edit("defenses", "magnet", "threat_models", value=["whitebox"]),
@@ -167,7 +181,7 @@ WRONG = {
     ),
     "a table's unknown data set": (
         edit("table4", "datasets", value=["emnist"]),
-        ["table4.datasets: allowed: digits, mnist, fmnist, celeba, cifar10; got 'emnist'"],
+        ["table4.datasets: allowed: digits, mnist, fmnist, celeba, cifar10, svhn; got 'emnist'"],
     ),
     "a pair's unknown substitute": (
         edit("table1", "pairs", value=["A/Z"]),
@@ -515,6 +529,168 @@ WRONG = {
     "no resamples": (
         edit("detection", "repeats", value=0),
         ["detection.repeats: 0 is less than the minimum of 1"],
+    ),
+    "an inference rule over another network's one pass": (
+        edit("defenses", "ae_gan_rs_rule", "rule", "one_pass", value="ae"),
+        ["defenses.ae_gan_rs_rule.rule.one_pass: allowed: ae_gan_r; got 'ae'"],
+    ),
+    "an inference rule over a search": (
+        edit("defenses", "ae_gan_rs_rule", "rule", "one_pass", value="ae_gan_rs"),
+        ["defenses.ae_gan_rs_rule.rule.one_pass: allowed: ae_gan_r; got 'ae_gan_rs'"],
+    ),
+    "an inference rule by an indicator without one pass": (
+        edit("defenses", "ae_gan_rs_rule", "indicator", value="l1"),
+        ["defenses.ae_gan_rs_rule.rule.one_pass: no defense", "'ae_gan_r' with the indicator l1"],
+    ),
+    "an inference rule without search": (
+        without("defenses", "ae_gan_rs_rule", "steps", "step_size", "doubling"),
+        ["defenses.ae_gan_rs_rule: 'rule' needs the key 'steps', which is missing"],
+    ),
+    "steps of an encoder's search without doubling": (
+        without("defenses", "ae_gan_rs", "doubling"),
+        ["defenses.ae_gan_rs: 'steps' needs the key 'doubling', which is missing"],
+    ),
+    "training by PGD without step size": (
+        without("defenses", "adv_training_pgd", "step_size"),
+        ["defenses.adv_training_pgd: 'attack' needs the key 'step_size', which is missing"],
+    ),
+    "step size of a training without PGD": (
+        without("defenses", "adv_training_pgd", "attack"),
+        ["defenses.adv_training_pgd: 'step_size' needs the key 'attack', which is missing"],
+    ),
+    "pairs without transferred attacks": (
+        without("ae_gan_table1", "transferred"),
+        ["ae_gan_table1: pairs, transferred and oracle go together"],
+    ),
+    "transferred attacks without pairs": (
+        without("ae_gan_table9", "pairs"),
+        ["ae_gan_table9: pairs, transferred and oracle go together"],
+    ),
+    "a transferred attack that the table does not have": (
+        edit("ae_gan_table1", "transferred", value=["bim"]),
+        ["ae_gan_table1.transferred: allowed: fgsm, pgd, cw, cw_tuned; got 'bim'"],
+    ),
+    "a table over searches of one pass": (
+        edit("ae_gan_table2", "defenses", value=["ae_gan"]),
+        ["ae_gan_table2.defenses: allowed: defense_gan, ae_s, ", "got 'ae_gan'"],
+    ),
+    "detection by a search": (
+        edit("ae_gan_figure3", "defense", value="ae_gan_rs"),
+        ["ae_gan_figure3.defense: allowed: ae, ae_gan, ae_gan_r, bigan; got 'ae_gan_rs'"],
+    ),
+    "detection by a redeployed search": (
+        also(
+            edit("defenses", "again", value={**AGAIN, "purifier": "ae_gan_rs"}),
+            edit("ae_gan_figure6", "defense", value="again"),
+        ),
+        ["ae_gan_figure6.defense: allowed: ae, ae_gan, ae_gan_r, bigan; got 'again'"],
+    ),
+    "detection of an attack without epsilon": (
+        edit("ae_gan_figure3", "attack", value="cw"),
+        ["ae_gan_figure3.attack: allowed: fgsm, rand_fgsm, pgd, bim, mim, vam; got 'cw'"],
+    ),
+    "detection below the random step": (
+        also(
+            edit("ae_gan_figure3", "attack", value="rand_fgsm"),
+            edit("ae_gan_figure3", "epsilons", value=[0.01]),
+        ),
+        ["ae_gan_figure3.epsilons: 0.01 is not above attacks.rand_fgsm.alpha = 0.0167"],
+    ),
+    "detection on two data sets": (
+        edit("ae_gan_figure3", "datasets", value=["digits", "mnist"]),
+        ["ae_gan_figure3.datasets: ['digits', 'mnist'] is too long"],
+    ),
+    "samples of no BiGAN": (
+        edit("ae_gan_figure4", "generator", value="ae_gan"),
+        ["ae_gan_figure4.generator: allowed: bigan; got 'ae_gan'"],
+    ),
+    "pictures of no encoder": (
+        edit("ae_gan_figure5", "defenses", value=["magnet"]),
+        ["ae_gan_figure5.defenses: allowed: ae, ae_s, ", "got 'magnet'"],
+    ),
+    "pictures of an unknown data set and attack": (
+        edit("ae_gan_figure5", "panels", value=[{"dataset": "emnist", "attack": "spsa"}]),
+        ["ae_gan_figure5.panels.dataset: allowed: ", "ae_gan_figure5.panels.attack: allowed: "],
+    ),
+    "accuracy over cost of random starts without restarts": (
+        without("cost_accuracy", "lines", "defense_gan", "restarts"),
+        ["cost_accuracy.lines.defense_gan: this search needs restarts"],
+    ),
+    "accuracy over cost of an encoder's search with restarts": (
+        edit("cost_accuracy", "lines", "ae_gan_rs", "restarts", value=[1]),
+        ["cost_accuracy.lines.ae_gan_rs: this search has no restarts"],
+    ),
+    "accuracy over cost of no search": (
+        edit("cost_accuracy", "lines", "magnet", value={"steps": [1]}),
+        ["cost_accuracy.lines: allowed: defense_gan, ae_s, ", "got 'magnet'"],
+    ),
+    "accuracy over cost in a threat model that a defense lacks": (
+        edit("cost_accuracy", "threat_models", value=["white_box_bpda"]),
+        ["defenses.ae_gan_rs.threat_models: cost_accuracy needs white_box_bpda; got white_box, "],
+    ),
+    "accuracy over cost with a search for one pass": (
+        edit("cost_accuracy", "one_pass", value="ae_gan_rs"),
+        ["cost_accuracy.one_pass: allowed: ae, ae_gan, ae_gan_r, bigan; got 'ae_gan_rs'"],
+    ),
+    "the rule's table of a defense without rule": (
+        edit("inference_rule", "defense", value="ae_gan_rs"),
+        ["inference_rule.defense: allowed: ae_gan_rs_rule; got 'ae_gan_rs'"],
+    ),
+    "the rule timed on more images than an attack has": (
+        edit("inference_rule", "images", value=101),
+        ["inference_rule.images: must be at most attacks.cw_tuned.images.gray_box = 100", "101"],
+    ),
+    "the rule timed on more images than validation has": (
+        edit("inference_rule", "images", value=148),
+        ["inference_rule.images: must be at most datasets.digits.validation = 147", "148"],
+    ),
+    "snapshots beyond the training": (
+        edit("generators", "dcgan", "snapshots", value=[50, 1501]),
+        ["generators.dcgan.snapshots: must be at most the 1500 iterations; got 1501"],
+    ),
+    "an unknown kind of generator": (
+        edit("generators", "dcgan", "kind", value="dcgan"),
+        ["generators.dcgan.kind: allowed: wgan_gp, ae_gan, bigan, gan; got 'dcgan'"],
+    ),
+    "Cowboy with a generator that has no discriminator": (
+        edit("defenses", "cowboy", "generator", value="wgan_gp"),
+        ["defenses.cowboy.generator: allowed: dcgan; got 'wgan_gp'"],
+    ),
+    "an encoder's search with a generator without one": (
+        edit("defenses", "ae_gan_rs", "generator", value="dcgan"),
+        ["defenses.ae_gan_rs.generator: allowed: ae, ae_gan, ae_gan_r, ", "got 'dcgan'"],
+    ),
+    "scores of no Cowboy": (
+        edit("cowboy_figure3", "defense", value="defense_gan"),
+        ["cowboy_figure3.defense: allowed: cowboy, cowboy_reconstruction; got 'defense_gan'"],
+    ),
+    "a course of no Cowboy": (
+        edit("cowboy_figure6", "defense", value="ae_gan_rs"),
+        ["cowboy_figure6.defense: allowed: cowboy, cowboy_reconstruction; got 'ae_gan_rs'"],
+    ),
+    "images of low score without scores": (
+        edit("cowboy_figure4", "datasets", value=["mnist"]),
+        ["cowboy_figure4.datasets: allowed: digits; got 'mnist'"],
+    ),
+    "scores over a training that is not followed": (
+        edit("cowboy_figure7", "datasets", value=["mnist"]),
+        ["cowboy_figure7.datasets: allowed: digits; got 'mnist'"],
+    ),
+    "a threshold from an attack without scores": (
+        edit("cowboy_detection", "threshold_attack", value="deepfool"),
+        ["cowboy_detection.threshold_attack: allowed: fgsm, pgd, bim, mim, vam; got 'deepfool'"],
+    ),
+    "a comparison of one defense": (
+        edit("cowboy_table2", "defenses", value=["cowboy"]),
+        ["cowboy_table2.defenses: ['cowboy'] is too short"],
+    ),
+    "a comparison with what purifies nothing": (
+        edit("cowboy_table2", "defenses", value=["cowboy", "adv_training"]),
+        ["cowboy_table2.defenses: allowed: defense_gan, ", "got 'adv_training'"],
+    ),
+    "a comparison without gray box": (
+        edit("defenses", "cowboy_reconstruction", "threat_models", value=["white_box"]),
+        ["defenses.cowboy_reconstruction.threat_models: cowboy_table2 needs gray_box; got white"],
     ),
     "name that is no folder": (
         edit("attacks", "a/b", value=DEFAULT["attacks"]["fgsm"]),

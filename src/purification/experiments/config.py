@@ -68,6 +68,11 @@ def _explain(error: jsonschema.ValidationError) -> Iterator[str]:
             missing = [key for key in error.validator_value if key not in error.instance]
             for key in missing:
                 yield f"{place}: the key '{key}' is missing"
+        case "dependentRequired":
+            for key, needed in error.validator_value.items():
+                for missing in needed if key in error.instance else ():
+                    if missing not in error.instance:
+                        yield f"{place}: '{key}' needs the key '{missing}', which is missing"
         case "enum":
             allowed = [str(value) for value in error.validator_value]
             hint = _did_you_mean(str(error.instance), allowed)
@@ -312,9 +317,14 @@ def _wrong_rule(config: Mapping[str, Any], name: str) -> Iterator[str]:
         and d["generator"] == defense["generator"]
         and d.get("indicator", "mse") == defense.get("indicator", "mse")
     }
-    if "steps" not in defense:
-        yield f"{place}: without steps there is no search for it to start"
-    yield from _unknown(f"{place}.one_pass", defense["rule"]["one_pass"], once)
+    if once:
+        yield from _unknown(f"{place}.one_pass", defense["rule"]["one_pass"], once)
+    else:
+        indicator, generator = defense.get("indicator", "mse"), defense["generator"]
+        yield (
+            f"{place}.one_pass: no defense of the method ae_gan is one pass through the generator "
+            f"{generator!r} with the indicator {indicator}: add one"
+        )
 
 
 def _wrong_ae_gan(config: Mapping[str, Any]) -> Iterator[str]:
@@ -335,12 +345,13 @@ def _wrong_ae_gan(config: Mapping[str, Any]) -> Iterator[str]:
 
 def _wrong_ae_gan_figures(config: Mapping[str, Any]) -> Iterator[str]:
     """What AE-GAN+rs's figures and the table of its rule name."""
-    one_pass = [n for n in _of_methods(config, "ae_gan") if "steps" not in config["defenses"][n]]
     encoding = _of_methods(config, "ae_gan")
+    purifiers = {n: config["defenses"][_purifier_of(config, n)] for n in encoding}
+    one_pass = [n for n in encoding if "steps" not in purifiers[n]]
     known = {
         **{f"ae_gan_figure{n}": one_pass for n in (3, 6, 7, 8)},
         **{f"ae_gan_figure{n}": encoding for n in (9, 10)},
-        "inference_rule": [n for n in encoding if "rule" in config["defenses"][n]],
+        "inference_rule": [n for n in encoding if "rule" in purifiers[n]],
     }
     for place, defenses in known.items():
         wanted = config[place]
@@ -354,6 +365,7 @@ def _wrong_ae_gan_figures(config: Mapping[str, Any]) -> Iterator[str]:
             yield from _unknown(f"{place}.attacks", name, config["attacks"])
         if "attack" in wanted:
             yield from _unknown(f"{place}.attack", wanted["attack"], strong)
+            yield from _within_random_step(config, place, wanted)
     bigans = [n for n, g in config["generators"].items() if _kind(g) == "bigan"]
     yield from _unknown("ae_gan_figure4.generator", config["ae_gan_figure4"]["generator"], bigans)
     pictures = config["ae_gan_figure5"]
@@ -365,6 +377,27 @@ def _wrong_ae_gan_figures(config: Mapping[str, Any]) -> Iterator[str]:
         yield from _unknown("ae_gan_figure5.defenses", name, encoding)
         yield from _without_gray_box(config, "ae_gan_figure5", name)
     yield from _wrong_costs(config, one_pass)
+    yield from _too_few_timed(config)
+
+
+def _too_few_timed(config: Mapping[str, Any]) -> Iterator[str]:
+    """Sets smaller than the images of each that the inference rule is timed on."""
+    wanted = config["inference_rule"]
+    there = {f"attacks.{n}.images.gray_box": _gray_images(config, n) for n in wanted["attacks"]}
+    for name in wanted["datasets"]:
+        dataset = config["datasets"].get(name, {})
+        there |= {f"datasets.{name}.{key}": dataset.get(key) for key in ("validation", "test")}
+    for place, images in there.items():
+        if images is not None and wanted["images"] > images:
+            yield (
+                f"inference_rule.images: must be at most {place} = {images}, the images that there "
+                f"are; got {wanted['images']}"
+            )
+
+
+def _gray_images(config: Mapping[str, Any], attack: str) -> int | None:
+    """How many images the gray box of an attack has; None: all, or no such attack."""
+    return config["attacks"].get(attack, {}).get("images", {}).get("gray_box")
 
 
 def _wrong_costs(config: Mapping[str, Any], one_pass: Iterable[str]) -> Iterator[str]:
@@ -404,6 +437,10 @@ def _wrong_cowboy(config: Mapping[str, Any]) -> Iterator[str]:
             yield from _without_gray_box(config, figure, wanted["defense"])
         for name in wanted.get("attacks", [wanted["attack"]] if "attack" in wanted else ()):
             yield from _unknown(f"{figure}.attacks", name, config["attacks"])
+    purifying = [n for n, entry in config["defenses"].items() if "threat_models" in entry]
+    for name in config["cowboy_table2"]["defenses"][:2]:
+        yield from _unknown("cowboy_table2.defenses", name, purifying)
+        yield from _without_gray_box(config, "cowboy_table2", name)
     attacks = config["cowboy_figure3"]["attacks"]
     place = "cowboy_detection.threshold_attack"
     yield from _unknown(place, config["cowboy_detection"]["threshold_attack"], attacks)
@@ -552,6 +589,15 @@ def _wrong_gray_box_pictures(
     yield from _unknown(f"{figure}.classifier", wanted["classifier"], config["classifiers"])
     with_epsilon = [name for name, attack in config["attacks"].items() if "epsilon" in attack]
     yield from _unknown(f"{figure}.attack", wanted["attack"], with_epsilon)
+    yield from _within_random_step(config, figure, wanted)
+    for name in wanted["defenses"]:
+        yield from _without_gray_box(config, f"{figure}.defenses", name)
+
+
+def _within_random_step(
+    config: Mapping[str, Any], figure: str, wanted: Mapping[str, Any]
+) -> Iterator[str]:
+    """Strengths of a figure's attack that are no greater than the random step within it."""
     alpha = config["attacks"].get(wanted["attack"], {}).get("alpha", 0)
     for epsilon in wanted["epsilons"]:
         if epsilon <= alpha:
@@ -559,8 +605,6 @@ def _wrong_gray_box_pictures(
                 f"{figure}.epsilons: {epsilon} is not above attacks.{wanted['attack']}.alpha = "
                 f"{alpha}, the random step that is part of it"
             )
-    for name in wanted["defenses"]:
-        yield from _without_gray_box(config, f"{figure}.defenses", name)
 
 
 def _wrong_finetuning(config: Mapping[str, Any]) -> Iterator[str]:
