@@ -1,13 +1,14 @@
 """What several tests share: the repository's workflow in a folder of its own, and running it."""
 
+import csv
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,8 +16,46 @@ from typing import Any
 import pytest
 import yaml
 
+from purification.experiments import Catalogue
+from purification.experiments.artifacts import Artifact, File
+
 REPOSITORY = Path(__file__).parent.parent
 MICRO = REPOSITORY / "tests/micro.yaml"
+
+
+def merged(base: Any, overlay: Any) -> Any:
+    """As Snakemake lays one config file over another."""
+    if not (isinstance(base, dict) and isinstance(overlay, dict)):
+        return overlay
+    return base | {key: merged(base.get(key), value) for key, value in overlay.items()}
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """A CSV file's rows by its header."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def micro_catalogue(**changes: Any) -> Catalogue:
+    """The catalogue of the micro config, with changes laid over it."""
+    default = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
+    config = merged(merged(default, yaml.safe_load(MICRO.read_text())), changes)
+    return Catalogue(config, REPOSITORY / "workflow/schemas/config.schema.yaml")
+
+
+def digests(*found: Any) -> dict[str, str]:
+    """The files among artifacts and all that they are made from, each path with its digest."""
+    files: dict[str, str] = {}
+    for value in found:
+        if isinstance(value, File):
+            files[value.path] = value.digest
+        if isinstance(value, Artifact):
+            value = [getattr(value, field.name) for field in fields(value)]
+        if isinstance(value, Mapping):
+            value = list(value.values())
+        if isinstance(value, list | tuple):
+            files |= digests(*value)
+    return files
 
 
 class Workflow:
@@ -71,7 +110,7 @@ class Workflow:
         messages = re.findall(r"^ *Job \d+: (.*)$", output, flags=re.MULTILINE)
         stats = re.search(r"^Job stats:\n.*\n-.*\n((?:.+\n)+)", output, flags=re.MULTILINE)
         counts = dict(line.split() for line in stats[1].splitlines()) if stats else {}
-        targets = ("total", "all", "defense_gan", "defense_vae")
+        targets = ("total", "all", "defense_gan", "defense_vae", "ae_gan", "cowboy")
         rules = {rule: int(count) for rule, count in counts.items() if rule not in targets}
         assert sum(rules.values()) == len(messages), output
         assert stats or "Nothing to be done" in output, output
@@ -91,6 +130,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
     """The micro config run through the whole DAG. Shared: copy it before changing anything."""
     workflow = Workflow(tmp_path_factory.mktemp("micro") / "workflow")
     workflow.run("all")
+    return workflow
+
+
+@pytest.fixture(scope="session")
+def both_papers(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+    """All of AE-GAN+rs and Cowboy in miniature; they share classifier and attacked images. Shared:
+    copy it before changing anything."""
+    workflow = Workflow(tmp_path_factory.mktemp("both") / "workflow")
+    workflow.run("ae_gan", "cowboy")
     return workflow
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import REPOSITORY, Workflow
+from conftest import REPOSITORY, Workflow, merged
 
 from purification.attacks import ATTACKS
 from purification.datasets import BLACK_BOX_HOLD_OUT
@@ -19,13 +19,6 @@ from purification.experiments.config import ATTACKERS_IMAGES
 
 SCHEMA = REPOSITORY / "workflow/schemas/config.schema.yaml"
 DEFAULT = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
-
-
-def merged(base: Any, overlay: Any) -> Any:
-    """As Snakemake lays one config file over another."""
-    if not (isinstance(base, dict) and isinstance(overlay, dict)):
-        return overlay
-    return base | {key: merged(base.get(key), value) for key, value in overlay.items()}
 
 
 @pytest.mark.parametrize("overlay", ["config/paper.yaml", "tests/micro.yaml", "tests/celeba.yaml"])

@@ -1,6 +1,5 @@
 """The target `defense_vae` in miniature: its files, and what an edit makes stale."""
 
-import csv
 import re
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from conftest import REPOSITORY, Jobs, Workflow
+from conftest import REPOSITORY, Jobs, Workflow, merged, rows
 
 from purification.evaluation.measure import COLUMNS
 from purification.experiments import Catalogue
@@ -67,11 +66,6 @@ def catalogue() -> Catalogue:
     """The default config's."""
     config = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
     return Catalogue(config, REPOSITORY / "workflow/schemas/config.schema.yaml")
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def columns(row: dict[str, str]) -> list[str]:
@@ -144,13 +138,6 @@ def paper_config(paper: Workflow) -> dict[str, Any]:
     """All that the run was told, the default included."""
     config = yaml.safe_load((paper.folder / "config/config.yaml").read_text())
     return merged(config, paper.config)
-
-
-def merged(base: Any, overlay: Any) -> Any:
-    """As Snakemake lays one config file over another."""
-    if not (isinstance(base, dict) and isinstance(overlay, dict)):
-        return overlay
-    return base | {key: merged(base.get(key), value) for key, value in overlay.items()}
 
 
 @pytest.mark.parametrize("defense", ["defense_vae_e2e", "defense_vae_e2e_scratch"])

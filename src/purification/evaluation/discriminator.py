@@ -120,7 +120,7 @@ def discriminator_detection(
         area = {"auc": auc(*high), "auc_low": low_end, "auc_high": high_end}
         for exponent in exponents:
             threshold = None
-            if drop >= LEAST_DROP:
+            if drop >= LEAST_DROP - 1e-9:  # as `adversarial_threshold` asks
                 threshold = adversarial_threshold(base["score"], drop, exponent)
             rates: dict[str, float | None] = {"tpr": None, "fpr": None}
             if threshold is not None:

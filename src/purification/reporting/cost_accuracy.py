@@ -97,8 +97,9 @@ def read_measurements(files: Iterable[Path], dataset: str) -> pd.DataFrame:
 def cost_points(long: pd.DataFrame, content: Mapping[str, Any]) -> pd.DataFrame:
     """The points of a figure, columns `COLUMNS`, by threat model, line and evaluations.
 
-    Two lines beside the content's: `NO_DEFENSE`, without evaluations, and `CLEAN` plus the one-pass
-    defence's accuracy without attack, in every threat model.
+    Two lines beside the content's, the same in every threat model: `NO_DEFENSE`, without
+    evaluations, attacked in its white box; and `CLEAN` plus the one-pass defence's accuracy without
+    attack.
 
     Args:
         long: as `read_measurements` gives it. A column `evaluations`, such as the inference rule's
@@ -115,11 +116,13 @@ def cost_points(long: pd.DataFrame, content: Mapping[str, Any]) -> pd.DataFrame:
     ]
     strength = epsilon_key(pd.Series([content["epsilon"]], dtype=float))[0]
     attacked = (here["attack"] == content["attack"]) & (epsilon_key(here["epsilon"]) == strength)
+    # The bare classifier has one threat model, its own white box, whatever the panel's.
+    bare = attacked & (here["defense"] == "none") & (here["threat_model"] == "white_box")
     parts = []
     for threat_model in content["threat_models"]:
         rows = here[attacked & (here["threat_model"] == threat_model)]
         chosen = {line["label"]: _chosen(rows, line) for line in content["lines"]}
-        chosen[NO_DEFENSE] = rows[rows["defense"] == "none"]
+        chosen[NO_DEFENSE] = here[bare]
         chosen[f"One pass, {CLEAN}"] = _chosen(here[here["attack"] == "none"], content["one_pass"])
         for name, found in chosen.items():
             if found.empty:

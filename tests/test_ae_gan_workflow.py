@@ -1,0 +1,387 @@
+"""The target `ae_gan` in miniature: what its files hold, and what an edit makes stale."""
+
+import json
+import re
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from conftest import Workflow, digests, micro_catalogue, rows
+
+from purification.evaluation.detection import auc, threshold_at
+from purification.experiments import (
+    AE_GAN_TABLE_CAPTIONS,
+    Catalogue,
+    ConfigError,
+    ae_gan_figure,
+    cost_content,
+    cost_measurements,
+    inference_rules,
+    paper_table,
+)
+from purification.experiments.ae_gan import AE_GAN_FIGURES, searches
+from purification.models.checkpoints import load_network
+from purification.storage import read_field, read_image_set, read_split
+
+DATA = "digits_black_box"
+RUN = f"results/{DATA}/seed0"
+TABLES = {number: f"results/ae_gan/table{number}" for number in (1, 2, 3, 8, 9)}
+STEPS = 4
+DEFENSES = {
+    ("ae_gan", "r", ""): "ae_gan_r",
+    ("ae_gan", "rs", "2"): "ae_gan_rs@L2",
+    ("ae_gan", "rs", "4"): "ae_gan_rs",
+    ("ae_gan", "rs;rule", "4"): "ae_gan_rs_rule",
+    ("ae_gan", "rs;latent=8", "4"): "ae_gan_rs",
+    ("ae_gan", "rs;latent=6", "4"): "ae_gan_rs_20",
+    ("adv_training", "pgd", ""): "adv_training_pgd",
+}
+"""The config's defence of a row's defense, variant and L."""
+
+
+@pytest.fixture
+def run(both_papers: Workflow) -> Path:
+    return both_papers.folder / RUN
+
+
+# The tables
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_accuracies_are_those_of_the_files(both_papers: Workflow, run: Path, table: int) -> None:
+    long = rows(both_papers.folder / f"{TABLES[table]}.long.csv")
+    for row in long:
+        images, labels, classifier = classified(run, row)
+        with torch.no_grad():
+            model = load_network(run / f"classifiers/{classifier}/D.safetensors", "Classifier")
+            found = model(torch.from_numpy(images)).argmax(dim=1).numpy()
+        assert (int(row["n"]), int(row["correct"])) == (len(labels), (found == labels).sum()), row
+        assert float(row["accuracy"]) == pytest.approx((found == labels).mean(), abs=5e-5)
+    cells = [(r["attack"], r["threat_model"], *named(r), r.get("substitute")) for r in long]
+    assert len(set(cells)) == len(cells)
+
+
+def named(row: dict[str, str]) -> tuple[str, str, str]:
+    return row["defense"], row["variant"], row["iterations_L"]
+
+
+def classified(run: Path, row: dict[str, str]) -> tuple[np.ndarray, np.ndarray, str]:
+    """The images that the classifier of a row is shown, their labels, and its training."""
+    attack, bare = row["attack"], row["defense"] == "none"
+    defense = "" if bare else DEFENSES[named(row)]
+    purified = not bare and row["defense"] != "adv_training"
+    training = defense if defense == "adv_training_pgd" else "plain"
+    if attack == "none" and purified:
+        found = read_image_set(run / f"purified/clean/{defense}/test.h5")
+    elif attack == "none":
+        return *read_split(run.parent / "dataset.h5", "test"), training
+    elif row.get("substitute"):
+        folder = f"purified/black_box/{defense}" if purified else "black_box"
+        found = read_image_set(run / folder / f"plain/D/E/{attack}.h5")
+    elif purified:
+        path = run / f"attacked/{defense}/D/{attack}.h5"
+        found = read_image_set(path, group=row["threat_model"])
+    else:
+        found = read_image_set(run / f"adversarial/{training}/D/{attack}.h5")
+    return found.images, found.labels, training
+
+
+def test_table1_has_direct_and_transferred_attacks_on_each_defense(both_papers: Workflow) -> None:
+    for number in (1, 9):
+        long = rows(both_papers.folder / f"{TABLES[number]}.long.csv")
+        found = {(r["threat_model"], r["substitute"], *named(r)[:2]) for r in long}
+        searched = [("ae_gan", "rs"), ("ae_gan", "rs;rule")]
+        others = [("none", ""), ("adv_training", "pgd")]
+        direct = {("gray_box", "", *d) for d in searched}
+        direct |= {("white_box", "", *d) for d in (*searched, *others)}
+        transferred = {("black_box", "E", *d) for d in (*searched, *others)}
+        clean = {("none", "", *d) for d in (*searched, *others)}
+        assert found == direct | transferred | clean
+
+
+def test_table2_has_each_search_and_table3_its_own_steps(both_papers: Workflow) -> None:
+    two = rows(both_papers.folder / f"{TABLES[2]}.long.csv")
+    assert {named(r) for r in two} == {("none", "", ""), *(("ae_gan", "rs", n) for n in "24")}
+    assert {r["restarts_R"] for r in two} == {"", "1"}
+    three = rows(both_papers.folder / f"{TABLES[3]}.long.csv")
+    assert {named(r) for r in three} == {
+        ("none", "", ""),
+        ("ae_gan", "r", ""),
+        ("ae_gan", "rs", "2"),
+    }
+    assert {r["attack"] for r in three} == {"none", "fgsm", "half_masked"}
+
+
+def test_white_box_goes_through_encoder_and_search(run: Path) -> None:
+    """An attack that no gradient reached would leave the images; one on the bare classifier would
+    equal the gray box."""
+    for defense in ("ae_gan_rs", "ae_gan_rs_rule", "bigan_s"):
+        path = run / f"attacked/{defense}/D/fgsm.h5"
+        white, gray = (read_image_set(path, group=name) for name in ("white_box", "gray_box"))
+        assert not white.fields["zero_gradient"].any()
+        clean, labels = read_split(run.parent / "dataset.h5", "test", first=len(white.labels))
+        assert (white.labels == labels).all()
+        moved = np.abs(white.fields["adversarial"] - clean).max(axis=(1, 2, 3))
+        np.testing.assert_allclose(moved, 0.1, atol=1e-6)
+        bare = gray.fields["adversarial"][: len(labels)]
+        assert not np.allclose(white.fields["adversarial"], bare)
+        np.testing.assert_array_equal(
+            gray.fields["adversarial"], read_image_set(run / "adversarial/plain/D/fgsm.h5").images
+        )
+
+
+# The inference rule
+
+
+def test_rule_searches_what_lies_above_the_threshold_of_validation(
+    both_papers: Workflow, run: Path
+) -> None:
+    validation = read_field(run / "purified/clean/ae_gan_r/validation.h5", "score")
+    threshold = threshold_at(validation, 0.05)
+    attacked = run / "attacked/ae_gan_rs_rule/D/fgsm.h5"
+    found = {row["set"]: row for row in rows(both_papers.folder / "results/ae_gan/rule.csv")}
+    scores = {
+        "clean validation": validation,
+        "clean test": read_field(run / "purified/clean/ae_gan_rs_rule/test.h5", "score"),
+        "attacked": read_field(attacked, "score", group="gray_box"),
+    }
+    assert set(found) == set(scores)
+    for name, score in scores.items():
+        row, share = found[name], (score > threshold).mean()
+        assert float(row["threshold"]) == pytest.approx(threshold, rel=1e-4)
+        assert float(row["share_searched"]) == pytest.approx(share, abs=1e-6)
+        assert float(row["mean_evaluations"]) == pytest.approx(1 + share * (STEPS + 1), abs=1e-4)
+        assert float(row["evaluations_always"]) == STEPS + 1
+    assert 0 < float(found["clean test"]["share_searched"]) < 1
+    assert float(found["clean validation"]["share_searched"]) == pytest.approx(0.05, abs=1e-6)
+
+
+def test_rule_gives_one_pass_or_the_search(run: Path) -> None:
+    once, searched, rule = (
+        read_image_set(run / f"purified/clean/{name}/test.h5")
+        for name in ("ae_gan_r", "ae_gan_rs", "ae_gan_rs_rule")
+    )
+    validation = read_field(run / "purified/clean/ae_gan_r/validation.h5", "score")
+    suspicious = rule.fields["score"] > threshold_at(validation, 0.05)
+    near = partial(np.testing.assert_allclose, atol=1e-5, rtol=0)
+    near(rule.images[suspicious], searched.images[suspicious])
+    near(rule.images[~suspicious], once.images[~suspicious])
+    near(rule.fields["score"], once.fields["score"])
+    # The two differ, or the above says nothing.
+    assert np.abs(searched.images - once.images).max() > 1e-3
+
+
+# Figures, cost and the page
+
+
+def test_detection_figures_tell_clean_from_attacked_by_their_indicator(
+    both_papers: Workflow, run: Path
+) -> None:
+    made = read_image_set(run / "attacked/ae_gan_r/D/fgsm.h5", group="gray_box")
+    given = made.fields["adversarial"]
+    clean = read_split(run.parent / "dataset.h5", "test", first=len(given))[0]
+    once = read_image_set(run / "purified/clean/ae_gan_r/test.h5", first=len(given)).images
+    for number, power in ((3, 2), (6, 1), (7, 1), (8, 2)):
+        scores = [
+            (np.abs(before - after) ** power).mean(axis=(1, 2, 3))
+            for before, after in ((clean, once), (given, made.images))
+        ]
+        points = rows(both_papers.folder / f"results/ae_gan/figure{number}.csv")
+        [area] = [point for point in points if point["measure"] == "auc"]
+        assert area["indicator"] == {1: "l1", 2: "mse"}[power] and area["epsilon"] == "0.1"
+        assert float(area["value"]) == pytest.approx(auc(*scores), abs=1e-5)
+
+
+def test_cost_counts_the_passes_of_each_search(both_papers: Workflow) -> None:
+    points = rows(both_papers.folder / "results/figures/cost_accuracy.csv")
+    costs = {(p["line"], p["iterations_L"]): float(p["evaluations"]) for p in points}
+    assert costs[("Defense-GAN, R = 2", "4")] == 2 * 5
+    assert costs[("AE-GAN+rs", "2")] == 3 and costs[("AE-GAN+rs", "4")] == 5
+    assert costs[("BiGAN+s", "3")] == 4
+
+
+def test_figures_are_there_as_png_and_pdf(both_papers: Workflow) -> None:
+    places = [*(f"ae_gan/figure{number}" for number in range(3, 11)), "figures/cost_accuracy"]
+    for place in places:
+        figure = both_papers.folder / f"results/{place}"
+        assert figure.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+        assert figure.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_page_has_every_table_and_figure_and_its_links_lead_somewhere(
+    both_papers: Workflow,
+) -> None:
+    page = both_papers.folder / "results/ae_gan.md"
+    text = page.read_text()
+    headings = re.findall(r"^## ([^:\n]+)", text, re.MULTILINE)
+    tables = [f"Table {number}" for number in TABLES]
+    figures = [f"Figure {number}" for number in range(3, 11)]
+    further = ["Agreement with the paper", "AE-GAN+rs, the inference rule", "Cost"]
+    assert sorted(headings) == sorted([*tables, *figures, *further])
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert len(links) == len(tables) + len(figures) + 1
+    for link in links:
+        assert (page.parent / link).is_file(), link
+
+
+def test_files_carry_the_recipe_that_the_catalogue_gives_them(run: Path) -> None:
+    made = micro_catalogue().attacked(DATA, 0, "ae_gan_rs_rule", "D", "fgsm")
+    with h5py.File(run.parents[2] / made.path) as file:
+        assert json.loads(file.attrs["recipe"]) == json.loads(json.dumps(made.recipe))
+
+
+# Cells without a run
+
+
+def test_a_search_from_an_encoder_has_one_restart() -> None:
+    catalogue = micro_catalogue(
+        ae_gan_table2={
+            "defenses": ["ae_gan_rs", "defense_gan"],
+            "searches": {"steps": [2, 4], "restarts": [1, 2]},
+        }
+    )
+    assert searches(catalogue) == [(2, 1), (4, 1), (2, 2), (4, 2)]
+    table = paper_table(catalogue, "ae_gan_table2")
+    assert table.cells == ((2, 1), (4, 1), (2, 2), (4, 2))
+    clean = next(m for m in table.measurements if m.attack == "none")
+    found = [
+        tuple(cell.labels[k] for k in ("defense", "iterations_L", "restarts_R"))
+        for cell in clean.cells
+    ]
+    assert found == [
+        ("none", None, None),
+        *(("ae_gan", steps, 1) for steps in (2, 4)),
+        *(("defense_gan", steps, restarts) for restarts in (1, 2) for steps in (2, 4)),
+    ]
+
+
+def test_attacks_that_are_not_transferred_have_no_substitute() -> None:
+    catalogue = micro_catalogue(ae_gan_table1={"attacks": ["fgsm", "pgd"]})
+    by_attack = {m.attack: m for m in paper_table(catalogue, "ae_gan_table1").measurements}
+    substitutes = {
+        attack: {cell.labels.get("substitute", "") for cell in made.cells} - {""}
+        for attack, made in by_attack.items()
+    }
+    assert substitutes == {"none": set(), "fgsm": {"E"}, "pgd": set()}
+
+
+def test_cost_lines_have_names_of_their_own_and_the_first_is_the_reference() -> None:
+    catalogue = micro_catalogue(
+        cost_accuracy={"lines": {"defense_gan": {"restarts": [1, 2]}, "ae_s": {"steps": [3]}}},
+        defenses={"ae_s": {"threat_models": ["gray_box", "white_box"]}},
+    )
+    content = cost_content(catalogue)
+    labels = [line["label"] for line in content["lines"]]
+    assert labels[:2] == ["Defense-GAN, R = 1", "Defense-GAN, R = 2"]
+    assert sorted(labels[2:]) == ["AE-GAN+rs", "BiGAN+s", "ae_s"]
+    assert content["reference"] == labels[0] and content["one_pass"]["variant"] == "r"
+    measured = [cell.labels for m in cost_measurements(catalogue) for cell in m.cells]
+    for one, other in combinations(content["lines"], 2):
+        assert not any(on_line(one, c) and on_line(other, c) for c in measured)
+    for line in content["lines"]:
+        assert any(on_line(line, c) for c in measured)
+
+
+def on_line(line: dict[str, Any], labels: dict[str, Any]) -> bool:
+    return all(labels[name] == value for name, value in line.items() if name != "label")
+
+
+def test_a_figure_of_an_unknown_attack_is_refused() -> None:
+    catalogue = micro_catalogue()
+    with pytest.raises(ConfigError, match="no 'spsa' under attacks"):
+        catalogue.attacked(DATA, 0, "ae_gan_r", "D", "spsa")
+
+
+# What an edit makes stale
+
+
+def files_of(catalogue: Catalogue) -> dict[str, str]:
+    """All that the target makes but the page, which has a digest of all of it."""
+    tables = [paper_table(catalogue, name) for name in AE_GAN_TABLE_CAPTIONS]
+    figures = [ae_gan_figure(catalogue, name) for name in AE_GAN_FIGURES]
+    shown = [attacked for name in DEFENSES.values() for attacked in pictured(catalogue, name)]
+    return digests(tables, figures, shown, cost_measurements(catalogue), inference_rules(catalogue))
+
+
+def pictured(catalogue: Catalogue, defense: str) -> list[Any]:
+    """What figures are drawn from, which know it by its digest."""
+    if defense != "ae_gan_r":
+        return []
+    validation = catalogue.purified_images(DATA, 0, defense, "validation")
+    return [validation, catalogue.attacked(DATA, 0, defense, "D", "fgsm")]
+
+
+def stale(**changes: Any) -> set[str]:
+    """Paths below the run (or below results) whose recipe an edit changes."""
+    before, after = files_of(micro_catalogue()), files_of(micro_catalogue(**changes))
+    assert set(before) == set(after)
+    changed = [path for path in before if before[path] != after[path]]
+    return {path.removeprefix(f"{RUN}/").removeprefix("results/") for path in changed}
+
+
+def made_with(*defenses: str) -> set[str]:
+    """Images that a purifier makes in the micro config."""
+    files = files_of(micro_catalogue())
+    places = [f"{folder}/{d}/" for d in defenses for folder in ("clean", "black_box", "attacked")]
+    return {p.removeprefix(f"{RUN}/") for p in files if any(place in p for place in places)}
+
+
+def test_a_generators_noise_concerns_what_has_that_generator() -> None:
+    measurements = {
+        f"measurements/{table}/D/{attack}.csv"
+        for table in ("ae_gan_table1", "ae_gan_table2", "ae_gan_table8", "ae_gan_table9")
+        for attack in ("none", "fgsm")
+    }
+    measurements |= {f"measurements/cost_accuracy/D/{attack}.csv" for attack in ("none", "fgsm")}
+    measurements |= {
+        f"measurements/ae_gan_table3/D/{attack}.csv" for attack in ("none", "fgsm", "half_masked")
+    }
+    expected = measurements | made_with("ae_gan_r", "ae_gan_rs", "ae_gan_rs@L2", "ae_gan_rs_rule")
+    expected |= {"ae_gans/ae_gan_r.safetensors", "inference_rules/ae_gan_rs_rule.csv"}
+    expected |= {f"ae_gan/table{number}.csv" for number in TABLES}
+    expected |= {f"ae_gan/figure{number}.png" for number in (3, 5, 6, 7, 8, 9, 10)}
+    assert stale(generators={"ae_gan_r": {"noise_bound": 0.1}}) == expected
+    assert any("ae_gan_rs@L2" in path for path in expected)
+
+
+def test_a_rules_rate_concerns_the_rule() -> None:
+    rule = {"ae_gan_rs_rule": {"rule": {"false_positive_rate": 0.1}}}
+    places = [f"measurements/ae_gan_table{n}/D/{a}.csv" for n in (1, 9) for a in ("none", "fgsm")]
+    assert stale(defenses=rule) == {
+        *made_with("ae_gan_rs_rule"),
+        *places,
+        *("ae_gan/table1.csv", "ae_gan/table9.csv", "inference_rules/ae_gan_rs_rule.csv"),
+    }
+
+
+def test_bigans_settings_concern_its_samples_and_its_search() -> None:
+    assert stale(generators={"bigan": {"epochs": 2}}) == {
+        *("bigans/bigan.safetensors", "attacked/bigan_s/D/fgsm.h5", "ae_gan/figure4.png"),
+        "measurements/cost_accuracy/D/fgsm.csv",
+    }
+
+
+def test_settings_of_a_figure_concern_it_alone() -> None:
+    changes = {"ae_gan_figure6": {"false_positive_rate": 0.01}}
+    assert stale(**changes) == {"ae_gan/figure6.png"}
+    assert stale(inference_rule={"repeats": 3}) == {"inference_rules/ae_gan_rs_rule.csv"}
+
+
+def test_a_dry_run_finds_stale_what_the_recipes_say(both_papers: Workflow, tmp_path: Path) -> None:
+    """One for both papers: the recipes of `stale` are in the rules' `params`, and nothing else of a
+    finished run is remade."""
+    edited = both_papers.copy(tmp_path / "workflow")
+    rule = {"one_pass": "ae_gan_r", "false_positive_rate": 0.1}
+    edited.config["defenses"]["ae_gan_rs_rule"]["rule"] = rule
+    edited.config["cowboy_figure6"]["cleaning_steps"] = [2, 3]
+    assert edited.stale("ae_gan", "cowboy").rules == {
+        **{"attack_defense": 1, "purify_images": 1, "purify_black_box": 1, "measure": 4},
+        **{"paper_table": 2, "measure_inference_rule": 1, "inference_rule_table": 1},
+        **{"ae_gan_page": 1, "follow_training": 1, "plot_cleaning_over_training": 1},
+        **{"plot_scores_over_training": 1, "cowboy_page": 1},
+    }
