@@ -30,6 +30,7 @@ from purification.storage import ImageSet, read_field, read_image_set, read_spli
 DATA = "digits_black_box"
 RUN = f"results/{DATA}/seed0"
 SNAPSHOTS = (5, 12)
+QUARTILES = torch.tensor([0.25, 0.75])
 DEFENSES = {"cowboy": "cowboy", "defense_gan": "cowboy_reconstruction"}
 """The config's defence of a table's column."""
 
@@ -224,7 +225,7 @@ def test_scores_of_the_course_are_those_of_each_snapshot(run: Path) -> None:
         images = torch.from_numpy({"real": clean, "attack": bare}[source])
         with torch.no_grad():
             scores = torch.sigmoid(load_snapshot(path, step).discriminator(images)).flatten()
-        expected = [scores.mean(), *(scores.quantile(q) for q in (0.25, 0.75))]
+        expected = [float(each) for each in (scores.mean(), *scores.quantile(QUARTILES))]
         assert [float(row[k]) for k in ("mean", "q25", "q75")] == pytest.approx(expected, abs=1e-5)
 
 

@@ -2,6 +2,7 @@
 
 from itertools import product
 from math import comb
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,11 +11,13 @@ from purification.evaluation.accuracy import wilson_interval
 from purification.evaluation.mcnemar import (
     COLUMNS,
     PairedCounts,
+    comparison_rows,
     exact_p_value,
     mcnemar_row,
     paired_counts,
     paired_interval,
 )
+from purification.storage import ImageSet, write_image_sets
 
 
 def test_counts_of_pairs() -> None:
@@ -118,3 +121,39 @@ def test_what_is_no_pair_is_refused() -> None:
         mcnemar_row(yes, yes, {"n": 3})
     with pytest.raises(ValueError, match="confidence"):
         paired_interval(PairedCounts(1, 1, 1, 1), 1.0)
+
+
+def attacked_set(path: Path, labels: list[int], predictions: list[int]) -> dict[str, str]:
+    """A file whose gray box has these predictions, and whose white box has all wrong."""
+    truth, images = np.array(labels), np.zeros((len(labels), 1, 2, 2), np.float32)
+    sets = {
+        "gray_box": ImageSet(images, truth, {"predictions": np.array(predictions)}),
+        "white_box": ImageSet(images, truth, {"predictions": truth + 1}),
+    }
+    write_image_sets(path, sets, {})
+    return {"images": str(path), "group": "gray_box"}
+
+
+def test_rows_are_counted_from_the_predictions_of_two_files(tmp_path: Path) -> None:
+    labels = [0, 1, 2, 3, 4, 5]
+    first = attacked_set(tmp_path / "a.h5", labels, [0, 1, 2, 9, 9, 9])
+    second = attacked_set(tmp_path / "b.h5", labels, [0, 9, 9, 3, 9, 9])
+    named = {"dataset": "digits", "first": "cowboy", "second": "without"}
+    pair = {"labels": named, "first": first, "second": second}
+    row, other = comparison_rows([pair, pair | {"second": second | {"group": "white_box"}}])
+    assert list(row) == [*named, *COLUMNS]
+    found = [row[name] for name in ("n", "both", "only_first", "only_second", "neither")]
+    assert found == [6, 1, 2, 1, 2] and row["difference"] == pytest.approx(1 / 6)
+    assert row["p_value"] == exact_p_value(PairedCounts(1, 2, 1, 2))
+    assert other["accuracy_second"] == 0
+
+
+def test_files_of_other_images_are_no_pair(tmp_path: Path) -> None:
+    first = attacked_set(tmp_path / "a.h5", [0, 1], [0, 1])
+    for labels in ([0, 2], [0]):
+        second = attacked_set(tmp_path / "b.h5", labels, labels)
+        with pytest.raises(ValueError, match=r"a\.h5 and .*b\.h5: expected the same images"):
+            comparison_rows([{"labels": {}, "first": first, "second": second}])
+    with pytest.raises(FileNotFoundError):
+        gone = first | {"images": str(tmp_path / "none.h5")}
+        comparison_rows([{"labels": {}, "first": first, "second": gone}])

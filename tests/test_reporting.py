@@ -183,6 +183,72 @@ def test_paper_values_of_celeba_are_in_units_of_its_range(
         assert long.loc["A", "epsilon"] == changes["epsilon"]
 
 
+RS = {"defense": "ae_gan", "variant": "rs", "iterations_L": 15, "restarts_R": 1}
+TRANSFERRED = FGSM | {"threat_model": "black_box", "oracle": "plain", "queries": 4800}
+MASKED = {"attack": "half_masked", "threat_model": "gray_box"}
+
+
+@pytest.mark.parametrize(
+    ("table", "changes", "expected"),
+    [
+        # Its B and C are our B_ae_gan and D; Defense-GAN's of these letters are other networks.
+        (1, TRANSFERRED | {"substitute": "B_ae_gan"}, 0.701),
+        (1, TRANSFERRED | {"substitute": "D"} | RS, 0.933),
+        (1, TRANSFERRED | {"substitute": "B"}, None),
+        (1, TRANSFERRED | {"substitute": "C"} | RS, None),
+        # It does not say whether its own runs of Defense-GAN are Rec.
+        (1, TRANSFERRED | {"substitute": "B_ae_gan"} | REC, 0.928),
+        (1, TRANSFERRED | {"substitute": "B_ae_gan"} | REC | {"variant": "orig"}, None),
+        (1, TRANSFERRED | {"substitute": "B_ae_gan"} | RS | {"variant": "rs;rule"}, None),
+        # Half-masked images are its threat model without attack, and our attack.
+        (3, MASKED | {"defense": "ae", "variant": "base"}, 0.552),
+        (3, MASKED | {"defense": "bigan", "variant": "s"}, 0.590),
+        (3, MASKED | {"defense": "ae", "variant": "base", "threat_model": "white_box"}, None),
+        (3, {"defense": "ae", "variant": "base"}, None),
+        (3, FGSM | GRAY | {"defense": "ae_gan", "variant": "rs"}, 0.832),
+    ],
+)
+def test_ae_gans_numbers_stand_beside_what_they_mean(
+    tmp_path: Path, table: int, changes: dict, expected: float | None
+) -> None:
+    found = beside(tmp_path, "ae_gan", table, changes)
+    assert pd.isna(found) if expected is None else found == expected
+
+
+SIMPLE = {"classifier": "simple_cnn"}
+COWBOY = {"defense": "cowboy", "iterations_L": 100, "restarts_R": 1}
+
+
+@pytest.mark.parametrize(
+    ("table", "changes", "expected"),
+    [
+        # At whatever strength ours has.
+        (1, FGSM | GRAY | COWBOY, 0.78),
+        (1, FGSM | GRAY | COWBOY | {"epsilon": 0.1}, 0.78),
+        (2, FGSM | GRAY | {"defense": "defense_gan", "iterations_L": 100}, 0.74),
+        # What the paper calls nothing is a white box of the bare classifier, and our gray box.
+        (1, FGSM, 0.12),
+        (1, FGSM | GRAY, None),
+        (1, FGSM | COWBOY, None),
+        (1, {}, 0.97),
+        (1, FGSM | GRAY | COWBOY | {"variant": "rec"}, None),
+        (1, FGSM | GRAY | COWBOY | {"classifier": "A"}, None),
+    ],
+)
+def test_cowboys_numbers_stand_beside_ours_of_any_strength(
+    tmp_path: Path, table: int, changes: dict, expected: float | None
+) -> None:
+    found = beside(tmp_path, "cowboy", table, SIMPLE | changes)
+    assert pd.isna(found) if expected is None else found == expected
+
+
+def beside(folder: Path, paper: str, table: int, changes: dict) -> float:
+    """The printed number beside a row of ours."""
+    pd.DataFrame([measurement(500, **changes)]).to_csv(folder / "rows.csv", index=False)
+    values = paper_values(paper, f"Table {table}", PAPERS)
+    return long_table([folder / "rows.csv"], values)["paper_value"][0]
+
+
 def test_several_printed_numbers_for_one_measurement_are_refused(tabulate: Tabulate) -> None:
     swept = paper_values("defense_gan", "Table 8", PAPERS)
     long = tabulate([measurement(900, **REC | {"classifier": "F"})])

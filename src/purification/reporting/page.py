@@ -42,7 +42,7 @@ def read_page_tables(
 def further_section(path: Path) -> tuple[str, str]:
     """Heading and text of a Markdown file, its own headings a level lower, for `paper_page`."""
     heading, _, text = path.read_text().partition("\n")
-    return heading.removeprefix("# "), text.strip().replace("\n## ", "\n### ")
+    return heading.removeprefix("# "), text.replace("\n## ", "\n### ").strip()
 
 
 def paper_page(
