@@ -260,6 +260,10 @@ class Catalogue:
         elif method == "ae_gan":
             own = {key: value for key, value in settings.items() if key not in _DEPLOYMENT}
             own["search"] = "steps" in settings
+            if steps := own.get("steps"):
+                # A step size that doubles fits a few L only.
+                sizes = dict(own.pop("step_sizes", ()))
+                own["step_size"] = sizes.get(steps, own["step_size"])
             if rule := settings.get("rule"):
                 own["false_positive_rate"] = rule["false_positive_rate"]
                 one_pass = self.purified_images(dataset, seed, rule["one_pass"], "validation")
