@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from purification.randomness import derive_seed, generator, isolated_rng
 from purification.runtime import progress
-from purification.training.ae_gan import discriminator_loss, generator_loss
+from purification.training.adversarial_game import discriminator_loss, generator_loss
 
 CENTRES = ((3.0, 3.0), (-3.0, -3.0))
 """Of class 0 and class 1; both have the identity as covariance."""
