@@ -78,6 +78,18 @@ WRONG = {
         edit("classifiers", "A", "epoch", value=3),
         ["classifiers.A: unknown key 'epoch' (did you mean 'epochs'?)", "learning_rate"],
     ),
+    "unknown key of a training on one data set": (
+        edit("classifiers", "A", "per_dataset", value={"mnist": {"dropout": "paper"}}),
+        ["classifiers.A.per_dataset.mnist: unknown key 'dropout'; allowed: batch_size, epochs"],
+    ),
+    "training on no data set": (
+        edit("generators", "wgan_gp", "per_dataset", value={"minst": {"iterations": 3}}),
+        ["generators.wgan_gp.per_dataset: allowed: digits", "did you mean 'mnist'?"],
+    ),
+    "snapshot after a shorter training": (
+        edit("generators", "dcgan", "per_dataset", value={"svhn": {"iterations": 3}}),
+        ["generators.dcgan.per_dataset.svhn.snapshots: must be at most the 3 iterations"],
+    ),
     "unknown section": (edit("atacks", value={}), ["the top level: unknown key 'atacks'"]),
     "wrong type": (
         edit("classifiers", "A", "epochs", value="ten"),
@@ -147,7 +159,7 @@ WRONG = {
     ),
     "unknown defense method": (
         edit("defenses", "magnet", "method", value="mag"),
-        ["defenses.magnet.method: allowed: defense_gan, magnet, "],
+        ["defenses.magnet.method: allowed: defense_gan, cowboy, magnet, "],
     ),
     "unknown threat model": (
         edit("defenses", "magnet", "threat_models", value=["whitebox"]),
@@ -167,7 +179,7 @@ WRONG = {
     ),
     "a table's unknown data set": (
         edit("table4", "datasets", value=["emnist"]),
-        ["table4.datasets: allowed: digits, mnist, fmnist, celeba, cifar10; got 'emnist'"],
+        ["table4.datasets: allowed: digits, mnist, fmnist, celeba, cifar10, svhn; got 'emnist'"],
     ),
     "a pair's unknown substitute": (
         edit("table1", "pairs", value=["A/Z"]),
@@ -564,6 +576,22 @@ def test_keys_that_name_a_unit_or_a_paper_change_no_other_recipe() -> None:
     assert published == {"epsilon": 0.3, "pixel_range": [-1, 1], "labels": "ground_truth"}
     purifier = catalogue.purifier("celeba", 0, "defense_gan_celeba").recipe
     assert "column" not in purifier["settings"] and purifier["name"] == "defense_gan_celeba"
+
+
+def test_a_training_is_other_on_the_data_sets_that_name_one() -> None:
+    other = {
+        "generators": {"dcgan": {"per_dataset": {"svhn": {"iterations": 4000}}}},
+        "classifiers": {"A": {"per_dataset": {"svhn": {"epochs": 77}}}},
+    }
+    before, after = (Catalogue(c, SCHEMA) for c in (DEFAULT, merged(DEFAULT, other)))
+    for make in (
+        lambda catalogue, dataset: catalogue.generator(dataset, 0, "dcgan"),
+        lambda catalogue, dataset: catalogue.classifier(dataset, 0, "plain", "A"),
+    ):
+        assert make(before, "digits").recipe == make(after, "digits").recipe
+        changed = make(after, "svhn").recipe["settings"]
+        longer = {"iterations": 4000} if "iterations" in changed else {"epochs": 77}
+        assert changed == make(before, "svhn").recipe["settings"] | longer
 
 
 def test_cifar10s_test_images_concern_no_training() -> None:
