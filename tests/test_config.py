@@ -13,7 +13,13 @@ from conftest import REPOSITORY, Workflow
 
 from purification.attacks import ATTACKS
 from purification.datasets import BLACK_BOX_HOLD_OUT
-from purification.experiments import Catalogue, ConfigError, paper_table
+from purification.experiments import (
+    PAPER_TABLES,
+    Catalogue,
+    ConfigError,
+    paper_table,
+    table_notes,
+)
 from purification.experiments.artifacts import Dataset
 from purification.experiments.config import ATTACKERS_IMAGES
 
@@ -592,6 +598,15 @@ def test_a_training_is_other_on_the_data_sets_that_name_one() -> None:
         changed = make(after, "svhn").recipe["settings"]
         longer = {"iterations": 4000} if "iterations" in changed else {"epochs": 77}
         assert changed == make(before, "svhn").recipe["settings"] | longer
+
+
+def test_notes_name_the_trainings_on_the_data_sets_of_their_table() -> None:
+    config = merged(DEFAULT, yaml.safe_load((REPOSITORY / "config/paper.yaml").read_text()))
+    catalogue = Catalogue(config, SCHEMA)
+    notes = {table: " ".join(table_notes(catalogue, table)) for table in PAPER_TABLES}
+    assert "On svhn: iterations 40000" in notes["cowboy_table1"]
+    assert "On celeba: epochs 100, batch_size 64" in notes["ae_gan_table9"]
+    assert "On celeba" not in notes["ae_gan_table1"] and "On " not in notes["table3"]
 
 
 def test_cifar10s_test_images_concern_no_training() -> None:

@@ -147,7 +147,8 @@ def table_notes(catalogue: Catalogue, table: str) -> list[str]:
         if "generator" in settings:
             generator = settings["generator"]
             networks = config["generators"]
-            notes.append(_generator_note(generator, networks[generator], wanted["datasets"]))
+            datasets = config[table]["datasets"]
+            notes.append(_generator_note(generator, networks[generator], datasets))
     return notes
 
 
