@@ -13,7 +13,13 @@ from conftest import REPOSITORY, Workflow, merged
 
 from purification.attacks import ATTACKS
 from purification.datasets import BLACK_BOX_HOLD_OUT
-from purification.experiments import Catalogue, ConfigError, paper_table
+from purification.experiments import (
+    PAPER_TABLES,
+    Catalogue,
+    ConfigError,
+    paper_table,
+    table_notes,
+)
 from purification.experiments.artifacts import Dataset
 from purification.experiments.config import ATTACKERS_IMAGES
 
@@ -84,6 +90,18 @@ WRONG = {
     "unknown key": (
         edit("classifiers", "A", "epoch", value=3),
         ["classifiers.A: unknown key 'epoch' (did you mean 'epochs'?)", "learning_rate"],
+    ),
+    "unknown key of a training on one data set": (
+        edit("classifiers", "A", "per_dataset", value={"mnist": {"dropout": "paper"}}),
+        ["classifiers.A.per_dataset.mnist: unknown key 'dropout'; allowed: batch_size, epochs"],
+    ),
+    "training on no data set": (
+        edit("generators", "wgan_gp", "per_dataset", value={"minst": {"iterations": 3}}),
+        ["generators.wgan_gp.per_dataset: allowed: digits", "did you mean 'mnist'?"],
+    ),
+    "snapshot after a shorter training": (
+        edit("generators", "dcgan", "per_dataset", value={"svhn": {"iterations": 3}}),
+        ["generators.dcgan.per_dataset.svhn.snapshots: must be at most the 3 iterations"],
     ),
     "unknown section": (edit("atacks", value={}), ["the top level: unknown key 'atacks'"]),
     "wrong type": (
@@ -733,6 +751,31 @@ def test_keys_that_name_a_unit_or_a_paper_change_no_other_recipe() -> None:
     assert published == {"epsilon": 0.3, "pixel_range": [-1, 1], "labels": "ground_truth"}
     purifier = catalogue.purifier("celeba", 0, "defense_gan_celeba").recipe
     assert "column" not in purifier["settings"] and purifier["name"] == "defense_gan_celeba"
+
+
+def test_a_training_is_other_on_the_data_sets_that_name_one() -> None:
+    other = {
+        "generators": {"dcgan": {"per_dataset": {"svhn": {"iterations": 4000}}}},
+        "classifiers": {"A": {"per_dataset": {"svhn": {"epochs": 77}}}},
+    }
+    before, after = (Catalogue(c, SCHEMA) for c in (DEFAULT, merged(DEFAULT, other)))
+    for make in (
+        lambda catalogue, dataset: catalogue.generator(dataset, 0, "dcgan"),
+        lambda catalogue, dataset: catalogue.classifier(dataset, 0, "plain", "A"),
+    ):
+        assert make(before, "digits").recipe == make(after, "digits").recipe
+        changed = make(after, "svhn").recipe["settings"]
+        longer = {"iterations": 4000} if "iterations" in changed else {"epochs": 77}
+        assert changed == make(before, "svhn").recipe["settings"] | longer
+
+
+def test_notes_name_the_trainings_on_the_data_sets_of_their_table() -> None:
+    config = merged(DEFAULT, yaml.safe_load((REPOSITORY / "config/paper.yaml").read_text()))
+    catalogue = Catalogue(config, SCHEMA)
+    notes = {table: " ".join(table_notes(catalogue, table)) for table in PAPER_TABLES}
+    assert "On svhn: iterations 40000" in notes["cowboy_table1"]
+    assert "On celeba: epochs 100, batch_size 64" in notes["ae_gan_table9"]
+    assert "On celeba" not in notes["ae_gan_table1"] and "On " not in notes["table3"]
 
 
 def test_cifar10s_test_images_concern_no_training() -> None:

@@ -12,7 +12,17 @@ from test_attacks import Masked, Scale, foolbox_model, synthetic_digits, trained
 from torch import Tensor, nn
 from torch.nn import functional
 
-from purification.attacks import bim, fgsm, half_masked, input_gradient, mim, pgd, run_attack, vam
+from purification.attacks import (
+    bim,
+    fgsm,
+    half_masked,
+    input_gradient,
+    mim,
+    pgd,
+    random_signs,
+    run_attack,
+    vam,
+)
 from purification.attacks.noise import per_image_noise
 
 torch.set_num_threads(1)
@@ -429,3 +439,14 @@ def test_masking_needs_no_gradient(trained: nn.Module, digits: tuple[Tensor, Ten
     assert (result.images[:, :, :, :4] == 0).all()
     assert torch.equal(result.images[:, :, :, 4:], digits[0][:, :, :, 4:])
     assert input_gradient(model, *digits).abs().max() == 0
+
+
+def test_random_signs_move_every_pixel_that_can_move() -> None:
+    images = torch.full((3, 1, 5, 5), 0.5)
+    images[:, :, 0] = 0.0
+    noisy = random_signs(nn.Identity(), images, None, epsilon=0.25, seed=7, indices=range(3))
+    assert ((noisy - images)[:, :, 1:].abs() == 0.25).all()
+    assert set(noisy[:, :, 0].unique().tolist()) == {0.0, 0.25}, "clipped below"
+    # An image's signs are its own, whatever its batch.
+    again = random_signs(nn.Identity(), images[2:], None, epsilon=0.25, seed=7, indices=[2])
+    assert torch.equal(again[0], noisy[2]) and not torch.equal(noisy[1], noisy[2])

@@ -20,6 +20,7 @@ from purification.attacks.fgsm import fgsm, rand_fgsm
 from purification.attacks.gradient import input_gradient, logits_and_input_gradient
 from purification.attacks.half_mask import half_masked
 from purification.attacks.iterative import bim, mim, pgd
+from purification.attacks.random_signs import random_signs
 from purification.attacks.virtual_adversarial import vam
 from purification.plugins import import_named
 
@@ -37,6 +38,7 @@ __all__ = [
     "mim",
     "pgd",
     "rand_fgsm",
+    "random_signs",
     "run_attack",
     "vam",
 ]
@@ -89,6 +91,7 @@ ATTACKS: dict[str, AttackEntry] = {
     "mim": AttackEntry.of(mim),
     "vam": AttackEntry.of(vam),
     "half_masked": AttackEntry.of(half_masked),
+    "random_signs": AttackEntry.of(random_signs),
 }
 
 

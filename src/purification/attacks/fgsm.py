@@ -2,11 +2,10 @@
 
 from collections.abc import Iterable
 
-import torch
 from torch import Tensor, nn
 
 from purification.attacks.gradient import input_gradient
-from purification.attacks.noise import per_image_noise
+from purification.attacks.random_signs import random_signs
 
 
 def fgsm(model: nn.Module, images: Tensor, labels: Tensor, *, epsilon: float) -> Tensor:
@@ -67,6 +66,5 @@ def rand_fgsm(
     """
     if not 0 <= alpha <= epsilon:
         raise ValueError(f"rand_fgsm: alpha must be in [0, epsilon={epsilon}], got {alpha}")
-    noise = per_image_noise(torch.randn, images, seed, indices)
-    start = (images.detach() + alpha * noise.sign()).clamp(0, 1)
+    start = random_signs(model, images, labels, epsilon=alpha, seed=seed, indices=indices)
     return fgsm(model, start, labels, epsilon=epsilon - alpha)

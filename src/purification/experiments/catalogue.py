@@ -85,6 +85,11 @@ class Catalogue:
             known = ", ".join(self.config[section])
             raise ConfigError(f"no '{name}' under {section} in the config: {known}") from None
 
+    def _trained_on(self, dataset: str, section: str, name: str) -> dict[str, Any]:
+        """A network's settings, with what its `per_dataset` has other for this one."""
+        settings = dict(self._lookup(section, name))
+        return settings | settings.pop("per_dataset", {}).get(dataset, {})
+
     def _varied(self, section: str, base: str, change: str) -> Mapping[str, Any]:
         """The settings of `<base>@<change>`. Each has one name: other spellings, and the value that
         the config has, are refused, so that nothing is made twice."""
@@ -133,7 +138,7 @@ class Catalogue:
         self, dataset: str, seed: int, generator: str, kind: str | None = None
     ) -> TrainedNetwork:
         """A generative model of the config. `kind`: the one that it must be of."""
-        settings = dict(self._lookup("generators", generator))
+        settings = self._trained_on(dataset, "generators", generator)
         own = settings.pop("kind", WGAN_GP)
         if kind not in (None, own):
             raise ConfigError(f"generators.{generator} is of the kind {own}, not {kind}")
@@ -260,6 +265,10 @@ class Catalogue:
         elif method == "ae_gan":
             own = {key: value for key, value in settings.items() if key not in _DEPLOYMENT}
             own["search"] = "steps" in settings
+            if steps := own.get("steps"):
+                # A step size that doubles fits a few L only.
+                sizes = dict(own.pop("step_sizes", ()))
+                own["step_size"] = sizes.get(steps, own["step_size"])
             if rule := settings.get("rule"):
                 own["false_positive_rate"] = rule["false_positive_rate"]
                 one_pass = self.purified_images(dataset, seed, rule["one_pass"], "validation")
@@ -285,7 +294,7 @@ class Catalogue:
     def classifier(self, dataset: str, seed: int, training: str, classifier: str) -> Classifier:
         """`training`: "plain", or the key of the defence that the classifier is trained for:
         adversarially, or on the purifier's reconstructions of the training images."""
-        settings = dict(self._lookup("classifiers", classifier))
+        settings = self._trained_on(dataset, "classifiers", classifier)
         settings |= _code(settings["architecture"])
         _check_unvaried(training)
         data = self.dataset(dataset).for_training

@@ -122,6 +122,7 @@ def _wrong_references(config: Mapping[str, Any]) -> Iterator[str]:
     yield from _wrong_ae_gan(config)
     yield from _wrong_ae_gan_figures(config)
     yield from _wrong_cowboy(config)
+    yield from _wrong_trainings(config)
     yield from _wrong_copies(config)
     yield from _wrong_sweep(config)
     yield from _wrong_white_box_sweep(config)
@@ -451,12 +452,27 @@ def _wrong_cowboy(config: Mapping[str, Any]) -> Iterator[str]:
         for name in config[figure]["datasets"]:
             yield from _unknown(f"{figure}.datasets", name, config[base]["datasets"])
     for name, generator in config["generators"].items():
-        late = [n for n in generator.get("snapshots", ()) if n > generator["iterations"]]
-        if late:
-            yield (
-                f"generators.{name}.snapshots: must be at most the {generator['iterations']} "
-                f"iterations; got {late[0]}"
-            )
+        for dataset, other in {"": {}, **generator.get("per_dataset", {})}.items():
+            yield from _late_snapshots(name, dataset, {**generator, **other})
+
+
+def _late_snapshots(name: str, dataset: str, generator: Mapping[str, Any]) -> Iterator[str]:
+    late = [n for n in generator.get("snapshots", ()) if n > generator["iterations"]]
+    if late:
+        place = f"generators.{name}" + (f".per_dataset.{dataset}" if dataset else "")
+        yield (
+            f"{place}.snapshots: must be at most the {generator['iterations']} iterations; "
+            f"got {late[0]}"
+        )
+
+
+def _wrong_trainings(config: Mapping[str, Any]) -> Iterator[str]:
+    """Data sets on which a network is trained otherwise."""
+    for section in ("classifiers", "generators"):
+        for name, network in config[section].items():
+            for dataset in network.get("per_dataset", ()):
+                place = f"{section}.{name}.per_dataset"
+                yield from _unknown(place, dataset, config["datasets"])
 
 
 def _kind(generator: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """The papers' tables as lists of measurements: their rows, and what the reader is told of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from purification.experiments.ae_gan import (
@@ -146,7 +146,9 @@ def table_notes(catalogue: Catalogue, table: str) -> list[str]:
         notes.append(f"Defense `{defense}`: {_listed(settings, hide=('threat_models',))}.")
         if "generator" in settings:
             generator = settings["generator"]
-            notes.append(f"Generator `{generator}`: {_listed(config['generators'][generator])}.")
+            networks = config["generators"]
+            datasets = config[table]["datasets"]
+            notes.append(_generator_note(generator, networks[generator], datasets))
     return notes
 
 
@@ -166,6 +168,14 @@ def _attack_note(name: str, settings: Mapping[str, Any]) -> str:
             f"{settings['epsilon'] / (high - low):g} in those of our images, in [0, 1], and so are "
             "all norms."
         )
+    return note
+
+
+def _generator_note(name: str, settings: Mapping[str, Any], datasets: Sequence[str]) -> str:
+    note = f"Generator `{name}`: {_listed(settings, hide=('per_dataset',))}."
+    for dataset in datasets:
+        if other := settings.get("per_dataset", {}).get(dataset):
+            note += f" On {dataset}: {_listed(other)}."
     return note
 
 

@@ -1,0 +1,43 @@
+"""Noise as large as an attack's, which attacks nothing: what a detector says of it is a control."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from purification.attacks.noise import per_image_noise
+
+
+def random_signs(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    epsilon: float,
+    seed: int,
+    indices: Iterable[int],
+) -> Tensor:
+    """The images with +epsilon or -epsilon added to each pixel at random, clipped to [0, 1].
+
+    FGSM's perturbation without its direction; also the random step of RAND+FGSM. A detector of
+    adversarial images should not flag these, and one that does detects noise.
+
+    Args:
+        model: not looked at; here, as `labels`, for the form of an attack.
+        images: (N, C, H, W), in [0, 1].
+        labels: not looked at.
+        epsilon: change of each pixel, in pixel units of [0, 1].
+        seed: seed of the signs.
+        indices: N numbers, one an image: its signs depend on (seed, index) alone.
+
+    Returns:
+        Noisy images, (N, C, H, W) in [0, 1], detached.
+
+    Raises:
+        ValueError: there is not one index an image.
+    """
+    noise = per_image_noise(torch.randn, images, seed, indices)
+    return (images.detach() + epsilon * noise.sign()).clamp(0, 1)
+
+
+random_signs.gradient_based = False
