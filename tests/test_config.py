@@ -598,7 +598,7 @@ WRONG = {
     ),
     "detection of an attack without epsilon": (
         edit("ae_gan_figure3", "attack", value="cw"),
-        ["ae_gan_figure3.attack: allowed: fgsm, rand_fgsm, pgd, bim, mim, vam; got 'cw'"],
+        ["ae_gan_figure3.attack: allowed: fgsm, rand_fgsm, pgd, bim, mim, vam, random_signs; got"],
     ),
     "detection below the random step": (
         also(
@@ -639,6 +639,18 @@ WRONG = {
         edit("cost_accuracy", "threat_models", value=["white_box_bpda"]),
         ["defenses.ae_gan_rs.threat_models: cost_accuracy needs white_box_bpda; got white_box, "],
     ),
+    "accuracy over cost beside what is no line": (
+        edit("cost_accuracy", "reference", value={"defense": "magnet"}),
+        ["cost_accuracy.reference.defense: allowed: defense_gan, ae_gan_rs, bigan_s; got 'magnet'"],
+    ),
+    "accuracy over cost beside restarts that are no line": (
+        edit("cost_accuracy", "reference", "restarts", value=10),
+        ["cost_accuracy.reference.restarts: must be one of [2]; got 10"],
+    ),
+    "accuracy over cost beside restarts of a search without": (
+        edit("cost_accuracy", "reference", value={"defense": "ae_gan_rs", "restarts": 1}),
+        ["cost_accuracy.reference.restarts: must be left out, as in its line; got 1"],
+    ),
     "accuracy over cost with a search for one pass": (
         edit("cost_accuracy", "one_pass", value="ae_gan_rs"),
         ["cost_accuracy.one_pass: allowed: ae, ae_gan, ae_gan_r, bigan; got 'ae_gan_rs'"],
@@ -657,7 +669,7 @@ WRONG = {
     ),
     "snapshots beyond the training": (
         edit("generators", "dcgan", "snapshots", value=[50, 1501]),
-        ["generators.dcgan.snapshots: must be at most the 1500 iterations; got 1501"],
+        ["generators.dcgan.snapshots: must be at most the 1000 iterations; got 1501"],
     ),
     "an unknown kind of generator": (
         edit("generators", "dcgan", "kind", value="dcgan"),
@@ -689,7 +701,7 @@ WRONG = {
     ),
     "a threshold from an attack without scores": (
         edit("cowboy_detection", "threshold_attack", value="deepfool"),
-        ["cowboy_detection.threshold_attack: allowed: fgsm, pgd, bim, mim, vam; got 'deepfool'"],
+        ["cowboy_detection.threshold_attack: allowed: fgsm, pgd, bim, mim, vam, random_signs; got"],
     ),
     "a comparison of one defense": (
         edit("cowboy_table2", "defenses", value=["cowboy"]),

@@ -222,7 +222,7 @@ def cost_cells(
 
 
 def _at_each_cost(catalogue: Catalogue) -> Iterator[str]:
-    for defense, grid in catalogue.config[COST]["lines"].items():
+    for defense, grid in sorted(catalogue.config[COST]["lines"].items()):
         for restarts in grid.get("restarts", (None,)):
             for steps in grid["steps"]:
                 yield catalogue.defense_at(defense, steps, restarts)
@@ -231,11 +231,13 @@ def _at_each_cost(catalogue: Catalogue) -> Iterator[str]:
 def cost_content(catalogue: Catalogue) -> dict[str, Any]:
     """What the figure of accuracy over cost shows, as `reporting.cost_accuracy` wants it."""
     wanted = catalogue.config[COST]
+    # The order of a mapping is that of whichever config file names it first.
     lines = [
         {"label": _line_label(defense, restarts), **_columns(catalogue, defense, restarts)}
-        for defense, grid in wanted["lines"].items()
+        for defense, grid in sorted(wanted["lines"].items())
         for restarts in grid.get("restarts", (None,))
     ]
+    reference = wanted["reference"]
     return {
         "dataset": wanted["datasets"][0],
         "classifier": wanted["classifier"],
@@ -243,7 +245,7 @@ def cost_content(catalogue: Catalogue) -> dict[str, Any]:
         "epsilon": catalogue.attack(wanted["attack"]).settings.get("epsilon"),
         "threat_models": list(wanted["threat_models"]),
         "lines": lines,
-        "reference": lines[0]["label"],
+        "reference": _line_label(reference["defense"], reference.get("restarts")),
         "one_pass": _columns(catalogue, wanted["one_pass"], None),
     }
 

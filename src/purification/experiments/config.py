@@ -409,6 +409,7 @@ def _wrong_costs(config: Mapping[str, Any], one_pass: Iterable[str]) -> Iterator
     yield from _unknown("cost_accuracy.classifier", wanted["classifier"], config["classifiers"])
     yield from _unknown("cost_accuracy.attack", wanted["attack"], config["attacks"])
     yield from _unknown("cost_accuracy.one_pass", wanted["one_pass"], one_pass)
+    yield from _wrong_reference(wanted["reference"], wanted["lines"])
     searching = [n for n, d in config["defenses"].items() if "steps" in d]
     for name, grid in wanted["lines"].items():
         yield from _unknown("cost_accuracy.lines", name, searching)
@@ -422,6 +423,18 @@ def _wrong_costs(config: Mapping[str, Any], one_pass: Iterable[str]) -> Iterator
                 f"defenses.{name}.threat_models: cost_accuracy needs "
                 f"{', '.join(sorted(missing))}; got {', '.join(own['threat_models'])}"
             )
+
+
+def _wrong_reference(
+    wanted: Mapping[str, Any], lines: Mapping[str, Mapping[str, Any]]
+) -> Iterator[str]:
+    """The line that the others are compared with must be one of them."""
+    place = "cost_accuracy.reference"
+    yield from _unknown(f"{place}.defense", wanted["defense"], lines)
+    allowed = lines.get(wanted["defense"], {}).get("restarts", [None])
+    if wanted.get("restarts") not in allowed:
+        expected = f"one of {allowed}" if allowed != [None] else "left out, as in its line"
+        yield f"{place}.restarts: must be {expected}; got {wanted.get('restarts')}"
 
 
 def _wrong_cowboy(config: Mapping[str, Any]) -> Iterator[str]:
