@@ -659,14 +659,6 @@ WRONG = {
         edit("inference_rule", "defense", value="ae_gan_rs"),
         ["inference_rule.defense: allowed: ae_gan_rs_rule; got 'ae_gan_rs'"],
     ),
-    "the rule timed on more images than an attack has": (
-        edit("inference_rule", "images", value=101),
-        ["inference_rule.images: must be at most attacks.cw_tuned.images.gray_box = 100", "101"],
-    ),
-    "the rule timed on more images than validation has": (
-        edit("inference_rule", "images", value=148),
-        ["inference_rule.images: must be at most datasets.digits.validation = 147", "148"],
-    ),
     "snapshots beyond the training": (
         edit("generators", "dcgan", "snapshots", value=[50, 1501]),
         ["generators.dcgan.snapshots: must be at most the 1000 iterations; got 1501"],

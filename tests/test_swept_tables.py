@@ -9,7 +9,13 @@ from test_reporting import PAPERS, measurement
 
 from purification.evaluation.accuracy import wilson_interval
 from purification.evaluation.measure import BLACK_BOX_COLUMNS
-from purification.reporting.page import PageTable, agreement, detection_summary, paper_page
+from purification.reporting.page import (
+    PageTable,
+    agreement,
+    detection_summary,
+    further_section,
+    paper_page,
+)
 from purification.reporting.papers import paper_values
 from purification.reporting.tables import (
     brief_table,
@@ -243,6 +249,15 @@ def test_agreement_counts_each_number_once(seeds: int) -> None:
 def test_agreement_says_so_where_nothing_is_compared() -> None:
     tables = [page_table("Table 8", compared([0.1]).assign(paper_value=None))]
     assert agreement(tables).startswith("No number is compared")
+
+
+@pytest.mark.parametrize("notes", ["", "Notes.\n\n"])
+def test_a_further_sections_headings_are_a_level_lower(tmp_path: Path, notes: str) -> None:
+    path = tmp_path / "rule.md"
+    path.write_text(f"# The rule\n\n{notes}## digits\n\ntext\n\n## How to read this\n\ntext\n")
+    heading, text = further_section(path)
+    assert heading == "The rule"
+    assert text == f"{notes}### digits\n\ntext\n\n### How to read this\n\ntext"
 
 
 def test_page_has_its_parts_in_order(tabulate: Tabulate) -> None:

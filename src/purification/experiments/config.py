@@ -378,27 +378,6 @@ def _wrong_ae_gan_figures(config: Mapping[str, Any]) -> Iterator[str]:
         yield from _unknown("ae_gan_figure5.defenses", name, encoding)
         yield from _without_gray_box(config, "ae_gan_figure5", name)
     yield from _wrong_costs(config, one_pass)
-    yield from _too_few_timed(config)
-
-
-def _too_few_timed(config: Mapping[str, Any]) -> Iterator[str]:
-    """Sets smaller than the images of each that the inference rule is timed on."""
-    wanted = config["inference_rule"]
-    there = {f"attacks.{n}.images.gray_box": _gray_images(config, n) for n in wanted["attacks"]}
-    for name in wanted["datasets"]:
-        dataset = config["datasets"].get(name, {})
-        there |= {f"datasets.{name}.{key}": dataset.get(key) for key in ("validation", "test")}
-    for place, images in there.items():
-        if images is not None and wanted["images"] > images:
-            yield (
-                f"inference_rule.images: must be at most {place} = {images}, the images that there "
-                f"are; got {wanted['images']}"
-            )
-
-
-def _gray_images(config: Mapping[str, Any], attack: str) -> int | None:
-    """How many images the gray box of an attack has; None: all, or no such attack."""
-    return config["attacks"].get(attack, {}).get("images", {}).get("gray_box")
 
 
 def _wrong_costs(config: Mapping[str, Any], one_pass: Iterable[str]) -> Iterator[str]:
