@@ -211,8 +211,8 @@ REFUSED: dict[str, tuple[Asked, str]] = {
     "steps of one pass": (lambda c: c.purifier("digits", 0, "ae_gan_r@L5"), "can vary so"),
     "a purifier without steps": (lambda c: c.purifier("digits", 0, "magnet@L5"), "can vary so"),
     "a redeployed one": (
-        lambda c: c.attacked("digits", 0, "defense_gan_orig@L5", "A", "fgsm"),
-        "nothing of defenses.defense_gan_orig can vary so",
+        lambda c: c.attacked("digits", 0, "defense_vae_rec@L5", "A", "fgsm"),
+        "no 'L5' under classifiers",
     ),
     "a varied data set": (lambda c: c.dataset("digits@2"), "nothing of datasets.digits can"),
     "a classifier for another search": (

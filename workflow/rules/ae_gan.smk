@@ -121,7 +121,7 @@ rule plot_cost_accuracy:
 
 rule measure_inference_rule:
     input:
-        unpack(lambda wildcards: rule_of(wildcards).inputs),
+        unpack(lambda wildcards: with_old_dataset(rule_of(wildcards))),
     output:
         "results/{dataset}/seed{seed}/inference_rules/{defense}.csv",
     log:

@@ -88,11 +88,14 @@ def inputs(method, **further):
     of the split in question. Its recipe does, and stands in `params`.
     """
 
-    def of(wildcards):
-        files = artifact(method, wildcards, **further).inputs
-        return {name: ancient(path) if name == "dataset" else path for name, path in files.items()}
+    return lambda wildcards: with_old_dataset(artifact(method, wildcards, **further))
 
-    return of
+
+def with_old_dataset(made):
+    """An artifact's inputs, its data set ancient."""
+    return {
+        name: ancient(path) if name == "dataset" else path for name, path in made.inputs.items()
+    }
 
 
 def row(wildcards):
@@ -124,24 +127,32 @@ def detectors(wildcards):
     return asked(detection, CATALOGUE, wildcards.dataset, int(wildcards.seed))
 
 
+def of_run(find, wildcards):
+    """What `find` makes of the run that a rule's wildcards name, if it has their file's name."""
+    made = asked(find, CATALOGUE, wildcards.dataset, int(wildcards.seed))
+    if f"/{wildcards.defense}." not in made.path:
+        raise WorkflowError(f"the config asks for {made.path}, not for {wildcards.defense}'s")
+    return made
+
+
 def timed(wildcards):
     """The run times that a rule's wildcards name."""
-    return asked(run_times, CATALOGUE, wildcards.dataset, int(wildcards.seed))
+    return of_run(run_times, wildcards)
 
 
 def scored(wildcards):
     """The discriminator's scores of the run that a rule's wildcards name."""
-    return asked(discriminator_scores, CATALOGUE, wildcards.dataset, int(wildcards.seed))
+    return of_run(discriminator_scores, wildcards)
 
 
 def course(wildcards):
     """The course of a GAN's training in the run that a rule's wildcards name."""
-    return asked(training_course, CATALOGUE, wildcards.dataset, int(wildcards.seed))
+    return of_run(training_course, wildcards)
 
 
 def rule_of(wildcards):
     """The inference rule in the run that a rule's wildcards name."""
-    return asked(inference_rule, CATALOGUE, wildcards.dataset, int(wildcards.seed))
+    return of_run(inference_rule, wildcards)
 
 
 def compared_sets():

@@ -3,7 +3,7 @@
 
 rule score_images:
     input:
-        unpack(lambda wildcards: scored(wildcards).inputs),
+        unpack(lambda wildcards: with_old_dataset(scored(wildcards))),
     output:
         "results/{dataset}/seed{seed}/scores/{defense}.csv",
     log:
@@ -25,7 +25,7 @@ rule score_images:
 
 rule follow_training:
     input:
-        unpack(lambda wildcards: course(wildcards).inputs),
+        unpack(lambda wildcards: with_old_dataset(course(wildcards))),
     output:
         cleaning="results/{dataset}/seed{seed}/courses/{defense}.cleaning.csv",
         scores="results/{dataset}/seed{seed}/courses/{defense}.scores.csv",

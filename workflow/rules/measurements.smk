@@ -76,7 +76,7 @@ rule time_search:
 
 rule time_purifiers:
     input:
-        unpack(lambda wildcards: timed(wildcards).inputs),
+        unpack(lambda wildcards: with_old_dataset(timed(wildcards))),
     output:
         "results/{dataset}/seed{seed}/run_times/{defense}.csv",
     log:

@@ -7,8 +7,8 @@ from purification.runtime import start
 from purification.storage import atomic
 
 device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
-batch_size = snakemake.config["batch_size"]["attack"]
-rows = rule_rows(snakemake.params.recipe, device, batch_size)
+recipe = snakemake.params.recipe
+rows = rule_rows(recipe, device, recipe["batch"])
 with atomic(snakemake.output[0]) as temporary, temporary.open("w", newline="") as file:
     writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
     writer.writeheader()

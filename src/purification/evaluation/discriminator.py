@@ -4,15 +4,16 @@ Cowboy (Santhanam and Grnarova 2018, sections 3.3 and 3.4).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 
 from purification.evaluation.detection import LEAST_DROP, adversarial_threshold, auc
 from purification.evaluation.detection_rows import paired_auc_interval
-from purification.evaluation.purifiers import fitted_purifier
+from purification.models.checkpoints import load_network
 from purification.purifiers.loading import in_batches
 from purification.storage import read_image_set, read_split
 
@@ -29,36 +30,51 @@ DETECTION_COLUMNS = (
 
 
 def discriminator_scores(
-    recipe: Mapping[str, Any], files: Mapping[str, str], batch_size: int, device: torch.device
+    recipe: Mapping[str, Any],
+    files: Mapping[str, str],
+    batch_size: int | Literal["auto"],
+    device: torch.device,
 ) -> list[dict[str, Any]]:
     """A row (`SCORE_COLUMNS`) for each image of a `DiscriminatorScores` recipe: the validation and
     the test images as they are, and under each attack.
 
     `files` are the recipe's inputs by name. Raises as `read_image_set`.
     """
-    purifier = fitted_purifier(recipe["purifier"], files).to(device)
-
-    def logits(images: np.ndarray) -> np.ndarray:
-        with torch.no_grad():
-            parts = in_batches(
-                lambda batch: -purifier.score(batch.to(device)).cpu(),
-                torch.from_numpy(images),
-                batch_size,
-                device,
-            )
-            return torch.cat(list(parts)).double().numpy()
-
+    discriminator = load_network(files["gan"], "GAN").discriminator.to(device)
     rows = []
     for split in ("validation", "test"):
-        rows += _rows(split, REAL, logits(read_split(files["dataset"], split)[0]))
-        for attack in recipe["attacked"]:
+        clean = discriminator_logits(
+            discriminator, read_split(files["dataset"], split)[0], batch_size, device
+        )
+        rows += _rows(split, REAL, clean)
+        for attack, splits in recipe["attacked"].items():
+            if split not in splits:
+                continue
             attacked = read_image_set(files[f"{attack}_{split}"])
             right = {
                 "correct": attacked.fields["predictions"] == attacked.labels,
                 "clean_correct": attacked.fields["clean_predictions"] == attacked.labels,
             }
-            rows += _rows(split, attack, logits(attacked.images), **right)
+            logits = discriminator_logits(discriminator, attacked.images, batch_size, device)
+            rows += _rows(split, attack, logits, **right)
     return rows
+
+
+def discriminator_logits(
+    discriminator: nn.Module,
+    images: np.ndarray,
+    batch_size: int | Literal["auto"],
+    device: torch.device,
+) -> np.ndarray:
+    """Logits (N,) float64 of D for images (N, C, H, W) in [0, 1]."""
+    with torch.no_grad():
+        parts = in_batches(
+            lambda batch: discriminator(batch.to(device)).cpu(),
+            torch.from_numpy(images),
+            batch_size,
+            device,
+        )
+        return torch.cat(list(parts)).double().numpy()
 
 
 def _rows(split: str, source: str, logits: np.ndarray, **right: np.ndarray) -> list[dict[str, Any]]:

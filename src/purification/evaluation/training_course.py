@@ -1,13 +1,14 @@
 """How a GAN's training changes what Cowboy makes of attacked images (its Figures 6 and 7)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import nn
 
 from purification.evaluation.accuracy import wilson_interval
+from purification.evaluation.discriminator import discriminator_logits
 from purification.models.checkpoints import load_network, load_snapshot
 from purification.models.prediction import predict
 from purification.purifiers.latent_search import sweep_search
@@ -18,7 +19,10 @@ Rows = list[dict[str, Any]]
 
 
 def training_course(
-    recipe: Mapping[str, Any], files: Mapping[str, str], batch_size: int, device: torch.device
+    recipe: Mapping[str, Any],
+    files: Mapping[str, str],
+    batch_size: int | Literal["auto"],
+    device: torch.device,
 ) -> tuple[Rows, Rows]:
     """Rows of the two tidy files of a `TrainingCourse` recipe (`reporting.training_steps`).
 
@@ -48,11 +52,14 @@ def training_course(
         purifier = cowboy(load_snapshot(files["snapshots"], step), recipe["purifier"]).to(device)
         found = _cleaned(purifier, given, recipe["cleaning_steps"], batch_size, device)
         for steps, images in found.items():
-            logits = predict(classifier, images, batch_size=batch_size, device=device)
+            logits = predict(classifier, images, device=device)
             correct = logits.argmax(dim=1).numpy() == given.labels
             cleaning.append({**at, "cleaning_steps": steps, **_accuracy(correct)})
         for source, images in (("real", clean), ("attack", given.images)):
-            here = _scores(purifier, torch.from_numpy(images), batch_size, device)
+            logits = discriminator_logits(
+                purifier.objective.discriminator, images, batch_size, device
+            )
+            here = 1 / (1 + np.exp(-logits))
             low, high = np.quantile(here, (0.25, 0.75))
             values = {"mean": here.mean(), "q25": low, "q75": high}
             scores.append({**at, "source": source, "n": len(here), **values})
@@ -69,7 +76,7 @@ def _cleaned(
     purifier: nn.Module,
     given: ImageSet,
     steps: Sequence[int],
-    batch_size: int,
+    batch_size: int | Literal["auto"],
     device: torch.device,
 ) -> dict[int, torch.Tensor]:
     """The images after each number of steps, from one search."""
@@ -83,14 +90,3 @@ def _cleaned(
 
     parts = list(in_batches(search, torch.from_numpy(given.images), batch_size, device))
     return {cell[0]: torch.cat([part[cell] for part in parts]) for cell in cells}
-
-
-def _scores(
-    purifier: nn.Module, images: torch.Tensor, batch_size: int, device: torch.device
-) -> np.ndarray:
-    """D(x) (N,)."""
-    with torch.no_grad():
-        parts = in_batches(
-            lambda batch: purifier.score(batch.to(device)).cpu(), images, batch_size, device
-        )
-        return torch.sigmoid(-torch.cat(list(parts)).double()).numpy()

@@ -28,9 +28,10 @@ def ae_gan_cells(
 
 
 def searches(catalogue: Catalogue) -> list[tuple[int, int]]:
-    """The (L, R) of Table 2, restarts outside as there."""
+    """The (L, R) of Table 2, restarts outside as there. A search from an encoder has R = 1."""
     wanted = catalogue.config[SEARCHES_TABLE]["searches"]
-    return [(steps, restarts) for restarts in wanted["restarts"] for steps in wanted["steps"]]
+    restarts = dict.fromkeys([1, *wanted["restarts"]])
+    return [(steps, count) for count in restarts for steps in wanted["steps"]]
 
 
 def searches_cells(
@@ -62,13 +63,15 @@ def searches_cells(
 
 def _at_each_search(catalogue: Catalogue) -> Iterator[str]:
     """Table 2's defences at each L and R that they have."""
+    wanted = catalogue.config[SEARCHES_TABLE]["searches"]
     for defense in catalogue.config[SEARCHES_TABLE]["defenses"]:
-        restarts_vary = "restarts" in catalogue.defense_settings(defense)
-        for steps, restarts in searches(catalogue):
-            if restarts_vary:
-                yield catalogue.defense_at(defense, steps, restarts)
-            elif restarts == 1:
-                yield catalogue.defense_at(defense, steps)
+        searched = catalogue.defense_settings(catalogue.deployment_of(defense))
+        if "restarts" in searched:
+            for restarts in wanted["restarts"]:
+                for steps in wanted["steps"]:
+                    yield catalogue.defense_at(defense, steps, restarts)
+        else:
+            yield from (catalogue.defense_at(defense, steps) for steps in wanted["steps"])
 
 
 AE_GAN_FIGURES = tuple(f"ae_gan_figure{n}" for n in range(3, 11))
@@ -257,7 +260,12 @@ def _columns(catalogue: Catalogue, defense: str, restarts: int | None) -> dict[s
 
 
 def _line_label(defense: str, restarts: int | None) -> str:
-    names = {"defense_gan": "Defense-GAN", "ae_gan_rs": "AE-GAN+rs", "bigan_s": "BiGAN+s"}
+    names = {
+        "defense_gan": "Defense-GAN-Rec",
+        "defense_gan_plain": "Defense-GAN",
+        "ae_gan_rs": "AE-GAN+rs",
+        "bigan_s": "BiGAN+s",
+    }
     return names.get(defense, defense) + (f", R = {restarts}" if restarts else "")
 
 
@@ -275,7 +283,7 @@ def inference_rule(catalogue: Catalogue, dataset: str, seed: int) -> InferenceRu
         catalogue.purifier(dataset, seed, wanted["defense"]),
         classifier,
         attacked,
-        {key: wanted[key] for key in ("images", "repeats")},
+        {key: wanted[key] for key in ("images", "batch", "repeats")},
     )
 
 

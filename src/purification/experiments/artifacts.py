@@ -504,30 +504,31 @@ class Sweep(OfRun):
 
 @dataclass(frozen=True)
 class DiscriminatorScores(OfRun):
-    """What a GAN's discriminator says of clean images and of attacked ones, validation and test
-    images alike. `attacked`: for each attack its set of validation and its set of test images."""
+    """What a GAN's discriminator says of clean validation and test images, and of attacked ones:
+    for each attack its sets. `defense` names the folder."""
 
-    purifier: Purifier
-    attacked: Mapping[str, tuple[AdversarialSet, AdversarialSet]]
+    defense: str
+    gan: GAN
+    attacked: Mapping[str, tuple[AdversarialSet, ...]]
 
     @property
     def path(self) -> str:
-        return f"{self.folder}/scores/{self.purifier.name}.csv"
+        return f"{self.folder}/scores/{self.defense}.csv"
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
-        sets = {name: [s.digest for s in pair] for name, pair in self.attacked.items()}
+        sets = {name: {s.split: s.digest for s in found} for name, found in self.attacked.items()}
         named = {"kind": "DiscriminatorScores", "version": self.VERSION}
-        return {**named, "purifier": self.purifier.recipe, "attacked": sets}
+        return {**named, "gan": self.gan.recipe, "attacked": sets}
 
     @property
     def inputs(self) -> dict[str, str]:
         files = {
             f"{name}_{attacked.split}": attacked.path
-            for name, pair in self.attacked.items()
-            for attacked in pair
+            for name, found in self.attacked.items()
+            for attacked in found
         }
-        return {"dataset": self.dataset.path, **self.purifier.inputs, **files}
+        return {"dataset": self.dataset.path, "gan": self.gan.path, **files}
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,8 @@ GENERATIVE_MODELS: Mapping[str, type[TrainedNetwork]] = {
 """Kinds of the config's generators."""
 PER_CLASSIFIER = ("defense_vae", "defense_vae_e2e")
 """Methods whose purifier is another one for each classifier: `defense_vae@A`."""
+MODEL_FREE = ("half_masked", "random_signs")
+"""Corruptions, which look at no model."""
 L2_BOUNDED = ("vam",)
 """Attacks whose `epsilon` is an l2 norm; that of the others is an l-inf norm."""
 _VAE_TRAINING = ("epochs", "batch_size", "learning_rate", "reconstruction", "kl_weight")
@@ -94,6 +96,10 @@ class Catalogue:
         """The settings of `<base>@<change>`. Each has one name: other spellings, and the value that
         the config has, are refused, so that nothing is made twice."""
         own, name = self._lookup(section, base), f"{base}{VARIED}{change}"
+        if section == "defenses" and own["method"] == "redeployed":
+            purifier = f"{own['purifier']}{VARIED}{change}"
+            self._lookup("defenses", purifier)
+            return {**own, "purifier": purifier}
         if section == "defenses" and own["method"] in STEPPED and "steps" in own:
             return self._varied_search(base, own, change)
         if section == "attacks" and "epsilon" in own:
@@ -167,7 +173,7 @@ class Catalogue:
         self, defense: str, steps: int | None = None, restarts: int | None = None
     ) -> str:
         """The name of a search-based defence with another L or R (None: its own)."""
-        own = self._lookup("defenses", defense)
+        own = self._lookup("defenses", self.deployment_of(defense))
         new = (("L", "steps", steps), ("R", "restarts", restarts))
         change = "".join(f"{c}{v}" for c, key, v in new if v is not None and v != own[key])
         return f"{defense}{VARIED}{change}" if change else defense
@@ -358,10 +364,11 @@ class Catalogue:
         self, dataset: str, seed: int, defense: str, classifier: str, attack: str
     ) -> AttackedDefense:
         """A purifier and its classifier under an attack, in the defence's threat models."""
-        numbers = self._lookup("attacks", attack)["images"]
-        threat_models = {name: numbers[name] for name in self.threat_models(defense)}
-        if VARIED in attack:
-            # Of an attack of another strength there is the gray box alone: what pictures show.
+        own = self._lookup("attacks", attack)
+        threat_models = {name: own["images"][name] for name in self.threat_models(defense)}
+        if VARIED in attack or own["method"] in MODEL_FREE:
+            # Of an attack of another strength there is the gray box alone: what pictures show. One
+            # that looks at no model makes the same images for every attacker.
             threat_models = {k: v for k, v in threat_models.items() if k == "gray_box"}
         gray = self.adversarial(dataset, seed, PLAIN, classifier, attack)
         purifier = self.purifier(dataset, seed, self.for_classifier(defense, classifier))

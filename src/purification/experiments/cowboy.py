@@ -4,9 +4,11 @@ One purifier, its discriminator as a detector, and the same search without the d
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from purification.experiments.artifacts import (
+    GAN,
     AttackedDefense,
     DiscriminatorScores,
     Figure,
@@ -28,15 +30,18 @@ SHOWN = 10
 def discriminator_scores(catalogue: Catalogue, dataset: str, seed: int) -> DiscriminatorScores:
     """The scores that Figures 3 and 4 and the table of detection look at."""
     wanted = catalogue.config[SCORES]
-    attacked = {
-        attack: tuple(
-            catalogue.adversarial(dataset, seed, PLAIN, wanted["classifier"], attack, split)
-            for split in ("validation", "test")
-        )
-        for attack in wanted["attacks"]
-    }
-    purifier = catalogue.purifier(dataset, seed, wanted["defense"])
-    return DiscriminatorScores(catalogue.dataset(dataset), seed, purifier, attacked)
+    threshold_attack = catalogue.config["cowboy_detection"]["threshold_attack"]
+    run = (dataset, seed, PLAIN, wanted["classifier"])
+    attacked = {}
+    for attack in wanted["attacks"]:
+        # The threshold's attack is looked at on validation images, too.
+        splits = ("validation", "test") if attack == threshold_attack else ("test",)
+        attacked[attack] = tuple(catalogue.adversarial(*run, attack, split) for split in splits)
+    generator = catalogue.defense_settings(wanted["defense"])["generator"]
+    gan = catalogue.generator(dataset, seed, generator, "gan")
+    assert isinstance(gan, GAN)
+    data = catalogue.dataset(dataset)
+    return DiscriminatorScores(data, seed, wanted["defense"], gan, attacked)
 
 
 def all_scores(catalogue: Catalogue) -> list[DiscriminatorScores]:
@@ -53,6 +58,9 @@ def training_course(catalogue: Catalogue, dataset: str, seed: int) -> TrainingCo
     wanted = catalogue.config[COURSE]
     attacked = catalogue.adversarial(dataset, seed, PLAIN, wanted["classifier"], wanted["attack"])
     purifier = catalogue.purifier(dataset, seed, wanted["defense"])
+    # Its steps are the course's.
+    settings = {k: v for k, v in purifier.settings.items() if k != "steps"}
+    purifier = replace(purifier, settings=settings)
     [gan] = purifier.networks.values()
     steps = (tuple(gan.settings["snapshots"]), tuple(wanted["cleaning_steps"]))
     return TrainingCourse(catalogue.dataset(dataset), seed, purifier, attacked, *steps)

@@ -134,8 +134,8 @@ def ae_gan_page(catalogue: Catalogue) -> Page:
         "Our numbers beside those of the paper (2020), as on Defense-GAN's page. In the white box "
         "the attacker differentiates encoder, search and classifier; how gradients pass the "
         "paper's search is not stated. Variants: r, noise in training; s, a search of every image; "
-        "rule, a search of suspicious images only. The paper's runs of Defense-GAN, which may be "
-        "Rec or Orig, stand beside our Rec.",
+        "rule, a search of suspicious images only. The paper's Defense-GAN stands before the same "
+        "classifier as the others (appendix B), which is our Orig.",
     ]
     links = [
         [_title(f.name), AE_GAN_FIGURE_CAPTIONS[f.name], f"{table_place(f.name)}.png"]

@@ -133,6 +133,14 @@ def table_notes(catalogue: Catalogue, table: str) -> list[str]:
             "The paper attacks the bare classifier and calls it a white box: its numbers for "
             "Defense-VAE stand beside our gray box."
         )
+    if table in AE_GAN_TABLES:
+        notes.append(
+            "Gray box: images made against the bare classifier; half-masked images, which need no "
+            "model, stand there too. The paper's white box of its searches lies at or above its "
+            "gray box and its clean accuracy, so that no gradient can have passed them; ours is "
+            "the true one. Its Defense-GAN stands before the same classifier as the others "
+            "(appendix B), which is our Orig."
+        )
     if table in COWBOY_TABLES:
         notes.append(
             "The paper names no strength of any attack and no threat model: its numbers stand "

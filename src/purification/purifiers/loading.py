@@ -90,7 +90,8 @@ def cowboy(network: nn.Module, recipe: Mapping[str, Any]) -> Cowboy:
         network.generator,
         network.discriminator,
         starts,
-        _search_settings(settings, settings["steps"]),
+        # A sweep's steps are its own.
+        _search_settings(settings, settings.get("steps", 0)),
         sigma=settings["sigma"],
         discriminator_weight=settings["discriminator_weight"],
     )

@@ -88,7 +88,8 @@ def write_comparison(rows: Sequence[Mapping[str, Any]], csv: Path, markdown: Pat
     notes = (
         "Both defenses clean the same attacked images (gray box), from the same start. "
         "`difference`: accuracy behind the first less that behind the second, with Newcombe's 95 % "
-        "interval of paired proportions; `p_value`: McNemar's exact two-sided test."
+        "interval of paired proportions; `p_value`: McNemar's exact two-sided test, each attack "
+        "by itself. All rows rest on one GAN and one start: they say nothing of other trainings."
     )
     _write(pd.DataFrame(rows), csv, markdown, "Cowboy: with and without the discriminator", notes)
 

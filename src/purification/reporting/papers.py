@@ -30,10 +30,11 @@ published code (models/gan.py) scales CelebA's images, and them alone, to [-1, 1
 copies that paper's columns; of its own it names no range, and is taken at its word."""
 NOT_STATED = {
     ("defense_vae", "defense_gan", ""): "rec",
-    ("ae_gan", "defense_gan", ""): "rec",
+    ("ae_gan", "defense_gan", ""): "orig",
 }
 """What a paper (first) leaves out of the variant (third) of a defence (second), as it is compared:
-Defense-VAE's own runs of Defense-GAN on CIFAR-10 may be Rec or Orig, and so may AE-GAN+rs's."""
+Defense-VAE's own runs of Defense-GAN on CIFAR-10 may be Rec or Orig. AE-GAN+rs has all defences
+before "the same classifier A" (appendix B), hence Orig."""
 PUBLISHED_CLASSIFIERS = {("ae_gan", "B"): "B_ae_gan", ("ae_gan", "C"): "D"}
 """What a paper (first) calls a classifier or substitute (second), by ours' name, where a letter of
 Defense-GAN's means another network there."""
