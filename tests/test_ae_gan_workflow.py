@@ -276,7 +276,9 @@ def test_attacks_that_are_not_transferred_have_no_substitute() -> None:
 
 def test_cost_lines_have_names_of_their_own_in_an_order_that_no_overlay_changes() -> None:
     catalogue = micro_catalogue(
-        cost_accuracy={"lines": {"defense_gan": {"restarts": [1, 2]}, "ae_s": {"steps": [3]}}},
+        cost_accuracy={
+            "lines": {"defense_gan_plain": {"restarts": [1, 2]}, "ae_s": {"steps": [3]}}
+        },
         defenses={"ae_s": {"threat_models": ["gray_box", "white_box"]}},
     )
     content = cost_content(catalogue)

@@ -135,7 +135,7 @@ def job(tmp_path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     states = {3: early.state_dict(), 9: final.state_dict()}
     save_snapshots(tmp_path / "s.st", states, GAN, SHAPE)
     save_network(tmp_path / "g.st", final, GAN, SHAPE)
-    parts, files = {}, {"generator": "g.st", "snapshots": "s.st", "classifier": "c.st"}
+    parts, files = {}, {"gan": "g.st", "snapshots": "s.st", "classifier": "c.st"}
     for split in ("validation", "test"):
         labels = random.integers(0, 10, 7)
         parts[split] = (random.random((7, *SHAPE), np.float32), labels)
@@ -151,7 +151,7 @@ def job(tmp_path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     recipe = {
         "purifier": {**purifier, "networks": {"generator": GAN}},
         "dataset": {"name": "digits"},
-        "attacked": {"fgsm": ["digest"] * 2},
+        "attacked": {"fgsm": {"validation": "digest", "test": "digest"}},
     }
     return recipe, {name: str(tmp_path / path) for name, path in files.items()}
 

@@ -196,9 +196,9 @@ MASKED = {"attack": "half_masked", "threat_model": "gray_box"}
         (1, TRANSFERRED | {"substitute": "D"} | RS, 0.933),
         (1, TRANSFERRED | {"substitute": "B"}, None),
         (1, TRANSFERRED | {"substitute": "C"} | RS, None),
-        # It does not say whether its own runs of Defense-GAN are Rec.
-        (1, TRANSFERRED | {"substitute": "B_ae_gan"} | REC, 0.928),
-        (1, TRANSFERRED | {"substitute": "B_ae_gan"} | REC | {"variant": "orig"}, None),
+        # Its Defense-GAN stands before the same classifier as the others: Orig.
+        (1, TRANSFERRED | {"substitute": "B_ae_gan"} | REC | {"variant": "orig"}, 0.928),
+        (1, TRANSFERRED | {"substitute": "B_ae_gan"} | REC, None),
         (1, TRANSFERRED | {"substitute": "B_ae_gan"} | RS | {"variant": "rs;rule"}, None),
         # Half-masked images are its threat model without attack, and our attack.
         (3, MASKED | {"defense": "ae", "variant": "base"}, 0.552),

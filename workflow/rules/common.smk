@@ -130,7 +130,7 @@ def detectors(wildcards):
 def of_run(find, wildcards):
     """What `find` makes of the run that a rule's wildcards name, if it has their file's name."""
     made = asked(find, CATALOGUE, wildcards.dataset, int(wildcards.seed))
-    if f"/{wildcards.defense}." not in made.path:
+    if not Path(made.path).name.startswith(f"{wildcards.defense}."):
         raise WorkflowError(f"the config asks for {made.path}, not for {wildcards.defense}'s")
     return made
 
