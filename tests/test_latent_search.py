@@ -1,11 +1,14 @@
 """The shared latent search: what it finds, that its gradient is the true one, what it keeps."""
 
 import weakref
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from purification.models.checkpoints import save_network
+from purification.models.wgan import Generator
 from purification.purifiers import (
     Defended,
     DefenseGAN,
@@ -15,6 +18,8 @@ from purification.purifiers import (
     latent_search,
     reconstruction_error,
 )
+from purification.purifiers.loading import load_search
+from purification.randomness import isolated_rng
 
 
 class LinearGenerator(nn.Module):
@@ -231,3 +236,23 @@ def test_own_starts_for_each_image() -> None:
     both = latent_search(generator, images, starts, SearchSettings(2, step_size=1.0))
     second = latent_search(generator, images[1:], starts[1], SearchSettings(2, step_size=1.0))
     torch.testing.assert_close(both.latents[1:], second.latents)
+
+
+def test_starts_of_the_prior_are_the_published_ones_farther_out(tmp_path: Path) -> None:
+    path = tmp_path / "generator.safetensors"
+    with isolated_rng(0):
+        network = Generator(16, 4, (1, 28, 28))
+    made_by = {"kind": "Generator", "settings": {"latent": 16, "width": 4}}
+    save_network(path, network, made_by, (1, 28, 28))
+    recipe = {"name": "search", "seed": 0, "networks": {"generator": made_by}}
+    files = {"generator": str(path)}
+    found = {
+        starts: load_search(recipe | {"settings": settings}, files, 5, 3)[1]
+        for starts, settings in {
+            "unnamed": {},
+            "published": {"starts": "published"},
+            "prior": {"starts": "prior"},
+        }.items()
+    }
+    assert torch.equal(found["unnamed"], found["published"])
+    torch.testing.assert_close(found["prior"], found["published"] * 4)
