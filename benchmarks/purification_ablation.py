@@ -4,19 +4,23 @@
         --attacked results/mnist/seed0/classifiers/originals/A.safetensors
         --generators results/mnist/seed0/generators/*.safetensors
         [--classifiers FILE ...] [--epsilons 0 0.1 0.2 0.3] [--steps 50] [--restarts 4]
-        [--step-sizes 10] [--momenta 0.7] [--images 500] [--threads 1] --output ablation.csv
+        [--starts published prior] [--codes free sphere] [--step-sizes 10] [--momenta 0.7]
+        [--images 500] [--threads 1] --output ablation.csv
 
-FGSM is computed on the bare classifier `--attacked`; each attacked image is then searched for on the
-range of each generator, and what is found is read by `--attacked` and by each of `--classifiers`.
-All L and R come from one search. The CSV is extended if it exists, a row for each generator, step
-size, momentum, epsilon, L, R and classifier:
+FGSM is computed on the bare classifier `--attacked`; each attacked image is then searched for on
+the range of each generator, and what is found is read by `--attacked` and by `--classifiers`.
+All L and R come from one search. Starts have the published code's standard deviation sqrt(1/latent)
+or, "prior", the 1 of the codes that the generator was trained with. Codes are free as in the paper
+or on the sphere of radius sqrt(latent), near which all codes of training lie, where the search is
+for the z of G(sqrt(latent) z/||z||). The CSV is extended if it exists, a row for each of these,
+step size, momentum, epsilon, L, R and classifier:
 
     accuracy, low, high    of the classifier on what was found, with Wilson's 95 % interval
     undefended             accuracy of the same classifier on the images as they were attacked
     error                  mean square between attacked image and what was found
     error_to_clean         mean square between the clean image and what was found
     clean_error            mean square between clean image and attacked image
-    latent_norm            mean ||z|| / sqrt(latent): about 1 where the generator was trained
+    latent_norm            mean ||z|| / sqrt(latent) of the code found: 1 on that sphere
 """
 
 import argparse
@@ -27,6 +31,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from purification import randomness
 from purification.attacks.fgsm import fgsm
@@ -39,6 +44,21 @@ from purification.purifiers.latent_search import SearchResult, SearchSettings, s
 from purification.storage import read_split
 
 BATCH = 250  # images
+
+
+class OnSphere(nn.Module):
+    """z (N, d) -> the generator's images of sqrt(d) z / ||z||."""
+
+    def __init__(self, generator: nn.Module) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.generator(self.project(z))
+
+    @staticmethod
+    def project(z: Tensor) -> Tensor:
+        return functional.normalize(z, dim=1) * z.shape[1] ** 0.5
 
 
 def main() -> None:
@@ -54,16 +74,25 @@ def main() -> None:
         for epsilon in options.epsilons
     }
     cells = list(product(options.steps, options.restarts))
-    for path, size, momentum in product(options.generators, options.step_sizes, options.momenta):
+    ways = product(
+        options.generators, options.starts, options.codes, options.step_sizes, options.momenta
+    )
+    for path, begin, codes, size, momentum in ways:
         generator = load_network(path, "Generator").requires_grad_(False)
         random = randomness.generator(0, "benchmark")
         starts = draw_starts(max(options.restarts), generator.latent, random)
+        if begin == "prior":
+            starts *= generator.latent**0.5
+        if codes == "sphere":
+            generator = OnSphere(generator)
         settings = SearchSettings(0, size, momentum)
         for epsilon, given in attacked.items():
             found = search(generator, given, starts, settings, cells)
             setting = {
                 "generator": path,
                 "attacked": options.attacked,
+                "starts": begin,
+                "codes": codes,
                 "step_size": size,
                 "momentum": momentum,
                 "epsilon": epsilon,
@@ -85,6 +114,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--epsilons", nargs="+", type=float, default=[0.0, 0.1, 0.2, 0.3])
     parser.add_argument("--steps", nargs="+", type=int, default=[50])
     parser.add_argument("--restarts", nargs="+", type=int, default=[4])
+    parser.add_argument(
+        "--starts", nargs="+", choices=["published", "prior"], default=["published"]
+    )
+    parser.add_argument("--codes", nargs="+", choices=["free", "sphere"], default=["free"])
     parser.add_argument("--step-sizes", nargs="+", type=float, default=[10.0])
     parser.add_argument("--momenta", nargs="+", type=float, default=[0.7])
     parser.add_argument("--images", type=int, default=500)
