@@ -141,8 +141,8 @@ def make_classifier(options: argparse.Namespace) -> None:
 def reconstruct(options: argparse.Namespace) -> None:
     network = load_network(options.generator, "Generator").requires_grad_(False)
     images, _ = training_set(options.dataset, options.images)
-    starts = draw_starts(options.restarts, network.latent, generator(0, "benchmark"))
-    starts *= network.latent**0.5
+    random = generator(0, "benchmark")
+    starts = draw_starts(options.restarts, network.latent, random, "prior")
     settings = SearchSettings(options.steps)
     with torch.no_grad():
         found = [latent_search(network, batch, starts, settings) for batch in images.split(250)]

@@ -80,9 +80,7 @@ def main() -> None:
     for path, begin, codes, size, momentum in ways:
         generator = load_network(path, "Generator").requires_grad_(False)
         random = randomness.generator(0, "benchmark")
-        starts = draw_starts(max(options.restarts), generator.latent, random)
-        if begin == "prior":
-            starts *= generator.latent**0.5
+        starts = draw_starts(max(options.restarts), generator.latent, random, begin)
         if codes == "sphere":
             generator = OnSphere(generator)
         settings = SearchSettings(0, size, momentum)

@@ -81,7 +81,8 @@ def load_search(
     search = SearchSettings(steps, prune=prune, **own)
     random = randomness.generator(recipe["seed"], recipe["name"], "starts")
     latent = recipe["networks"]["generator"]["settings"]["latent"]
-    return generator, draw_starts(restarts, latent, random), search
+    starts = draw_starts(restarts, latent, random, settings.get("starts", "published"))
+    return generator, starts, search
 
 
 @dataclass(frozen=True)
