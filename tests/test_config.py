@@ -27,7 +27,10 @@ SCHEMA = REPOSITORY / "workflow/schemas/config.schema.yaml"
 DEFAULT = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
 
 
-@pytest.mark.parametrize("overlay", ["config/paper.yaml", "tests/micro.yaml", "tests/celeba.yaml"])
+@pytest.mark.parametrize(
+    "overlay",
+    ["config/paper.yaml", "config/mnist_cpu.yaml", "tests/micro.yaml", "tests/celeba.yaml"],
+)
 def test_committed_configs_are_right(overlay: str) -> None:
     Catalogue(DEFAULT, SCHEMA)
     Catalogue(merged(DEFAULT, yaml.safe_load((REPOSITORY / overlay).read_text())), SCHEMA)

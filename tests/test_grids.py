@@ -272,3 +272,13 @@ def test_a_sweep_has_no_steps_and_restarts_of_its_own(catalogue: Catalogue) -> N
         assert sweeps[0].cells == {
             "L2_R3": (2, 3), "L4_R1": (4, 1), "L4_R3": (4, 3), "L7_R3": (7, 3),
         }  # fmt: skip
+
+
+def test_a_sweep_has_the_starts_of_its_defense() -> None:
+    def settings(**own: str) -> dict[str, Any]:
+        catalogue = Catalogue(small(defenses={"defense_gan": own}), SCHEMA)
+        sweep = catalogue.clean_sweep("digits", 0, "defense_gan", "test")
+        return dict(sweep.purifier.settings)
+
+    assert settings() == {"step_size": 10.0, "momentum": 0.7}
+    assert settings(starts="prior") == settings() | {"starts": "prior"}

@@ -106,6 +106,16 @@ def test_a_larger_number_of_restarts_begins_with_the_smaller() -> None:
     assert spread.std().item() == pytest.approx(16**-0.5, rel=0.02)
 
 
+def test_starts_of_the_prior_are_the_published_ones_scaled() -> None:
+    published, prior = (
+        draw_starts(5, 16, torch.Generator().manual_seed(0), kind)
+        for kind in ("published", "prior")
+    )
+    torch.testing.assert_close(prior, 4 * published)
+    with pytest.raises(ValueError, match=r"starts must be one of .*prior.*, got 'wide'"):
+        draw_starts(1, 16, torch.Generator(), "wide")
+
+
 @pytest.mark.parametrize("momentum", [0.0, 0.7])
 @pytest.mark.parametrize("steps", [1, 2, 7])
 def test_unrolled_gradient_agrees_with_finite_differences(steps: int, momentum: float) -> None:

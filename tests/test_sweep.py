@@ -18,6 +18,7 @@ from purification.purifiers import (
     reconstruction_error,
 )
 from purification.purifiers.latent_search import SearchResult, sweep_search
+from purification.purifiers.loading import load_search
 from purification.randomness import isolated_rng
 from purification.storage import ImageSet, write_dataset, write_image_set
 
@@ -215,6 +216,16 @@ def test_an_images_winner_depends_on_no_batch(recipe: dict, files: dict) -> None
         errors = [found.fields["reconstruction_error"] for found in (by_three, by_seven)]
         np.testing.assert_allclose(*errors, rtol=1e-5)
     assert len(np.unique(sets[0]["L6_R3"].fields["restart"])) > 1
+
+
+def test_a_sweep_starts_where_its_defense_does(recipe: dict, files: dict) -> None:
+    images, starts = {}, {}
+    for kind in ("published", "prior"):
+        recipe["purifier"]["settings"]["starts"] = kind
+        images[kind] = sweep_images(recipe, files, 11, torch.device("cpu"))["L2_R3"].images
+        starts[kind] = load_search(recipe["purifier"], files, 2, 3)[1]
+    torch.testing.assert_close(starts["prior"], starts["published"] * 8**0.5)
+    assert abs(images["prior"] - images["published"]).max() > 1e-3
 
 
 def test_a_sweep_keeps_what_was_known_of_attacked_images(recipe: dict, files: dict) -> None:

@@ -42,7 +42,7 @@ THREAT_MODELS = ("white_box", "gray_box", "white_box_bpda")
 VARIED = "@"
 """Stands between a name of the config and what differs from its settings there: `fgsm@0.15`,
 `defense_gan@L50`."""
-SWEPT_SETTINGS = ("step_size", "momentum", "precision", "starts")
+SWEPT_SETTINGS = ("step_size", "momentum", "starts", "precision")
 """What a sweep has of its defence's search: it takes all steps of all restarts."""
 SEARCH_ARITHMETIC = 2
 """Raised when the latent search computes the same in another order, which changes the last bits."""

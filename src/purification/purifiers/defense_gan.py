@@ -1,12 +1,15 @@
 """Defense-GAN (Samangouei et al., ICLR 2018): the nearest image on a WGAN's range."""
 
 import math
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from purification.purifiers.base import Purifier
 from purification.purifiers.latent_search import SearchSettings, latent_search
+
+Starts = Literal["published", "prior"]
 
 
 class DefenseGAN(Purifier):
@@ -28,12 +31,20 @@ class DefenseGAN(Purifier):
         return latent_search(self.generator, images, self.starts, self.settings).reconstructions
 
 
-def draw_starts(restarts: int, latent: int, random: torch.Generator) -> Tensor:
-    """(R, latent) starts from N(0, 1/latent); a larger R only appends.
+def draw_starts(
+    restarts: int, latent: int, random: torch.Generator, starts: Starts = "published"
+) -> Tensor:
+    """(R, latent) starts; a larger R only appends.
 
-    The standard deviation sqrt(1/latent) is the published code's, not the training prior's 1.
+    "published": from N(0, 1/latent), as in the published code. "prior": from N(0, 1), of which the
+    codes were that the generator was trained with. Either kind is the other one scaled.
     """
-    return draw_codes(restarts, latent, random) / math.sqrt(latent)
+    drawn = draw_codes(restarts, latent, random)
+    if starts == "prior":
+        return drawn
+    if starts == "published":
+        return drawn / math.sqrt(latent)
+    raise ValueError(f"starts must be one of {get_args(Starts)}, got {starts!r}")
 
 
 def draw_codes(count: int, latent: int, random: torch.Generator) -> Tensor:

@@ -102,17 +102,15 @@ def load_search(
 ) -> tuple[nn.Module, Tensor, SearchSettings]:
     """Generator, starts (restarts, latent) and settings of a `Purifier` recipe's latent search.
 
-    The starts of fewer restarts are the first of those of more. The setting `starts` says how far
-    from zero: "published" (if it is not there), standard deviation sqrt(1/latent), or "prior", that
-    of the generator's training, 1.
+    The starts of fewer restarts are the first of those of more. Which ones (`draw_starts`), the
+    setting `starts` says: "published" if it is not there.
     """
     generator = load_network(files["generator"], "Generator").requires_grad_(False)
     search = _search_settings(recipe["settings"], steps)
     random = randomness.generator(recipe["seed"], recipe["name"], "starts")
     latent = recipe["networks"]["generator"]["settings"]["latent"]
     wanted = recipe["settings"].get("starts", "published")
-    draw = {"published": draw_starts, "prior": draw_codes}[wanted]
-    return generator, draw(restarts, latent, random), search
+    return generator, draw_starts(restarts, latent, random, wanted), search
 
 
 def _search_settings(settings: Mapping[str, Any], steps: int) -> SearchSettings:
