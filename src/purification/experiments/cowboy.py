@@ -23,8 +23,8 @@ LOW_SCORES = "cowboy_figure4"
 CLEANED = "cowboy_figure5"
 COURSE = "cowboy_figure6"
 COWBOY_FIGURES = tuple(f"cowboy_figure{n}" for n in range(1, 8))
-SHOWN = 10
-"""Images of a picture."""
+SHOWN = {LOW_SCORES: 10, CLEANED: 5}
+"""Images of a row, and images of a column."""
 
 
 def discriminator_scores(catalogue: Catalogue, dataset: str, seed: int) -> DiscriminatorScores:
@@ -131,7 +131,7 @@ def cowboy_figure(catalogue: Catalogue, figure: str) -> Figure:
     content: dict[str, Any] = {"scores": files}
     if figure == LOW_SCORES:
         files = files | {s.dataset.path: s.dataset.digest for s in scores}
-        content |= {"images": SHOWN, "datasets": [s.dataset.path for s in scores]}
+        content |= {"images": SHOWN[figure], "datasets": [s.dataset.path for s in scores]}
     return Figure(figure, content, tuple(files))
 
 
@@ -151,5 +151,5 @@ def _cleaned(catalogue: Catalogue, figure: str, seed: int) -> Figure:
             blocks.append((attack, columns))
         files += [column["images"] for _, columns in blocks for column in columns]
         datasets.append([list(block) for block in blocks])
-    content = {"images": SHOWN, "blocks": datasets, "parts": 1}
+    content = {"images": SHOWN[figure], "blocks": datasets, "parts": 1}
     return Figure(figure, content, tuple(files))

@@ -119,7 +119,9 @@ def _draw(axis: "Axes", scores: pd.DataFrame, summary: pd.DataFrame, dataset: st
 
 
 def _label(source: str, row: pd.Series) -> str:
-    name = source if source == REAL else source.upper().replace("_", "-")
+    # A control has a name that would not fit as it is.
+    names = {REAL: REAL, "random_signs": "signs"}
+    name = names.get(source, source.upper().replace("_", "-"))
     return f"{name}\nn={row['n']:,}\n{row['median']:.2g}"
 
 
