@@ -33,7 +33,7 @@ results/%: FORCE $(READY)
 FORCE:
 
 test: lint
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --dist loadgroup
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -125,23 +125,6 @@ class Jobs:
     messages: set[str]
 
 
-SHARED_RUNS = {
-    "test_ae_gan_workflow": "both_papers",
-    "test_cowboy_workflow": "both_papers",
-    "test_workflow": "finished",
-    "test_slurm": "finished",
-}
-"""Test files that share a run of the workflow, by the run's name."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several processes (`-n 2 --dist loadgroup`) a file's tests stay in one of them, because
-    they share what is slow to make; and so do those of files that share a run."""
-    for item in items:
-        name = item.path.stem
-        item.add_marker(pytest.mark.xdist_group(SHARED_RUNS.get(name, name)))
-
-
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
     """The micro config run through the whole DAG. Shared: copy it before changing anything."""

@@ -67,10 +67,11 @@ def _grid(rows: pd.DataFrame) -> str:
     header += [f"seconds for 1,000, {_NAMES[way]}" for way in WAYS] + ["time saved"]
     lines = [header, ["---"] * len(header)]
     for _, row in rows.iterrows():
+        attack = "" if row["attack"] == "none" else f" by {row['attack']}"
         strength = "" if pd.isna(row["epsilon"]) else f" {row['epsilon']:g}"
         lines.append(
             [
-                f"{row['set']}{strength}",
+                f"{row['set']}{attack}{strength}",
                 f"{row['n']:,}",
                 _percent(row["share_searched"]),
                 *(f"{row[name]:.2f}" for name in ("mean_evaluations", "evaluations_always")),
