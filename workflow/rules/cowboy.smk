@@ -279,7 +279,7 @@ rule cowboy_detection:
         "../scripts/cowboy_detection.py"
 
 
-rule cowboy_page:
+use rule ae_gan_page as cowboy_page with:
     input:
         tables=expand("results/{table}.long.csv", table=COWBOY_TABLE_PATHS),
         figures=expand("results/cowboy/figure{number}.png", number=range(1, 8)),
@@ -290,15 +290,7 @@ rule cowboy_page:
         "logs/cowboy_page/cowboy_page.log",
     benchmark:
         "logs/cowboy_page/cowboy_page.benchmark.tsv"
-    group:
-        "measurements"
-    threads: 1
-    resources:
-        mem_mb=growing(1000),
-        runtime=growing(10),
     params:
         page=lambda wildcards: vars(cowboy_page(CATALOGUE)),
     message:
         "The Cowboy paper on one page"
-    script:
-        "../scripts/cowboy_page.py"

@@ -1,15 +1,17 @@
-"""The AE-GAN+rs paper on one page: its tables and figures, our numbers beside the printed."""
+"""A paper on one page: its tables and figures, our numbers beside the printed."""
 
 from pathlib import Path
 
 from purification.reporting.page import further_section, paper_page, read_page_tables
+from purification.reporting.papers import TITLES
 from purification.runtime import log_to
 from purification.storage import atomic
 
 log_to(snakemake.log[0])
-page = snakemake.params.page
-tables = read_page_tables(page["tables"], Path(snakemake.output[0]).parent)
+page, path = snakemake.params.page, Path(snakemake.output[0])
+tables = read_page_tables(page["tables"], path.parent)
 further = list(map(further_section, map(Path, snakemake.input.further)))
-with atomic(snakemake.output[0]) as temporary:
-    text = paper_page("AE-GAN+rs, reproduced", page["notes"], tables, page["figures"], further)
+title = f"{TITLES[path.stem]}, reproduced"
+with atomic(path) as temporary:
+    text = paper_page(title, page["notes"], tables, page["figures"], further)
     temporary.write_text(text)

@@ -1,9 +1,10 @@
 """The papers' pages: which tables and figures they show, and what they say of them."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from purification.experiments.ae_gan import SEARCHES_TABLE, ae_gan_figure, inference_rules
-from purification.experiments.artifacts import File, Table, table_place
+from purification.experiments.artifacts import Figure, File, Table, table_place
 from purification.experiments.catalogue import Catalogue
 from purification.experiments.cowboy import all_scores, cowboy_figure
 from purification.experiments.defense_vae import run_time_table, vae_figure
@@ -111,59 +112,64 @@ def defense_gan_page(catalogue: Catalogue) -> Page:
 
 def defense_vae_page(catalogue: Catalogue) -> Page:
     """The page of Defense-VAE, as the config asks for it."""
-    tables = [paper_table(catalogue, name) for name in VAE_TABLE_CAPTIONS]
-    figures = [vae_figure(catalogue, name) for name in VAE_FIGURE_CAPTIONS]
-    notes = [
+    note = (
         "Our numbers beside those of Li and Ji (2019), as on Defense-GAN's page. The paper's white "
         "box is attacked through the bare classifier alone: it is our gray box, and stands beside "
         "it. Our white box differentiates VAE and classifier; the paper has no such column. Its "
-        "columns of other defenses are copied from the Defense-GAN paper.",
-    ]
-    links = [
-        [_title(f.name), VAE_FIGURE_CAPTIONS[f.name], f"{table_place(f.name)}.png"] for f in figures
-    ]
-    shown = [*tables, *figures, run_time_table(catalogue)]
-    return Page(_listed(tables, VAE_TABLE_CAPTIONS), links, notes, _digests(shown))
+        "columns of other defenses are copied from the Defense-GAN paper."
+    )
+    also = [run_time_table(catalogue)]
+    return _page(catalogue, VAE_TABLE_CAPTIONS, vae_figure, VAE_FIGURE_CAPTIONS, note, also)
 
 
 def ae_gan_page(catalogue: Catalogue) -> Page:
     """The page of AE-GAN+rs, as the config asks for it."""
-    tables = [paper_table(catalogue, name) for name in AE_GAN_TABLE_CAPTIONS]
-    figures = [ae_gan_figure(catalogue, name) for name in AE_GAN_FIGURE_CAPTIONS]
-    notes = [
+    note = (
         "Our numbers beside those of the paper (2020), as on Defense-GAN's page. In the white box "
         "the attacker differentiates encoder, search and classifier; how gradients pass the "
         "paper's search is not stated. Variants: r, noise in training; s, a search of every image; "
         "rule, a search of suspicious images only. The paper's Defense-GAN stands before the same "
-        "classifier as the others (appendix B), which is our Orig.",
-    ]
-    links = [
-        [_title(f.name), AE_GAN_FIGURE_CAPTIONS[f.name], f"{table_place(f.name)}.png"]
-        for f in figures
-    ]
-    links.append(
+        "classifier as the others (appendix B), which is our Orig."
+    )
+    also = [*cost_measurements(catalogue), *inference_rules(catalogue)]
+    captions = (AE_GAN_TABLE_CAPTIONS, ae_gan_figure, AE_GAN_FIGURE_CAPTIONS)
+    page = _page(catalogue, *captions, note, also)
+    page.figures.append(
         ["Cost", "robust accuracy over generator evaluations", "figures/cost_accuracy.png"]
     )
-    shown = [*tables, *figures, *cost_measurements(catalogue), *inference_rules(catalogue)]
-    return Page(_listed(tables, AE_GAN_TABLE_CAPTIONS), links, notes, _digests(shown))
+    return page
 
 
 def cowboy_page(catalogue: Catalogue) -> Page:
     """The page of Cowboy, as the config asks for it."""
-    tables = [paper_table(catalogue, name) for name in COWBOY_TABLE_CAPTIONS]
-    figures = [cowboy_figure(catalogue, name) for name in COWBOY_FIGURE_CAPTIONS]
-    notes = [
+    note = (
         "Our numbers beside those of Santhanam and Grnarova (2018), as on Defense-GAN's page. The "
         "paper names no strength of any attack and no threat model; its attacks see the bare "
         "classifier, which is our gray box. Our white box differentiates the search and the "
-        "classifier; the paper has no such column.",
-    ]
+        "classifier; the paper has no such column."
+    )
+    also = all_scores(catalogue)
+    captions = (COWBOY_TABLE_CAPTIONS, cowboy_figure, COWBOY_FIGURE_CAPTIONS)
+    return _page(catalogue, *captions, note, also)
+
+
+def _page(
+    catalogue: Catalogue,
+    table_captions: dict[str, str],
+    find_figure: Callable[[Catalogue, str], Figure],
+    figure_captions: dict[str, str],
+    note: str,
+    also: Sequence[File],
+) -> Page:
+    """The page of a paper whose tables and figures lie in a folder of its own. `also`: what it
+    shows besides."""
+    tables = [paper_table(catalogue, name) for name in table_captions]
+    figures = [find_figure(catalogue, name) for name in figure_captions]
     links = [
-        [_title(f.name), COWBOY_FIGURE_CAPTIONS[f.name], f"{table_place(f.name)}.png"]
-        for f in figures
+        [_title(f.name), figure_captions[f.name], f"{table_place(f.name)}.png"] for f in figures
     ]
-    digests = _digests([*tables, *figures, *all_scores(catalogue)])
-    return Page(_listed(tables, COWBOY_TABLE_CAPTIONS), links, notes, digests)
+    digests = _digests([*tables, *figures, *also])
+    return Page(_listed(tables, table_captions), links, [note], digests)
 
 
 def _listed(tables: list[Table], captions: dict[str, str]) -> list[list]:
