@@ -15,6 +15,16 @@ from purification.experiments.cells import CLEAN, of_attack, of_defense, of_no_d
 from purification.experiments.table4 import attacked_cells
 
 SEARCHES_TABLE = "ae_gan_table2"
+AE_GAN_FIGURES = tuple(f"ae_gan_figure{n}" for n in range(3, 11))
+DETECTION_FIGURES = tuple(f"ae_gan_figure{n}" for n in (3, 6, 7, 8))
+SAMPLES, CORRUPTED = "ae_gan_figure4", "ae_gan_figure5"
+COST = "cost_accuracy"
+"""Name of the measurements of accuracy over cost, and of their figure."""
+PAPER_THRESHOLD = {"l1": 0.06}
+"""Thresholds that the paper names (appendix F), by the indicator."""
+SHOWN = 5
+"""Images of a picture, one a class."""
+Blocks = list[tuple[str, list[dict[str, Any]]]]
 
 
 def ae_gan_cells(
@@ -72,17 +82,6 @@ def _at_each_search(catalogue: Catalogue) -> Iterator[str]:
                     yield catalogue.defense_at(defense, steps, restarts)
         else:
             yield from (catalogue.defense_at(defense, steps) for steps in wanted["steps"])
-
-
-AE_GAN_FIGURES = tuple(f"ae_gan_figure{n}" for n in range(3, 11))
-DETECTION_FIGURES = tuple(f"ae_gan_figure{n}" for n in (3, 6, 7, 8))
-SAMPLES, CORRUPTED = "ae_gan_figure4", "ae_gan_figure5"
-COST = "cost_accuracy"
-"""Name of the measurements of accuracy over cost, and of their figure."""
-PAPER_THRESHOLD = {"l1": 0.06}
-"""Thresholds that the paper names (appendix F), by the indicator."""
-SHOWN = 5
-"""Images of a picture, one a class."""
 
 
 def ae_gan_figure(catalogue: Catalogue, figure: str) -> Figure:
@@ -156,9 +155,6 @@ def _samples(catalogue: Catalogue, seed: int) -> Figure:
         panels.append(panel | {"digest": network.digest})
         files.append(network.path)
     return Figure(SAMPLES, {"panels": panels, "rows": 6, "columns": 6}, tuple(files))
-
-
-Blocks = list[tuple[str, list[dict[str, Any]]]]
 
 
 def _corrupted(catalogue: Catalogue, figure: str, seed: int) -> list[Blocks]:
