@@ -46,7 +46,7 @@ def recipe(tmp_path: Path) -> dict[str, Any]:
     files = {"generator": str(tmp_path / "ae.safetensors")}
     score = load_purifier(purifier, files).score(torch.from_numpy(images))
     settings["threshold"] = float(score.detach().median())
-    gray = {"attack": "fgsm", "epsilon": 0.1, "threat_model": "gray_box", "set": "FGSM"}
+    gray = {"attack": "fgsm", "epsilon": 0.1, "threat_model": "gray_box", "set": "attacked"}
     clean = {"attack": "none", "epsilon": None, "threat_model": "none", "set": "clean test"}
     return {
         **{"dataset": {"name": "digits"}, "seed": 0, "classifier_name": "C"},
@@ -68,7 +68,7 @@ def test_rows_say_what_the_rule_searches(recipe: dict[str, Any]) -> None:
     assert clean["mean_evaluations"] == 1 + searched * (STEPS + 1)
     assert clean["evaluations_always"] == STEPS + 1
     assert [row["n"] for row in rows] == [8, 6, 6]
-    assert [row["set"] for row in rows] == ["clean test", "FGSM", "again"]
+    assert [row["set"] for row in rows] == ["clean test", "attacked", "again"]
     columns = [name for name in clean if "seconds" not in name and "time_saved" not in name]
     same = [{name: row[name] for name in columns if name != "set"} for row in rows[1:]]
     assert same[0] == same[1], "a defence's file holds the attacked images as a field"
@@ -106,7 +106,7 @@ def test_table(recipe: dict[str, Any], tmp_path: Path) -> None:
     text = rule_markdown(table, title="Rule")
     assert "## digits, ae_gan_rs, classifier C, seed 0" in text
     assert "| clean test | 8 | 50.0 % | 3.00 | 4.00 | " in text
-    assert "| FGSM 0.1 | 6 | " in text
+    assert "| attacked by fgsm 0.1 | 6 | " in text
     with pytest.raises(ValueError, match="two rows for one set of images"):
         rule_table([tmp_path / "rows.csv"] * 2)
     with pytest.raises(ValueError, match="no files"):

@@ -352,8 +352,10 @@ def test_gpu_is_asked_for_by_training_attacks_and_purification(gpu: int) -> None
         )._workflow
         asking = {rule.name for rule in workflow.rules if rule.resources.get("gpu").value}
     training = {"train_classifier", "train_wgan_gp", "train_autoencoder"}
+    training |= {"train_ae_gan", "train_bigan", "train_gan"}
     expected = training | {"train_substitute", "attack_defense"}
-    expected |= {"attack_classifier", "attack_substitute"}
+    expected |= {"attack_classifier", "attack_substitute", "attack_validation"}
+    expected |= {"score_images", "follow_training", "measure_inference_rule"}
     expected |= {"purify_images", "purify_black_box", "time_search"}
     expected |= {"search_sweep", "search_sweep_black_box"}
     expected |= {"craft_copies", "train_defense_vae", "train_end_to_end", "time_purifiers"}
