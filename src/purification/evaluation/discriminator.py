@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from purification.evaluation.detection import LEAST_DROP, adversarial_threshold, auc
+from purification.evaluation.detection import adversarial_threshold, auc, costs_enough
 from purification.evaluation.detection_rows import paired_auc_interval
 from purification.models.checkpoints import load_network
 from purification.purifiers.loading import in_batches
@@ -127,6 +127,7 @@ def discriminator_detection(
     clean = test[test["source"] == REAL]
     base = scores[(scores["split"] == "validation") & (scores["source"] == threshold_attack)]
     drop = float(base["clean_correct"].mean() - base["correct"].mean())
+    thresholds = {p: _threshold(base["score"], drop, p) for p in exponents}
     rows = []
     for attack in (name for name in test["source"].unique() if name != REAL):
         attacked = test[test["source"] == attack]
@@ -134,10 +135,7 @@ def discriminator_detection(
         high = tuple(-each["logit"].to_numpy() for each in (pair, attacked))
         low_end, high_end = paired_auc_interval(*high, repeats=repeats, seed=seed)
         area = {"auc": auc(*high), "auc_low": low_end, "auc_high": high_end}
-        for exponent in exponents:
-            threshold = None
-            if drop >= LEAST_DROP - 1e-9:  # as `adversarial_threshold` asks
-                threshold = adversarial_threshold(base["score"], drop, exponent)
+        for exponent, threshold in thresholds.items():
             rates: dict[str, float | None] = {"tpr": None, "fpr": None}
             if threshold is not None:
                 rates["tpr"] = float((attacked["score"] < threshold).mean())
@@ -150,3 +148,7 @@ def discriminator_detection(
                 }
             )
     return rows
+
+
+def _threshold(scores: pd.Series, drop: float, exponent: float) -> float | None:
+    return adversarial_threshold(scores, drop, exponent) if costs_enough(drop) else None

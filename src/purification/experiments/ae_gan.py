@@ -30,7 +30,7 @@ Blocks = list[tuple[str, list[dict[str, Any]]]]
 def ae_gan_cells(
     catalogue: Catalogue, table: str, dataset: str, seed: int, classifier: str, attack: str
 ) -> Iterator[Cell]:
-    """Tables 1, 3, 8 and 9 under one attack: on the defences, and by way of the substitutes."""
+    """A table under one attack: on the defences, and by way of the substitutes."""
     names = (catalogue, table, dataset, seed, classifier, attack)
     yield from attacked_cells(*names)
     if attack in catalogue.config[table].get("transferred", ()):
@@ -42,46 +42,6 @@ def searches(catalogue: Catalogue) -> list[tuple[int, int]]:
     wanted = catalogue.config[SEARCHES_TABLE]["searches"]
     restarts = dict.fromkeys([1, *wanted["restarts"]])
     return [(steps, count) for count in restarts for steps in wanted["steps"]]
-
-
-def searches_cells(
-    catalogue: Catalogue, dataset: str, seed: int, classifier: str, attack: str
-) -> Iterator[Cell]:
-    """Table 2: no attack, or one, on each defence at each L and R. A search from an encoder's code
-    has one start, hence R = 1 alone."""
-    common = {"dataset": dataset, "seed": seed, "classifier": classifier}
-    clean = attack == CLEAN
-    if clean:
-        common |= {"attack": CLEAN, "epsilon": None, "threat_model": "none"}
-        images = {"images": catalogue.dataset(dataset), "split": "test"}
-    else:
-        common |= of_attack(catalogue, attack) | {"threat_model": "white_box"}
-        images = {"images": catalogue.adversarial(dataset, seed, PLAIN, classifier, attack)}
-    plain = catalogue.classifier(dataset, seed, PLAIN, classifier)
-    yield Cell(common | of_no_defense(), plain, **images)
-    for defense in _at_each_search(catalogue):
-        labels = common | of_defense(catalogue, defense)
-        deployed = catalogue.deployed(dataset, seed, defense, classifier)
-        if clean:
-            yield Cell(labels, deployed, catalogue.purified_images(dataset, seed, defense, "test"))
-            continue
-        attacked = catalogue.attacked(dataset, seed, defense, classifier, attack)
-        for threat_model in attacked.threat_models:
-            here = labels | {"threat_model": threat_model}
-            yield Cell(here, deployed, attacked, group=threat_model)
-
-
-def _at_each_search(catalogue: Catalogue) -> Iterator[str]:
-    """Table 2's defences at each L and R that they have."""
-    wanted = catalogue.config[SEARCHES_TABLE]["searches"]
-    for defense in catalogue.config[SEARCHES_TABLE]["defenses"]:
-        searched = catalogue.defense_settings(catalogue.deployment_of(defense))
-        if "restarts" in searched:
-            for restarts in wanted["restarts"]:
-                for steps in wanted["steps"]:
-                    yield catalogue.defense_at(defense, steps, restarts)
-        else:
-            yield from (catalogue.defense_at(defense, steps) for steps in wanted["steps"])
 
 
 def ae_gan_figure(catalogue: Catalogue, figure: str) -> Figure:

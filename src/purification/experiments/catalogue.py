@@ -266,10 +266,11 @@ class Catalogue:
                 raise ConfigError(f"{defense} has a purifier for each classifier: {defense}@A, say")
             networks["vae"] = make(dataset, seed, name, classifier)
             return Purifier(defense, seed, "defense_vae", {}, networks)
-        elif method in ("defense_gan", "cowboy"):
+        elif method in STEPPED:
             own = {key: value for key, value in settings.items() if key not in _DEPLOYMENT}
-        elif method == "ae_gan":
-            own = {key: value for key, value in settings.items() if key not in _DEPLOYMENT}
+        else:
+            own = settings.get("settings", {})
+        if method == "ae_gan":
             own["search"] = "steps" in settings
             if steps := own.get("steps"):
                 # A step size that doubles fits a few L only.
@@ -279,8 +280,6 @@ class Catalogue:
                 own["false_positive_rate"] = rule["false_positive_rate"]
                 one_pass = self.purified_images(dataset, seed, rule["one_pass"], "validation")
                 networks["validation"] = one_pass
-        else:
-            own = settings.get("settings", {})
         # The base's name seeds the starts: a varied search has the same.
         made = Purifier(base_name(defense), seed, method, own, networks, **_code(method))
         searches = method in STEPPED and "steps" in settings

@@ -1,6 +1,6 @@
 """What the cells of all tables share: how a defence is named, and the accuracies without attack."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from purification.experiments.artifacts import Cell
@@ -42,11 +42,23 @@ def defenses_of(catalogue: Catalogue, table: str) -> list[str]:
     have its own number of `steps` for the searches that start from an encoder."""
     wanted, columns = catalogue.config[table], {}
     for defense in wanted.get("defenses", ()):
-        own = catalogue.defense_settings(defense)
-        if "steps" in wanted and own["method"] == "ae_gan" and "steps" in own:
-            defense = catalogue.defense_at(defense, wanted["steps"])
-        columns.setdefault(tuple(named_defense(catalogue, table, defense).values()), defense)
+        for name in _searched(catalogue, wanted, defense):
+            columns.setdefault(tuple(named_defense(catalogue, table, name).values()), name)
     return list(columns.values())
+
+
+def _searched(catalogue: Catalogue, wanted: Mapping[str, Any], defense: str) -> Iterator[str]:
+    """A table's defence, or that at each L and R of the table's own `searches`. A search from an
+    encoder's code has one start, hence no restarts to vary."""
+    own = catalogue.defense_settings(catalogue.deployment_of(defense))
+    if "searches" in wanted:
+        for restarts in wanted["searches"]["restarts"] if "restarts" in own else [None]:
+            for steps in wanted["searches"]["steps"]:
+                yield catalogue.defense_at(defense, steps, restarts)
+    elif "steps" in wanted and own["method"] == "ae_gan" and "steps" in own:
+        yield catalogue.defense_at(defense, wanted["steps"])
+    else:
+        yield defense
 
 
 def named_defense(catalogue: Catalogue, table: str, defense: str) -> dict[str, Any]:

@@ -332,9 +332,7 @@ def _wrong_ae_gan(config: Mapping[str, Any]) -> Iterator[str]:
     """What AE-GAN+rs's tables alone name."""
     for table in AE_GAN_TABLES:
         wanted = config[table]
-        if ("pairs" in wanted) != ("transferred" in wanted) or ("pairs" in wanted) != (
-            "oracle" in wanted
-        ):
+        if len({key in wanted for key in ("pairs", "transferred", "oracle")}) > 1:
             yield f"{table}: pairs, transferred and oracle go together"
         for name in wanted.get("transferred", ()):
             yield from _unknown(f"{table}.transferred", name, wanted["attacks"])

@@ -9,7 +9,6 @@ from purification.experiments.ae_gan import (
     ae_gan_cells,
     cost_cells,
     searches,
-    searches_cells,
 )
 from purification.experiments.artifacts import Measurement, Table
 from purification.experiments.black_box import targets, transferred_cells
@@ -101,8 +100,6 @@ def measurement(
         cells = white_box_cells(catalogue, dataset, seed, classifier, attack)
     elif table == COST:
         cells = cost_cells(catalogue, dataset, seed, classifier, attack)
-    elif table == SEARCHES_TABLE:
-        cells = searches_cells(catalogue, dataset, seed, classifier, attack)
     elif attack == CLEAN:
         cells = clean_cells(catalogue, table, dataset, seed, classifier, hold_out=black_box)
     elif table == UNSEEN:
