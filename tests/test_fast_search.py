@@ -88,6 +88,23 @@ def test_bfloat16_search_finds_nearly_the_same_error(batch: int) -> None:
     torch.testing.assert_close(made, generator(latents), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("restarts", [1, 3])
+def test_gradient_of_a_bfloat16_search_is_that_of_the_float32_one(restarts: int) -> None:
+    generator, starts = generator_of(), starts_of(restarts)
+    gradients, restart = {}, {}
+    for precision in ("float32", "bfloat16"):
+        images = images_of(6).requires_grad_()
+        found = latent_search(generator, images, starts, SearchSettings(12, precision=precision))
+        (gradients[precision],) = torch.autograd.grad(found.reconstructions.square().sum(), images)
+        restart[precision] = found.restart
+    same = restart["float32"] == restart["bfloat16"]  # rounding may name another winner
+    assert same.sum() >= 5
+    assert gradients["float32"].abs().amax(dim=(1, 2, 3)).min() > 0
+    torch.testing.assert_close(
+        gradients["bfloat16"][same], gradients["float32"][same], rtol=1e-3, atol=1e-7
+    )
+
+
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (1, 20, 28)])
 @pytest.mark.parametrize("count", [1, 2, 17, 45])
 def test_arranged_network_has_the_generators_values_and_gradients(

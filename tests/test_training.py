@@ -114,6 +114,29 @@ def test_adversarial_loss_is_the_mean_of_clean_and_fgsm_loss() -> None:
     torch.testing.assert_close(vector(model), vector(by_hand), atol=2e-5, rtol=0)
 
 
+@pytest.mark.parametrize("adversary", [{}, {"adversarial_epsilon": 0.2}, {"adversarial_pgd": PGD}])
+def test_mixed_precision_takes_nearly_the_same_step_to_a_float32_network(adversary: dict) -> None:
+    images, labels = pictures(100)
+    networks, losses = [], []
+    for precision in ("float32", "bfloat16", "bfloat16"):
+        networks.append(new_classifier("C"))
+        (row,) = fit(networks[-1], images, labels, batch_size=100, **adversary, precision=precision)
+        losses.append(row["loss"])
+    mixed, again = map(vector, networks[1:])
+    assert mixed.dtype == torch.float32
+    assert losses[1] == pytest.approx(losses[0], rel=0.03)
+    assert losses[1] != losses[0], "nothing was computed in bfloat16"
+    assert torch.equal(mixed, again)
+
+
+@pytest.mark.parametrize("adversary", [{}, {"adversarial_epsilon": 0.2}])
+def test_mixed_precision_learns(adversary: dict) -> None:
+    images, labels = pictures(120)
+    settings = {"epochs": 15, "validation": (images[100:], labels[100:]), "precision": "bfloat16"}
+    rows = fit(new_classifier(), images[:100], labels[:100], **settings, **adversary)
+    assert rows[-1]["validation_accuracy"] >= 0.9
+
+
 def test_pgd_training_takes_its_step_on_pgd_images_alone() -> None:
     images, labels = pictures(16)
     model, by_hand = new_classifier("E"), new_classifier("E")  # E has no dropout

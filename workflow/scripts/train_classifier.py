@@ -28,6 +28,7 @@ history = train_classifier(
     learning_rate=settings["learning_rate"],
     adversarial_epsilon=recipe["adversarial_epsilon"],
     adversarial_pgd=recipe.get("adversarial_pgd"),
+    precision=settings.get("precision", "float32"),
     seed=derive_seed(recipe["seed"], path, "training"),
     validation=validation,
     device=device,

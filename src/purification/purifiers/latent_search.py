@@ -119,8 +119,10 @@ def latent_search(
     Where gradients are wanted (grad mode on, and images or starts that require them), the result is
     differentiable in both through all steps of the winning restart; see `_Descent`. So a start that
     was computed from the image passes on its part of the image's gradient. Which restart wins, goes
-    on or is finished is a discrete choice and has no gradient. Each image's result is a function of
-    that image alone.
+    on or is finished is a discrete choice and has no gradient. This descent is one in float32 at
+    any precision: through bfloat16's rounding, which has no useful derivative, attacks are weaker,
+    and those through float32 break the bfloat16 search as surely (docs/performance.md). Each
+    image's result is a function of that image alone.
     """
     starts = _starts_of_each(starts, images)
     network = search_network(generator, settings.precision)
@@ -130,7 +132,7 @@ def latent_search(
     if differentiable and starts.shape[1] == 1 and not settings.tolerance:
         # The one descent that there is keeps its trajectory at once.
         steps = torch.full((len(images),), settings.steps, device=images.device)
-        return _descend_differentiably(network, generator, images, starts[:, 0], steps, settings)
+        return _descend_differentiably(generator, images, starts[:, 0], steps, settings)
     with torch.no_grad():
         found = _search(network, generator, images.detach(), starts.detach(), settings)
     if not differentiable:
@@ -138,7 +140,7 @@ def latent_search(
     # The winning restart is run again, now with its trajectory kept: one more restart's work, and
     # the memory of the gradient does not depend on the number of restarts.
     start = starts[torch.arange(len(images), device=images.device), found.restart]
-    again = _descend_differentiably(network, generator, images, start, found.steps, settings)
+    again = _descend_differentiably(generator, images, start, found.steps, settings)
     return replace(again, restart=found.restart, evaluations=found.evaluations)
 
 
@@ -427,7 +429,6 @@ def _descend_block(
 
 
 def _descend_differentiably(
-    network: nn.Module,
     generator: nn.Module,
     images: Tensor,
     start: Tensor,
@@ -435,11 +436,12 @@ def _descend_differentiably(
     settings: SearchSettings,
 ) -> SearchResult:
     """One restart for each image, `start` (N, d), of `steps` (N,), differentiable in the images and
-    in the start."""
+    in the start; in float32 whatever `settings` have."""
+    settings = replace(settings, precision="float32")
     parts = []
     for taken in steps.unique().tolist() if settings.tolerance else [settings.steps]:
         rows = (steps == taken).nonzero().squeeze(1)
-        parts.append((rows, _Descent.apply(images[rows], start[rows], network, settings, taken)))
+        parts.append((rows, _Descent.apply(images[rows], start[rows], generator, settings, taken)))
     order = torch.cat([rows for rows, _ in parts]).argsort()
     latents = torch.cat([latents for _, latents in parts])[order]
     with matrix_precision("float32"):

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ def train_classifier(
     learning_rate: float,
     adversarial_epsilon: float | None,
     adversarial_pgd: Mapping[str, float] | None = None,
+    precision: Literal["float32", "bfloat16"] = "float32",
     seed: int,
     validation: tuple[Tensor, Tensor] | None,
     device: torch.device | str,
@@ -56,6 +58,9 @@ def train_classifier(
         adversarial_epsilon: l-inf radius of the FGSM versions in pixel units of [0, 1], or None.
         adversarial_pgd: `attacks.iterative.pgd`'s epsilon, step_size and iterations, or None; Madry
             et al. have 0.3, 0.01 and 40 on MNIST. AE-GAN+rs states the 0.3 alone.
+        precision: "bfloat16" trains in mixed precision: convolutions and linear layers, also those
+            that FGSM and PGD differentiate, take and give bfloat16; weights, logits, loss and Adam
+            stay float32. The trained network is a float32 one like any other.
         seed: of the order of the images, of dropout and of PGD's starts.
         validation: images and labels on which each epoch's accuracy is measured, or None.
         device: where to train; `model` stays there.
@@ -71,6 +76,7 @@ def train_classifier(
     if adversarial_epsilon is not None and adversarial_pgd is not None:
         raise ValueError("adversarial_epsilon and adversarial_pgd: expected one of them at most")
     model.to(device, memory_format=torch.channels_last)
+    network = model if precision == "float32" else _MixedPrecision(model)
     images, labels = images.to(device), labels.to(device)
     if validation is not None:
         validation = (validation[0].to(device), validation[1].to(device))
@@ -90,12 +96,21 @@ def train_classifier(
                 batch, truth = images[chosen], labels[chosen]
                 if adversarial_pgd is not None:
                     starts = derive_seed(seed, "pgd", str(epoch))
-                    batch = _worst(model, batch, truth, adversarial_pgd, starts, chosen)
+                    model.eval()
+                    batch = pgd(
+                        network,
+                        batch,
+                        truth,
+                        **adversarial_pgd,
+                        seed=starts,
+                        indices=chosen.tolist(),
+                    )
+                    model.train()
                 if adversarial_epsilon is not None:
-                    adversarial = fgsm(model, batch, truth, epsilon=adversarial_epsilon)
+                    adversarial = fgsm(network, batch, truth, epsilon=adversarial_epsilon)
                     # In one batch: its mean is the mean of the two losses.
                     batch, truth = torch.cat([batch, adversarial]), truth.repeat(2)
-                logits = model(batch)
+                logits = network(batch)
                 loss = functional.cross_entropy(logits, truth)
                 optimizer.zero_grad()
                 loss.backward()
@@ -121,19 +136,16 @@ def train_classifier(
     return history
 
 
-def _worst(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    settings: Mapping[str, float],
-    seed: int,
-    indices: Tensor,
-) -> Tensor:
-    """PGD's versions (N, C, H, W) of images against `model` in eval mode; back in train mode."""
-    model.eval()
-    worst = pgd(model, images, labels, **settings, seed=seed, indices=indices.tolist())
-    model.train()
-    return worst
+class _MixedPrecision(nn.Module):
+    """A classifier whose layers run in bfloat16; its images and logits are float32."""
+
+    def __init__(self, classifier: nn.Module) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, images: Tensor) -> Tensor:
+        with torch.autocast(images.device.type, torch.bfloat16):
+            return self.classifier(images).float()
 
 
 def _accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
