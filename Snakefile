@@ -23,6 +23,7 @@ include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/ae_gan.smk"
 include: "workflow/rules/cowboy.smk"
+include: "workflow/rules/generator_quality.smk"
 
 
 rule all:

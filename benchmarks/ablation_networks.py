@@ -172,7 +172,8 @@ def measure_quality(options: argparse.Namespace) -> None:
             else:
                 network = load_network(path, "Generator")
                 random = generator(0, "quality")
-                images = generated_images(network, len(real), random, device="cpu")
+                codes = torch.randn(len(real), network.latent, generator=random)
+                images = generated_images(network, codes, device="cpu")
             others = features(images)
             numbers = frechet_distance(real, others), *precision_and_recall(real, others)
             writer.writerow([path, len(real), *numbers])

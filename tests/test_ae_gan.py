@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from purification.evaluation.detection import threshold_at, true_positive_rate_at
-from purification.models.ae_gan import AEGAN, Discriminator
+from purification.models.ae_gan import AEGAN, Discriminator, draw_prior
 from purification.models.bigan import BiGAN, JointDiscriminator, Maxout
 from purification.models.checkpoints import load_network, save_network
 from purification.purifiers import (
@@ -25,7 +25,7 @@ from purification.purifiers.loading import load_purifier, purify_images
 from purification.purifiers.search_network import Interleaved, search_network
 from purification.randomness import generator, isolated_rng
 from purification.training.adversarial_game import discriminator_loss, generator_loss
-from purification.training.ae_gan import draw_prior, reconstruction_loss, train_ae_gan
+from purification.training.ae_gan import reconstruction_loss, train_ae_gan
 from purification.training.bigan import joint_losses, train_bigan
 
 pytestmark = pytest.mark.usefixtures("one_thread_and_one_seed")

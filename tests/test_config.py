@@ -710,6 +710,38 @@ WRONG = {
         edit("defenses", "cowboy_reconstruction", "threat_models", value=["white_box"]),
         ["defenses.cowboy_reconstruction.threat_models: cowboy_table2.defenses needs gray_box"],
     ),
+    "quality of unknown generators": (
+        also(
+            edit("generator_quality", "datasets", value=["emnist"]),
+            edit("generator_quality", "classifier", value="Z"),
+            edit("generator_quality", "attack", value="spsa"),
+            edit("generator_quality", "defenses", value=["magnet", "adv_training"]),
+        ),
+        [
+            "generator_quality.datasets: allowed: digits, ",
+            "generator_quality.classifier: allowed: A, ",
+            "generator_quality.attack: allowed: fgsm, ",
+            "generator_quality.defenses: allowed: defense_gan, ",
+            "got 'magnet'",
+            "got 'adv_training'",
+        ],
+    ),
+    "quality of a generator before a retrained classifier": (
+        edit("generator_quality", "defenses", value=["defense_gan"]),
+        ["defenses.defense_gan.classifier: generator_quality.defenses needs originals", "got rec"],
+    ),
+    "quality of a generator without gray box": (
+        edit("defenses", "cowboy", "threat_models", value=["white_box"]),
+        ["defenses.cowboy.threat_models: generator_quality.defenses needs gray_box; got white_box"],
+    ),
+    "quality of an autoencoder": (
+        edit("generator_quality", "defenses", value=["ae_s"]),
+        ["generator_quality.defenses: 'ae_s' has the generator 'ae', which was trained without"],
+    ),
+    "quality without draws": (
+        edit("generator_quality", "draws", value=0),
+        ["generator_quality.draws: 0 is less than the minimum of 1"],
+    ),
     "name that is no folder": (
         edit("attacks", "a/b", value=DEFAULT["attacks"]["fgsm"]),
         ["attacks: the name 'a/b' cannot be used here"],

@@ -92,9 +92,9 @@ def test_features_are_what_the_last_layer_is_given() -> None:
 def test_generated_images_do_not_depend_on_the_batch() -> None:
     with isolated_rng(0):
         network = Generator(8, 4)
+    codes = torch.randn(5, 8, generator=generator(0, "z"))
     all_at_once, in_parts = (
-        generated_images(network, 5, generator(0, "z"), batch_size=size, device="cpu")
-        for size in (5, 2)
+        generated_images(network, codes, batch_size=size, device="cpu") for size in (5, 2)
     )
     assert all_at_once.shape == (5, 1, 28, 28)
     torch.testing.assert_close(all_at_once, in_parts)

@@ -26,11 +26,13 @@ from purification.experiments import (
     detections,
     discriminator_scores,
     examples,
+    generator_quality,
     inference_rule,
     inference_rules,
     measurement,
     paper_figure,
     paper_table,
+    quality_table,
     run_time_table,
     run_times,
     table4_examples,
@@ -61,7 +63,7 @@ wildcard_constraints:
     generator=r"[^/]+",
     oracle=r"[^/]+",
     substitute=r"[^/]+",
-    table=r"(\w+_)?table\d+|sweep|figure8|cost_accuracy",
+    table=r"(\w+_)?table\d+|sweep|figure8|cost_accuracy|generator_quality",
     split="train|validation|test",
 
 
@@ -138,6 +140,11 @@ def of_run(find, wildcards):
 def timed(wildcards):
     """The run times that a rule's wildcards name."""
     return of_run(run_times, wildcards)
+
+
+def judged(wildcards):
+    """The generators whose quality is measured in the run that a rule's wildcards name."""
+    return asked(generator_quality, CATALOGUE, wildcards.dataset, int(wildcards.seed))
 
 
 def scored(wildcards):

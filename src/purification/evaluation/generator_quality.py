@@ -7,6 +7,8 @@ data set and classifier only. Precision tells whether generated images look real
 kinds of real images are generated; a Frechet distance mixes both.
 """
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
@@ -48,20 +50,15 @@ def classifier_features(
 
 def generated_images(
     generator: nn.Module,
-    count: int,
-    random: torch.Generator,
+    codes: Tensor,
     *,
-    batch_size: int = 500,
+    batch_size: int | Literal["auto"] = 500,
     device: torch.device | str,
 ) -> Tensor:
-    """Images (count, C, H, W) of standard normal codes from `random`, on the CPU.
-
-    `generator` maps z (N, generator.latent) to images, and is moved to `device`.
-    """
-    latents = torch.randn(count, generator.latent, generator=random)
+    """Images (N, C, H, W) of codes (N, latent), on the CPU; `generator` is moved to `device`."""
     generator.to(device)
     with torch.no_grad():
-        images = in_batches(lambda z: generator(z.to(device)).cpu(), latents, batch_size, device)
+        images = in_batches(lambda z: generator(z.to(device)).cpu(), codes, batch_size, device)
         return torch.cat(list(images))
 
 

@@ -1,4 +1,4 @@
-"""What generators make of their priors: the pictures of AE-GAN+rs's Figure 4."""
+"""What generators make of their priors: pictures (AE-GAN+rs's Figure 4), and how good it is."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from purification.evaluation.reconstructions import Block, Column
+from purification.models.ae_gan import draw_prior
 from purification.models.checkpoints import load_network
 from purification.randomness import generator
 
@@ -16,9 +17,15 @@ def _normal(count: int, latent: int, random: torch.Generator) -> Tensor:
     return torch.randn(count, latent, generator=random)
 
 
-PRIORS: dict[str, Callable[[int, int, torch.Generator], Tensor]] = {"BiGAN": _normal}
+PRIORS: dict[str, Callable[[int, int, torch.Generator], Tensor]] = {
+    "BiGAN": _normal,
+    "Generator": _normal,
+    "GAN": _normal,
+    "AEGAN": draw_prior,
+}
 """What codes (count, latent) the generator of each kind of network was trained to make images of:
-standard normal ones of the BiGAN's (ALI, Algorithm 1)."""
+standard normal ones of the BiGAN's (ALI, Algorithm 1), the WGAN-GP's and Cowboy's; of an `AEGAN`
+uniform ones, which its discriminator judges. Without one (AE) it has no prior."""
 
 
 def generated_samples(path: str, kind: str, count: int, seed: int) -> np.ndarray:

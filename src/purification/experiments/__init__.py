@@ -22,6 +22,7 @@ from purification.experiments.cowboy import (
 from purification.experiments.defense_vae import run_time_table, run_times, vae_figure
 from purification.experiments.detection import detection, detections
 from purification.experiments.figures import FIGURES, paper_figure
+from purification.experiments.generator_quality import generator_quality, quality_table
 from purification.experiments.page import (
     AE_GAN_TABLE_CAPTIONS,
     COWBOY_TABLE_CAPTIONS,
@@ -65,11 +66,13 @@ __all__ = [
     "detections",
     "discriminator_scores",
     "examples",
+    "generator_quality",
     "inference_rule",
     "inference_rules",
     "measurement",
     "paper_figure",
     "paper_table",
+    "quality_table",
     "run_time_table",
     "run_times",
     "table4_examples",

@@ -561,6 +561,31 @@ class TrainingCourse(OfRun):
         }
 
 
+@dataclass(frozen=True)
+class GeneratorQuality(OfRun):
+    """How well the images of some generators match real ones, by the features of a classifier.
+    `images`: of each set, at most (None: as many as there are test images). `draws`: of codes."""
+
+    classifier: Classifier
+    generators: tuple[TrainedNetwork, ...]
+    images: int | None
+    draws: int
+
+    @property
+    def path(self) -> str:
+        return f"{self.folder}/measurements/generator_quality.csv"
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        networks = {f"generator_{made.name}": made.path for made in self.generators}
+        networks |= {
+            f"snapshots_{made.name}": made.snapshots_path
+            for made in self.generators
+            if isinstance(made, GAN)
+        }
+        return {"dataset": self.dataset.path, "classifier": self.classifier.path, **networks}
+
+
 def cell_group(steps: int, restarts: int) -> str:
     """The group of a `Sweep` file that holds one (L, R)."""
     return f"L{steps}_R{restarts}"

@@ -122,6 +122,7 @@ def _wrong_references(config: Mapping[str, Any]) -> Iterator[str]:
     yield from _wrong_ae_gan(config)
     yield from _wrong_ae_gan_figures(config)
     yield from _wrong_cowboy(config)
+    yield from _wrong_quality(config)
     yield from _wrong_trainings(config)
     yield from _wrong_copies(config)
     yield from _wrong_sweep(config)
@@ -419,6 +420,33 @@ def _wrong_reference(
     if wanted.get("restarts") not in allowed:
         expected = f"one of {allowed}" if allowed != [None] else "left out, as in its line"
         yield f"{place}.restarts: must be {expected}; got {wanted.get('restarts')}"
+
+
+def _wrong_quality(config: Mapping[str, Any]) -> Iterator[str]:
+    """What the comparison of generators names."""
+    place, found = "generator_quality", config["defenses"]
+    wanted = config[place]
+    for name in wanted["datasets"]:
+        yield from _unknown(f"{place}.datasets", name, config["datasets"])
+    for key in ("classifier", "attack"):
+        yield from _unknown(f"{place}.{key}", wanted[key], config[f"{key}s"])
+    generating = [n for n in found if "generator" in found.get(_purifier_of(config, n), {})]
+    for name in wanted["defenses"]:
+        yield from _unknown(f"{place}.defenses", name, generating)
+        if name not in generating:
+            continue
+        yield from _without_gray_box(config, f"{place}.defenses", name)
+        if (deployed := found[name]["classifier"]) != "originals":
+            yield (
+                f"defenses.{name}.classifier: {place}.defenses needs originals, the classifier "
+                f"that is attacked; got {deployed}"
+            )
+        generator = found[_purifier_of(config, name)]["generator"]
+        if config["generators"].get(generator, {}).get("adversarial") == "none":
+            yield (
+                f"{place}.defenses: {name!r} has the generator {generator!r}, which was trained "
+                "without discriminator (adversarial: none): there are no codes to sample"
+            )
 
 
 def _wrong_cowboy(config: Mapping[str, Any]) -> Iterator[str]:

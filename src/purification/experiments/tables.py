@@ -16,6 +16,7 @@ from purification.experiments.catalogue import Catalogue
 from purification.experiments.cells import CLEAN, UNIT_RANGE, clean_cells
 from purification.experiments.config import AE_GAN_TABLES, COWBOY_TABLES, ConfigError
 from purification.experiments.defense_vae import UNSEEN, unseen_cells
+from purification.experiments.generator_quality import QUALITY, quality_measurement
 from purification.experiments.grids import SWEPT_TABLES
 from purification.experiments.sweeps import (
     SWEEP,
@@ -86,6 +87,8 @@ def measurement(
     catalogue: Catalogue, table: str, dataset: str, seed: int, classifier: str, attack: str
 ) -> Measurement:
     """All cells of a table that share dataset, seed, classifier and attack."""
+    if table == QUALITY:
+        return quality_measurement(catalogue, dataset, seed, classifier, attack)
     folder = f"results/{dataset}/seed{seed}"
     black_box = table in BLACK_BOX
     known = catalogue.config["attacks"]

@@ -12,6 +12,7 @@ no batch norm. Initial weights, which the paper does not state, are Defense-GAN'
 import math
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
 from purification.models.wgan import Generator, Shape, downsampling, initialise
@@ -90,6 +91,11 @@ class Discriminator(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.logit(self.features(images)).squeeze(1)
+
+
+def draw_prior(count: int, latent: int, random: torch.Generator) -> Tensor:
+    """(count, latent) codes from U(-1, 1), on the CPU: the range of the encoder's tanh."""
+    return 2 * torch.rand(count, latent, generator=random) - 1
 
 
 def _convolutions(width: int, image_shape: Shape) -> tuple[nn.Sequential, int]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from purification.models.ae_gan import draw_prior
 from purification.randomness import generator
 from purification.runtime import progress
 from purification.training.adversarial_game import play
@@ -135,11 +136,6 @@ def reconstruction_loss(outputs: Tensor, clean: Tensor) -> Tensor:
     Both are (N, C, H, W). Returns a scalar.
     """
     return functional.mse_loss(outputs, clean, reduction="sum") / len(clean)
-
-
-def draw_prior(count: int, latent: int, random: torch.Generator) -> Tensor:
-    """(count, latent) codes from U(-1, 1), on the CPU."""
-    return 2 * torch.rand(count, latent, generator=random) - 1
 
 
 def _noisy(clean: Tensor, bound: float, random: torch.Generator) -> Tensor:

@@ -1,0 +1,111 @@
+"""How good the generators of some defences are, and how robust the defences: both as numbers."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from purification.experiments.artifacts import Cell, Figure, GeneratorQuality, Measurement
+from purification.experiments.catalogue import PLAIN, Catalogue
+from purification.experiments.cells import CLEAN, of_attack, of_defense, of_no_defense
+from purification.experiments.config import ConfigError
+from purification.experiments.cowboy import COURSE, training_course
+
+QUALITY = "generator_quality"
+"""Section of the config, table of the measurements, name of the results."""
+
+
+def generator_quality(catalogue: Catalogue, dataset: str, seed: int) -> GeneratorQuality:
+    """The quality of the generators of all its defences."""
+    wanted = catalogue.config[QUALITY]
+    names = dict.fromkeys(_generator_of(catalogue, name) for name in wanted["defenses"])
+    return GeneratorQuality(
+        catalogue.dataset(dataset),
+        seed,
+        catalogue.classifier(dataset, seed, PLAIN, wanted["classifier"]),
+        tuple(catalogue.generator(dataset, seed, name) for name in names),
+        wanted["images"],
+        wanted["draws"],
+    )
+
+
+def quality_measurement(
+    catalogue: Catalogue, dataset: str, seed: int, classifier: str, attack: str
+) -> Measurement:
+    """Accuracies on clean test images, or under the attack in the gray box: without defence and
+    behind each. A defence is called by its key in the config."""
+    wanted = catalogue.config[QUALITY]
+    for key, name, allowed in (
+        ("classifier", classifier, [wanted["classifier"]]),
+        ("attack", attack, [CLEAN, wanted["attack"]]),
+    ):
+        if name not in allowed:
+            raise ConfigError(f"{QUALITY}.{key} is {wanted[key]!r}: nothing is measured of {name}")
+    cells = tuple(_cells(catalogue, dataset, seed, classifier, attack))
+    return Measurement(f"results/{dataset}/seed{seed}", QUALITY, classifier, attack, cells)
+
+
+def _cells(
+    catalogue: Catalogue, dataset: str, seed: int, classifier: str, attack: str
+) -> Iterator[Cell]:
+    labels = {"dataset": dataset, "seed": seed, "classifier": classifier}
+    plain = catalogue.classifier(dataset, seed, PLAIN, classifier)
+    if attack == CLEAN:
+        labels |= {"attack": CLEAN, "epsilon": None, "threat_model": "none"}
+        yield Cell(labels | of_no_defense(), plain, catalogue.dataset(dataset), split="test")
+    else:
+        labels |= of_attack(catalogue, attack)
+        bare = catalogue.adversarial(dataset, seed, PLAIN, classifier, attack)
+        yield Cell(labels | {"threat_model": "white_box"} | of_no_defense(), plain, bare)
+    for defense in catalogue.config[QUALITY]["defenses"]:
+        here = labels | of_defense(catalogue, defense) | {"defense": defense}
+        if attack == CLEAN:
+            yield Cell(here, plain, catalogue.purified_images(dataset, seed, defense, "test"))
+        else:
+            attacked = catalogue.attacked(dataset, seed, defense, classifier, attack)
+            gray = here | {"threat_model": "gray_box"}
+            yield Cell(gray, plain, attacked, group="gray_box")
+
+
+def quality_table(catalogue: Catalogue) -> Figure:
+    """What the table of all runs is made from (`reporting.generator_quality`), and its figure."""
+    wanted = catalogue.config[QUALITY]
+    runs, files = [], []
+    for dataset in wanted["datasets"]:
+        for seed in catalogue.config["seeds"]:
+            made = generator_quality(catalogue, dataset, seed)
+            names = (catalogue, dataset, seed, wanted["classifier"])
+            clean, attacked = (quality_measurement(*names, a) for a in (CLEAN, wanted["attack"]))
+            course = _course(catalogue, dataset, seed)
+            sources = {"quality": made, "clean": clean, "attacked": attacked}
+            paths = {name: source.path for name, source in sources.items()}
+            paths |= {"course": course["path"]} if course else {}
+            digests = [source.digest for source in sources.values()]
+            runs.append({**paths, "digests": digests, "course": course})
+            files += paths.values()
+    defenses = {name: _generator_of(catalogue, name) for name in wanted["defenses"]}
+    content = {"attack": wanted["attack"], "defenses": defenses, "runs": runs}
+    return Figure(QUALITY, content, tuple(files))
+
+
+def _generator_of(catalogue: Catalogue, defense: str) -> str:
+    return catalogue.defense_settings(catalogue.deployment_of(defense))["generator"]
+
+
+def _course(catalogue: Catalogue, dataset: str, seed: int) -> dict[str, Any] | None:
+    """Cowboy's Figure 6, of the first seed as there, if it is of this data set and of one of these
+    defences: the most of its cleaning steps. Its classifier and attack are its own."""
+    wanted = catalogue.config[COURSE]
+    defense = wanted["defense"]
+    known = dataset in wanted["datasets"] and defense in catalogue.config[QUALITY]["defenses"]
+    if not known or seed != catalogue.config["seeds"][0]:
+        return None
+    course = training_course(catalogue, dataset, seed)
+    return {
+        "path": course.path,
+        "digest": course.digest,
+        "defense": defense,
+        "generator": _generator_of(catalogue, defense),
+        "classifier": wanted["classifier"],
+        "cleaning_steps": max(wanted["cleaning_steps"]),
+        "restarts": catalogue.defense_settings(defense)["restarts"],
+        **of_attack(catalogue, wanted["attack"]),
+    }

@@ -1,0 +1,343 @@
+"""How good each generator is, and what accuracy is left behind the defences that have it.
+
+A table (columns `TABLE_COLUMNS`) has a row for each trained generator and each defence with it; for
+the generators within the training of one (`snapshot`); and for real validation images, the floor of
+the distance. Where the course of a training is measured (Cowboy's Figure 6), its snapshots and its
+end have rows of that, `over_training`, whose classifier, attack and steps are the course's own.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from purification.evaluation.quality_rows import MEASURES, QUALITY_COLUMNS, REAL
+from purification.reporting.figures import paper_figure
+from purification.reporting.papers import read_rows
+from purification.reporting.roc import MARKERS, check_number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_SETS = ("clean", "gray_box")
+_ACCURACIES = tuple(
+    f"{name}{end}" for name in _SETS for end in ("_n", "", "_low", "_high", "_undefended")
+)
+DEFENSE_COLUMNS = (
+    *("over_training", "defense", "classifier", "attack", "epsilon"),
+    *("iterations_L", "restarts_R", *_ACCURACIES),
+)
+TABLE_COLUMNS = (*QUALITY_COLUMNS, *DEFENSE_COLUMNS)
+"""Those of `quality_rows`; the defence; and, clean and under the attack in the gray box, the number
+of images, the accuracy with its 95 % interval and that of the classifier without defence."""
+_TEXT = ("dataset", "features", "generator", "kind")
+_COUNTS = ("seed", "width", "latent", "iterations", "epochs", "n")
+_MEASURES = tuple(f"{name}{end}" for name in MEASURES for end in ("", "_sd"))
+_ALL_COUNTS = (*_COUNTS, "iterations_L", "restarts_R", *(f"{name}_n" for name in _SETS))
+_RUN = ["dataset", "seed"]
+
+
+def quality_table(content: Mapping[str, Any]) -> pd.DataFrame:
+    """The table, columns `TABLE_COLUMNS`, from the files that `content` names (plain JSON values):
+
+        {"attack": name, "defenses": {defense: generator, ...},
+         "runs": [{"quality": file, "clean": file, "attacked": file, "course": None or
+                   {"path": file, "defense": name, "generator": name, "classifier": name,
+                    "attack": name, "epsilon": number or None, "cleaning_steps": count,
+                    "restarts": count}}, ...]}
+
+    `quality` is of `quality_rows`, `clean` and `attacked` of `measure`, the course's of
+    `training_course`.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: a file lacks a column or a row that the content asks for.
+    """
+    rows = [row for run in content["runs"] for row in _of_run(run, content)]
+    table = pd.DataFrame(rows, columns=TABLE_COLUMNS)
+    return table.astype(dict.fromkeys(_ALL_COUNTS, "Int64"))
+
+
+def read_quality_table(path: Path) -> pd.DataFrame:
+    """The table as it was written.
+
+    Raises FileNotFoundError, or ValueError naming the file if it is no such table.
+    """
+    text = (*_TEXT, "snapshot", "over_training", "defense", "classifier", "attack")
+    numbers = (*_MEASURES, "epsilon", *(n for n in _ACCURACIES if n not in _ALL_COUNTS))
+    table = read_rows(path, text=text, counts=_ALL_COUNTS, numbers=numbers)
+    flags = {name: table[name] == "True" for name in ("snapshot", "over_training")}
+    return table.assign(**flags)[list(TABLE_COLUMNS)]
+
+
+def drawn_points(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table that the figure shows: generators with a measured accuracy."""
+    return table[table["gray_box"].notna()].reset_index(drop=True)
+
+
+def quality_markdown(table: pd.DataFrame) -> str:
+    """The table for reading, in GitHub's Markdown, a grid for each data set and seed."""
+    parts = ["# Quality of generators", _NOTES]
+    for (dataset, seed), rows in table.groupby(_RUN, sort=False):
+        first = rows.iloc[0]
+        parts += [
+            f"## {dataset}, seed {seed}",
+            f"Features: classifier {first['features']}. {rows['n'].iloc[-1]:,} real and as many "
+            f"generated images; {first['n']:,} validation images. " + " ".join(_undefended(rows)),
+            _grid(rows),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def accuracy_over_quality(table: pd.DataFrame, path_png: Path, path_pdf: Path) -> None:
+    """Draw gray-box and clean accuracy over the Frechet distance, a line of panels a data set.
+
+    A marker for each trained generator and defence, with the accuracy's 95 % interval and the
+    distance's standard deviation over draws; the course of a training is a line through its
+    snapshots. The horizontal axis is logarithmic. Dotted: real images. Dashed: the classifier of
+    the markers without defence.
+
+    Args:
+        table: as `quality_table` or `read_quality_table` has it.
+        path_png, path_pdf: the files; both are written complete, or neither.
+
+    Raises:
+        ValueError: nothing to draw, or more defences than can be told apart.
+    """
+    points = drawn_points(table)
+    points = points.assign(label=[_label(row) for _, row in points.iterrows()])
+    labels = list(dict.fromkeys(points.sort_values("over_training", kind="stable")["label"]))
+    check_number("defenses", len(labels), len(MARKERS))
+    datasets = list(dict.fromkeys(points["dataset"]))
+    height = 0.4 + 2.0 * len(datasets) + 0.15 * -(-(len(labels) + 2) // 3)
+    with paper_figure(2, height, path_png, path_pdf) as figure:
+        axes = figure.subplots(len(datasets), 2, sharex="row", sharey=True, squeeze=False)
+        for line, dataset in zip(axes, datasets, strict=True):
+            own = points[points["dataset"] == dataset]
+            real = table[(table["dataset"] == dataset) & (table["kind"] == REAL)]
+            for axis, name in zip(line, ("gray_box", "clean"), strict=True):
+                _draw(axis, own, name, labels)
+                _draw_levels(axis, own, name, real)
+                axis.set(title=_title(own, name), xlabel=_axis_name(own))
+            line[0].set_ylabel("Accuracy")
+        _legend(figure, axes.ravel())
+
+
+def _of_run(run: Mapping[str, Any], content: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    quality = read_rows(Path(run["quality"]), text=_TEXT, counts=_COUNTS, numbers=_MEASURES)
+    accuracies = _accuracies(run, content)
+    course = _course(run["course"]) if run["course"] else {}
+    for _, found in quality.iterrows():
+        row = found[list(QUALITY_COLUMNS)].to_dict()
+        beside = []
+        if not row["snapshot"]:
+            having = [d for d, own in content["defenses"].items() if own == row["generator"]]
+            beside += [accuracies[defense] for defense in having]
+        if course and row["generator"] == run["course"]["generator"]:
+            beside += [course[row["iterations"]]]
+        for own in beside or [{"over_training": False}]:
+            yield row | own
+
+
+def _accuracies(run: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The columns of each defence, from the measurements."""
+    measured = {name: _measured(run[name]) for name in ("clean", "attacked")}
+    found = {}
+    for defense in content["defenses"]:
+        rows = {}
+        for name, key in zip(_SETS, ("clean", "attacked"), strict=True):
+            missing = {defense, "none"} - set(measured[key].index)
+            if missing:
+                raise ValueError(f"{run[key]}: no row of the defense {sorted(missing)[0]!r}")
+            rows[name] = measured[key].loc[defense]
+        attacked = rows["gray_box"]
+        named = ("classifier", "attack", "epsilon", "iterations_L", "restarts_R")
+        found[defense] = {"over_training": False, "defense": defense}
+        found[defense] |= {name: attacked[name] for name in named}
+        for name, key in zip(_SETS, ("clean", "attacked"), strict=True):
+            undefended = measured[key].loc["none", "accuracy"]
+            found[defense] |= _accuracy(name, rows[name], undefended)
+    return found
+
+
+def _measured(path: str) -> pd.DataFrame:
+    """The rows of a file of `measure`, by defence."""
+    rows = read_rows(
+        Path(path),
+        text=("classifier", "attack", "defense"),
+        counts=("iterations_L", "restarts_R", "n"),
+        numbers=("epsilon", "accuracy", "ci_low", "ci_high"),
+    )
+    if rows["defense"].duplicated().any():
+        raise ValueError(f"{path}: two rows of one defense: {rows['defense'].tolist()}")
+    return rows.set_index("defense")
+
+
+def _accuracy(name: str, row: pd.Series, undefended: float) -> dict[str, Any]:
+    values = {"_n": row["n"], "": row["accuracy"], "_low": row["ci_low"], "_high": row["ci_high"]}
+    return {f"{name}{end}": value for end, value in (values | {"_undefended": undefended}).items()}
+
+
+def _course(course: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+    """The columns at each number of training steps, with the most cleaning steps."""
+    rows = read_rows(
+        Path(course["path"]),
+        text=("attack",),
+        counts=("training_steps", "cleaning_steps", "n"),
+        numbers=("accuracy", "ci_low", "ci_high"),
+    )
+    bare = rows[rows["training_steps"].isna()].set_index("attack")["accuracy"]
+    steps = rows["training_steps"].notna() & (rows["cleaning_steps"] == course["cleaning_steps"])
+    named = {key: course[key] for key in ("defense", "classifier", "attack", "epsilon")}
+    named |= {"iterations_L": course["cleaning_steps"], "restarts_R": course["restarts"]}
+    named |= {"over_training": True, "clean_undefended": bare["none"]}
+    return {
+        int(row["training_steps"]): named | _accuracy("gray_box", row, bare[course["attack"]])
+        for _, row in rows[steps].iterrows()
+    }
+
+
+def _label(row: pd.Series) -> str:
+    if row["over_training"]:
+        return (
+            f"{row['defense']} over training ({row['classifier']}, {_name(row['attack'])}, "
+            f"L = {row['iterations_L']}; {row['gray_box_undefended']:.2f} without)"
+        )
+    return row["defense"]
+
+
+def _name(attack: str) -> str:
+    return attack.upper().replace("_", "-")
+
+
+def _title(points: pd.DataFrame, name: str) -> str:
+    """Of a panel: the data set, and what the markers' classifier is given."""
+    row = points[~points["over_training"]].iloc[0]
+    given = "clean"
+    if name == "gray_box":
+        strength = "" if pd.isna(row["epsilon"]) else f" {row['epsilon']:g}"
+        given = f"{_name(row['attack'])}{strength}, gray box"
+    return f"{row['dataset']}, {given}"
+
+
+def _axis_name(points: pd.DataFrame) -> str:
+    row = points.iloc[0]
+    return f"Frechet distance (classifier {row['features']}, {row['n']:,} images)"
+
+
+def _draw(axis: "Axes", points: pd.DataFrame, name: str, labels: Sequence[str]) -> None:
+    import seaborn
+    from matplotlib.ticker import NullFormatter
+
+    colors = seaborn.color_palette("colorblind", len(MARKERS))
+    for label, marker, color in zip(labels, MARKERS, colors, strict=False):
+        here = points[(points["label"] == label) & points[name].notna()]
+        if here.empty:
+            continue
+        here = here.sort_values("iterations")
+        course = bool(here["over_training"].any())
+        axis.errorbar(
+            *(here["frechet_distance"], here[name]),
+            xerr=here["frechet_distance_sd"].fillna(0),
+            yerr=[here[name] - here[f"{name}_low"], here[f"{name}_high"] - here[name]],
+            **{"color": color, "marker": marker, "linestyle": "-" if course else "none"},
+            **{"label": label, "markersize": 3.6, "elinewidth": 0.7, "linewidth": 0.9},
+        )
+        if course:
+            _name_steps(axis, here, name)
+    axis.set_xscale("log")
+    axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.set_ylim(-0.02, 1.02)
+
+
+def _name_steps(axis: "Axes", line: pd.DataFrame, name: str) -> None:
+    """Training steps beside the points of a line, but where one would cover another."""
+    last = 0.0
+    for _, row in line.sort_values("frechet_distance").iterrows():
+        if row["frechet_distance"] > 1.1 * last:
+            last = row["frechet_distance"]
+            place = {"xytext": (4, 2), "textcoords": "offset points", "fontsize": 5}
+            axis.annotate(f"{row['iterations']:,}", (last, row[name]), **place)
+
+
+def _draw_levels(axis: "Axes", points: pd.DataFrame, name: str, real: pd.DataFrame) -> None:
+    """The distance of real images, and the accuracy of the markers' classifier without defence."""
+    look = {"color": "0.4", "linewidth": 0.9, "zorder": 0}
+    label = f"real images ({'/'.join(f'{n:,}' for n in real['n'].unique())})"
+    axis.axvline(real["frechet_distance"].mean(), linestyle=":", label=label, **look)
+    level = points.loc[~points["over_training"], f"{name}_undefended"].mean()
+    axis.axhline(level, linestyle="--", label="no defense", **look)
+
+
+def _legend(figure: "Figure", axes: Iterable["Axes"]) -> None:
+    entries = {
+        label: handle
+        for axis in axes
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
+    place = {"loc": "outside lower center", "ncols": 3, "frameon": False}
+    figure.legend(entries.values(), entries.keys(), **place)
+
+
+def _undefended(rows: pd.DataFrame) -> list[str]:
+    """A sentence on each classifier without defence."""
+    named = rows[rows["defense"].notna() & (rows["defense"] != "")]
+    own = named.drop_duplicates(["classifier", "attack"])
+    return [
+        f"{row['classifier']} without defense: {row['clean_undefended']:.3f} clean, "
+        f"{row['gray_box_undefended']:.3f} under {row['attack']}."
+        for _, row in own.iterrows()
+    ]
+
+
+def _grid(rows: pd.DataFrame) -> str:
+    header = ["generator", "kind", "width", "latent", "training"]
+    header += ["Frechet distance", "precision", "recall", "defense", "classifier", "clean"]
+    lines = [[*header, "gray box"], ["---"] * (len(header) + 1)]
+    for _, row in rows.iterrows():
+        real = row["kind"] == REAL
+        cells = ["(real validation images)" if real else row["generator"]]
+        cells += ["" if real else str(row[name]) for name in ("kind", "width", "latent")]
+        cells += [_training(row), _spread(row, "frechet_distance", ".4g", ".2g")]
+        cells += [_spread(row, name, ".3f", ".3f") for name in ("precision", "recall")]
+        known = [row["defense"], row["classifier"]]
+        cells += ["" if pd.isna(value) else str(value) for value in known]
+        lines.append(cells + [_bounded(row, name) for name in _SETS])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _training(row: pd.Series) -> str:
+    for unit in ("iterations", "epochs"):
+        if pd.notna(row[unit]):
+            return f"{row[unit]:,} {unit}"
+    return ""
+
+
+def _spread(row: pd.Series, name: str, form: str, form_sd: str) -> str:
+    deviation = row[f"{name}_sd"]
+    return f"{row[name]:{form}}" + ("" if pd.isna(deviation) else f" ± {deviation:{form_sd}}")
+
+
+def _bounded(row: pd.Series, name: str) -> str:
+    if pd.isna(row[name]):
+        return ""
+    return f"{row[name]:.3f} [{row[f'{name}_low']:.3f}, {row[f'{name}_high']:.3f}]"
+
+
+_NOTES = (
+    "Distance between Gaussians fitted to a classifier's features of real test images and of "
+    "generated ones (Heusel et al. 2017); precision, does what is generated look real, and recall, "
+    "is all that is real generated (Kynkaanniemi et al. 2019, k = 3). Precision alone says little: "
+    "a generator of one image may have 1. The features are those of a classifier of this run: the "
+    "distance is no Inception-FID, and compares generators on one data set and classifier only. "
+    "All three depend on the number of images. ±: standard deviation over draws of generated "
+    "images. Real validation images instead of generated ones are the floor; fewer of them than of "
+    "generated ones make it too high. Codes are drawn as in training: standard normal of wgan_gp, "
+    "gan and bigan; of ae_gan uniform in (-1, 1), which its discriminator judges, although the "
+    "defense searches from its encoder's codes. Accuracies, with 95 % intervals, of the classifier "
+    "that was attacked without defense, behind the defense. Rows without clean accuracy are the "
+    "course of a training (Cowboy's Figure 6), with a classifier and an attack of their own."
+)

@@ -1,0 +1,83 @@
+# Quality of generators as numbers, and the accuracy behind the defences that have them.
+
+
+rule measure_generators:
+    input:
+        unpack(lambda wildcards: with_old_dataset(judged(wildcards))),
+    output:
+        "results/{dataset}/seed{seed}/measurements/generator_quality.csv",
+    log:
+        "logs/measure_generators/{dataset}/seed{seed}.log",
+    benchmark:
+        "logs/measure_generators/{dataset}/seed{seed}.benchmark.tsv"
+    group:
+        "measurements"
+    threads: 1
+    resources:
+        mem_mb=memory(2500, copies=1),
+        runtime=growing(60),
+    params:
+        recipe=lambda wildcards: judged(wildcards).recipe,
+    message:
+        "Quality of generators, {wildcards.dataset}"
+    script:
+        "../scripts/measure_generators.py"
+
+
+rule generator_quality_table:
+    input:
+        lambda wildcards: asked(quality_table, CATALOGUE).inputs,
+    output:
+        table=report(
+            "results/generator_quality.csv",
+            caption="../report/comparison.rst",
+            category="Tables",
+            labels={"table": "Quality of generators"},
+        ),
+        markdown="results/generator_quality.md",
+    log:
+        "logs/generator_quality_table/generator_quality_table.log",
+    benchmark:
+        "logs/generator_quality_table/generator_quality_table.benchmark.tsv"
+    group:
+        "measurements"
+    threads: 1
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        recipe=lambda wildcards: asked(quality_table, CATALOGUE).recipe,
+    message:
+        "Quality of generators, and accuracies behind their defenses"
+    script:
+        "../scripts/generator_quality_table.py"
+
+
+rule plot_generator_quality:
+    input:
+        "results/generator_quality.csv",
+    output:
+        png=report(
+            "results/figures/generator_quality.png",
+            caption="../report/generator_quality.rst",
+            category="Figures",
+            labels={"figure": "Accuracy over the quality of the generator"},
+        ),
+        pdf="results/figures/generator_quality.pdf",
+        points="results/figures/generator_quality.csv",
+    log:
+        "logs/plot_generator_quality/plot_generator_quality.log",
+    benchmark:
+        "logs/plot_generator_quality/plot_generator_quality.benchmark.tsv"
+    group:
+        "measurements"
+    threads: 1
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        recipe=lambda wildcards: asked(quality_table, CATALOGUE).recipe,
+    message:
+        "Accuracy over the quality of the generator"
+    script:
+        "../scripts/plot_generator_quality.py"
