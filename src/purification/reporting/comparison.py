@@ -223,8 +223,8 @@ _LEGEND = (
     "both are shown. What a paper prints and was not measured is not here; a number that two "
     "tables print counts in each.\n\n"
     "Accuracies are fractions; ours with half the width of the 95 % Wilson interval, whose ends "
-    "`comparison.csv` has, and the number of images. Several seeds: their mean, and the interval of "
-    "their pooled counts, which does not cover the spread between seeds. Differences are ours less "
-    "the paper's, by the mean over seeds; `within 5 points` includes those within 2. The interval "
-    "is that of our sample alone; the paper's number has an error of its own."
+    "`comparison.csv` has, and the number of images. Several seeds: their mean, and the interval "
+    "of their pooled counts, which does not cover the spread between seeds. Differences are ours "
+    "less the paper's, by the mean over seeds; `within 5 points` includes those within 2. The "
+    "interval is that of our sample alone; the paper's number has an error of its own."
 )
