@@ -742,6 +742,22 @@ WRONG = {
         edit("generator_quality", "draws", value=0),
         ["generator_quality.draws: 0 is less than the minimum of 1"],
     ),
+    "a comparison of an unknown table": (
+        edit("comparison", "tables", value=["table4", "tabel1"]),
+        ["comparison.tables: allowed: table1, ", "got 'tabel1' (did you mean 'table1'?)"],
+    ),
+    "a comparison of a table of times": (
+        edit("comparison", "tables", value=["table13"]),
+        ["comparison.tables: allowed: table1, ", "got 'table13'"],
+    ),
+    "a comparison of one table twice": (
+        edit("comparison", "tables", value=["table4", "table4"]),
+        ["comparison.tables: ['table4', 'table4'] has non-unique elements"],
+    ),
+    "a comparison of no table": (
+        edit("comparison", "tables", value=[]),
+        ["comparison.tables: [] should be non-empty"],
+    ),
     "name that is no folder": (
         edit("attacks", "a/b", value=DEFAULT["attacks"]["fgsm"]),
         ["attacks: the name 'a/b' cannot be used here"],

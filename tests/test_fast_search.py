@@ -94,9 +94,16 @@ def test_gradient_of_a_bfloat16_search_is_that_of_the_float32_one(restarts: int)
     gradients, restart = {}, {}
     for precision in ("float32", "bfloat16"):
         images = images_of(6).requires_grad_()
-        found = latent_search(generator, images, starts, SearchSettings(12, precision=precision))
-        (gradients[precision],) = torch.autograd.grad(found.reconstructions.square().sum(), images)
+        settings = SearchSettings(12, precision=precision)
+        found = latent_search(generator, images, starts, settings)
+        weight = torch.linspace(0.5, 1.5, found.reconstructions.numel())
+        loss = (weight.view_as(found.reconstructions) * found.reconstructions).sum()
+        (gradients[precision],) = torch.autograd.grad(loss, images)
         restart[precision] = found.restart
+        # An attacker sees the values of the search that is deployed, to the last bit.
+        with torch.no_grad():
+            deployed = latent_search(generator, images, starts, settings)
+        assert torch.equal(found.reconstructions, deployed.reconstructions)
     same = restart["float32"] == restart["bfloat16"]  # rounding may name another winner
     assert same.sum() >= 5
     assert gradients["float32"].abs().amax(dim=(1, 2, 3)).min() > 0

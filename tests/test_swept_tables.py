@@ -16,7 +16,7 @@ from purification.reporting.page import (
     further_section,
     paper_page,
 )
-from purification.reporting.papers import paper_values
+from purification.reporting.papers import ATTACHED_COLUMNS, paper_values
 from purification.reporting.tables import (
     brief_table,
     long_table,
@@ -211,16 +211,25 @@ def test_a_written_table_is_read_with_its_types(tabulate: Tabulate, tmp_path: Pa
 # The page
 
 
-def compared(differences: list[float], seeds: int = 1) -> pd.DataFrame:
-    """A long table whose numbers lie so far from the paper's, over L."""
-    rows = [
-        measurement(0, **FGSM | behind("rec", steps, 10), seed=seed)
-        | {"paper_value": 0.9, "difference": difference + shift}
-        for steps, difference in enumerate(differences, start=1)
-        # Seeds that differ by more than the limit, but not in their mean.
-        for seed, shift in zip(range(seeds), (0.04, -0.04) if seeds == 2 else (0.0,), strict=True)
-    ]
-    return pd.DataFrame(rows)
+@pytest.fixture
+def compared(tmp_path: Path) -> Callable[..., pd.DataFrame]:
+    """Makes a long table whose numbers lie so far from the paper's, over L."""
+
+    def make(differences: list[float], seeds: int = 1) -> pd.DataFrame:
+        rows = [
+            measurement(0, **FGSM | behind("rec", steps, 10), seed=seed)
+            | dict.fromkeys(ATTACHED_COLUMNS, "")
+            | {"paper_value": 0.9, "difference": difference + shift}
+            for steps, difference in enumerate(differences, start=1)
+            # Seeds that differ by more than the limit, but not in their mean.
+            for seed, shift in zip(
+                range(seeds), (0.04, -0.04) if seeds == 2 else (0.0,), strict=True
+            )
+        ]
+        pd.DataFrame(rows).to_csv(tmp_path / "compared.csv", index=False)
+        return read_long_table(tmp_path / "compared.csv")
+
+    return make
 
 
 def page_table(name: str, long: pd.DataFrame) -> PageTable:
@@ -229,7 +238,9 @@ def page_table(name: str, long: pd.DataFrame) -> PageTable:
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
-def test_agreement_counts_each_number_once(seeds: int) -> None:
+def test_agreement_counts_each_number_once(
+    compared: Callable[..., pd.DataFrame], seeds: int
+) -> None:
     long = compared([0.0, 0.92 - 0.9, -0.021, 0.05, -0.051, 0.5], seeds)
     uncompared = compared([0.3]).assign(paper_value=None)
     tables = [
@@ -246,7 +257,9 @@ def test_agreement_counts_each_number_once(seeds: int) -> None:
     ]
 
 
-def test_agreement_says_so_where_nothing_is_compared() -> None:
+def test_agreement_says_so_where_nothing_is_compared(
+    compared: Callable[..., pd.DataFrame],
+) -> None:
     tables = [page_table("Table 8", compared([0.1]).assign(paper_value=None))]
     assert agreement(tables).startswith("No number is compared")
 

@@ -30,6 +30,7 @@ from purification.experiments import (
     inference_rule,
     inference_rules,
     measurement,
+    paper_comparison,
     paper_figure,
     paper_table,
     quality_table,

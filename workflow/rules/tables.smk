@@ -185,3 +185,35 @@ rule defense_vae_page:
         "The Defense-VAE paper on one page"
     script:
         "../scripts/defense_vae_page.py"
+
+
+# All papers on one page.
+
+
+rule comparison:
+    input:
+        lambda wildcards: asked(paper_comparison, CATALOGUE).files,
+    output:
+        cells=report(
+            "results/comparison.csv",
+            caption="../report/comparison.rst",
+            category="Tables",
+            labels={"table": "The papers' numbers and ours"},
+        ),
+        markdown="results/comparison.md",
+    log:
+        "logs/comparison/comparison.log",
+    benchmark:
+        "logs/comparison/comparison.benchmark.tsv"
+    group:
+        "measurements"
+    threads: 1
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        comparison=lambda wildcards: vars(asked(paper_comparison, CATALOGUE)),
+    message:
+        "The papers' numbers and ours"
+    script:
+        "../scripts/comparison.py"

@@ -11,7 +11,8 @@ from purification.experiments.ae_gan import (
 )
 from purification.experiments.artifacts import table_place
 from purification.experiments.catalogue import Catalogue
-from purification.experiments.config import ConfigError
+from purification.experiments.comparison import paper_comparison
+from purification.experiments.config import PAPER_TABLES, ConfigError
 from purification.experiments.cowboy import (
     comparisons,
     cowboy_figure,
@@ -36,7 +37,6 @@ from purification.experiments.page import (
 from purification.experiments.table4 import examples, table4_examples
 from purification.experiments.table13 import timing_notes, timing_table
 from purification.experiments.tables import (
-    PAPER_TABLES,
     cost_measurements,
     measurement,
     paper_table,
@@ -70,6 +70,7 @@ __all__ = [
     "inference_rule",
     "inference_rules",
     "measurement",
+    "paper_comparison",
     "paper_figure",
     "paper_table",
     "quality_table",

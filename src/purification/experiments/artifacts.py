@@ -781,6 +781,11 @@ class Table(File):
     def path(self) -> str:
         return f"results/{table_place(self.name)}.csv"
 
+    @property
+    def long_path(self) -> str:
+        """Its file with a row for each number."""
+        return f"results/{table_place(self.name)}.long.csv"
+
     @cached_property
     def recipe(self) -> dict[str, Any]:
         digests = {measurement.path: measurement.digest for measurement in self.measurements}

@@ -36,6 +36,15 @@ _RUN_TIMES = "defense_vae_table4"
 _PICTURES = ("defense_vae_figure1", "defense_vae_figure5")
 _FINETUNING = "defense_vae_figure4"
 _VAES = ("defense_vae", "defense_vae_e2e")
+PAPER_TABLES = (
+    *_BLACK_BOX,
+    *_WHITE_BOX,
+    *SWEPT_TABLES,
+    _UNSEEN,
+    *AE_GAN_TABLES,
+    *COWBOY_TABLES,
+)
+"""The papers' tables of accuracies."""
 
 
 class ConfigError(ValueError):
@@ -119,6 +128,8 @@ def _wrong_references(config: Mapping[str, Any]) -> Iterator[str]:
     for table in (*_BLACK_BOX, *AE_GAN_TABLES):
         if "pairs" in config[table]:
             yield from _wrong_black_box(config, table)
+    for name in config["comparison"]["tables"]:
+        yield from _unknown("comparison.tables", name, PAPER_TABLES)
     yield from _wrong_ae_gan(config)
     yield from _wrong_ae_gan_figures(config)
     yield from _wrong_cowboy(config)

@@ -32,14 +32,6 @@ BLACK_BOX = ("table1", "table2", "defense_vae_table3", "defense_vae_table8")
 """Attacks by way of a substitute."""
 WHITE_BOX_TABLES = ("table4", "table12", "defense_vae_table1", "defense_vae_table7")
 """The other threat models."""
-PAPER_TABLES = (
-    *BLACK_BOX,
-    *WHITE_BOX_TABLES,
-    *SWEPT_TABLES,
-    UNSEEN,
-    *AE_GAN_TABLES,
-    *COWBOY_TABLES,
-)
 
 
 def paper_table(catalogue: Catalogue, table: str) -> Table:

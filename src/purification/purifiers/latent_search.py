@@ -119,17 +119,18 @@ def latent_search(
     Where gradients are wanted (grad mode on, and images or starts that require them), the result is
     differentiable in both through all steps of the winning restart; see `_Descent`. So a start that
     was computed from the image passes on its part of the image's gradient. Which restart wins, goes
-    on or is finished is a discrete choice and has no gradient. This descent is one in float32 at
-    any precision: through bfloat16's rounding, which has no useful derivative, attacks are weaker,
-    and those through float32 break the bfloat16 search as surely (docs/performance.md). Each
-    image's result is a function of that image alone.
+    on or is finished is a discrete choice and has no gradient. At lower precision the values are
+    that search's, and the gradient is that of the same descent in float32: through bfloat16's
+    rounding, which has no useful derivative, attacks are weaker (docs/performance.md). Each image's
+    result is a function of that image alone.
     """
     starts = _starts_of_each(starts, images)
     network = search_network(generator, settings.precision)
     generator = search_network(generator)
     wanted = images.requires_grad or starts.requires_grad
     differentiable = torch.is_grad_enabled() and wanted
-    if differentiable and starts.shape[1] == 1 and not settings.tolerance:
+    exact = settings.precision == "float32"
+    if differentiable and exact and starts.shape[1] == 1 and not settings.tolerance:
         # The one descent that there is keeps its trajectory at once.
         steps = torch.full((len(images),), settings.steps, device=images.device)
         return _descend_differentiably(generator, images, starts[:, 0], steps, settings)
@@ -141,7 +142,18 @@ def latent_search(
     # the memory of the gradient does not depend on the number of restarts.
     start = starts[torch.arange(len(images), device=images.device), found.restart]
     again = _descend_differentiably(generator, images, start, found.steps, settings)
+    if not exact:
+        return _with_gradients(found, again)
     return replace(again, restart=found.restart, evaluations=found.evaluations)
+
+
+def _with_gradients(values: SearchResult, gradients: SearchResult) -> SearchResult:
+    """`values` to the last bit, with the gradients of another result for the same images."""
+    own = {}
+    for name in ("reconstructions", "latents", "objective"):
+        other = getattr(gradients, name)
+        own[name] = getattr(values, name) + (other - other.detach())
+    return replace(values, **own)
 
 
 @dataclass(frozen=True)

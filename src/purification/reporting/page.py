@@ -6,13 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from purification.reporting.comparison import AGREEMENT, agreement_counts, compared_cells, grid
 from purification.reporting.tables import brief_table, read_long_table, wide_table
-
-_WITHIN = (0.02, 0.05)
-
-
-SEARCHING = ("defense_gan", "ae_gan", "bigan")
-"""Defences with a latent search, whose printed white box no gradient reached."""
 
 
 @dataclass(frozen=True)
@@ -83,25 +78,21 @@ def paper_page(
 def agreement(tables: Sequence[PageTable]) -> str:
     """How many of our numbers lie how near to the printed ones, a row for each table.
 
-    A number is compared where the paper prints one for the same data set, attack, strength,
-    classifier, defence and threat model, by the mean over our seeds. The white box of searches is
-    left out: no gradient passes Defense-GAN's in its published code, and AE-GAN+rs's prints its
-    above the gray box, which a working gradient does not allow. They are not one attack with ours.
+    What is compared with what, and what is left out: `compared_cells`.
     """
-    lines = ["| table | compared | within 2 points | within 5 points | beyond |"]
-    lines += ["| --- | --- | --- | --- | --- |"]
-    total = pd.Series(dtype=float)
+    found = {}
     for table in tables:
-        distances = _distances(table.long)
-        if len(distances):
-            lines.append(_counts(table.name, distances))
-            total = pd.concat([total, distances])
-    if total.empty:
+        cells = compared_cells(table.long)
+        if cells["counted"].any():
+            found[table.name] = cells.loc[cells["counted"], "difference"]
+    if not found:
         return (
             "No number is compared: the paper prints none for the data sets and settings of this "
             "config. `config/paper.yaml` has the paper's."
         )
-    return "\n".join([*lines, _counts("all", total)])
+    found["all"] = pd.concat(found.values())
+    rows = [[name, *agreement_counts(differences)] for name, differences in found.items()]
+    return grid(["table", *AGREEMENT], rows)
 
 
 def detection_summary(detection: pd.DataFrame) -> str:
@@ -116,7 +107,7 @@ def detection_summary(detection: pd.DataFrame) -> str:
     rows = groups[values].mean().assign(n=groups["n"].sum(), of=groups.size()).reset_index()
     header = ["data set", "attack", "epsilon", "threat model", "defense", "L", "R", "AUC"]
     header += ["TPR at 1 %", "FPR", "TPR at 5 %", "FPR", "detectors", "images"]
-    lines = [header, ["---"] * len(header)]
+    lines = []
     for row in rows.itertuples():
         paper = f" (paper {row.paper_auc:.3f})" if pd.notna(row.paper_auc) else ""
         settings = [row.epsilon, row.threat_model, row.defense, row.iterations_L, row.restarts_R]
@@ -130,28 +121,4 @@ def detection_summary(detection: pd.DataFrame) -> str:
                 *(str(row.of), str(row.n)),
             ]
         )
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _distances(long: pd.DataFrame) -> pd.Series:
-    """Distance of each mean over seeds from the paper's number."""
-    searched = long["defense"].isin(SEARCHING) & (long["threat_model"] == "white_box")
-    compared = long[long["paper_value"].notna() & ~searched]
-    if compared.empty:
-        return pd.Series(dtype=float)
-    key = [
-        name
-        for name in (
-            *("dataset", "attack", "epsilon", "classifier", "substitute", "defense", "variant"),
-            *("threat_model", "iterations_L", "restarts_R"),
-        )
-        if name in compared
-    ]
-    return compared.groupby(key, dropna=False)["difference"].mean().abs().reset_index(drop=True)
-
-
-def _counts(name: str, distances: pd.Series) -> str:
-    # A hair more than the limit: 0.92 - 0.90 is 0.020000000000000018.
-    within = [int((distances <= limit + 1e-9).sum()) for limit in _WITHIN]
-    cells = [name, len(distances), *within, len(distances) - within[-1]]
-    return f"| {' | '.join(map(str, cells))} |"
+    return grid(header, lines)

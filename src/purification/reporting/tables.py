@@ -33,7 +33,12 @@ import pandas as pd
 
 from purification.evaluation.measure import ATTACK_COLUMNS, ATTACK_UNIT_COLUMNS
 from purification.evaluation.measure import COLUMNS as MEASUREMENT_COLUMNS
-from purification.reporting.papers import attach_paper_values, epsilon_key, read_rows
+from purification.reporting.papers import (
+    ATTACHED_COLUMNS,
+    attach_paper_values,
+    epsilon_key,
+    read_rows,
+)
 from purification.storage import atomic
 
 _TEXT = ("dataset", "classifier", "attack", "threat_model", "defense", "variant")
@@ -77,6 +82,22 @@ _SEARCH = ("iterations_L", "restarts_R")
 _KEY = ("dataset", "attack", "epsilon_key", "classifier", "substitute", *_SEARCH)
 """What names a row among the cells. Without a sweep all cells have the search settings -1."""
 _WEAK_ATTACK = 0.05
+_OVER_SEEDS = {
+    "accuracy": ("accuracy", "mean"),
+    "std": ("accuracy", "std"),
+    "seeds": ("seed", "size"),
+    **{name: (name, "sum") for name in ("n", "correct")},
+    **{name: (name, "mean") for name in ("success_rate", "mean_l2", "difference")},
+    "zero_gradient_share": ("zero_gradient_share", "max"),
+    **{
+        name: (name, "first")
+        for name in (
+            *("epsilon", "threat_model", "defense", "variant", "ci_low", "ci_high"),
+            *(name for name in ATTACHED_COLUMNS if name != "difference"),
+        )
+    },
+}
+"""What is made of the rows of several seeds: from which column, and how."""
 
 
 def long_table(
@@ -208,7 +229,8 @@ def read_long_table(path: Path) -> pd.DataFrame:
     """
     text = (*_TEXT, "substitute") if "substitute" in pd.read_csv(path, nrows=0) else _TEXT
     numbers = (*_NUMBERS, "paper_value", "paper_std", "difference")
-    return read_rows(path, text=text, counts=(*_COUNTS, "seed"), numbers=numbers)
+    counts = (*_COUNTS, "seed", "paper_iterations_L", "paper_restarts_R")
+    return read_rows(path, text=text, counts=counts, numbers=numbers)
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
@@ -348,24 +370,19 @@ def _cells(long: pd.DataFrame, swept: bool) -> pd.DataFrame:
     if taken & set(rows["column"]):
         name = min(taken & set(rows["column"]))
         raise ValueError(f"a defense makes a second column {name!r}: give it another name")
-    groups = rows.groupby(key, sort=False, dropna=False)
-    cells = groups.agg(
-        epsilon=("epsilon", "first"),
-        threat_model=("threat_model", "first"),
-        defense=("defense", "first"),
-        variant=("variant", "first"),
-        accuracy=("accuracy", "mean"),
-        std=("accuracy", "std"),
-        seeds=("seed", "size"),
-        n=("n", "sum"),
-        correct=("correct", "sum"),
-        ci_low=("ci_low", "first"),
-        ci_high=("ci_high", "first"),
-        success_rate=("success_rate", "mean"),
-        mean_l2=("mean_l2", "mean"),
-        zero_gradient_share=("zero_gradient_share", "max"),
-        paper_value=("paper_value", "first"),
-    ).reset_index()
+    return over_seeds(rows, key)
+
+
+def over_seeds(rows: pd.DataFrame, key: Sequence[str]) -> pd.DataFrame:
+    """The rows of a long table that agree in `key` put together, in the order of the first of each.
+
+    Beside the columns of `key`: accuracy, success rate, l2 norm and difference from the paper as
+    means, ``std`` the sample standard deviation (empty for one row), ``seeds`` the number of rows,
+    n and correct as sums, and ``ci_low`` and ``ci_high``: of one row its own, of several the 95 %
+    Wilson interval of these sums, which does not cover the spread between seeds.
+    """
+    made = {name: how for name, how in _OVER_SEEDS.items() if name not in key}
+    cells = rows.groupby(list(key), sort=False, dropna=False).agg(**made).reset_index()
     pooled = cells["seeds"] > 1
     if pooled.any():
         from purification.evaluation.accuracy import wilson_interval

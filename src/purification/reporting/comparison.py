@@ -1,0 +1,240 @@
+"""Our numbers beside the papers' printed ones: which are compared, how near they lie, and a page of
+every cell."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from purification.reporting.papers import TITLES
+from purification.reporting.tables import over_seeds, read_long_table
+
+WITHIN = (0.02, 0.05)
+AGREEMENT = ("compared", "within 2 points", "within 5 points", "beyond")
+"""What `agreement_counts` counts."""
+SEARCHING = ("defense_gan", "ae_gan", "bigan")
+"""Defences with a latent search, whose printed white box no gradient reached."""
+_NO_GRADIENT = "no gradient passed the search in the paper's white box"
+
+_MEASUREMENT = (
+    *("dataset", "attack", "epsilon", "classifier", "substitute", "defense", "variant"),
+    *("threat_model", "iterations_L", "restarts_R"),
+)
+CELL_COLUMNS = (
+    *("paper", "table", *_MEASUREMENT, "paper_iterations_L", "paper_restarts_R"),
+    *("paper_value", "paper_std", "value", "low", "high", "n", "seeds", "difference"),
+    *("counted", "why_not", "clean_value"),
+)
+"""Columns of `cell_table`."""
+_DEPLOYED = ("dataset", "classifier", "defense", "variant", "iterations_L", "restarts_R")
+_OURS = {"accuracy": "value", "ci_low": "low", "ci_high": "high"}
+# A hair more than each limit: 0.92 - 0.90 is 0.020000000000000018.
+_ROUNDING = 1e-9
+_GROUP = ["paper", "dataset", "defense", "variant", "threat_model"]
+_GROUP_HEADER = ("paper", "data set", "defense", "threat model")
+_MEANS = ("mean difference", "mean size of it")
+_CELL_HEADER = (
+    *("attack (epsilon)", "classifier", "substitute", "defense", "threat model", "L, R"),
+    *("paper's L, R", "paper", "ours", "difference"),
+)
+
+
+@dataclass(frozen=True)
+class ComparedTable:
+    """A paper's table: `paper` as its file in resources/papers is called, `printed` its name there
+    ("Table 4"), the data sets that were measured, and its `compared_cells`."""
+
+    paper: str
+    printed: str
+    datasets: tuple[str, ...]
+    cells: pd.DataFrame
+
+    @property
+    def title(self) -> str:
+        return f"{TITLES[self.paper]}, {self.printed}"
+
+
+def compared_cells(long: pd.DataFrame) -> pd.DataFrame:
+    """Our numbers for which a paper prints one for the same data set, attack, strength, classifier,
+    substitute, defence and threat model.
+
+    Args:
+        long: as `purification.reporting.tables.long_table` returns it.
+
+    Returns:
+        A row for each, in the order of `long`, with the means over seeds and the intervals of
+        `over_seeds`; ``counted``, and where it is not, ``why_not``; ``clean_value``, our accuracy
+        behind the same defence without attack. The white box of searches does not count: no
+        gradient passes Defense-GAN's in its published code, and AE-GAN+rs prints its above the gray
+        box, which a working gradient does not allow. They are not one attack with ours. An attack
+        without a gradient changes nothing: ``clean_value`` is what they amount to.
+    """
+    printed = long[long["paper_value"].notna()]
+    cells = over_seeds(printed, [name for name in _MEASUREMENT if name in printed])
+    searched = cells["defense"].isin(SEARCHING) & (cells["threat_model"] == "white_box")
+    cells["counted"] = ~searched
+    cells["why_not"] = searched.map({True: _NO_GRADIENT, False: ""})
+    deployed = [name for name in _DEPLOYED if name in long]
+    clean = long[(long["attack"] == "none")].groupby(deployed, dropna=False)["accuracy"].mean()
+    return cells.merge(clean.rename("clean_value").reset_index(), "left", deployed)
+
+
+def read_compared_tables(specifications: Iterable[Sequence[str]]) -> list[ComparedTable]:
+    """Tables from (paper, printed name, file of the long table). Raises as `read_long_table`."""
+    tables = []
+    for paper, printed, file in specifications:
+        long = read_long_table(Path(file))
+        datasets = tuple(long["dataset"].unique())
+        tables.append(ComparedTable(paper, printed, datasets, compared_cells(long)))
+    return tables
+
+
+def cell_table(tables: Iterable[ComparedTable]) -> pd.DataFrame:
+    """All compared cells, a row each (`CELL_COLUMNS`): accuracies as fractions in [0, 1], `low` and
+    `high` our 95 % interval, `difference` ours less the paper's."""
+    parts = []
+    for table in tables:
+        named = {"paper": table.paper, "table": table.printed}
+        named |= {"substitute": table.cells.get("substitute", "")}
+        parts.append(table.cells.rename(columns=_OURS).assign(**named)[list(CELL_COLUMNS)])
+    # Without a cell a table's columns may have other types.
+    return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
+
+
+def agreement_counts(differences: pd.Series) -> list[int]:
+    """How many differences there are, how many lie within 2 points, how many within 5 (these
+    included), and how many beyond."""
+    within = [int((differences.abs() <= limit + _ROUNDING).sum()) for limit in WITHIN]
+    return [len(differences), *within, len(differences) - within[-1]]
+
+
+def grid(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
+    """A table in GitHub's Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def comparison_page(tables: Sequence[ComparedTable]) -> str:
+    """The page as GitHub's Markdown: how many cells agree by paper, the same by defence, what is
+    left out, and every cell by table."""
+    cells = cell_table(tables)
+    title = "# The papers' numbers and ours"
+    if cells.empty:
+        datasets = dict.fromkeys(name for table in tables for name in table.datasets)
+        return (
+            f"{title}\n\nNo number is compared: the papers print none for the data sets and "
+            f"settings of this config (data sets: {', '.join(datasets)}). `config/paper.yaml` has "
+            "the papers'.\n"
+        )
+    parts = [title, _LEGEND, "## By paper", _by_paper(cells), "## By defense", _by_group(cells)]
+    if not cells["counted"].all():
+        parts += ["## Left out of the counts", _left_out(cells)]
+    for table in tables:
+        parts += [f"## {table.title}", *_cell_sections(table)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _by_paper(cells: pd.DataFrame) -> str:
+    header = ["paper", *AGREEMENT, "paper's number in our interval", "left out"]
+    papers = [(TITLES[name], rows) for name, rows in cells.groupby("paper", sort=False)]
+    rows = [
+        [name, *_agreement(own[own["counted"]]), int((~own["counted"]).sum())]
+        for name, own in [*papers, ("all", cells)]
+    ]
+    return grid(header, rows)
+
+
+def _by_group(cells: pd.DataFrame) -> str:
+    header = [*_GROUP_HEADER, *AGREEMENT, "in our interval", *_MEANS]
+    rows = [
+        [*_names(key), *_agreement(own), *_mean_differences(own["difference"])]
+        for key, own in cells[cells["counted"]].groupby(_GROUP, sort=False)
+    ]
+    return grid(header, rows)
+
+
+def _left_out(cells: pd.DataFrame) -> str:
+    header = [*_GROUP_HEADER, "cells", *_MEANS, "why"]
+    header += [f"our clean accuracy: {name}" for name in (*AGREEMENT[1:], *_MEANS)]
+    rows = []
+    for key, own in cells[~cells["counted"]].groupby([*_GROUP, "why_not"], sort=False):
+        clean = own["clean_value"] - own["paper_value"]
+        row = [*_names(key[:-1]), len(own), *_mean_differences(own["difference"]), key[-1]]
+        rows.append([*row, *agreement_counts(clean)[1:], *_mean_differences(clean)])
+    return f"{_LEFT_OUT}\n\n{grid(header, rows)}"
+
+
+def _names(key: Sequence[str]) -> list[str]:
+    paper, dataset, defense, variant, threat_model = key
+    return [TITLES[paper], dataset, f"{defense} {variant}".strip(), threat_model]
+
+
+def _agreement(cells: pd.DataFrame) -> list[int]:
+    """`agreement_counts`, and how many of the paper's numbers lie within our interval."""
+    printed = cells["paper_value"]
+    inside = printed.between(cells["low"] - _ROUNDING, cells["high"] + _ROUNDING)
+    return [*agreement_counts(cells["difference"]), int(inside.sum())]
+
+
+def _mean_differences(differences: pd.Series) -> list[str]:
+    return [f"{differences.mean():+.3f}", f"{differences.abs().mean():.3f}"]
+
+
+def _cell_sections(table: ComparedTable) -> list[str]:
+    """A grid of every cell for each data set, and which data sets have none."""
+    parts = []
+    for dataset, cells in table.cells.groupby("dataset", sort=False):
+        lines = [_cell_line(cell) for cell in cells.itertuples()]
+        # What this table does not have, such as a substitute, would be an empty column.
+        shown = [i for i in range(len(_CELL_HEADER)) if any(line[i] for line in lines)]
+        rows = [[line[i] for i in shown] for line in lines]
+        parts += [f"### {dataset}", grid([_CELL_HEADER[i] for i in shown], rows)]
+    without = [name for name in table.datasets if name not in set(table.cells["dataset"])]
+    if without:
+        parts.append(
+            f"Nothing to compare on {', '.join(without)}: the paper prints no number for our "
+            "settings there."
+        )
+    return parts
+
+
+def _cell_line(cell: Any) -> list[str]:
+    """One cell as `_CELL_HEADER` has it."""
+    attack = cell.attack if pd.isna(cell.epsilon) else f"{cell.attack} ({cell.epsilon:.6g})"
+    paper = f"{cell.paper_value:.3f}"
+    paper += f" ± {cell.paper_std:.3f}" if pd.notna(cell.paper_std) else ""
+    seeds = f", {cell.seeds} seeds" if cell.seeds > 1 else ""
+    ours = f"{cell.accuracy:.3f} ± {(cell.ci_high - cell.ci_low) / 2:.3f} ({cell.n}{seeds})"
+    return [
+        *(attack, cell.classifier, getattr(cell, "substitute", "")),
+        *(f"{cell.defense} {cell.variant}".strip(), cell.threat_model),
+        _search(cell.iterations_L, cell.restarts_R),
+        _search(cell.paper_iterations_L, cell.paper_restarts_R),
+        *(paper, ours),
+        f"{cell.difference:+.3f}" + ("" if cell.counted else ", not counted"),
+    ]
+
+
+def _search(steps: Any, restarts: Any) -> str:
+    """L and R; empty where there is neither."""
+    return ", ".join(str(value) for value in (steps, restarts) if pd.notna(value))
+
+
+_LEGEND = (
+    "A cell is a number that a paper prints and that was measured here for the same data set, "
+    "attack, strength, classifier (and substitute), defense and threat model; Cowboy prints no "
+    "strength, and its numbers stand beside ours of any. L and R of a search may differ, and then "
+    "both are shown. What a paper prints and was not measured is not here; a number that two "
+    "tables print counts in each.\n\n"
+    "Accuracies are fractions; ours with half the width of the 95 % Wilson interval, whose ends "
+    "`comparison.csv` has, and the number of images. Several seeds: their mean, and the interval "
+    "of their pooled counts, which does not cover the spread between seeds. Differences are ours "
+    "less the paper's, by the mean over seeds; `within 5 points` includes those within 2. The "
+    "interval is that of our sample alone; the paper's number has an error of its own."
+)
+_LEFT_OUT = (
+    "An attack through which no gradient passes changes nothing. So the last columns compare the "
+    "printed numbers with our accuracy behind the same defense *without* attack."
+)
