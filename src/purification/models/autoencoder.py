@@ -1,5 +1,7 @@
 """MagNet's autoencoder as Defense-GAN compares with it (Samangouei et al. 2018, Table 7)."""
 
+import math
+
 from torch import Tensor, nn
 
 from purification.models.wgan import Generator, Shape, downsampling, initialise
@@ -28,3 +30,11 @@ class MagNetAutoencoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.decoder(self.encoder(images))
+
+    def start_from(self, pixel: float) -> None:
+        """Sets the bias of the decoder's last convolution so that without any other input its
+        pixels are `pixel`, in (0, 1)."""
+        *_, last = (
+            layer for layer in self.decoder.modules() if isinstance(layer, nn.ConvTranspose2d)
+        )
+        nn.init.constant_(last.bias, math.log(pixel / (1 - pixel)))

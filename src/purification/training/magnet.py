@@ -1,23 +1,26 @@
 """Training of MagNet's autoencoder (Meng and Chen 2017)."""
 
 import time
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
+from purification.models.autoencoder import MagNetAutoencoder
 from purification.randomness import generator
 from purification.runtime import progress
 
 
 def train_autoencoder(
-    model: nn.Module,
+    model: MagNetAutoencoder,
     images: Tensor,
     *,
     epochs: int,
     batch_size: int,
     learning_rate: float,
     noise: float,
+    first_output: Literal["gray", "mean"] = "gray",
     seed: int,
     device: torch.device | str,
 ) -> list[dict[str, float | int]]:
@@ -34,6 +37,10 @@ def train_autoencoder(
         batch_size: images a step.
         learning_rate: Adam's.
         noise: standard deviation of the noise, in pixel units of [0, 1]; 0 for none.
+        first_output: what the untrained decoder makes of a code of zeros. "gray": 0.5, its biases
+            being zero. On images as dark as MNIST's all codes then move together to darken the
+            output, saturate their tanh within 50 steps, and the output may stay the mean image for
+            ever. "mean": the mean pixel of `images`, so that they need not.
         seed: of order and noise.
         device: where to train; `model` stays there.
 
@@ -41,6 +48,8 @@ def train_autoencoder(
         A row an epoch: epoch (from 1), loss (squared error, mean over pixels and the epoch's
         images), seconds.
     """
+    if first_output == "mean":
+        model.start_from(images.mean().item())
     model.to(device, memory_format=torch.channels_last)
     model.train()
     images = images.to(device, memory_format=torch.channels_last)
