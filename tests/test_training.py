@@ -466,6 +466,20 @@ def test_autoencoder_learns_to_reconstruct() -> None:
     assert not model.training
 
 
+@pytest.mark.parametrize(("first_output", "expected"), [("gray", 0.5), ("mean", 0.1)])
+def test_autoencoder_begins_at_gray_or_at_the_mean_image(
+    first_output: str, expected: float
+) -> None:
+    images = torch.zeros(20, 1, 28, 28)
+    images[:, :, :7, :12] = 0.1 * 784 / 84
+    with isolated_rng(0):
+        model = MagNetAutoencoder(8, 4)
+    settings = {"epochs": 1, "batch_size": 20, "noise": 0.0, "seed": 0, "device": "cpu"}
+    train_autoencoder(model, images, **settings, learning_rate=1e-9, first_output=first_output)
+    with torch.no_grad():
+        assert model(images).mean().item() == pytest.approx(expected, abs=0.02)
+
+
 def test_autoencoder_sees_noisy_clipped_images_and_aims_at_clean_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
