@@ -17,23 +17,12 @@ from purification.evaluation.generator_quality import (
     generated_images,
     precision_and_recall,
 )
+from purification.evaluation.quality_columns import MEASURES, QUALITY_COLUMNS, REAL
 from purification.evaluation.samples import PRIORS
 from purification.models.checkpoints import load_network, load_snapshot
 from purification.randomness import generator
 from purification.storage import read_split
 
-REAL = "real"
-"""Kind of the row of validation images; its generator is none, an empty cell."""
-MEASURES = ("frechet_distance", "precision", "recall")
-QUALITY_COLUMNS = (
-    *("dataset", "seed", "features", "generator", "kind", "width", "latent"),
-    *("iterations", "epochs", "snapshot", "n"),
-    *(f"{name}{end}" for name in MEASURES for end in ("", "_sd")),
-)
-"""`features`: the classifier; `snapshot`: whether the network is one from within the training,
-whose length `iterations` then is; `n`: images of each of the two sets; of each measure the mean
-over draws of codes and their standard deviation, which says nothing of other real images or
-trainings."""
 _KINDS = {"Generator": "wgan_gp", "AEGAN": "ae_gan", "BiGAN": "bigan", "GAN": "gan"}
 """The config's name of each kind of network."""
 

@@ -16,7 +16,14 @@ AGREEMENT = ("compared", "within 2 points", "within 5 points", "beyond")
 """What `agreement_counts` counts."""
 SEARCHING = ("defense_gan", "ae_gan", "bigan")
 """Defences with a latent search, whose printed white box no gradient reached."""
-_NO_GRADIENT = "no gradient passed the search in the paper's white box"
+_NO_GRADIENT = {
+    "defense_gan": "in its published code no gradient passes the search",
+    "ae_gan": "its white box lies above its gray box, which a working gradient does not allow",
+    "defense_vae": "copied from Defense-GAN, in whose published code no gradient passes the search",
+}
+"""By paper: why its white box of a search is another attack than ours."""
+FEW = 100
+"""Fewer images than this are counted apart, too."""
 
 _MEASUREMENT = (
     *("dataset", "attack", "epsilon", "classifier", "substitute", "defense", "variant"),
@@ -56,26 +63,27 @@ class ComparedTable:
         return f"{TITLES[self.paper]}, {self.printed}"
 
 
-def compared_cells(long: pd.DataFrame) -> pd.DataFrame:
+def compared_cells(long: pd.DataFrame, paper: str = "defense_gan") -> pd.DataFrame:
     """Our numbers for which a paper prints one for the same data set, attack, strength, classifier,
     substitute, defence and threat model.
 
     Args:
         long: as `purification.reporting.tables.long_table` returns it.
+        paper: whose numbers stand in it, as its file in resources/papers is called.
 
     Returns:
         A row for each, in the order of `long`, with the means over seeds and the intervals of
         `over_seeds`; ``counted``, and where it is not, ``why_not``; ``clean_value``, our accuracy
         behind the same defence without attack. The white box of searches does not count: no
         gradient passes Defense-GAN's in its published code, and AE-GAN+rs prints its above the gray
-        box, which a working gradient does not allow. They are not one attack with ours. An attack
-        without a gradient changes nothing: ``clean_value`` is what they amount to.
+        box, which a working gradient does not allow. They are not one attack with ours. FGSM
+        without a gradient changes nothing: ``clean_value`` is what it amounts to.
     """
     printed = long[long["paper_value"].notna()]
     cells = over_seeds(printed, [name for name in _MEASUREMENT if name in printed])
     searched = cells["defense"].isin(SEARCHING) & (cells["threat_model"] == "white_box")
     cells["counted"] = ~searched
-    cells["why_not"] = searched.map({True: _NO_GRADIENT, False: ""})
+    cells["why_not"] = searched.map({True: _NO_GRADIENT.get(paper, ""), False: ""})
     deployed = [name for name in _DEPLOYED if name in long]
     clean = long[(long["attack"] == "none")].groupby(deployed, dropna=False)["accuracy"].mean()
     return cells.merge(clean.rename("clean_value").reset_index(), "left", deployed)
@@ -87,7 +95,7 @@ def read_compared_tables(specifications: Iterable[Sequence[str]]) -> list[Compar
     for paper, printed, file in specifications:
         long = read_long_table(Path(file))
         datasets = tuple(long["dataset"].unique())
-        tables.append(ComparedTable(paper, printed, datasets, compared_cells(long)))
+        tables.append(ComparedTable(paper, printed, datasets, compared_cells(long, paper)))
     return tables
 
 
@@ -137,19 +145,28 @@ def comparison_page(tables: Sequence[ComparedTable]) -> str:
 
 
 def _by_paper(cells: pd.DataFrame) -> str:
-    header = ["paper", *AGREEMENT, "paper's number in our interval", "left out"]
+    few = cells["n"] < FEW
+    header = ["paper", *AGREEMENT, "paper's number in our interval", f"of fewer than {FEW} images"]
+    header += ["left out"]
     papers = [(TITLES[name], rows) for name, rows in cells.groupby("paper", sort=False)]
-    rows = [
-        [name, *_agreement(own[own["counted"]]), int((~own["counted"]).sum())]
-        for name, own in [*papers, ("all", cells)]
-    ]
+    rows = []
+    for name, all_of_it in [*papers, ("all", cells), (f"all of {FEW} images or more", cells[~few])]:
+        own = _once(all_of_it)
+        counted = own[own["counted"]]
+        line = [name, *_agreement(counted), int((counted["n"] < FEW).sum())]
+        rows.append([*line, int((~own["counted"]).sum())])
     return grid(header, rows)
+
+
+def _once(cells: pd.DataFrame) -> pd.DataFrame:
+    """Without what another table, or a paper that copies it, prints of the same measurement."""
+    return cells.drop_duplicates([*_MEASUREMENT, "paper_value"])
 
 
 def _by_group(cells: pd.DataFrame) -> str:
     header = [*_GROUP_HEADER, *AGREEMENT, "in our interval", *_MEANS]
     rows = [
-        [*_names(key), *_agreement(own), *_mean_differences(own["difference"])]
+        [*_names(key), *_agreement(_once(own)), *_mean_differences(_once(own)["difference"])]
         for key, own in cells[cells["counted"]].groupby(_GROUP, sort=False)
     ]
     return grid(header, rows)
@@ -159,7 +176,8 @@ def _left_out(cells: pd.DataFrame) -> str:
     header = [*_GROUP_HEADER, "cells", *_MEANS, "why"]
     header += [f"our clean accuracy: {name}" for name in (*AGREEMENT[1:], *_MEANS)]
     rows = []
-    for key, own in cells[~cells["counted"]].groupby([*_GROUP, "why_not"], sort=False):
+    groups = cells[~cells["counted"]].groupby([*_GROUP, "why_not"], sort=False)
+    for key, own in ((key, _once(own)) for key, own in groups):
         clean = own["clean_value"] - own["paper_value"]
         row = [*_names(key[:-1]), len(own), *_mean_differences(own["difference"]), key[-1]]
         rows.append([*row, *agreement_counts(clean)[1:], *_mean_differences(clean)])
@@ -224,10 +242,12 @@ def _search(steps: Any, restarts: Any) -> str:
 
 _LEGEND = (
     "A cell is a number that a paper prints and that was measured here for the same data set, "
-    "attack, strength, classifier (and substitute), defense and threat model; Cowboy prints no "
-    "strength, and its numbers stand beside ours of any. L and R of a search may differ, and then "
-    "both are shown. What a paper prints and was not measured is not here; a number that two "
-    "tables print counts in each.\n\n"
+    "attack, strength, classifier of the same letter (and substitute), defense and threat model; "
+    "Cowboy prints no strength, and its numbers stand beside ours of any. A strength is in the "
+    "attack's own units (`pixel_range` in the config). L and R of a search may differ, and then "
+    "both are shown. What a paper prints and was not measured is not here. A number of which "
+    "several tables or papers print the same value for the same measurement (Defense-VAE copies "
+    "columns of Defense-GAN) counts once.\n\n"
     "Accuracies are fractions; ours with half the width of the 95 % Wilson interval, whose ends "
     "`comparison.csv` has, and the number of images. Several seeds: their mean, and the interval "
     "of their pooled counts, which does not cover the spread between seeds. Differences are ours "
@@ -235,6 +255,7 @@ _LEGEND = (
     "interval is that of our sample alone; the paper's number has an error of its own."
 )
 _LEFT_OUT = (
-    "An attack through which no gradient passes changes nothing. So the last columns compare the "
-    "printed numbers with our accuracy behind the same defense *without* attack."
+    "FGSM through which no gradient passes changes nothing, and CW nothing but its distance; a "
+    "random start (RAND+FGSM, PGD) is all that is left of those that have one. So the last columns "
+    "compare the printed numbers with our accuracy behind the same defense *without* attack."
 )

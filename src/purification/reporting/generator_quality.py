@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from purification.evaluation.quality_rows import MEASURES, QUALITY_COLUMNS, REAL
+from purification.evaluation.quality_columns import MEASURES, QUALITY_COLUMNS, REAL
 from purification.reporting.figures import paper_figure
 from purification.reporting.papers import read_rows
 from purification.reporting.roc import MARKERS, check_number
@@ -135,8 +135,9 @@ def _of_run(run: Mapping[str, Any], content: Mapping[str, Any]) -> Iterator[dict
         if not row["snapshot"]:
             having = [d for d, own in content["defenses"].items() if own == row["generator"]]
             beside += [accuracies[defense] for defense in having]
+        # The course has the end of the training only if that is one of the snapshots.
         if course and row["generator"] == run["course"]["generator"]:
-            beside += [course[row["iterations"]]]
+            beside += [course[n] for n in (row["iterations"],) if n in course]
         for own in beside or [{"over_training": False}]:
             yield row | own
 

@@ -65,7 +65,7 @@ _THREAT_SUFFIX = {"white_box": "", "white_box_bpda": "_bpda", "none": "_clean"}
 _THREAT_MEANING = {
     "none": "no attack: accuracy on the untouched images, with the defense where one is named.",
     "white_box": "the attacker differentiates the classifier and the defense in front of it, "
-    "through every step of a latent search.",
+    "through every step of a latent search (of one in bfloat16: the same steps in float32).",
     "gray_box": "the attacker differentiates the bare classifier and does not know the defense.",
     "white_box_bpda": "the attacker runs the defense forward and replaces its gradient by the "
     "identity (backward pass differentiable approximation, BPDA).",

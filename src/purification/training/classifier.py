@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,8 @@ from purification.attacks.iterative import pgd
 from purification.models.prediction import predict
 from purification.randomness import derive_seed, generator, isolated_rng
 from purification.runtime import progress
+
+Precision = Literal["float32", "bfloat16"]
 
 
 def train_classifier(
@@ -25,7 +27,7 @@ def train_classifier(
     learning_rate: float,
     adversarial_epsilon: float | None,
     adversarial_pgd: Mapping[str, float] | None = None,
-    precision: Literal["float32", "bfloat16"] = "float32",
+    precision: Precision = "float32",
     seed: int,
     validation: tuple[Tensor, Tensor] | None,
     device: torch.device | str,
@@ -71,10 +73,13 @@ def train_classifier(
         being no others), validation_accuracy (on clean images; None without `validation`), seconds.
 
     Raises:
-        ValueError: both forms of adversarial training, or settings that the attack refuses.
+        ValueError: both forms of adversarial training, settings that the attack refuses, or an
+            unknown precision.
     """
     if adversarial_epsilon is not None and adversarial_pgd is not None:
         raise ValueError("adversarial_epsilon and adversarial_pgd: expected one of them at most")
+    if precision not in get_args(Precision):
+        raise ValueError(f"precision must be one of {get_args(Precision)}, got {precision!r}")
     model.to(device, memory_format=torch.channels_last)
     network = model if precision == "float32" else _MixedPrecision(model)
     images, labels = images.to(device), labels.to(device)

@@ -1,7 +1,7 @@
 """Training of MagNet's autoencoder (Meng and Chen 2017)."""
 
 import time
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -10,6 +10,8 @@ from torch.nn import functional
 from purification.models.autoencoder import MagNetAutoencoder
 from purification.randomness import generator
 from purification.runtime import progress
+
+FirstOutput = Literal["gray", "mean"]
 
 
 def train_autoencoder(
@@ -20,7 +22,7 @@ def train_autoencoder(
     batch_size: int,
     learning_rate: float,
     noise: float,
-    first_output: Literal["gray", "mean"] = "gray",
+    first_output: FirstOutput = "gray",
     seed: int,
     device: torch.device | str,
 ) -> list[dict[str, float | int]]:
@@ -38,16 +40,24 @@ def train_autoencoder(
         learning_rate: Adam's.
         noise: standard deviation of the noise, in pixel units of [0, 1]; 0 for none.
         first_output: what the untrained decoder makes of a code of zeros. "gray": 0.5, its biases
-            being zero. On images as dark as MNIST's all codes then move together to darken the
-            output, saturate their tanh within 50 steps, and the output may stay the mean image for
-            ever. "mean": the mean pixel of `images`, so that they need not.
+            being zero. On images as dark as MNIST's all codes may then move together to darken the
+            output until their tanh is saturated, and the output stays the mean image
+            (docs/results/mnist/README.md). "mean": the mean pixel of `images`, so that they need
+            not.
         seed: of order and noise.
         device: where to train; `model` stays there.
 
     Returns:
         A row an epoch: epoch (from 1), loss (squared error, mean over pixels and the epoch's
         images), seconds.
+
+    Raises:
+        ValueError: an unknown `first_output`.
     """
+    if first_output not in get_args(FirstOutput):
+        raise ValueError(
+            f"first_output must be one of {get_args(FirstOutput)}, got {first_output!r}"
+        )
     if first_output == "mean":
         model.start_from(images.mean().item())
     model.to(device, memory_format=torch.channels_last)
