@@ -230,7 +230,7 @@ def _axis_name(points: pd.DataFrame) -> str:
 
 def _draw(axis: "Axes", points: pd.DataFrame, name: str, labels: Sequence[str]) -> None:
     import seaborn
-    from matplotlib.ticker import NullFormatter
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     colors = seaborn.color_palette("colorblind", len(MARKERS))
     for label, marker, color in zip(labels, MARKERS, colors, strict=False):
@@ -249,6 +249,8 @@ def _draw(axis: "Axes", points: pd.DataFrame, name: str, labels: Sequence[str]) 
         if course:
             _name_steps(axis, here, name)
     axis.set_xscale("log")
+    # Also where no power of ten is in sight.
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axis.xaxis.set_minor_formatter(NullFormatter())
     axis.set_ylim(-0.02, 1.02)
