@@ -51,7 +51,8 @@ _CELL_HEADER = (
 @dataclass(frozen=True)
 class ComparedTable:
     """A paper's table: `paper` as its file in resources/papers is called, `printed` its name there
-    ("Table 4"), the data sets that were measured, and its `compared_cells`."""
+    ("Table 4"), the data sets that were measured, and its `compared_cells` with ``why_not``, the
+    reason where one does not count."""
 
     paper: str
     printed: str
@@ -63,29 +64,27 @@ class ComparedTable:
         return f"{TITLES[self.paper]}, {self.printed}"
 
 
-def compared_cells(long: pd.DataFrame, paper: str = "defense_gan") -> pd.DataFrame:
+def compared_cells(long: pd.DataFrame) -> pd.DataFrame:
     """Our numbers for which a paper prints one for the same data set, attack, strength, classifier,
     substitute, defence and threat model.
 
     Args:
         long: as `purification.reporting.tables.long_table` returns it.
-        paper: whose numbers stand in it, as its file in resources/papers is called.
 
     Returns:
         A row for each, in the order of `long`, with the means over seeds and the intervals of
-        `over_seeds`; ``counted``, and where it is not, ``why_not``; ``clean_value``, our accuracy
-        behind the same defence without attack. The white box of searches does not count: no
-        gradient passes Defense-GAN's in its published code, and AE-GAN+rs prints its above the gray
-        box, which a working gradient does not allow. They are not one attack with ours. FGSM
-        without a gradient changes nothing: ``clean_value`` is what it amounts to.
+        `over_seeds`; ``counted``; ``clean_value``, our accuracy behind the same defence without
+        attack. The white box of searches does not count: no gradient passes Defense-GAN's in its
+        published code, and AE-GAN+rs prints its above the gray box, which a working gradient does
+        not allow. They are not one attack with ours. FGSM without a gradient changes nothing:
+        ``clean_value`` is what it amounts to.
     """
     printed = long[long["paper_value"].notna()]
     cells = over_seeds(printed, [name for name in _MEASUREMENT if name in printed])
     searched = cells["defense"].isin(SEARCHING) & (cells["threat_model"] == "white_box")
     cells["counted"] = ~searched
-    cells["why_not"] = searched.map({True: _NO_GRADIENT.get(paper, ""), False: ""})
     deployed = [name for name in _DEPLOYED if name in long]
-    clean = long[(long["attack"] == "none")].groupby(deployed, dropna=False)["accuracy"].mean()
+    clean = long[long["attack"] == "none"].groupby(deployed, dropna=False)["accuracy"].mean()
     return cells.merge(clean.rename("clean_value").reset_index(), "left", deployed)
 
 
@@ -95,7 +94,9 @@ def read_compared_tables(specifications: Iterable[Sequence[str]]) -> list[Compar
     for paper, printed, file in specifications:
         long = read_long_table(Path(file))
         datasets = tuple(long["dataset"].unique())
-        tables.append(ComparedTable(paper, printed, datasets, compared_cells(long, paper)))
+        cells = compared_cells(long)
+        cells["why_not"] = cells["counted"].map({True: "", False: _NO_GRADIENT.get(paper, "")})
+        tables.append(ComparedTable(paper, printed, datasets, cells))
     return tables
 
 
