@@ -409,6 +409,24 @@ def test_cw_calls_the_model_once_an_iteration(
     assert (model.forwards, model.backwards) == (21, 21)
 
 
+@pytest.mark.parametrize(
+    ("method", "settings", "backwards"),
+    [("fgsm", {"epsilon": 0.1}, 1), ("rand_fgsm", {"epsilon": 0.1, "alpha": 0.05}, 2)],
+)
+def test_fgsm_takes_the_gradient_of_the_zero_gradient_check(
+    trained: nn.Module,
+    digits: tuple[Tensor, Tensor],
+    method: str,
+    settings: dict,
+    backwards: int,
+) -> None:
+    model = Counting(trained)
+    result = attack(method, model, digits, batch_size=COUNT, **settings)
+    assert (model.forwards, model.backwards) == (backwards + 1, backwards)
+    if method == "fgsm":
+        assert torch.equal(result.images, fgsm(trained, *digits, epsilon=0.1))
+
+
 # --- DeepFool -------------------------------------------------------------------------------
 
 
@@ -704,6 +722,9 @@ def noise(model, images, labels, *, size, seed, indices):
 def climbing(model, images, labels):
     return images
 
+def downhill(model, images, labels, *, rate, first_gradient):
+    return (images - rate * first_gradient).clamp(0, 1)
+
 def outside(model, images, labels):
     return images + 2
 
@@ -742,6 +763,15 @@ def test_users_own_stochastic_attack_gets_seed_and_indices(
     result = attack(f"{own_attacks}:noise", trained, digits, size=1.0)
     values = (3 + torch.arange(COUNT)) / 1000
     assert torch.equal(result.images, (digits[0] + values.view(-1, 1, 1, 1)).clamp(0, 1))
+
+
+def test_users_own_attack_gets_the_first_gradient(
+    trained: nn.Module, digits: tuple[Tensor, Tensor], own_attacks: str
+) -> None:
+    result = attack(f"{own_attacks}:downhill", trained, digits, rate=0.5)
+    expected = (digits[0] - 0.5 * input_gradient(trained, *digits)).clamp(0, 1)
+    assert torch.equal(result.images, expected)
+    assert not torch.equal(result.images, digits[0])
 
 
 def test_users_own_attack_may_do_without_gradients_if_it_says_so(

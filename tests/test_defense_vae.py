@@ -364,6 +364,22 @@ def test_finetuning_raises_the_joint_accuracy(pairs: tuple) -> None:
     assert rows[-1]["cross_entropy"] < 0.5 * rows[1]["cross_entropy"]
 
 
+def test_mixed_precision_is_the_classifiers_alone_and_leaves_float32_networks(pairs: tuple) -> None:
+    rows, networks = [], []
+    for precision in ("float32", "bfloat16", "bfloat16"):
+        vae, classifier = new_vae(), new_classifier()
+        rows.append(fit_both(vae, classifier, pairs, batch_size=200, precision=precision)[-1])
+        assert all(weights.dtype == torch.float32 for weights in classifier.parameters())
+        networks.append(vector(vae, classifier))
+    full, mixed, _ = rows
+    assert mixed["reconstruction"] == full["reconstruction"], "one batch, before any step"
+    assert mixed["cross_entropy"] == pytest.approx(full["cross_entropy"], rel=0.03)
+    assert mixed["cross_entropy"] != full["cross_entropy"], "nothing was computed in bfloat16"
+    assert torch.equal(*networks[1:])
+    with pytest.raises(ValueError, match="precision must be one of"):
+        fit_both(new_vae(), new_classifier(), pairs, precision="half")
+
+
 # Purifier
 
 

@@ -38,6 +38,7 @@ history = train_end_to_end(
     labels,
     **recipe["settings"],
     evaluated=evaluated,
+    precision=recipe["classifier"]["settings"].get("precision", "float32"),
     seed=derive_seed(recipe["seed"], output.vae, "training"),
     device=device,
 )

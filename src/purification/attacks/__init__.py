@@ -2,14 +2,15 @@
 
 An attack is a function `(model, images, labels, *, settings...) -> adversarial images`; one that
 draws random numbers also takes `seed` and `indices` (a number for each image, from which, with the
-seed, its noise is drawn). A user's own is named "package.module:function".
+seed, its noise is drawn). One that begins with the gradient at the images given may take it as
+`first_gradient`. A user's own is named "package.module:function".
 """
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +60,8 @@ class AttackEntry:
         settings: names of its settings.
         required: those of them that have no default.
         gradient_based: it climbs the model's gradient, so that it is refused where all are zero.
+        takes_gradient: it has a parameter `first_gradient`, for the gradient at the images given,
+            which the zero-gradient check computes anyway.
     """
 
     function: Callable[..., Tensor]
@@ -66,20 +69,26 @@ class AttackEntry:
     settings: tuple[str, ...]
     required: tuple[str, ...]
     gradient_based: bool
+    takes_gradient: bool
 
     @classmethod
     def of(cls, function: Callable[..., Tensor]) -> "AttackEntry":
         """Read from the signature; the function's attribute `gradient_based` overrides True."""
         parameters = list(inspect.signature(function).parameters.values())[3:]
-        settings = [p for p in parameters if p.name not in ("seed", "indices")]
+        names = {p.name for p in parameters}
+        settings = [p for p in parameters if p.name not in _GIVEN]
         return cls(
             function=function,
-            stochastic=len(settings) < len(parameters),
+            stochastic=not names.isdisjoint(("seed", "indices")),
             settings=tuple(p.name for p in settings),
             required=tuple(p.name for p in settings if p.default is p.empty),
             gradient_based=getattr(function, "gradient_based", True),
+            takes_gradient="first_gradient" in names,
         )
 
+
+# Parameters that `run_attack` gives, not the config.
+_GIVEN = ("seed", "indices", "first_gradient")
 
 ATTACKS: dict[str, AttackEntry] = {
     "fgsm": AttackEntry.of(fgsm),
@@ -158,7 +167,8 @@ def run_attack(
 
     The model is attacked in eval mode with frozen parameters, on the device of its parameters, and
     is afterwards as it was. The zero-gradient check costs one forward and backward pass of each
-    image, the final predictions one forward pass.
+    image, which an attack that `takes_gradient` need not repeat, the final predictions one forward
+    pass.
 
     Args:
         method: a key of `ATTACKS` or "package.module:function".
@@ -189,23 +199,21 @@ def run_attack(
     batches = [slice(i, i + batch_size) for i in range(0, len(images), batch_size)]
 
     with _frozen(model):
-        # All images first: a long attack that cannot move should fail at once.
-        clean_predictions, zero_gradient = _clean_pass(
-            model, images, labels, batches, device, climbed
-        )
-        if entry.gradient_based and bool(zero_gradient.all()):
-            raise RuntimeError(
-                f"attack {method!r} cannot move: the gradient of the labels' log-odds with respect "
-                f"to the images is exactly zero for all {len(images)} images. The model is not "
-                "robust but its gradient masked (a detached tensor, or saturated outputs)."
-            )
-        climbed_labels = labels if climbed == "ground_truth" else clean_predictions
-        adversarial, predictions = [], []
-        for batch in batches:
+        looks = (_clean_look(model, images, labels, i, device, climbed) for i in batches)
+        if not entry.takes_gradient:
+            # All images first: a long attack that cannot move should fail at once.
+            looks = [look._replace(gradient=None) for look in looks]
+            _refuse_zero_gradient(method, entry, looks)
+        clean, adversarial, predictions = [], [], []
+        for batch, look in zip(batches, looks, strict=True):
+            clean.append(look._replace(gradient=None))
             keywords = {"seed": seed, "indices": indices[batch]} if entry.stochastic else {}
+            if entry.takes_gradient:
+                keywords["first_gradient"] = look.gradient
             given = images[batch].to(device)
+            climbed_labels = labels[batch] if climbed == "ground_truth" else look.predictions
             result = entry.function(
-                model, given, climbed_labels[batch].to(device), **keywords, **own_settings
+                model, given, climbed_labels.to(device), **keywords, **own_settings
             ).detach()
             _check_outputs(method, result, given)
             with torch.no_grad():
@@ -214,6 +222,7 @@ def run_attack(
             if progress is not None:
                 wrong = predictions[-1] != labels[batch].cpu()
                 progress.update(len(given), success=wrong.float().mean())
+        _refuse_zero_gradient(method, entry, clean)
 
     found, predicted = torch.cat(adversarial), torch.cat(predictions)
     change = (found - images.detach().cpu()).flatten(1)
@@ -221,10 +230,10 @@ def run_attack(
         images=found,
         success=predicted != labels.cpu(),
         predictions=predicted,
-        clean_predictions=clean_predictions,
+        clean_predictions=torch.cat([look.predictions for look in clean]),
         l2=torch.linalg.vector_norm(change, dim=1),
         linf=torch.linalg.vector_norm(change, ord=float("inf"), dim=1),
-        zero_gradient=zero_gradient,
+        zero_gradient=torch.cat([look.zero_gradient for look in clean]),
     )
 
 
@@ -281,22 +290,37 @@ def _check_outputs(method: str, result: Tensor, given: Tensor) -> None:
         raise RuntimeError(f"attack {method!r} returned values that are not in [0, 1]")
 
 
-def _clean_pass(
+class _CleanLook(NamedTuple):
+    """A batch as it was given: predictions (n,), gradient (n, C, H, W) of the log-odds of the
+    labels that are climbed away from, and whether that is exactly zero (n,)."""
+
+    predictions: Tensor
+    zero_gradient: Tensor
+    gradient: Tensor | None
+
+
+def _clean_look(
     model: nn.Module,
     images: Tensor,
     labels: Tensor,
-    batches: Sequence[slice],
+    batch: slice,
     device: torch.device,
     climbed: str,
-) -> tuple[Tensor, Tensor]:
-    """Predictions (N,) of the images given, and whether their gradient is exactly zero (N,)."""
-    predictions, zero_gradient = [], []
-    for batch in batches:
-        label = labels[batch].to(device) if climbed == "ground_truth" else None
-        logits, gradient = logits_and_input_gradient(model, images[batch].to(device), label)
-        predictions.append(logits.argmax(dim=1).cpu())
-        zero_gradient.append((gradient == 0).flatten(1).all(dim=1).cpu())
-    return torch.cat(predictions), torch.cat(zero_gradient)
+) -> _CleanLook:
+    label = labels[batch].to(device) if climbed == "ground_truth" else None
+    logits, gradient = logits_and_input_gradient(model, images[batch].to(device), label)
+    zero = (gradient == 0).flatten(1).all(dim=1)
+    return _CleanLook(logits.argmax(dim=1).cpu(), zero.cpu(), gradient)
+
+
+def _refuse_zero_gradient(method: str, entry: AttackEntry, looks: Sequence[_CleanLook]) -> None:
+    if entry.gradient_based and all(bool(look.zero_gradient.all()) for look in looks):
+        count = sum(len(look.zero_gradient) for look in looks)
+        raise RuntimeError(
+            f"attack {method!r} cannot move: the gradient of the labels' log-odds with respect "
+            f"to the images is exactly zero for all {count} images. The model is not "
+            "robust but its gradient masked (a detached tensor, or saturated outputs)."
+        )
 
 
 @contextmanager

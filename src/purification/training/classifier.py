@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +12,7 @@ from purification.attacks.iterative import pgd
 from purification.models.prediction import predict
 from purification.randomness import derive_seed, generator, isolated_rng
 from purification.runtime import progress
-
-Precision = Literal["float32", "bfloat16"]
+from purification.training.precision import Precision, in_precision
 
 
 def train_classifier(
@@ -78,10 +76,8 @@ def train_classifier(
     """
     if adversarial_epsilon is not None and adversarial_pgd is not None:
         raise ValueError("adversarial_epsilon and adversarial_pgd: expected one of them at most")
-    if precision not in get_args(Precision):
-        raise ValueError(f"precision must be one of {get_args(Precision)}, got {precision!r}")
+    network = in_precision(model, precision)
     model.to(device, memory_format=torch.channels_last)
-    network = model if precision == "float32" else _MixedPrecision(model)
     images, labels = images.to(device), labels.to(device)
     if validation is not None:
         validation = (validation[0].to(device), validation[1].to(device))
@@ -139,18 +135,6 @@ def train_classifier(
     model.to(memory_format=torch.contiguous_format)
     model.eval()
     return history
-
-
-class _MixedPrecision(nn.Module):
-    """A classifier whose layers run in bfloat16; its images and logits are float32."""
-
-    def __init__(self, classifier: nn.Module) -> None:
-        super().__init__()
-        self.classifier = classifier
-
-    def forward(self, images: Tensor) -> Tensor:
-        with torch.autocast(images.device.type, torch.bfloat16):
-            return self.classifier(images).float()
 
 
 def _accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:

@@ -14,6 +14,7 @@ from purification.models.prediction import predict
 from purification.purifiers.base import Defended
 from purification.randomness import derive_seed, generator, isolated_rng
 from purification.runtime import progress
+from purification.training.precision import Precision, in_precision
 
 RECONSTRUCTION_LOSSES = ("bce", "mse")
 NOISE_BATCHES = 50  # drawn and moved at once: a copy to the GPU in every step would wait for it
@@ -107,6 +108,7 @@ def train_end_to_end(
     kl_weight: float,
     classifier_weight: float,
     evaluated: Mapping[str, tuple[Tensor, Tensor]],
+    precision: Precision = "float32",
     seed: int,
     device: torch.device | str,
 ) -> list[dict[str, float | int | None]]:
@@ -128,6 +130,7 @@ def train_end_to_end(
             classifier behind VAE is measured before the first and after each epoch (Figure 4: the
             test images under FGSM 0.3). The images stay as they are while the networks change: a
             gray box.
+        precision: of the classifier's part, as in `train_classifier`; the VAE's is float32.
         seed: of order, noise and dropout.
         device: where to train; both networks stay there.
 
@@ -138,8 +141,9 @@ def train_end_to_end(
         accuracy_<name> of each evaluated set, seconds.
 
     Raises:
-        ValueError: as `train_defense_vae`, or not one label a clean image.
+        ValueError: as `train_defense_vae`, not one label a clean image, or an unknown precision.
     """
+    deployed = in_precision(classifier, precision)
     _check(copies, clean, reconstruction)
     if len(labels) != len(clean):
         raise ValueError(f"{len(labels)} labels for {len(clean)} clean images")
@@ -167,7 +171,7 @@ def train_end_to_end(
                 purified, *losses = _purify(
                     vae, _rows(attacked, pairs), clean[rows], noise, reconstruction
                 )
-                logits = classifier(purified)
+                logits = deployed(purified)
                 losses.append(functional.cross_entropy(logits, labels[rows]))
                 loss = losses[0] + kl_weight * losses[1] + classifier_weight * losses[2]
                 optimizer.zero_grad()
