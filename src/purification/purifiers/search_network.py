@@ -17,11 +17,11 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from purification.models.gan import UnitTanh
+from purification.models.side_by_side import apart, side_by_side
 from purification.models.wgan import Generator
 
 Precision = Literal["float32", "tf32", "bfloat16"]
 FEW_MAPS = 4  # oneDNN computes 16 at least, cuDNN 8
-SIDE_BY_SIDE = (14, 32)  # images in a row of `Interleaved`: fewer fill no block of oneDNN's kernels
 
 
 def search_network(generator: nn.Module, precision: Precision = "float32") -> nn.Module:
@@ -104,35 +104,14 @@ class SubPixelConvTranspose2d(nn.Module):
 
 
 class Interleaved(nn.Module):
-    """Transposed convolutions and pointwise layers over images that lie side by side.
-
-    oneDNN's kernels work along the last spatial axis, and run half empty on rows of 4 or 7 pixels.
-    Here G images make a third axis of (N / G, C, H, W, G), along which the kernels have length 1.
-    The pixels of one place in G images are then neighbours in memory, and one block for the
-    kernels. On the CPU this takes 0.7 of the time; the same products are summed.
-    """
+    """Transposed convolutions and pointwise layers over images `side_by_side`."""
 
     def __init__(self, layers: nn.Sequential) -> None:
         super().__init__()
         self.layers = layers
 
     def forward(self, x: Tensor) -> Tensor:
-        count = len(x)
-        groups = _groups(count)
-        x = functional.pad(x, (0, 0, 0, 0, 0, 0, 0, -count % groups))
-        x = x.view(groups, -1, *x.shape[1:]).permute(0, 2, 3, 4, 1)
-        x = self.layers(x.contiguous(memory_format=torch.channels_last_3d))
-        return x.permute(0, 4, 1, 2, 3).flatten(0, 1)[:count]
-
-
-def _groups(count: int) -> int:
-    """Into how many groups the images go, with the least filling up.
-
-    Two at least: for a single one torch takes a slow kernel of its own instead of oneDNN's.
-    """
-    least, most = SIDE_BY_SIDE
-    fewest = max(2, -(-count // most))
-    return min(range(fewest, max(fewest, count // least) + 1), key=lambda groups: -count % groups)
+        return apart(self.layers(side_by_side(x)), len(x))
 
 
 class _FrozenConvTranspose2d(nn.Module):
