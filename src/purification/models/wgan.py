@@ -9,8 +9,10 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 Shape = tuple[int, int, int]
+SLOPE = 0.2  # of LeakyReLU
 
 
 class Generator(nn.Module):
@@ -85,7 +87,7 @@ class Critic(nn.Module):
 
 
 class LeakyReLU(nn.Module):
-    """max(x, 0.2 x), as a product with slopes that autograd takes for constants.
+    """max(x, 0.2 x), whose slopes are constants for autograd.
 
     The values and gradients are those of `torch.nn.LeakyReLU(0.2)`. The difference is in the
     gradient penalty, which differentiates a gradient: PyTorch's own layer then sends a gradient of
@@ -93,8 +95,32 @@ class LeakyReLU(nn.Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        slopes = (x.detach() > 0).to(x.dtype).mul_(0.8).add_(0.2)
-        return x * slopes
+        return _LeakyReLU.apply(x)
+
+
+class _LeakyReLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
+        result = functional.leaky_relu(x, SLOPE)
+        ctx.save_for_backward(result)  # its signs are those of x, which nobody else keeps
+        return result
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> Tensor:
+        return _TimesSlopes.apply(gradient, ctx.saved_tensors[0].detach())
+
+
+class _TimesSlopes(torch.autograd.Function):
+    """Linear in its first argument, so that its derivative is itself; the second is a constant."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, signs: Tensor) -> Tensor:
+        ctx.save_for_backward(signs)
+        return torch.ops.aten.leaky_relu_backward(x, signs, SLOPE, False)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
+        return _TimesSlopes.apply(gradient, ctx.saved_tensors[0]), None
 
 
 def downsampling(width: int, input_shape: Shape) -> tuple[nn.Sequential, int]:
