@@ -2,6 +2,7 @@
 
     python benchmarks/ablation_networks.py generator FOLDER --dataset results/mnist/dataset.h5
         [--latent 64] [--width 32] [--learning-rate 0.0005] [--every 250] [--iterations 2000]
+        [--precision float32] [--fast-convolutions]
     python benchmarks/ablation_networks.py classifier FILE --dataset ...
         [--architecture A] [--dropout paper] [--epochs 10] [--images N] [--reconstructions FILE]
     python benchmarks/ablation_networks.py reconstructions FILE --dataset ... --generator FILE
@@ -56,14 +57,16 @@ class Averages:
             else {name: weight.clone() for name, weight in network.state_dict().items()}
             for decay, path in self.paths.items()
         }
+        self.network = network
         network.register_forward_pre_hook(self.follow)
 
     @torch.no_grad()
-    def follow(self, network: nn.Module, _: object) -> None:
-        if torch.is_grad_enabled() or not network.training:
+    def follow(self, *_: object) -> None:
+        # What is called may be a view of the network, arranged for training.
+        if torch.is_grad_enabled() or not self.network.training:
             return
         for decay, average in self.weights.items():
-            for name, weight in network.state_dict().items():
+            for name, weight in self.network.state_dict().items():
                 average[name].lerp_(weight, 1 - decay)
 
     def save(self) -> None:
@@ -84,6 +87,11 @@ def train_generator(options: argparse.Namespace) -> None:
         network, critic = Generator(*size), Critic(options.width)
     averages = Averages(network, options.output)
     recipe = {"kind": "Generator", "settings": {"latent": size[0], "width": size[1]}}
+    training = {
+        "learning_rate": options.learning_rate,
+        "precision": options.precision,
+        "fast_convolutions": options.fast_convolutions,
+    }
     for iteration in range(options.every, options.iterations + 1, options.every):
         path = options.output / f"{iteration}.safetensors"
         if path.exists():
@@ -96,13 +104,13 @@ def train_generator(options: argparse.Namespace) -> None:
             batch_size=50,
             critic_steps=5,
             gradient_penalty=10.0,
-            learning_rate=options.learning_rate,
             betas=(0.5, 0.9),
             seed=derive_seed(0, "ablation", "training"),
             state_path=options.output / "state.safetensors",
             state_every=iteration,
-            recipe_digest=f"{recipe} {options.learning_rate}",
+            recipe_digest=f"{recipe} {training}",
             device="cpu",
+            **training,
         )
         averages.save()
         averaged = Generator(*size)
@@ -201,6 +209,8 @@ def parse() -> argparse.Namespace:
     wgan.add_argument("--latent", type=int, default=64)
     wgan.add_argument("--width", type=int, default=32)
     wgan.add_argument("--learning-rate", type=float, default=0.0005)
+    wgan.add_argument("--precision", default="float32")
+    wgan.add_argument("--fast-convolutions", action="store_true")
     wgan.add_argument("--every", type=int, default=250)
     wgan.add_argument("--iterations", type=int, default=2000)
     classifier = command("classifier", make_classifier)

@@ -327,22 +327,28 @@ def trainings(bench: Bench, iterations: int) -> Iterable[Row]:
     random = randomness.generator(0, "training images")
     images = torch.rand(1000, 1, 28, 28, generator=random)
     with randomness.isolated_rng(0):
-        plain, ours = (
-            (Generator(LATENT).to(bench.device), Critic().to(bench.device)) for _ in "ab"
-        )
+        plain = Generator(LATENT).to(bench.device), Critic().to(bench.device)
+        ours = Generator(LATENT).to(bench.device), Critic().to(bench.device)
 
-    def fast() -> None:
+    def train(**arrangement: object) -> None:
         train_wgan_gp(
             *ours, images, iterations=iterations, batch_size=50, critic_steps=5,
-            gradient_penalty=10.0, learning_rate=1e-4, betas=(0.5, 0.9), seed=0,
-            state_path=None, state_every=iterations, recipe_digest="", device=bench.device,
+            gradient_penalty=10.0, learning_rate=1e-4, betas=(0.5, 0.9), seed=0, state_path=None,
+            state_every=iterations, recipe_digest="", device=bench.device, **arrangement,
         )  # fmt: skip
 
     for number, layer in enumerate(plain[1].features):
         if not isinstance(layer, nn.Conv2d | nn.Flatten):
             plain[1].features[number] = nn.LeakyReLU(0.2)
+    half = {"precision": "bfloat16"}
     seconds = bench.seconds(
-        {"plain": lambda: plain_training(*plain, images, iterations), "ours": fast}
+        {
+            "plain": lambda: plain_training(*plain, images, iterations),
+            "ours": train,
+            "ours, fast convolutions": partial(train, fast_convolutions=True),
+            "ours, bfloat16": partial(train, **half),
+            "ours, bfloat16, fast convolutions": partial(train, fast_convolutions=True, **half),
+        }
     )
     for name, taken in seconds.items():
         yield {

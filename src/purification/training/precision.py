@@ -18,9 +18,14 @@ def in_precision(classifier: nn.Module, precision: Precision) -> nn.Module:
     Raises:
         ValueError: another precision.
     """
+    check_precision(precision)
+    return classifier if precision == "float32" else _MixedPrecision(classifier)
+
+
+def check_precision(precision: str) -> None:
+    """Raises ValueError unless `precision` is one of `Precision`."""
     if precision not in get_args(Precision):
         raise ValueError(f"precision must be one of {get_args(Precision)}, got {precision!r}")
-    return classifier if precision == "float32" else _MixedPrecision(classifier)
 
 
 class _MixedPrecision(nn.Module):

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 from purification import randomness
 from purification.runtime import progress
 from purification.storage import read_checkpoint, write_checkpoint
+from purification.training.precision import Precision
+from purification.training.training_network import training_network
 
 HISTORY_EVERY = 10  # iterations; fixed, so that a continued training leaves the same rows
 
@@ -30,6 +33,8 @@ def train_wgan_gp(
     state_every: int,
     recipe_digest: str,
     device: torch.device | str,
+    precision: Precision = "float32",
+    fast_convolutions: bool = False,
 ) -> list[dict[str, float | int]]:
     """Trains both networks in place; an interrupted training goes on from its last saved state.
 
@@ -61,6 +66,9 @@ def train_wgan_gp(
         state_every: iterations between states.
         recipe_digest: identifies everything that the weights depend on, but `iterations`.
         device: where to train; both networks stay there.
+        precision, fast_convolutions: of the convolutions in training, see `training_network`; what
+            is trained are float32 networks like any other. Whoever changes them changes the
+            weights' bits, hence they belong to what `recipe_digest` identifies.
 
     Returns:
         About 200 rows, evenly spaced: iteration (from 1), wasserstein (estimate of the distance:
@@ -71,6 +79,9 @@ def train_wgan_gp(
     generator.to(device, memory_format=torch.channels_last).train()
     critic.to(device, memory_format=torch.channels_last).train()
     images = images.to(device, memory_format=torch.channels_last)
+    arrange = partial(training_network, precision=precision, fast_convolutions=fast_convolutions)
+    generate, judge = arrange(generator), arrange(critic)
+    judge_images = arrange(critic, weight_gradients=False)
     networks = {"generator": generator, "critic": critic}
     optimizers = {
         name: torch.optim.Adam(network.parameters(), learning_rate, betas, fused=True)
@@ -91,17 +102,17 @@ def train_wgan_gp(
 
             # The generator rests during the critic's steps: one pass makes the images of them all.
             with torch.no_grad():
-                fakes = generator(noise[:-1].flatten(0, 1)).unflatten(0, steps)
+                fakes = generate(noise[:-1].flatten(0, 1)).unflatten(0, steps)
             for batch, fake, mix in zip(chosen, fakes, mixes, strict=True):
                 real = images[batch]
-                real_scores, fake_scores = critic(torch.cat([real, fake])).chunk(2)
+                real_scores, fake_scores = judge(torch.cat([real, fake])).chunk(2)
                 wasserstein = real_scores.mean() - fake_scores.mean()
-                penalty = slope_penalty(critic, real, fake, mix)
+                penalty = slope_penalty(judge_images, real, fake, mix)
                 optimizers["critic"].zero_grad()
                 (gradient_penalty * penalty - wasserstein).backward()
                 optimizers["critic"].step()
 
-            generator_loss = -critic(generator(noise[-1])).mean()
+            generator_loss = -judge_images(generate(noise[-1])).mean()
             optimizers["generator"].zero_grad()
             # Only the generator's weights: those of the critic stay out of the backward pass.
             generator_loss.backward(inputs=list(generator.parameters()))
