@@ -2,6 +2,7 @@
 
     python benchmarks/ablation_networks.py generator FOLDER --dataset results/mnist/dataset.h5
         [--latent 64] [--width 32] [--learning-rate 0.0005] [--every 250] [--iterations 2000]
+        [--seed 0]
     python benchmarks/ablation_networks.py classifier FILE --dataset ...
         [--architecture A] [--dropout paper] [--epochs 10] [--images N] [--reconstructions FILE]
     python benchmarks/ablation_networks.py reconstructions FILE --dataset ... --generator FILE
@@ -80,7 +81,7 @@ def main() -> None:
 def train_generator(options: argparse.Namespace) -> None:
     images, _ = training_set(options.dataset)
     size = options.latent, options.width
-    with isolated_rng(derive_seed(0, "ablation", "weights")):
+    with isolated_rng(derive_seed(options.seed, "ablation", "weights")):
         network, critic = Generator(*size), Critic(options.width)
     averages = Averages(network, options.output)
     recipe = {"kind": "Generator", "settings": {"latent": size[0], "width": size[1]}}
@@ -98,10 +99,10 @@ def train_generator(options: argparse.Namespace) -> None:
             gradient_penalty=10.0,
             learning_rate=options.learning_rate,
             betas=(0.5, 0.9),
-            seed=derive_seed(0, "ablation", "training"),
+            seed=derive_seed(options.seed, "ablation", "training"),
             state_path=options.output / "state.safetensors",
             state_every=iteration,
-            recipe_digest=f"{recipe} {options.learning_rate}",
+            recipe_digest=f"{recipe} {options.learning_rate} {options.seed}",
             device="cpu",
         )
         averages.save()
@@ -203,6 +204,7 @@ def parse() -> argparse.Namespace:
     wgan.add_argument("--learning-rate", type=float, default=0.0005)
     wgan.add_argument("--every", type=int, default=250)
     wgan.add_argument("--iterations", type=int, default=2000)
+    wgan.add_argument("--seed", type=int, default=0)
     classifier = command("classifier", make_classifier)
     classifier.add_argument("--architecture", default="A")
     classifier.add_argument("--dropout", default="paper")
