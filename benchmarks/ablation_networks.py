@@ -2,7 +2,7 @@
 
     python benchmarks/ablation_networks.py generator FOLDER --dataset results/mnist/dataset.h5
         [--latent 64] [--width 32] [--learning-rate 0.0005] [--every 250] [--iterations 2000]
-        [--precision float32] [--fast-convolutions]
+        [--seed 0] [--precision float32] [--fast-convolutions]
     python benchmarks/ablation_networks.py classifier FILE --dataset ...
         [--architecture A] [--dropout paper] [--epochs 10] [--images N] [--reconstructions FILE]
     python benchmarks/ablation_networks.py reconstructions FILE --dataset ... --generator FILE
@@ -83,7 +83,7 @@ def main() -> None:
 def train_generator(options: argparse.Namespace) -> None:
     images, _ = training_set(options.dataset)
     size = options.latent, options.width
-    with isolated_rng(derive_seed(0, "ablation", "weights")):
+    with isolated_rng(derive_seed(options.seed, "ablation", "weights")):
         network, critic = Generator(*size), Critic(options.width)
     averages = Averages(network, options.output)
     recipe = {"kind": "Generator", "settings": {"latent": size[0], "width": size[1]}}
@@ -105,10 +105,10 @@ def train_generator(options: argparse.Namespace) -> None:
             critic_steps=5,
             gradient_penalty=10.0,
             betas=(0.5, 0.9),
-            seed=derive_seed(0, "ablation", "training"),
+            seed=derive_seed(options.seed, "ablation", "training"),
             state_path=options.output / "state.safetensors",
             state_every=iteration,
-            recipe_digest=f"{recipe} {training}",
+            recipe_digest=f"{recipe} {training} {options.seed}",
             device="cpu",
             **training,
         )
@@ -213,6 +213,7 @@ def parse() -> argparse.Namespace:
     wgan.add_argument("--fast-convolutions", action="store_true")
     wgan.add_argument("--every", type=int, default=250)
     wgan.add_argument("--iterations", type=int, default=2000)
+    wgan.add_argument("--seed", type=int, default=0)
     classifier = command("classifier", make_classifier)
     classifier.add_argument("--architecture", default="A")
     classifier.add_argument("--dropout", default="paper")
