@@ -1,7 +1,7 @@
 """The latent search, its gradient and WGAN-GP training against plain PyTorch and the peak rate.
 
     python benchmarks/search.py [--device cpu|cuda] [--preset small|large] [--threads N]
-        [--parts search latency gradient training] [--limit SECONDS] [--output search.csv]
+        [--parts search latency gradient training compile] [--limit SECONDS] [--output search.csv]
 
 Prints a table and writes it as CSV, the machine described in its columns. The plain search and the
 plain training are written here as public re-implementations write them: restarts one after the
@@ -39,7 +39,7 @@ from torch.nn import functional
 from purification import randomness
 from purification.models.wgan import Critic, Generator
 from purification.purifiers import SearchSettings, draw_starts, latent_search
-from purification.purifiers.search_network import matrix_precision
+from purification.purifiers.search_network import matrix_precision, search_network
 from purification.training.wgan_gp import train_wgan_gp
 
 LATENT = 128
@@ -76,6 +76,7 @@ def main() -> None:
         "latency": lambda: latencies(bench, preset["latency"]),
         "gradient": lambda: gradients(bench, preset["gradient"]),
         "training": lambda: trainings(bench, preset["training"]),
+        "compile": lambda: compiled_steps(bench),
     }
     for name in options.parts:
         for row in parts[name]():
@@ -91,7 +92,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--preset", choices=PRESETS)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     names = ["search", "latency", "gradient", "training"]
-    parser.add_argument("--parts", nargs="+", choices=names, default=names)
+    # torch.compile needs a C++ compiler, which not every machine has.
+    parser.add_argument("--parts", nargs="+", choices=[*names, "compile"], default=names)
     parser.add_argument("--limit", type=float, default=240.0, help="no new turn after so long")
     parser.add_argument("--turns", type=int, default=5, help="of each variant at most")
     parser.add_argument("--output", type=Path, help="also write the table here, as CSV")
@@ -400,6 +402,37 @@ def plain_training(
         loss.item()
 
 
+# Part 6: torch.compile
+
+
+def compiled_steps(bench: Bench, rows: int = 64) -> Iterable[Row]:
+    """One gradient of the search at `rows` codes, its network as it is and by torch.compile."""
+    generator = frozen(bench.device)
+    images, codes = problem(rows, rows, bench.device)
+
+    def gradient(network: nn.Module) -> Tensor:
+        z = codes.detach().requires_grad_()
+        errors = (network(z) - images).square().flatten(1).mean(dim=1)
+        return torch.autograd.grad(errors.sum(), z)[0]
+
+    networks = {"plain": new_generator(bench.device).requires_grad_(False)}
+    networks |= {name: search_network(generator, name) for name in ("float32", "bfloat16")}
+    for name, network in networks.items():
+        variants = {
+            name: partial(gradient, network),
+            f"{name}, compiled": partial(gradient, torch.compile(network)),
+        }
+        seconds = bench.seconds(variants)
+        for variant, taken in seconds.items():
+            yield {
+                "part": "compile",
+                "what": f"gradient at {rows} codes, {variant}",
+                "value": 1000 * taken,
+                "unit": "ms",
+                "times eager": seconds[name] / taken,
+            }
+
+
 # The table
 
 
@@ -434,7 +467,7 @@ def machine(device: torch.device, threads: int) -> dict[str, str | int]:
 
 def write(path: Path, rows: list[Row], described: dict[str, str | int]) -> None:
     columns = ["part", "what", "value", "unit", "times plain", "share of peak", "times search"]
-    columns += ["peak MB", *described]
+    columns += ["peak MB", "times eager", *described]
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()

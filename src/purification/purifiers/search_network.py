@@ -185,6 +185,8 @@ class _FrozenConvolution(torch.autograd.Function):
         (weight,) = ctx.saved_tensors
         transposed = _OF_DIMENSION[gradient.dim()][1]
         gradient = transposed(gradient, weight, padding=ctx.padding)
+        # In the order of the maps below: their ReLU is slow on gradients in another one.
+        gradient = gradient.contiguous(memory_format=_CHANNELS_LAST[gradient.dim()])
         return gradient.to(ctx.dtype), None, None, None
 
 
@@ -192,6 +194,7 @@ _OF_DIMENSION = {
     4: (functional.conv2d, functional.conv_transpose2d),
     5: (functional.conv3d, functional.conv_transpose3d),
 }
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 def _phases(layer: nn.ConvTranspose2d) -> Tensor:
