@@ -89,26 +89,29 @@ class _Arranged(nn.Module):
         return last(maps.float())
 
     def _convolve(self, layer: nn.Conv2d | nn.ConvTranspose2d, maps: Tensor) -> Tensor:
+        """The layer, 5x5 with stride 2 and padding 2 as all of these two networks."""
         weight, bias = layer.weight.to(self.dtype), layer.bias.to(self.dtype)
-        transposed = isinstance(layer, nn.ConvTranspose2d)
-        stride, padding = layer.stride[0], layer.padding[0]
+        in_rows = maps.dim() == 5
+        if isinstance(layer, nn.Conv2d):
+            if not self.fast:
+                return functional.conv2d(maps, weight, bias, 2, 2)
+            if in_rows and layer.in_channels <= FEW_MAPS:
+                phases = _ChannelsLast.apply(_phases(maps))
+                return self._pass(phases, _over_phases(weight), bias, 1, 1)
+            return self._pass(maps, weight, bias, 2, 2)
+        extra = layer.output_padding
         if not self.fast:
-            extra = {"output_padding": layer.output_padding} if transposed else {}
-            convolve = functional.conv_transpose2d if transposed else functional.conv2d
-            return convolve(maps, weight, bias, stride, padding, **extra)
-        sides = _sides_after(layer, maps)
-        if maps.dim() == 5:
-            if transposed and layer.out_channels <= FEW_MAPS and (stride, padding) == (2, 2):
-                phases = _transposed_over_phases(weight)
-                made = self._apply(maps, phases, bias.repeat_interleave(4), 1, 1)
-                return _interleaved(_ChannelsLast.apply(made), sides)
-            if not transposed and layer.in_channels <= FEW_MAPS and (stride, padding) == (2, 2):
-                return self._apply(
-                    _ChannelsLast.apply(_phases(maps)), _over_phases(weight), bias, 1, 1
-                )
-        return self._apply(maps, weight, bias, stride, padding, sides if transposed else None)
+            return functional.conv_transpose2d(maps, weight, bias, 2, 2, extra)
+        sides = tuple(
+            2 * side - 1 + more for side, more in zip(maps.shape[2:4], extra, strict=True)
+        )
+        if in_rows and layer.out_channels <= FEW_MAPS:
+            weight = _transposed_over_phases(weight)
+            made = self._pass(maps, weight, bias.repeat_interleave(4), 1, 1)
+            return _interleaved(_ChannelsLast.apply(made), sides)
+        return self._pass(maps, weight, bias, 2, 2, sides)
 
-    def _apply(
+    def _pass(
         self,
         maps: Tensor,
         weight: Tensor,
@@ -201,17 +204,6 @@ def _sizes(weight: Tensor, stride: int, padding: int) -> tuple[list[int], list[i
     """Stride, padding and dilation of each axis: nothing happens along that of `side_by_side`."""
     third = weight.dim() - 4
     return [stride] * 2 + [1] * third, [padding] * 2 + [0] * third, [1] * (2 + third)
-
-
-def _sides_after(layer: nn.Conv2d | nn.ConvTranspose2d, maps: Tensor) -> Sides:
-    kernel, stride, padding = layer.kernel_size[0], layer.stride[0], layer.padding[0]
-    before = maps.shape[2:4]
-    if isinstance(layer, nn.Conv2d):
-        return tuple((side + 2 * padding - kernel) // stride + 1 for side in before)
-    return tuple(
-        (side - 1) * stride - 2 * padding + kernel + extra
-        for side, extra in zip(before, layer.output_padding, strict=True)
-    )
 
 
 def _phases(maps: Tensor) -> Tensor:
