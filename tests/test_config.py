@@ -670,6 +670,10 @@ WRONG = {
         edit("generators", "dcgan", "kind", value="dcgan"),
         ["generators.dcgan.kind: allowed: wgan_gp, ae_gan, bigan, gan; got 'dcgan'"],
     ),
+    "a precision that training does not have": (
+        edit("generators", "wgan_gp", "precision", value="tf32"),
+        ["generators.wgan_gp.precision: allowed: float32, bfloat16; got 'tf32'"],
+    ),
     "Cowboy with a generator that has no discriminator": (
         edit("defenses", "cowboy", "generator", value="wgan_gp"),
         ["defenses.cowboy.generator: allowed: dcgan; got 'wgan_gp'"],

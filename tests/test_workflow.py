@@ -7,9 +7,10 @@ from pathlib import Path
 
 import h5py
 import pytest
+import torch
 from conftest import REPOSITORY, Jobs, Workflow
 
-from purification.storage import read_image_set, read_split
+from purification.storage import read_checkpoint, read_image_set, read_split
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -336,6 +337,22 @@ def test_longer_gan_training_continues_from_its_state(workflow: Workflow) -> Non
     (workflow.folder / target).unlink()
     workflow.run(target)
     assert (workflow.folder / target).read_bytes() == continued
+
+
+def test_convolutions_of_gan_training_are_a_choice_of_the_config(workflow: Workflow) -> None:
+    target = "results/digits/seed0/generators/wgan_gp.safetensors"
+    plain, _ = read_checkpoint(workflow.folder / target)
+    choice = {"precision": "bfloat16", "fast_convolutions": True}
+    workflow.config["generators"]["wgan_gp"].update(choice)
+    workflow.run(target)
+    arranged, metadata = read_checkpoint(workflow.folder / target)
+    assert metadata["recipe"]["settings"].items() >= choice.items()
+    log = (workflow.folder / "logs/train_wgan_gp/digits/seed0/wgan_gp.log").read_text()
+    assert "from iteration" not in log, "another training's state was taken"
+    for name, weight in plain.items():
+        assert arranged[name].dtype == torch.float32
+        torch.testing.assert_close(arranged[name], weight, rtol=0, atol=0.02)
+    assert any(not torch.equal(arranged[name], weight) for name, weight in plain.items())
 
 
 @pytest.mark.parametrize("gpu", [0, 1])
