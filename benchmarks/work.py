@@ -82,9 +82,8 @@ def encoder_strategies() -> dict[str, tuple[int, SearchSettings]]:
     from number 500 on. The doubling is AE-GAN+rs's, from the 0.1 of config/mnist_cpu.yaml.
     """
     found = {FULL: (RESTARTS, SearchSettings(STEPS, 4.0))}
-    for steps, restarts in ((15, 10), (50, 1), (50, 4), (50, 10), (200, 1), (200, 4)):
+    for steps, restarts in ((15, 10), (50, 1), (50, 4), (50, 10), (200, 1)):
         found[f"L={steps}, R={restarts}"] = (restarts, SearchSettings(steps, 4.0))
-    found[f"{FULL}, step 10"] = (RESTARTS, SearchSettings(STEPS))
     found["encoder, one pass"] = (0, SearchSettings(0))
     for steps in (5, 15, 25):
         settings = SearchSettings(steps, 0.1, momentum=0.0, doubling=5)
