@@ -1,13 +1,18 @@
 """How much of Defense-GAN's search its result needs: accuracy over generator evaluations.
 
     python benchmarks/work.py [--run results/digits/seed0] [--classifiers A C] [--attack fgsm]
-        [--images N] [--threads N] [--device cpu] [--output work.csv]
+        [--encoder NAME] [--images N] [--threads N] [--device cpu] [--output work.csv]
 
 Takes the networks and adversarial images of a finished run (`snakemake results/table4.csv`), on
 real images of any data set, and purifies them with the full search (L=200, R=10) and with searches
 that do less: fewer steps and restarts, pruned restarts (successive halving), images stopped when
 converged. All start from the same points. Writes a row for each, and FILE.png: reconstruction error
 and accuracy of the retrained classifiers (Defense-GAN-Rec) over generator evaluations an image.
+
+With `--encoder`, on the generator of an AE-GAN instead (`ae_gans/NAME`, trained for AE-GAN+rs's
+tables) and before the original classifiers, as AE-GAN+rs is used: searches from random starts
+against searches from the encoder's code. The encoder's own pass is in `seconds`, not in
+`evaluations`.
 
 `difference` is from the full search, in points of robust accuracy, with half its 95 % interval
 (paired images); `clean_difference` the same for clean images.
@@ -25,6 +30,7 @@ from torch import Tensor, nn
 
 from purification import randomness
 from purification.datasets import Split
+from purification.models.ae_gan import draw_prior
 from purification.models.checkpoints import load_network
 from purification.models.prediction import predict
 from purification.purifiers import SearchSettings, draw_starts, latent_search
@@ -32,6 +38,17 @@ from purification.storage import read_image_set, read_split
 
 STEPS, RESTARTS = 200, 10  # the paper's
 FULL = "full search"
+MARKERS = {
+    FULL: "*",
+    "L=": "o",
+    "pruned": "s",
+    "stopped": "^",
+    "encoder, one pass": "X",
+    "encoder, doubling": "D",
+    "encoder, step 1,": "v",
+    "encoder, step 4,": "<",
+    "encoder, step 10,": ">",
+}  # by the start of a search's name
 
 
 def strategies() -> dict[str, tuple[int, SearchSettings]]:
@@ -57,26 +74,53 @@ def strategies() -> dict[str, tuple[int, SearchSettings]]:
     return found
 
 
+def encoder_strategies() -> dict[str, tuple[int, SearchSettings]]:
+    """As `strategies`; 0 restarts: one, from the encoder's code.
+
+    Momentum is 0.7. Step 4 was the best of 0.3, 1, 2, 4 and the published 10 for one random start
+    (L=200), and step 1 for the encoder's (L=15 and 200), by the error of 32 attacked MNIST images
+    from number 500 on. The doubling is AE-GAN+rs's, from the 0.1 of config/mnist_cpu.yaml.
+    """
+    found = {FULL: (RESTARTS, SearchSettings(STEPS, 4.0))}
+    for steps, restarts in ((15, 10), (50, 1), (50, 4), (50, 10), (200, 1)):
+        found[f"L={steps}, R={restarts}"] = (restarts, SearchSettings(steps, 4.0))
+    found["encoder, one pass"] = (0, SearchSettings(0))
+    for steps in (5, 15, 25):
+        settings = SearchSettings(steps, 0.1, momentum=0.0, doubling=5)
+        found[f"encoder, doubling, L={steps}"] = (0, settings)
+    for size in (1.0, 4.0, 10.0):
+        for steps in (5, 15, 50, 200):
+            found[f"encoder, step {size:g}, L={steps}"] = (0, SearchSettings(steps, size))
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", type=Path, default=Path("results/digits/seed0"))
     parser.add_argument("--classifiers", nargs="+", default=["A", "C"])
     parser.add_argument("--attack", default="fgsm")
     parser.add_argument("--generator", default="wgan_gp")
+    parser.add_argument("--encoder", help="name of an AE-GAN, such as ae_gan_r")
     parser.add_argument("--images", type=int, help="of each set; all if left out")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--output", type=Path, default=Path("work.csv"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    generator = load_network(
-        options.run / f"generators/{options.generator}.safetensors", "Generator"
-    )
-    starts = draw_starts(RESTARTS, generator.latent, randomness.generator(0, "benchmark"))
+    if options.encoder:
+        network = load_network(options.run / f"ae_gans/{options.encoder}.safetensors", "AEGAN")
+        generator, encoder = network.generator, network.encoder
+        draw_codes, chosen = draw_prior, encoder_strategies()
+    else:
+        path = options.run / f"generators/{options.generator}.safetensors"
+        generator, encoder = load_network(path, "Generator"), None
+        draw_codes, chosen = draw_starts, strategies()
+    drawn = draw_codes(RESTARTS, generator.latent, randomness.generator(0, "benchmark"))
     sets = image_sets(options)
     rows, full = [], None
-    for name, (restarts, settings) in strategies().items():
-        row, right = measure(generator, starts[:restarts], settings, sets, options)
+    for name, (restarts, settings) in chosen.items():
+        starts = drawn[:restarts] if restarts else encoder
+        row, right = measure(generator, starts, settings, sets, options)
         full = right if full is None else full
         rows.append({"search": name, **row, **compared(right, full)})
         print(
@@ -97,8 +141,9 @@ def image_sets(options: argparse.Namespace) -> dict[str, tuple[Split, list[nn.Mo
     """By name: images with labels, and the classifiers that see them purified."""
 
     def classifier(name: str) -> nn.Module:
+        training = "plain" if options.encoder else "defense_gan"
         return load_network(
-            options.run / f"classifiers/defense_gan/{name}.safetensors", "Classifier"
+            options.run / f"classifiers/{training}/{name}.safetensors", "Classifier"
         )
 
     networks = {name: classifier(name) for name in options.classifiers}
@@ -113,19 +158,26 @@ def image_sets(options: argparse.Namespace) -> dict[str, tuple[Split, list[nn.Mo
 
 def measure(
     generator: nn.Module,
-    starts: Tensor,
+    starts: Tensor | nn.Module,
     settings: SearchSettings,
     sets: dict[str, tuple[Split, list[nn.Module]]],
     options: argparse.Namespace,
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """One search of all sets: its figures, and which images are classified rightly, set by set."""
+    """One search of all sets: its figures, and which images are classified rightly, set by set.
+
+    `starts` (R, d), or the encoder that makes one of each image.
+    """
     generator = generator.to(options.device).requires_grad_(False)
+    if isinstance(starts, nn.Module):
+        starts = starts.to(options.device).requires_grad_(False)
     evaluations, errors, right, seconds = [], [], {}, 0.0
     for name, ((images, labels), classifiers) in sets.items():
         purified = []
         for batch in torch.from_numpy(images).split(250):
             start = time.perf_counter()
-            found = latent_search(generator, batch.to(options.device), starts, settings)
+            batch = batch.to(options.device)
+            own = starts(batch)[:, None] if isinstance(starts, nn.Module) else starts
+            found = latent_search(generator, batch, own, settings)
             purified.append(found.reconstructions.cpu())
             seconds += time.perf_counter() - start
             evaluations.append(found.evaluations.cpu())
@@ -165,9 +217,11 @@ def draw(rows: list[dict[str, float | str]], path: Path) -> None:
 
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for axis, column in zip(axes, ("robust_accuracy", "reconstruction_error"), strict=True):
-        for kind, marker in (("L=", "o"), ("pruned", "s"), ("stopped", "^"), (FULL, "*")):
+        for kind, marker in MARKERS.items():
             chosen = [row for row in rows if str(row["search"]).startswith(kind)]
-            label = "fewer steps or restarts" if kind == "L=" else kind
+            if not chosen:
+                continue
+            label = "fewer steps or restarts" if kind == "L=" else kind.rstrip(",")
             axis.scatter(
                 [row["evaluations"] for row in chosen],
                 [row[column] for row in chosen],
