@@ -116,7 +116,7 @@ def test_the_course_is_shown_where_there_is_one() -> None:
     ("overlays", "lengths"),
     [
         (["generator_quality"], [50, 100, 150, 600]),
-        (["../mnist_cpu", "generator_quality_mnist"], [250, 500, 1000, 3000]),
+        (["../mnist_cpu", "generator_quality_mnist"], [500, 2000, 6000, 12000]),
     ],
 )
 def test_studies_have_shorter_trainings_of_the_same_generator_and_search(
