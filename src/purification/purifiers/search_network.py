@@ -17,11 +17,11 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from purification.models.gan import UnitTanh
+from purification.models.phases import FEW_MAPS, interleaved
 from purification.models.side_by_side import apart, side_by_side
 from purification.models.wgan import Generator
 
 Precision = Literal["float32", "tf32", "bfloat16"]
-FEW_MAPS = 4  # oneDNN computes 16 at least, cuDNN 8
 
 
 def search_network(generator: nn.Module, precision: Precision = "float32") -> nn.Module:
@@ -95,12 +95,10 @@ class SubPixelConvTranspose2d(nn.Module):
         extra, padding = x.dim() - 4, self.padding
         weight = self.weight[..., None] if extra else self.weight
         phases = _FrozenConvolution.apply(x, weight, self.bias, (padding, padding, 0)[: 2 + extra])
-        stride, (count, _, *sides) = self.stride, phases.shape
-        # (N, C_out, s, s, H, W[, G]) -> (N, C_out, H, s, W, s[, G]), as torch's pixel_shuffle.
-        split = phases.view(count, -1, stride, stride, *sides).movedim((2, 3), (3, 5))
-        height, width = (stride * side for side in sides[:2])
-        images = split.reshape(count, -1, height, width, *sides[2:])
-        return images[:, :, : height - self.missing[0], : width - self.missing[1]]
+        sides = (
+            self.stride * side - less for side, less in zip(x.shape[2:4], self.missing, strict=True)
+        )
+        return interleaved(phases, self.stride, tuple(sides))
 
 
 class Interleaved(nn.Module):

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from purification.models.phases import FEW_MAPS, interleaved
 from purification.models.side_by_side import apart, side_by_side
 from purification.models.wgan import Critic, Generator
 from purification.training.precision import Precision, check_precision
 
-FEW_MAPS = 4  # oneDNN computes 16 at least
 Sides = tuple[int, ...]
 
 
@@ -108,7 +108,7 @@ class _Arranged(nn.Module):
         if in_rows and layer.out_channels <= FEW_MAPS:
             weight = _transposed_over_phases(weight)
             made = self._pass(maps, weight, bias.repeat_interleave(4), 1, 1)
-            return _interleaved(_ChannelsLast.apply(made), sides)
+            return interleaved(_ChannelsLast.apply(made), 2, sides)
         return self._pass(maps, weight, bias, 2, 2, sides)
 
     def _pass(
@@ -235,11 +235,3 @@ def _transposed_over_phases(weight: Tensor) -> Tensor:
     inputs, outputs = weight.shape[:2]
     taps = functional.pad(weight, (0, 1, 0, 1)).view(inputs, outputs, 3, 2, 3, 2).flip(2, 4)
     return taps.permute(1, 3, 5, 0, 2, 4).reshape(4 * outputs, inputs, 3, 3)
-
-
-def _interleaved(phases: Tensor, sides: Sides) -> Tensor:
-    """The inverse of `_phases`, cut to `sides`."""
-    count, _, height, width, row = phases.shape
-    split = phases.view(count, -1, 2, 2, height, width, row).permute(0, 1, 4, 2, 5, 3, 6)
-    maps = split.reshape(count, -1, 2 * height, 2 * width, row)
-    return maps[:, :, : sides[0], : sides[1]]
