@@ -5,15 +5,17 @@
         --generators results/mnist/seed0/generators/*.safetensors
         [--classifiers FILE ...] [--epsilons 0 0.1 0.2 0.3] [--steps 50] [--restarts 4]
         [--starts published prior] [--codes free sphere] [--step-sizes 10] [--momenta 0.7]
-        [--images 500] [--threads 1] --output ablation.csv
+        [--prune STEP:RESTARTS ...] [--precision float32] [--images 500]
+        [--threads 1] --output ablation.csv
 
 FGSM is computed on the bare classifier `--attacked`; each attacked image is then searched for on
-the range of each generator, and what is found is read by `--attacked` and by `--classifiers`.
-All L and R come from one search. Starts have the published code's standard deviation sqrt(1/latent)
+the range of each generator, and what is found is read by `--attacked` and by `--classifiers`. All L
+and R come from one search, unless restarts are pruned: `--prune 3:4 8:1` keeps the best four after
+step 3 and the best after step 8. Starts have the published code's standard deviation sqrt(1/latent)
 or, "prior", the 1 of the codes that the generator was trained with. Codes are free as in the paper
 or on the sphere of radius sqrt(latent), near which all codes of training lie, where the search is
 for the z of G(sqrt(latent) z/||z||). The CSV is extended if it exists, a row for each of these,
-step size, momentum, epsilon, L, R and classifier:
+step size, momentum, pruning, precision, epsilon, L, R and classifier:
 
     accuracy, low, high    of the classifier on what was found, with Wilson's 95 % interval
     undefended             accuracy of the same classifier on the images as they were attacked
@@ -26,6 +28,7 @@ step size, momentum, epsilon, L, R and classifier:
 import argparse
 import csv
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -40,7 +43,12 @@ from purification.models.checkpoints import load_network
 from purification.models.prediction import predict
 from purification.purifiers.base import reconstruction_error
 from purification.purifiers.defense_gan import draw_starts
-from purification.purifiers.latent_search import SearchResult, SearchSettings, sweep_search
+from purification.purifiers.latent_search import (
+    SearchResult,
+    SearchSettings,
+    latent_search,
+    sweep_search,
+)
 from purification.storage import read_split
 
 BATCH = 250  # images
@@ -83,7 +91,9 @@ def main() -> None:
         starts = draw_starts(max(options.restarts), generator.latent, random, begin)
         if codes == "sphere":
             generator = OnSphere(generator)
-        settings = SearchSettings(0, size, momentum)
+        settings = SearchSettings(
+            max(options.steps), size, momentum, precision=options.precision, prune=options.prune
+        )
         for epsilon, given in attacked.items():
             found = search(generator, given, starts, settings, cells)
             setting = {
@@ -93,6 +103,8 @@ def main() -> None:
                 "codes": codes,
                 "step_size": size,
                 "momentum": momentum,
+                "prune": " ".join(f"{step}:{kept}" for step, kept in options.prune),
+                "precision": options.precision,
                 "epsilon": epsilon,
             }
             rows = (
@@ -118,10 +130,19 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--codes", nargs="+", choices=["free", "sphere"], default=["free"])
     parser.add_argument("--step-sizes", nargs="+", type=float, default=[10.0])
     parser.add_argument("--momenta", nargs="+", type=float, default=[0.7])
+    parser.add_argument("--prune", nargs="*", type=stage, default=[], metavar="STEP:RESTARTS")
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--images", type=int, default=500)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, required=True)
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.prune = tuple(options.prune)
+    return options
+
+
+def stage(text: str) -> tuple[int, int]:
+    step, kept = text.split(":")
+    return int(step), int(kept)
 
 
 def in_batches(classifier: nn.Module, images: Tensor, labels: Tensor, epsilon: float) -> Tensor:
@@ -137,15 +158,31 @@ def search(
     cells: list[tuple[int, int]],
 ) -> dict[tuple[int, int], dict[str, Tensor]]:
     """By (L, R): `reconstructions` (N, C, H, W) and `latents` (N, d) of all images."""
-    parts: list[dict[tuple[int, int], SearchResult]] = [
-        sweep_search(generator, batch, starts, settings, cells) for batch in images.split(BATCH)
-    ]
+    parts = [cells_of(generator, batch, starts, settings, cells) for batch in images.split(BATCH)]
     return {
         cell: {
             name: torch.cat([getattr(part[cell], name) for part in parts])
             for name in ("reconstructions", "latents")
         }
         for cell in parts[0]
+    }
+
+
+def cells_of(
+    generator: nn.Module,
+    images: Tensor,
+    starts: Tensor,
+    settings: SearchSettings,
+    cells: list[tuple[int, int]],
+) -> dict[tuple[int, int], SearchResult]:
+    """One sweep for all (L, R); with pruning, which a sweep cannot have, a search for each."""
+    if not settings.prune:
+        return sweep_search(generator, images, starts, settings, cells)
+    return {
+        (steps, restarts): latent_search(
+            generator, images, starts[:restarts], replace(settings, steps=steps)
+        )
+        for steps, restarts in cells
     }
 
 
