@@ -20,8 +20,8 @@ from purification.reporting.cost_accuracy import (
     cost_points,
     evaluations,
     read_measurements,
-    write_cost_points,
 )
+from purification.reporting.csv_files import write_numbers
 
 CONTENT: dict[str, Any] = {
     **{"dataset": "digits", "classifier": "A", "attack": "fgsm", "epsilon": 0.1},
@@ -175,7 +175,7 @@ def test_what_was_not_measured_is_named(files: list[Path]) -> None:
 def test_figure(points: pd.DataFrame, tmp_path: Path, record_figures: Callable) -> None:
     drawn = record_figures(module)
     cost_accuracy(points, CONTENT, tmp_path / "c.png", tmp_path / "c.pdf")
-    write_cost_points(points, tmp_path / "c.csv")
+    write_numbers(points, tmp_path / "c.csv")
     assert len(pd.read_csv(tmp_path / "c.csv")) == len(points)
     [page] = drawn
     assert [axis.get_title() for axis in page.axes] == ["Gray box", "White box"]

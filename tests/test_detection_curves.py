@@ -13,11 +13,11 @@ from purification.evaluation.accuracy import wilson_interval
 from purification.evaluation.detection import auc, error_rates, threshold_at
 from purification.evaluation.detection_rows import indicator_scores, read_scores
 from purification.reporting import detection_curves as module
+from purification.reporting.csv_files import write_numbers
 from purification.reporting.detection_curves import (
     COLUMNS,
     detection_curves,
     detection_figure,
-    write_detection_figure,
 )
 from purification.reporting.papers import paper_values
 from purification.storage import ImageSet, write_dataset, write_image_set, write_image_sets
@@ -187,7 +187,7 @@ def test_areas_have_intervals_and_the_papers_beside_at_equal_settings(
 
 def test_curves_are_the_rates_over_the_threshold(content: dict[str, Any], tmp_path: Path) -> None:
     figure, table = detection_figure(content)
-    write_detection_figure(table, tmp_path / "points.csv")
+    write_numbers(table, tmp_path / "points.csv")
     read = pd.read_csv(tmp_path / "points.csv")
     grid = read[read["threshold_from"] == "grid"]
     for strength, name in zip(STRENGTHS, figure.rates.missed, strict=True):

@@ -21,13 +21,13 @@ from purification.evaluation.detection_rows import (
     paired_auc_interval,
     read_scores,
 )
+from purification.reporting.csv_files import write_numbers
 from purification.reporting.detection import (
     POINT_COLUMNS,
     attach_paper_auc,
     detection_table,
     roc_figure,
     write_detection,
-    write_points,
 )
 from purification.reporting.papers import paper_values
 from purification.reporting.roc import roc_panels
@@ -355,7 +355,7 @@ def test_panels_of_the_figure_and_their_points(tmp_path: Path, figure5: pd.DataF
         held = read_scores(best if point.restarts_R == 20 else job)
         assert point.false_positive_rate == np.mean(held.clean >= point.threshold)
         assert point.true_positive_rate == np.mean(held.attacked >= point.threshold)
-    write_points(points, tmp_path / "points.csv")
+    write_numbers(points, tmp_path / "points.csv")
     again = pd.read_csv(tmp_path / "points.csv")
     pd.testing.assert_frame_equal(again, points, rtol=1e-5, check_dtype=False)
     roc_panels(panels, tmp_path / "roc.png", tmp_path / "roc.pdf")

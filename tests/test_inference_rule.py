@@ -15,8 +15,8 @@ from purification.models.ae_gan import AEGAN
 from purification.models.checkpoints import classifier_of, load_network, save_network
 from purification.models.prediction import predict
 from purification.purifiers.loading import load_purifier, purify_images
+from purification.reporting.csv_files import write_numbers
 from purification.reporting.inference_rule import rule_markdown, rule_table
-from purification.reporting.timing import write_timings
 from purification.storage import ImageSet, write_dataset, write_image_set, write_image_sets
 
 pytestmark = pytest.mark.usefixtures("one_thread_and_one_seed")
@@ -101,7 +101,7 @@ def test_table(recipe: dict[str, Any], tmp_path: Path) -> None:
         assert 0 < low <= median <= high
     pd.DataFrame(rows).to_csv(tmp_path / "rows.csv", index=False)
     table = rule_table([tmp_path / "rows.csv"])
-    write_timings(table, tmp_path / "rule.csv")
+    write_numbers(table, tmp_path / "rule.csv")
     assert rule_table([tmp_path / "rule.csv"]).shape == table.shape
     text = rule_markdown(table, title="Rule")
     assert "## digits, ae_gan_rs, classifier C, seed 0" in text

@@ -28,7 +28,7 @@ from purification.models.gan import GAN
 from purification.models.wgan import Generator
 from purification.randomness import generator
 from purification.reporting import generator_quality as module
-from purification.reporting.timing import write_timings
+from purification.reporting.csv_files import write_numbers
 from purification.storage import write_dataset
 
 DATA = "digits_black_box"
@@ -309,7 +309,7 @@ def test_a_defense_that_was_not_measured_is_named(content: dict[str, Any]) -> No
 
 def test_table_comes_back_from_its_file(content: dict[str, Any], tmp_path: Path) -> None:
     table, path = module.quality_table(content), tmp_path / "table.csv"
-    write_timings(table, path)
+    write_numbers(table, path)
     texts = ("generator", "defense", "classifier", "attack")
     expected = table.fillna(dict.fromkeys(texts, ""))
     pd.testing.assert_frame_equal(module.read_quality_table(path), expected, check_dtype=False)

@@ -18,13 +18,13 @@ from purification.models.checkpoints import save_network
 from purification.models.vae import VAE
 from purification.models.wgan import Generator
 from purification.randomness import isolated_rng
+from purification.reporting.csv_files import write_numbers
 from purification.reporting.papers import paper_values
 from purification.reporting.run_time import (
     long_run_times,
     run_time_markdown,
     wide_run_times,
 )
-from purification.reporting.timing import write_timings
 from purification.storage import write_dataset
 
 pytestmark = pytest.mark.usefixtures("one_thread_and_one_seed")
@@ -231,7 +231,7 @@ def test_papers_seconds_stand_beside_the_same_defence(tabulate: Callable) -> Non
 
 
 def test_wide_table_is_written_as_read(tabulate: Callable, tmp_path: Path) -> None:
-    write_timings(wide_run_times(tabulate(table4())), tmp_path / "table4.csv")
+    write_numbers(wide_run_times(tabulate(table4())), tmp_path / "table4.csv")
     lines = (tmp_path / "table4.csv").read_text().splitlines()
     assert lines[1] == (
         "digits,0,defense_vae,,,0.1,0.099,0.105,1,0.9,1.1,9.03,1,Titan Xp,"

@@ -22,12 +22,12 @@ from purification.evaluation.timing import (
 )
 from purification.experiments import Catalogue, ConfigError, timing_notes, timing_table
 from purification.purifiers import SearchSettings
+from purification.reporting.csv_files import write_numbers
 from purification.reporting.papers import paper_values
 from purification.reporting.timing import (
     long_timings,
     timing_markdown,
     wide_timings,
-    write_timings,
 )
 
 CPU = torch.device("cpu")
@@ -218,7 +218,7 @@ def test_wide_table_has_both_measurements_in_a_row(tabulate: Callable, tmp_path:
     assert wide["best_batch"].tolist() == [16] * 4
     assert wide["paper_seconds_per_image"].tolist() == [0.043, 0.043, 0.137, 0.043]
     assert wide["device"].tolist() == [*(["Some CPU"] * 3), "Some GPU"]
-    write_timings(wide, tmp_path / "table13.csv")
+    write_numbers(wide, tmp_path / "table13.csv")
     first = (tmp_path / "table13.csv").read_text().splitlines()[1]
     assert first == (
         "digits,0,defense_gan,10,1,0.01,0.0099,0.0105,1600,1523.81,1616.16,16,"

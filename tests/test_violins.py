@@ -9,11 +9,11 @@ import pytest
 from matplotlib.image import imread
 
 from purification.reporting import violins
+from purification.reporting.csv_files import write_numbers
 from purification.reporting.violins import (
     SUMMARY_COLUMNS,
     score_summary,
     score_violins,
-    write_summary,
 )
 
 ATTACKS = ("fgsm", "rand_fgsm", "pgd", "bim", "mim", "vam")
@@ -45,7 +45,7 @@ def test_summary_by_hand(tmp_path: Path) -> None:
     assert first["mean"] == pytest.approx(0.78)
     assert first["below_real_median"] == 0.4
     assert second["below_real_median"] == 0.6 and second["median"] == 0.2
-    write_summary(summary, tmp_path / "s.csv")
+    write_numbers(summary, tmp_path / "s.csv")
     written = pd.read_csv(tmp_path / "s.csv")
     assert written["min"].tolist() == [0.5, 2e-7]
 

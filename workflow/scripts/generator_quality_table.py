@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from purification.reporting.csv_files import write_numbers
 from purification.reporting.generator_quality import quality_markdown, quality_table
-from purification.reporting.timing import write_timings
 from purification.runtime import log_to
 from purification.storage import atomic
 
@@ -11,4 +11,4 @@ log_to(snakemake.log[0])
 table = quality_table(snakemake.params.recipe)
 with atomic(snakemake.output.markdown) as temporary:
     temporary.write_text(quality_markdown(table))
-write_timings(table, Path(snakemake.output.table))
+write_numbers(table, Path(snakemake.output.table))

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from purification.reporting.csv_files import write_numbers
 from purification.reporting.inference_rule import rule_markdown, rule_table
-from purification.reporting.timing import write_timings
 from purification.runtime import log_to
 from purification.storage import atomic
 
@@ -11,4 +11,4 @@ log_to(snakemake.log[0])
 table = rule_table(map(Path, snakemake.input))
 with atomic(snakemake.output.markdown) as temporary:
     temporary.write_text(rule_markdown(table, title="AE-GAN+rs, the inference rule"))
-write_timings(table, Path(snakemake.output.table))
+write_numbers(table, Path(snakemake.output.table))

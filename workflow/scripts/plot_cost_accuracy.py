@@ -6,13 +6,13 @@ from purification.reporting.cost_accuracy import (
     cost_accuracy,
     cost_points,
     read_measurements,
-    write_cost_points,
 )
+from purification.reporting.csv_files import write_numbers
 from purification.runtime import log_to
 
 log_to(snakemake.log[0])
 content, output = snakemake.params.recipe, snakemake.output
 long = read_measurements(map(Path, snakemake.input), content["dataset"])
 points = cost_points(long, content)
-write_cost_points(points, Path(output.points))
+write_numbers(points, Path(output.points))
 cost_accuracy(points, content, Path(output.png), Path(output.pdf))

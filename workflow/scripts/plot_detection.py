@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from purification.reporting.csv_files import write_numbers
 from purification.reporting.detection_curves import (
     detection_curves,
     detection_figure,
-    write_detection_figure,
 )
 from purification.reporting.papers import paper_values
 from purification.runtime import log_to
@@ -16,5 +16,5 @@ printed = recipe["paper_figure"]
 folder = Path(snakemake.input.paper).parent
 papers = paper_values("ae_gan", printed, folder) if printed else None
 figure, table = detection_figure(recipe, papers)
-write_detection_figure(table, Path(output.points))
+write_numbers(table, Path(output.points))
 detection_curves(figure, Path(output.png), Path(output.pdf))

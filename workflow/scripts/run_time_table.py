@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
+from purification.reporting.csv_files import write_numbers
 from purification.reporting.papers import paper_values
 from purification.reporting.run_time import long_run_times, run_time_markdown, wide_run_times
-from purification.reporting.timing import write_timings
 from purification.runtime import log_to
 from purification.storage import atomic
 
 log_to(snakemake.log[0])
 printed = paper_values("defense_vae", "Table 4", Path(snakemake.input.paper).parent)
 long = long_run_times(map(Path, snakemake.input.timings), printed)
-write_timings(long, Path(snakemake.output.long))
+write_numbers(long, Path(snakemake.output.long))
 with atomic(snakemake.output.markdown) as temporary:
     temporary.write_text(run_time_markdown(long, title="Defense-VAE, Table 4"))
-write_timings(wide_run_times(long), Path(snakemake.output.wide))
+write_numbers(wide_run_times(long), Path(snakemake.output.wide))

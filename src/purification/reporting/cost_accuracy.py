@@ -28,7 +28,6 @@ from purification.evaluation.accuracy import wilson_interval
 from purification.reporting.figures import paper_figure
 from purification.reporting.papers import epsilon_key, read_rows
 from purification.reporting.roc import DASHES, MARKERS, check_number
-from purification.storage import atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -160,13 +159,6 @@ def claim_lines(reached: Sequence[Reached]) -> list[str]:
             f"No more than 1 point below it: {'; '.join(map(_from, here))}."
         )
     return sentences
-
-
-def write_cost_points(points: pd.DataFrame, path: Path) -> None:
-    """Write the points, 6 significant digits, missing cells empty. The file appears complete or not
-    at all."""
-    with atomic(path) as temporary:
-        points.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
 
 
 def cost_accuracy(

@@ -11,6 +11,7 @@ from purification.evaluation.discriminator import (
     SCORE_COLUMNS,
     discriminator_detection,
 )
+from purification.reporting.csv_files import write_numbers
 from purification.storage import atomic, read_split
 
 _RUN = ("dataset", "seed", "classifier")
@@ -100,8 +101,7 @@ def _write(table: pd.DataFrame, csv: Path, markdown: Path, title: str, notes: st
     text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     with atomic(markdown) as temporary:
         temporary.write_text(f"# {title}\n\n{notes}\n\n{text}\n")
-    with atomic(csv) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
+    write_numbers(table, csv)
 
 
 def _text(value: Any) -> str:

@@ -132,13 +132,6 @@ def roc_figure(
     return [panel for panel, _ in made], pd.concat(points, ignore_index=True)
 
 
-def write_points(points: pd.DataFrame, path: Path) -> None:
-    """Write the points of `roc_figure`: 6 significant digits, missing cells empty; the threshold of
-    (0, 0), where nothing is flagged, is `inf`. The file appears complete or not at all."""
-    with atomic(path) as temporary:
-        points.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
-
-
 def roc_panel(
     varied: str, jobs: Sequence[Job], papers: pd.DataFrame | None
 ) -> tuple[RocPanel, pd.DataFrame]:

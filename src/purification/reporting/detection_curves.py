@@ -39,7 +39,7 @@ from purification.reporting.roc import (
     draw_roc,
     looks,
 )
-from purification.storage import atomic, read_field
+from purification.storage import read_field
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -124,13 +124,6 @@ def detection_figure(
     )
     accuracies = _accuracy_panel(table) if content["accuracy"] else None
     return DetectionFigure(RocPanel("ROC", panel.curves), rates, accuracies), table
-
-
-def write_detection_figure(table: pd.DataFrame, path: Path) -> None:
-    """Write the numbers of `detection_figure`: 6 significant digits, missing cells empty. The file
-    appears complete or not at all."""
-    with atomic(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
 
 
 def detection_curves(figure: DetectionFigure, path_png: Path, path_pdf: Path) -> None:

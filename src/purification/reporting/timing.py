@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from purification.reporting.papers import read_rows
-from purification.storage import atomic
 
 _CELL = ("dataset", "seed", "defense", "iterations_L", "restarts_R")
 _TEXT = (
@@ -74,7 +73,7 @@ def wide_timings(long: pd.DataFrame) -> pd.DataFrame:
 
 
 def read_timings(path: Path) -> pd.DataFrame:
-    """The long table that `write_timings` wrote. Raises as `long_timings`, for one file."""
+    """The long table that `write_numbers` wrote. Raises as `long_timings`, for one file."""
     rows = _read(path)
     paper = ["paper_seconds_per_image", "paper_std"]
     return rows.assign(**{name: pd.to_numeric(rows[name]) for name in paper})
@@ -97,15 +96,6 @@ def timing_markdown(long: pd.DataFrame, *, title: str, notes: Sequence[str] = ()
     parts += _grids(wide, level=2)
     parts += ["## How to read this", _legend(wide), *_unsteady(wide)]
     return "\n\n".join(parts) + "\n"
-
-
-def write_timings(table: pd.DataFrame, path: Path) -> None:
-    """Write the long or the wide table: numbers as they are, missing cells empty.
-
-    The file appears complete or not at all.
-    """
-    with atomic(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
 
 
 def _grids(wide: pd.DataFrame, level: int) -> list[str]:

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from purification.reporting.figures import paper_figure
-from purification.storage import atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,15 +48,6 @@ def score_summary(scores: pd.DataFrame) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
-
-
-def write_summary(summary: pd.DataFrame, path: Path) -> None:
-    """Write `score_summary` as CSV, 6 significant digits; the file appears complete or not at all.
-
-    (Scores of attacked images may be far below what four decimals show.)
-    """
-    with atomic(path) as temporary:
-        summary.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
 
 
 def score_violins(scores: pd.DataFrame, path_png: Path, path_pdf: Path) -> None:
