@@ -95,18 +95,24 @@ def test_plain_step_is_adam_on_the_cross_entropy() -> None:
     torch.testing.assert_close(vector(model), vector(by_hand), atol=2e-5, rtol=0)
 
 
-def test_adversarial_loss_is_the_mean_of_clean_and_fgsm_loss() -> None:
+@pytest.mark.parametrize("climbed", ["ground_truth", "predicted"])
+def test_adversarial_loss_is_the_mean_of_clean_and_fgsm_loss(climbed: str) -> None:
     images, labels = pictures(16)
     epsilon = 0.2
     model, by_hand = new_classifier("E"), new_classifier("E")  # E has no dropout
-    (row,) = fit(model, images, labels, batch_size=16, adversarial_epsilon=epsilon)
+    adversary = {"adversarial_epsilon": epsilon, "adversarial_labels": climbed}
+    (row,) = fit(model, images, labels, batch_size=16, **adversary)
     inputs = images.clone().requires_grad_()
-    clean_loss = functional.cross_entropy(by_hand(inputs), labels)
-    (gradient,) = torch.autograd.grad(clean_loss, inputs)
+    logits = by_hand(inputs)
+    own = logits.argmax(dim=1)
+    assert not torch.equal(own, labels)
+    climbed_loss = functional.cross_entropy(logits, labels if climbed == "ground_truth" else own)
+    (gradient,) = torch.autograd.grad(climbed_loss, inputs)
     adversarial = (images + epsilon * gradient.sign()).clamp(0, 1)
     clean_loss = functional.cross_entropy(by_hand(images), labels)
     adversarial_loss = functional.cross_entropy(by_hand(adversarial), labels)
-    assert adversarial_loss > 1.1 * clean_loss
+    if climbed == "ground_truth":
+        assert adversarial_loss > 1.1 * clean_loss
     mean = (clean_loss + adversarial_loss) / 2
     assert row["loss"] == pytest.approx(mean.item(), rel=1e-5)
     mean.backward()

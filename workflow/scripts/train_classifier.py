@@ -27,6 +27,7 @@ history = train_classifier(
     batch_size=settings["batch_size"],
     learning_rate=settings["learning_rate"],
     adversarial_epsilon=recipe["adversarial_epsilon"],
+    adversarial_labels=recipe.get("adversarial_labels", "ground_truth"),
     adversarial_pgd=recipe.get("adversarial_pgd"),
     precision=settings.get("precision", "float32"),
     seed=derive_seed(recipe["seed"], path, "training"),

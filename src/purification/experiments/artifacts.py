@@ -247,6 +247,7 @@ class Classifier(OfRun):
     adversarial_epsilon: float | None = None
     reconstructions: PurifiedImages | None = None
     adversarial_pgd: Mapping[str, Any] | None = later(None)
+    adversarial_labels: str = later("ground_truth")
     end_to_end: "EndToEnd | None" = later(None)  # noqa: RUF009 (a string hides that it is frozen)
 
     @property

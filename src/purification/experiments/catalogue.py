@@ -312,7 +312,8 @@ class Catalogue:
             if attack.pop("attack", "fgsm") == "pgd":
                 del attack["method"]
                 return replace(plain, adversarial_pgd=attack)
-            return replace(plain, adversarial_epsilon=defense["epsilon"])
+            labels = defense.get("labels", "ground_truth")
+            return replace(plain, adversarial_epsilon=defense["epsilon"], adversarial_labels=labels)
         if defense["method"] == "defense_vae_e2e":
             trained = self.end_to_end(dataset, seed, training, classifier)
             return replace(plain, end_to_end=trained)

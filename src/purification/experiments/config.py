@@ -145,6 +145,8 @@ def _wrong_references(config: Mapping[str, Any]) -> Iterator[str]:
     for name, defense in config["defenses"].items():
         if defense["method"] == "redeployed":
             yield from _wrong_redeployment(config, name)
+        if defense["method"] == "adversarial_training":
+            yield from _wrong_labels(name, defense)
         if defense["method"] == "defense_vae":
             for attack in defense["copies"]:
                 yield from _unknown(f"defenses.{name}.copies", attack, config["copies"])
@@ -694,6 +696,11 @@ def _wrong_pruning(name: str, defense: Mapping[str, Any]) -> Iterator[str]:
             f"{defense['steps']} and restarts falling below {defense['restarts']}; got "
             f"{defense['prune']}"
         )
+
+
+def _wrong_labels(name: str, defense: Mapping[str, Any]) -> Iterator[str]:
+    if "labels" in defense and "attack" in defense:
+        yield f"defenses.{name}.labels: PGD's training takes the true labels; leave this key out"
 
 
 def _wrong_redeployment(config: Mapping[str, Any], name: str) -> Iterator[str]:

@@ -2,17 +2,21 @@
 
 import time
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from purification.attacks.fgsm import fgsm
+from purification.attacks.gradient import logits_and_input_gradient
 from purification.attacks.iterative import pgd
 from purification.models.prediction import predict
 from purification.randomness import derive_seed, generator, isolated_rng
 from purification.runtime import progress
 from purification.training.precision import Precision, in_precision
+
+Labels = Literal["ground_truth", "predicted"]
 
 
 def train_classifier(
@@ -24,6 +28,7 @@ def train_classifier(
     batch_size: int,
     learning_rate: float,
     adversarial_epsilon: float | None,
+    adversarial_labels: Labels = "ground_truth",
     adversarial_pgd: Mapping[str, float] | None = None,
     precision: Precision = "float32",
     seed: int,
@@ -35,18 +40,21 @@ def train_classifier(
     Every epoch visits all images in a new random order, the last batch may be smaller. The same
     seed and initial weights give the same weights again on the same kind of device.
 
-    Adversarial training has two forms. Both craft images anew in every step, from the true labels
-    on the current weights:
+    Adversarial training has two forms. Both craft images anew in every step, on the current
+    weights:
 
     - `adversarial_epsilon`, as in the published code of Defense-GAN: the loss is the mean of that
       on the clean images and that on their FGSM versions. They are crafted in train mode, dropout
-      included, as there: the network under attack is then the one that the step updates.
+      included, as there: the network under attack is then the one that the step updates. Its code
+      climbs away from the network's own predictions; from true labels a network may learn to read
+      the label off the one step that was taken (label leaking; Kurakin et al. 2017, "Adversarial
+      machine learning at scale", sec. 4.4).
     - `adversarial_pgd`, Madry et al. 2018, "Towards deep learning models resistant to adversarial
-      attacks", eq. 2.1: the loss is that on PGD's images alone, each from a random start that is
-      another one in every epoch. They are crafted in eval mode. The inner maximum is that of one
-      network, and its networks of MNIST have no dropout; with dropout every iteration would climb
-      the loss of another network, and the attacks that follow are on the one in eval mode. Batch
-      norm would also take its statistics from every iterate.
+      attacks", eq. 2.1: the loss is that on PGD's images alone, from the true labels, each from a
+      random start that is another one in every epoch. They are crafted in eval mode. The inner
+      maximum is that of one network, and its networks of MNIST have no dropout; with dropout every
+      iteration would climb the loss of another network, and the attacks that follow are on the one
+      in eval mode. Batch norm would also take its statistics from every iterate.
 
     Args:
         model: classifier, (N, C, H, W) -> logits (N, classes).
@@ -56,6 +64,8 @@ def train_classifier(
         batch_size: clean images a step (with `adversarial_epsilon` a step has twice as many).
         learning_rate: Adam's; 1e-3 in the published code, its other settings are the defaults.
         adversarial_epsilon: l-inf radius of the FGSM versions in pixel units of [0, 1], or None.
+        adversarial_labels: what these FGSM versions climb away from: "ground_truth", or
+            "predicted", the network's predictions in the same forward pass.
         adversarial_pgd: `attacks.iterative.pgd`'s epsilon, step_size and iterations, or None; Madry
             et al. have 0.3, 0.01 and 40 on MNIST. AE-GAN+rs states the 0.3 alone.
         precision: "bfloat16" trains in mixed precision: convolutions and linear layers, also those
@@ -108,7 +118,11 @@ def train_classifier(
                     )
                     model.train()
                 if adversarial_epsilon is not None:
-                    adversarial = fgsm(network, batch, truth, epsilon=adversarial_epsilon)
+                    climbed = truth if adversarial_labels == "ground_truth" else None
+                    _, gradient = logits_and_input_gradient(network, batch, climbed)
+                    adversarial = fgsm(
+                        network, batch, truth, epsilon=adversarial_epsilon, first_gradient=gradient
+                    )
                     # In one batch: its mean is the mean of the two losses.
                     batch, truth = torch.cat([batch, adversarial]), truth.repeat(2)
                 logits = network(batch)
