@@ -122,6 +122,17 @@ def test_counts_by_paper(both: list[ComparedTable]) -> None:
     ]
 
 
+def test_counts_of_a_papers_own_defense_are_without_its_baselines(
+    both: list[ComparedTable],
+) -> None:
+    assert section(comparison_page(both), "By paper, its own defense alone")[2:] == [
+        "| Defense-GAN | 0 | 0 | 0 | 0 | 0 | 0 | 1 |",
+        "| Cowboy | 1 | 0 | 1 | 0 | 0 | 0 | 0 |",
+        "| all | 1 | 0 | 1 | 0 | 0 | 0 | 1 |",
+        "| all of 100 images or more | 1 | 0 | 1 | 0 | 0 | 0 | 1 |",
+    ]
+
+
 def test_what_two_tables_print_of_one_measurement_counts_once(compare: Compare) -> None:
     page = comparison_page(
         compare(("cowboy", "Table 1", COWBOYS), ("cowboy", "Table 2", COWBOYS[2:]))

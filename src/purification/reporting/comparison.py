@@ -126,8 +126,8 @@ def grid(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def comparison_page(tables: Sequence[ComparedTable]) -> str:
-    """The page as GitHub's Markdown: how many cells agree by paper, the same by defence, what is
-    left out, and every cell by table."""
+    """The page as GitHub's Markdown: how many cells agree by paper, the same of each paper's own
+    defence, by defence, what is left out, and every cell by table."""
     cells = cell_table(tables)
     title = "# The papers' numbers and ours"
     if cells.empty:
@@ -137,7 +137,14 @@ def comparison_page(tables: Sequence[ComparedTable]) -> str:
             f"settings of this config (data sets: {', '.join(datasets)}). `config/paper.yaml` has "
             "the papers'.\n"
         )
-    parts = [title, _LEGEND, "## By paper", _by_paper(cells), "## By defense", _by_group(cells)]
+    parts = [title, _LEGEND, "## By paper", _by_paper(cells)]
+    # Without the classifiers alone and the defences that a paper compares its own with. In
+    # resources/papers a paper goes by its defence's name.
+    parts += [
+        "## By paper, its own defense alone",
+        _by_paper(cells[cells["defense"] == cells["paper"]]),
+    ]
+    parts += ["## By defense", _by_group(cells)]
     if not cells["counted"].all():
         parts += ["## Left out of the counts", _left_out(cells)]
     for table in tables:
