@@ -31,6 +31,7 @@ from purification.experiments import (
     inference_rules,
     measurement,
     paper_comparison,
+    worst_case,
     paper_figure,
     paper_table,
     quality_table,

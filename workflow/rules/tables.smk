@@ -190,6 +190,35 @@ rule defense_vae_page:
 # All papers on one page.
 
 
+rule worst_case:
+    input:
+        lambda wildcards: asked(worst_case, CATALOGUE).files,
+    output:
+        table=report(
+            "results/worst_case.csv",
+            caption="../report/comparison.rst",
+            category="Tables",
+            labels={"table": "The best of several attackers"},
+        ),
+        markdown="results/worst_case.md",
+    log:
+        "logs/worst_case/worst_case.log",
+    benchmark:
+        "logs/worst_case/worst_case.benchmark.tsv"
+    group:
+        "measurements"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(30),
+    params:
+        recipe=lambda wildcards: asked(worst_case, CATALOGUE).cells,
+    message:
+        "The best of several attackers, image by image"
+    script:
+        "../scripts/worst_case.py"
+
+
 rule comparison:
     input:
         lambda wildcards: asked(paper_comparison, CATALOGUE).files,

@@ -46,6 +46,15 @@ def measure(cells: Sequence[Mapping[str, Any]], threads: int = 1) -> list[dict[s
     return [_row(cell, threads) for cell in cells]
 
 
+def predictions_and_labels(
+    cell: Mapping[str, Any], threads: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the model of a cell says of each image, and the true labels, both (N,). The set's own
+    predictions, or else the classifier's, as in `measure`."""
+    image_set = _read(cell)
+    return _predictions(cell, image_set, threads), image_set.labels
+
+
 def _row(cell: Mapping[str, Any], threads: int) -> dict[str, Any]:
     image_set = _read(cell)
     attack: dict[str, float | int | None] = dict.fromkeys(ATTACK_COLUMNS)
@@ -54,10 +63,7 @@ def _row(cell: Mapping[str, Any], threads: int) -> dict[str, Any]:
         attack = {name: None if math.isnan(value) else value for name, value in summary.items()}
     if "queries" in image_set.attributes:
         attack["queries"] = image_set.attributes["queries"]
-    if "predictions" in image_set.fields:
-        predictions = image_set.fields["predictions"]
-    else:
-        predictions = _predict(cell["classifier"], image_set.images, threads)
+    predictions = _predictions(cell, image_set, threads)
     correct, n = int((predictions == image_set.labels).sum()), len(image_set.labels)
     low, high = wilson_interval(correct, n)
     row = {"n": n, "correct": correct, "accuracy": correct / n, "ci_low": low, "ci_high": high}
@@ -73,6 +79,12 @@ def _read(cell: Mapping[str, Any]) -> ImageSet:
         return whole
     fields = {name: evaluation_images(values) for name, values in whole.fields.items()}
     return ImageSet(evaluation_images(whole.images), evaluation_images(whole.labels), fields)
+
+
+def _predictions(cell: Mapping[str, Any], image_set: ImageSet, threads: int) -> np.ndarray:
+    if "predictions" in image_set.fields:
+        return image_set.fields["predictions"]
+    return _predict(cell["classifier"], image_set.images, threads)
 
 
 def _predict(classifier: str, images: np.ndarray, threads: int) -> np.ndarray:

@@ -42,6 +42,7 @@ from purification.experiments.tables import (
     paper_table,
     table_notes,
 )
+from purification.experiments.worst_case import worst_case
 
 __all__ = [
     "AE_GAN_TABLE_CAPTIONS",
@@ -83,4 +84,5 @@ __all__ = [
     "timing_table",
     "training_course",
     "vae_figure",
+    "worst_case",
 ]

@@ -130,6 +130,10 @@ def _wrong_references(config: Mapping[str, Any]) -> Iterator[str]:
             yield from _wrong_black_box(config, table)
     for name in config["comparison"]["tables"]:
         yield from _unknown("comparison.tables", name, PAPER_TABLES)
+    for name in config["worst_case"]["tables"]:
+        yield from _unknown(
+            "worst_case.tables", name, (*_WHITE_BOX, *AE_GAN_TABLES, *COWBOY_TABLES)
+        )
     yield from _wrong_ae_gan(config)
     yield from _wrong_ae_gan_figures(config)
     yield from _wrong_cowboy(config)

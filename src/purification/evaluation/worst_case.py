@@ -1,0 +1,71 @@
+"""What is left of a defence when its attacker may take the best of several attacks for each image.
+
+An accuracy under one attack is an upper bound of what a defence withstands. Of defences whose
+gradient leads astray no single attack comes near the truth, and which one comes nearest differs
+from defence to defence; the share of images that stay right under all of them is a tighter bound
+(Carlini et al. 2019, "On evaluating adversarial robustness", ask for it: the worst case example by
+example).
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from purification.evaluation.accuracy import wilson_interval
+from purification.evaluation.measure import predictions_and_labels
+
+_DEFENDED = ("dataset", "seed", "classifier", "defense", "variant", "iterations_L", "restarts_R")
+_STRENGTH = ("epsilon", "pixel_range")
+WORST_CASE_COLUMNS = (
+    *(*_DEFENDED, *_STRENGTH, "n", "attackers", "correct", "accuracy", "ci_low", "ci_high"),
+    *("strongest", "strongest_accuracy", "attacks"),
+)
+"""Columns of `worst_case_rows`. n: images that all attackers have; attackers: how many (attack,
+threat model); correct and accuracy: of the images that the defence gets right under every one of
+them, with Wilson's 95 % interval; strongest: the attacker that alone leaves the least of the same
+images; attacks: all of them, from the strongest on, each with what it leaves."""
+
+
+def worst_case_rows(cells: Sequence[Mapping[str, Any]], threads: int = 1) -> list[dict[str, Any]]:
+    """A row for each defence, classifier and strength, in order of first appearance.
+
+    Args:
+        cells: cell summaries of `Measurement` recipes, attacks alone; the images of their files are
+            the first of one set, in the same order, and may be of different number.
+        threads: torch's, where a set has no predictions and its classifier must be asked.
+
+    Raises:
+        FileNotFoundError, ValueError: a file is missing or not what it should be; two sets of one
+            defence have other labels in the same places.
+    """
+    groups: dict[tuple, list[Mapping[str, Any]]] = defaultdict(list)
+    for cell in cells:
+        groups[tuple(cell["labels"].get(name) for name in (*_DEFENDED, *_STRENGTH))].append(cell)
+    return [_row(key, group, threads) for key, group in groups.items()]
+
+
+def _row(key: tuple, cells: Sequence[Mapping[str, Any]], threads: int) -> dict[str, Any]:
+    read = {_attacker(cell): predictions_and_labels(cell, threads) for cell in cells}
+    n = min(len(labels) for _, labels in read.values())
+    truths = [labels[:n] for _, labels in read.values()]
+    if any(not np.array_equal(labels, truths[0]) for labels in truths):
+        files = ", ".join(dict.fromkeys(cell["images"] for cell in cells))
+        raise ValueError(f"expected the same first {n} images in all of {files}")
+    right = {name: predicted[:n] == truths[0] for name, (predicted, _) in read.items()}
+    alone = sorted((float(correct.mean()), name) for name, correct in right.items())
+    correct = int(np.logical_and.reduce(list(right.values())).sum())
+    low, high = wilson_interval(correct, n)
+    counts = {"n": n, "attackers": len(right), "correct": correct, "accuracy": correct / n}
+    return {
+        **dict(zip((*_DEFENDED, *_STRENGTH), key, strict=True)),
+        **counts,
+        **{"ci_low": low, "ci_high": high},
+        **{"strongest": alone[0][1], "strongest_accuracy": alone[0][0]},
+        "attacks": "; ".join(f"{name} {accuracy:.3f}" for accuracy, name in alone),
+    }
+
+
+def _attacker(cell: Mapping[str, Any]) -> str:
+    return f"{cell['labels']['attack']} {cell['labels']['threat_model']}"
