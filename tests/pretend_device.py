@@ -64,7 +64,9 @@ def pretended_gpu(free: int = 2**34) -> Iterator["PretendedGpu"]:
     gpu = PretendedGpu(free)
     stubs = {name: getattr(gpu, name) for name in PretendedGpu.STUBS}
     with ExitStack() as stack:
-        stack.enter_context(patch.multiple(torch.cuda, **stubs, CUDAGraph=gpu.graph, Stream=_Stream))
+        stack.enter_context(
+            patch.multiple(torch.cuda, **stubs, CUDAGraph=gpu.graph, Stream=_Stream)
+        )
         # Optimizers and fork_rng would ask it for a stream; without one they take CUDA.
         stack.enter_context(patch("torch.accelerator.current_accelerator", lambda *_, **__: None))
         stack.enter_context(patch("torch.Generator", _PlacedGenerator))
@@ -86,7 +88,8 @@ class PretendedGpu:
         *("get_device_name", "synchronize", "empty_cache", "mem_get_info", "memory_allocated"),
         *("max_memory_allocated", "reset_peak_memory_stats", "get_rng_state", "set_rng_state"),
         *("manual_seed", "manual_seed_all", "current_stream", "stream"),
-        *("is_current_stream_capturing", "_is_in_bad_fork"),
+        *("is_current_stream_capturing", "_is_in_bad_fork", "device"),
+        *("get_sync_debug_mode", "set_sync_debug_mode"),
     )
 
     def __init__(self, free: int) -> None:
@@ -96,7 +99,13 @@ class PretendedGpu:
         self.matrix_products = {"cuda": 0, "cpu": 0}
         """How many ran where, convolutions among them: what forgets the device runs on the CPU."""
         self.random = _Generator().get_state()
+        self.initialized = False
+        self.sync_debug_mode = 0
         self.recorded: list[_Recorded] | None = None
+        self.invalid = self.broken = False
+        """Whether the capture that runs has failed; whether an older one did."""
+        self.selected: list[torch.device] = []
+        """What `torch.cuda.device` was given."""
         self.waited: list[tuple[_Stream, _Stream]] = []
         """(stream, the one it waited for), in order."""
         self.default_stream = _Stream(gpu=self)
@@ -108,13 +117,13 @@ class PretendedGpu:
         return True
 
     def is_initialized(self) -> bool:
-        return True
+        return self.initialized
 
     def _is_in_bad_fork(self) -> bool:
         return False
 
     def init(self) -> None:
-        pass
+        self.initialized = True
 
     def device_count(self) -> int:
         return 1
@@ -125,11 +134,18 @@ class PretendedGpu:
     def get_device_name(self, device: Any = None) -> str:
         return "pretended GPU"
 
+    @contextmanager
+    def device(self, device: torch.device) -> Iterator[None]:
+        self.selected.append(device)
+        yield
+
     def synchronize(self, device: Any = None) -> None:
         self.refuse_in_capture("synchronize")
 
     def empty_cache(self) -> None:
-        pass
+        # As torch before pytorch #180395.
+        if self.broken:
+            raise RuntimeError("captures_underway.empty() INTERNAL ASSERT FAILED")
 
     def mem_get_info(self, device: Any = None) -> tuple[int, int]:
         return self.free, self.free
@@ -144,9 +160,11 @@ class PretendedGpu:
         pass
 
     def get_rng_state(self, device: Any = "cuda") -> Tensor:
+        self.init()
         return self.random.clone()
 
     def set_rng_state(self, state: Tensor, device: Any = "cuda") -> None:
+        self.init()
         self.random = state.clone()
 
     def manual_seed(self, seed: int) -> None:
@@ -168,8 +186,22 @@ class PretendedGpu:
     def graph(self) -> "_Graph":
         return _Graph(self)
 
+    def get_sync_debug_mode(self) -> int:
+        return self.sync_debug_mode
+
+    def set_sync_debug_mode(self, mode: int | str) -> None:
+        names = ("default", "warn", "error")
+        self.sync_debug_mode = names.index(mode) if isinstance(mode, str) else mode
+
+    def wait(self, what: str) -> None:
+        """For what an operation did."""
+        if self.sync_debug_mode == 2:
+            raise RuntimeError(f"called a synchronizing CUDA operation ({what})")
+        self.refuse_in_capture(what)
+
     def refuse_in_capture(self, what: str) -> None:
         if self.recorded is not None:
+            self.invalid = True
             raise RuntimeError(f"CUDA error: operation not permitted when capturing ({what})")
 
     @contextmanager
@@ -242,6 +274,9 @@ class _Graph:
 
     def capture_end(self) -> None:
         self.gpu.recorded = None
+        if self.gpu.invalid:
+            self.gpu.invalid, self.gpu.broken = False, True
+            raise RuntimeError("CUDA error: operation failed due to a previous error in capture")
 
     def replay(self) -> None:
         with torch.no_grad(), torch._C.DisableTorchFunction():
@@ -269,13 +304,14 @@ class _Operations(TorchDispatchMode):
             on_gpu = _common_place(func, args, given) if given else self.gpu.functions.on_gpu
             if _name(func) in _MATRIX_PRODUCTS:
                 self.gpu.matrix_products["cuda" if on_gpu else "cpu"] += 1
-            if on_gpu and _name(func) in _WAITS:
-                self.gpu.refuse_in_capture(_name(func))
+            if on_gpu and _waits(func, args):
+                self.gpu.wait(_name(func))
             seeded = torch.Tag.nondeterministic_seeded in func.tags
             own = seeded and on_gpu and not _generators((args, kwargs))
             with self.gpu.own_random() if own else nullcontext():
                 made = func(*args, **kwargs)
             if on_gpu:
+                self.gpu.init()
                 before = {_storage(tensor) for tensor in given}
                 for tensor in _tensors(made):
                     if _storage(tensor) not in before:
@@ -352,7 +388,8 @@ class _Functions(TorchFunctionMode):
         options |= dict(zip(names, rest, strict=False))
         device = options.pop("device", None)
         if device is not None and _is_gpu(device) != is_on_gpu(tensor):
-            self.gpu.refuse_in_capture("a copy from or to the CPU")
+            self.gpu.init()
+            self.gpu.wait("a copy from or to the CPU")
             tensor = _Move.apply(tensor, _is_gpu(device))
             options.pop("copy", None)
         return tensor.to(**options) if options else tensor
@@ -398,6 +435,14 @@ def _common_place(func: Any, args: Sequence[Any], given: list[Tensor]) -> bool:
         "Expected all tensors to be on the same device, but found at least two devices, cuda:0 and "
         f"cpu! ({name})"
     )
+
+
+def _waits(func: Any, args: Sequence[Any]) -> bool:
+    """Whether the operation needs a number from the device, or from the CPU, to go on."""
+    if _name(func) not in _INDEXED:
+        return _name(func) in _WAITS
+    # Of a mask the places are looked for; an index on the CPU is copied.
+    return any(x.dtype == torch.bool or not is_on_gpu(x) for x in _tensors(args[1]))
 
 
 def _written(func: Any, args: Sequence[Any]) -> list[Tensor]:

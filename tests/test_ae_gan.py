@@ -637,7 +637,7 @@ def test_purifier_from_its_recipe(images: Tensor, tmp_path: Path, kind: str, sea
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_captured_steps_keep_the_schedule(images: Tensor) -> None:
     """From 20 steps on a step is a CUDA graph, whose numbers would stay as they were captured."""
-    settings = SearchSettings(30, 0.2, 0.0, doubling=5)
+    settings = SearchSettings(30, 0.2, 0.0, doubling=5, cuda_graph=True)
     network = with_statistics(new_network())
     found = []
     for device in ("cpu", "cuda"):

@@ -44,7 +44,7 @@ MISTAKES: dict[str, Callable[[Tensor, Tensor], object]] = {
 def test_mistakes_are_refused(mistake: str) -> None:
     with pretended_gpu():
         there, here = torch.ones(2, 3, device=CUDA), torch.ones(2, 3)
-        with pytest.raises(RuntimeError, match="same device|for generator|indices should be"):
+        with pytest.raises(RuntimeError, match=r"same device|for generator|indices should be"):
             MISTAKES[mistake](there, here)
 
 
@@ -174,11 +174,33 @@ def test_a_graph_repeats_its_operations() -> None:
         assert x.tolist() == [5, 5]
         graph.replay()
         assert (made.tolist(), x.tolist()) == ([10, 10], [25, 25])
+
+
+WAITS: dict[str, Callable[[Tensor], object]] = {
+    "value": lambda x: x.sum().item(),
+    "choice": lambda x: bool(x.any()),
+    "mask": lambda x: x[x > 0],
+    "index on the CPU": lambda x: x[torch.tensor([0])],
+    "copy": Tensor.cpu,
+}
+
+
+@pytest.mark.parametrize("name", WAITS)
+def test_nothing_waits_in_a_capture(name: str) -> None:
+    with pretended_gpu():
+        graph, x = torch.cuda.CUDAGraph(), torch.ones(2, device=CUDA)
+        torch.cuda.set_sync_debug_mode("error")
+        with pytest.raises(RuntimeError, match="called a synchronizing CUDA operation"):
+            WAITS[name](x)
+        torch.cuda.set_sync_debug_mode(0)
+        torch.cuda.empty_cache()
         graph.capture_begin()
-        for wait in (lambda: x.sum().item(), lambda: x.cpu(), torch.cuda.synchronize):
-            with pytest.raises(RuntimeError, match="not permitted when capturing"):
-                wait()
-        graph.capture_end()
+        with pytest.raises(RuntimeError, match="not permitted when capturing"):
+            WAITS[name](x)
+        with pytest.raises(RuntimeError, match="previous error in capture"):
+            graph.capture_end()
+        with pytest.raises(RuntimeError, match="captures_underway"):
+            torch.cuda.empty_cache()
 
 
 def test_all_is_as_before_outside() -> None:
