@@ -304,6 +304,8 @@ class _Operations(TorchDispatchMode):
             on_gpu = _common_place(func, args, given) if given else self.gpu.functions.on_gpu
             if _name(func) in _MATRIX_PRODUCTS:
                 self.gpu.matrix_products["cuda" if on_gpu else "cpu"] += 1
+            if on_gpu and _name(func) == "aten::_fused_adam_":
+                _check_layouts(*args[:4])
             if on_gpu and _waits(func, args):
                 self.gpu.wait(_name(func))
             seeded = torch.Tag.nondeterministic_seeded in func.tags
@@ -340,7 +342,7 @@ class _Functions(TorchFunctionMode):
             tensor.get_device: lambda x: 0 if is_on_gpu(x) else -1,
             tensor.to: self._to,
             tensor.cpu: lambda x, **options: self._to(x, CPU, **options),
-            tensor.cuda: lambda x, device=GPU, **options: self._to(x, device, **options),
+            tensor.cuda: lambda x, device=None, **options: self._to(x, device or GPU, **options),
             tensor.numpy: _on_the_cpu(tensor.numpy, "convert {} to numpy"),
             tensor.__array__: _on_the_cpu(tensor.__array__, "convert {} to numpy"),
             tensor.pin_memory: _on_the_cpu(lambda x, *_: x, "pin {}"),
@@ -462,6 +464,18 @@ def _check_generators(arguments: Any, on_gpu: bool) -> None:
             raise RuntimeError(
                 f"Expected a '{expected}' device type for generator but found '{place}'"
             )
+
+
+def _check_layouts(*lists: Sequence[Tensor]) -> None:
+    """CUDA's fused Adam, unlike the CPU's, takes weights, gradients and moments in one order."""
+    for one in zip(*lists, strict=True):
+        if len({_order(tensor) for tensor in one}) > 1:
+            raise RuntimeError("params, grads, exp_avgs must have same dtype, device, and layout")
+
+
+def _order(tensor: Tensor) -> tuple[Any, ...]:
+    strides = zip(tensor.shape, tensor.stride(), strict=True)
+    return tensor.dtype, *(stride for side, stride in strides if side > 1)
 
 
 def _on_the_cpu(function: Callable[..., Any], what: str) -> Callable[..., Any]:

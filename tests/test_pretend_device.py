@@ -88,6 +88,18 @@ def test_an_optimizer_with_state_on_the_cpu_is_refused() -> None:
             optimizer.step()
 
 
+def test_an_optimizer_with_state_in_another_order_is_refused() -> None:
+    with pretended_gpu():
+        layer = nn.Conv2d(2, 3, 2).to(CUDA, memory_format=torch.channels_last)
+        optimizer = torch.optim.Adam(layer.parameters(), fused=True)
+        layer(torch.ones(1, 2, 2, 2, device=CUDA)).sum().backward()
+        optimizer.step()
+        moments = optimizer.state[layer.weight]
+        moments["exp_avg"] = moments["exp_avg"].contiguous()
+        with pytest.raises(RuntimeError, match="same dtype, device, and layout"):
+            optimizer.step()
+
+
 def test_what_cuda_allows_has_the_cpus_values() -> None:
     here = torch.arange(6.0).view(2, 3)
     with pretended_gpu():
@@ -104,6 +116,7 @@ def test_what_cuda_allows_has_the_cpus_values() -> None:
             "copied": torch.empty(2, 3, device=CUDA).copy_(here),
             "set": there.clone().index_put((torch.tensor([0]),), torch.tensor(9.0)),
         }
+        made["moved layer"] = nn.Linear(3, 2).cuda().weight
         assert {name: x.device for name, x in made.items()} == dict.fromkeys(made, GPU)
         assert {x.device.type for x in (here, there.cpu(), torch.ones(3))} == {"cpu"}
         assert torch.zeros_like(there, device="cpu").device.type == "cpu"
