@@ -637,12 +637,12 @@ def test_purifier_from_its_recipe(images: Tensor, tmp_path: Path, kind: str, sea
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_captured_steps_keep_the_schedule(images: Tensor) -> None:
     """From 20 steps on a step is a CUDA graph, whose numbers would stay as they were captured."""
-    settings = SearchSettings(30, 0.2, 0.0, doubling=5)
+    settings = SearchSettings(30, 2.0, 0.0, doubling=5, cuda_graph=True)
     network = with_statistics(new_network())
     found = []
     for device in ("cpu", "cuda"):
         purifier = EncoderSearch(network.encoder, network.generator, settings).to(device)
         found.append(purifier(images.to(device)).cpu())
     torch.testing.assert_close(*found, rtol=1e-3, atol=1e-4)
-    constant = EncoderSearch(network.encoder, network.generator, SearchSettings(30, 0.2, 0.0))
+    constant = EncoderSearch(network.encoder, network.generator, SearchSettings(30, 2.0, 0.0))
     assert (constant(images.to("cuda")).cpu() - found[0]).abs().max() > 1e-2

@@ -48,9 +48,10 @@ def isolated_rng(seed: int) -> Iterator[None]:
     """Seeds torch's global CPU and CUDA generators inside the block, restores them after it.
 
     For what cannot take a generator: the initialisation of layers, and dropout. The former states
-    come back also when the block raises.
+    come back also when the block raises. CUDA that is not in use yet has no state to come back; to
+    ask for one would occupy every GPU of the machine, and fail where one has no room.
     """
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         yield
