@@ -1,6 +1,7 @@
 """Training of a GAN as Cowboy does it (Santhanam and Grnarova 2018, eq. 1 and section 4)."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from purification import randomness
 from purification.runtime import progress
 from purification.training.adversarial_game import play
+from purification.training.draws import draws_on_device
 
 HISTORY_ROWS = 200
 
@@ -66,11 +68,12 @@ def train_gan(
     ]
     every = max(1, iterations // HISTORY_ROWS)
     history, kept, totals = [], {}, torch.zeros(2, device=device)
+    numbers = range(1, iterations + 1)
+    draw = partial(_draw, len(images), batch_size, network.latent, seed)
+    drawn = draws_on_device(draw, numbers, device)
     with progress(iterations, "GAN") as bar:
-        for iteration in range(1, iterations + 1):
-            random = randomness.generator(seed, "gan", str(iteration))
-            real = images[torch.randint(len(images), (batch_size,), generator=random).to(device)]
-            codes = torch.randn(batch_size, network.latent, generator=random).to(device)
+        for iteration, (chosen, codes) in zip(numbers, drawn, strict=True):
+            real = images[chosen]
             losses = play(discriminator, optimizers[0], real, generator(codes), saturating)
             optimizers[1].zero_grad()
             # Only the generator's weights: the discriminator has had its step.
@@ -88,6 +91,15 @@ def train_gan(
                 kept[iteration] = _copied(network)
     network.to(memory_format=torch.contiguous_format).eval()
     return history, kept
+
+
+def _draw(
+    count: int, batch_size: int, latent: int, seed: int, iteration: int
+) -> tuple[Tensor, Tensor]:
+    """Of (seed, iteration) alone: numbers of real images (n,), codes (n, latent)."""
+    random = randomness.generator(seed, "gan", str(iteration))
+    chosen = torch.randint(count, (batch_size,), generator=random)
+    return chosen, torch.randn(batch_size, latent, generator=random)
 
 
 def _check(images: Tensor, iterations: int, snapshots: Sequence[int]) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from purification import randomness
 from purification.runtime import progress
 from purification.storage import read_checkpoint, write_checkpoint
+from purification.training.draws import draws_on_device
 from purification.training.precision import Precision
 from purification.training.training_network import training_network
 
@@ -90,16 +91,12 @@ def train_wgan_gp(
     done, history = 0, []
     if state_path is not None:
         done, history = _resume(state_path, networks, optimizers, recipe_digest, iterations)
+    steps, numbers = (critic_steps, batch_size), range(done + 1, iterations + 1)
+    draw = partial(_draw, len(images), steps, generator.latent, seed)
+    drawn = draws_on_device(draw, numbers, device)
     name = f"WGAN-GP from iteration {done}" if done else "WGAN-GP"
     with progress(iterations - done, name) as bar:
-        for iteration in range(done + 1, iterations + 1):
-            random = randomness.generator(seed, "wgan_gp", str(iteration))
-            steps = (critic_steps, batch_size)
-            chosen = torch.randint(len(images), steps, generator=random).to(device)
-            mixes = torch.rand(*steps, 1, 1, 1, generator=random).to(device)
-            noise = torch.randn(critic_steps + 1, batch_size, generator.latent, generator=random)
-            noise = noise.to(device)
-
+        for iteration, (chosen, mixes, noise) in zip(numbers, drawn, strict=True):
             # The generator rests during the critic's steps: one pass makes the images of them all.
             with torch.no_grad():
                 fakes = generate(noise[:-1].flatten(0, 1)).unflatten(0, steps)
@@ -127,6 +124,17 @@ def train_wgan_gp(
     for network in networks.values():
         network.to(memory_format=torch.contiguous_format).eval()
     return history
+
+
+def _draw(
+    count: int, steps: tuple[int, int], latent: int, seed: int, iteration: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of (seed, iteration) alone, for K critic steps of batches of n, `steps` (K, n): numbers of
+    real images (K, n), the penalty's mixtures (K, n, 1, 1, 1), codes (K + 1, n, latent)."""
+    random = randomness.generator(seed, "wgan_gp", str(iteration))
+    chosen = torch.randint(count, steps, generator=random)
+    mixes = torch.rand(*steps, 1, 1, 1, generator=random)
+    return chosen, mixes, torch.randn(steps[0] + 1, steps[1], latent, generator=random)
 
 
 def slope_penalty(critic: nn.Module, real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
