@@ -668,6 +668,13 @@ def test_batches_grow_to_the_free_memory_and_shrink_when_it_is_used_up() -> None
     assert sizes == [16, 25, 25, 25, 9]
 
 
+def test_batches_do_not_grow_beyond_what_kernels_can_count() -> None:
+    with pretended_gpu(free=2**40) as gpu:
+        gpu.peak = 16 * 2**14
+        sizes = list(in_batches(len, torch.zeros(6000, 1), "auto", CUDA))
+    assert sizes == [16, 4096, 1888]
+
+
 def test_random_numbers_of_a_gpu_in_use_come_back_and_no_other_is_taken_into_use() -> None:
     with pretended_gpu() as gpu:
         with isolated_rng(1):

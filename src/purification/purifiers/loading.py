@@ -26,6 +26,9 @@ VALIDATION = "validation"
 fitted on before the purifier is loaded (`evaluation.purifiers`)."""
 PROBE = 16  # images of the first batch where the batch size is "auto"
 ON_CPU = 250  # images a batch there: a search's memory does not grow with them
+# Of a batch on a large GPU: a search with R=10 at full width has 5e8 numbers in one layer's maps
+# then, and many kernels cannot count beyond 2^31.
+AT_MOST = 4096
 
 
 def load_purifier(recipe: Mapping[str, Any], files: Mapping[str, str]) -> nn.Module:
@@ -167,9 +170,10 @@ def in_batches(
     """`work(batch)` for batch after batch of `images`, in their order.
 
     A batch for which the memory is too small is halved, and so are all after it. With "auto" a GPU
-    takes a first batch of 16 images, and then as many as its free memory holds by what they needed;
-    a CPU takes 250. So `work` must treat each image by itself. Raises torch.OutOfMemoryError if
-    there is no room for one image, ValueError for a batch size below 1 or another word.
+    takes a first batch of 16 images, and then as many as its free memory holds by what they needed,
+    4,096 at most; a CPU takes 250. So `work` must treat each image by itself. Raises
+    torch.OutOfMemoryError if there is no room for one image, ValueError for a batch size below 1 or
+    another word.
     """
     if batch_size != "auto" and (isinstance(batch_size, str) or batch_size < 1):
         raise ValueError(f'batch_size must be at least 1, or "auto", got {batch_size!r}')
@@ -202,10 +206,11 @@ def in_batches(
 
 
 def _that_fit(bytes_each: float, device: torch.device) -> int:
-    """How many images of that need the free memory of a GPU holds, one fifth of it left over."""
+    """How many images of that need the free memory of a GPU holds, one fifth of it left over;
+    from `PROBE` to `AT_MOST`."""
     torch.cuda.empty_cache()
     free, _ = torch.cuda.mem_get_info(device)
-    return max(PROBE, int(0.8 * free / max(bytes_each, 1)))
+    return min(max(PROBE, int(0.8 * free / max(bytes_each, 1))), AT_MOST)
 
 
 def _check(result: Tensor, given: Tensor, purifier: nn.Module) -> None:
