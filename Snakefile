@@ -5,14 +5,6 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
-# The default limit of 100 jobs a second costs more than it saves: each finished job leaves a timer that goes through all
-# jobs every second from then on (snakemake #3744, #3804; 9.27.1), after 155 jobs 40 % of a core, after thousands no
-# thread can be started any more. Another limit than the default was asked for, and stays.
-limit = workflow.scheduling_settings.max_jobs_per_timespan
-if limit is not None and (limit.max_jobs, limit.timespan) == (100, 1):
-    workflow.scheduling_settings.max_jobs_per_timespan = None
-
-
 configfile: "config/config.yaml"
 
 
@@ -32,6 +24,15 @@ include: "workflow/rules/figures.smk"
 include: "workflow/rules/ae_gan.smk"
 include: "workflow/rules/cowboy.smk"
 include: "workflow/rules/generator_quality.smk"
+
+
+# The default limit of 100 jobs a second costs more than it saves: each finished job leaves a timer that goes through all
+# jobs every second from then on (snakemake #3744, #3804; 9.27.1), after 155 jobs 40 % of a core, after thousands no
+# thread can be started any more. Another limit than the default was asked for, and stays.
+onstart:
+    limiter = workflow.scheduler.job_rate_limiter
+    if limiter is not None and (limiter.max_jobs, limiter.timespan) == (100, 1):
+        workflow.scheduler.job_rate_limiter = None
 
 
 rule all:
