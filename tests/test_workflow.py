@@ -405,3 +405,17 @@ def test_report_holds_table_and_pictures_with_captions(finished: Workflow) -> No
     report = (finished.folder / "report.html").read_text()
     for part in ("table4", "Generators", "Pictures", "n stands beside every number"):
         assert part in report
+
+
+@pytest.mark.parametrize(
+    ("limit", "kept"), [([], False), (["--max-jobs-per-timespan", "5/1s"], True)]
+)
+def test_only_a_limit_of_jobs_a_second_that_was_asked_for_is_kept(
+    limit: list[str], kept: bool, tmp_path: Path
+) -> None:
+    workflow = Workflow(tmp_path / "workflow")
+    with (workflow.folder / "Snakefile").open("a") as file:
+        asked = "workflow.scheduler.job_rate_limiter is not None"
+        file.write(f'\n\nonsuccess:\n    print("limited", {asked})\n')
+    done = workflow.run("results/digits/dataset.h5", options=("--cores", "1", *limit))
+    assert f"limited {kept}" in done.stdout
