@@ -38,8 +38,9 @@ def _line(row: Mapping[str, Any]) -> list[Any]:
 
 _LEGEND = (
     "Every accuracy under one attack is an upper bound. Here an attacker of the strength `epsilon` "
-    "(largest change of a pixel) has several attacks, in the gray box, in the white box by the "
-    "true gradient and by BPDA, and succeeds on an image if one of them does. All of a line are of "
+    "(largest change of a pixel; VAM's is an l2 norm) has several attacks, in the gray box, in "
+    "the white box by the true gradient and by BPDA, and succeeds on an image if one of them does. "
+    "All of a line are of "
     "the same n images, as many as the shortest attack has; `left by all` is the share that the "
     "defense gets right under every attacker, with half the width of Wilson's 95 % interval. More "
     "attackers leave less: compare lines of the same number. `worst_case.csv` names them all, with "
