@@ -242,6 +242,32 @@ def test_cowboys_numbers_stand_beside_ours_of_any_strength(
     assert pd.isna(found) if expected is None else found == expected
 
 
+VAE = {"defense": "defense_vae", "variant": "base"}
+
+
+@pytest.mark.parametrize(
+    ("paper", "table", "changes", "expected"),
+    [
+        ("defense_vae", 1, {"classifier": "B_vae"}, "B"),
+        ("defense_vae", 1, {"classifier": "C_published"} | FGSM | GRAY | VAE, "C"),
+        ("defense_vae", 1, {"classifier": "D_vae"} | FGSM, "D"),
+        ("defense_gan", 4, {"classifier": "D_published"}, "D"),
+        # A network of another paper's stands beside nothing.
+        ("defense_gan", 4, {"classifier": "D_vae"}, None),
+        ("ae_gan", 1, {"classifier": "C_published"}, None),
+    ],
+)
+def test_a_papers_own_networks_stand_beside_its_letters(
+    tmp_path: Path, paper: str, table: int, changes: dict, expected: str | None
+) -> None:
+    found = beside(tmp_path, paper, table, changes)
+    if expected is None:
+        assert pd.isna(found)
+    else:
+        letter = beside(tmp_path, paper, table, changes | {"classifier": expected})
+        assert found == letter > 0
+
+
 def beside(folder: Path, paper: str, table: int, changes: dict) -> float:
     """The printed number beside a row of ours."""
     pd.DataFrame([measurement(500, **changes)]).to_csv(folder / "rows.csv", index=False)

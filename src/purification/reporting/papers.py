@@ -38,6 +38,16 @@ before "the same classifier A" (appendix B), hence Orig."""
 PUBLISHED_CLASSIFIERS = {("ae_gan", "B"): "B_ae_gan", ("ae_gan", "C"): "D"}
 """What a paper (first) calls a classifier or substitute (second), by ours' name, where a letter of
 Defense-GAN's means another network there."""
+OWN_CLASSIFIERS = {
+    ("defense_gan", "C_published"): "C",
+    ("defense_gan", "D_published"): "D",
+    ("defense_vae", "B_vae"): "B",
+    ("defense_vae", "C_published"): "C",
+    ("defense_vae", "D_vae"): "D",
+    ("defense_vae", "D_published"): "D",
+}
+"""The letter in a paper's tables (first) of a network of ours (second) that its appendix or its
+published code has, where the letter by itself names Table 5 of Defense-GAN here."""
 
 _TEXT = (
     *(column for column in MATCH_COLUMNS if column != "epsilon"),
@@ -149,7 +159,8 @@ def attach_paper_values(
     Strengths, also those of adversarial training in its variant, are compared in units of [0, 1]:
     ours are converted from the row's ``pixel_range``, printed ones by `PUBLISHED_RANGES`. So what
     Defense-GAN prints for CelebA at 0.3 stands beside our 0.3 of [-1, 1] (or 0.15 of [0, 1]), not
-    beside our 0.3 of [0, 1]. A row with a ``paper_attack`` matches by it instead of its own name.
+    beside our 0.3 of [0, 1]. A row with a ``paper_attack`` matches by it instead of its own name,
+    and the networks of `OWN_CLASSIFIERS` by the paper's letter.
 
     A difference on Defense-GAN's ``white_box`` rows is no error of either side. The paper (sec. 3,
     Table 4) describes an attacker who differentiates through the L search steps; the code published
@@ -187,7 +198,7 @@ def attach_paper_values(
             "paper_restarts_R": printed["restarts_R"],
         }
     ).drop_duplicates()
-    keys = _keys(_as_in_papers(long), match)
+    keys = _keys(_as_in_papers(long, set(values["paper"])), match)
     ambiguous = printed.loc[printed["key"].duplicated() & printed["key"].isin(keys), "key"]
     if not ambiguous.empty:
         cell = ", ".join(
@@ -227,9 +238,13 @@ def _in_our_units(printed: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-def _as_in_papers(ours: pd.DataFrame) -> pd.DataFrame:
-    """Our rows with a paper's names of attacks, and their strengths in units of [0, 1]."""
+def _as_in_papers(ours: pd.DataFrame, papers: set[str]) -> pd.DataFrame:
+    """Our rows with the papers' names of attacks and networks, and their strengths in units of
+    [0, 1]."""
     rows = ours.copy()
+    letters = {name: letter for (paper, name), letter in OWN_CLASSIFIERS.items() if paper in papers}
+    for column in {"classifier", "substitute"} & set(rows):
+        rows[column] = rows[column].replace(letters)
     if "paper_attack" in rows:
         named = rows["paper_attack"] != ""
         rows.loc[named, "attack"] = rows.loc[named, "paper_attack"]
