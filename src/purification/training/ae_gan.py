@@ -13,6 +13,7 @@ from purification.models.ae_gan import draw_prior
 from purification.randomness import generator
 from purification.runtime import progress
 from purification.training.adversarial_game import play
+from purification.training.draws import batches_with_draws
 
 
 def train_ae_gan(
@@ -91,19 +92,29 @@ def train_ae_gan(
     ]
     random = {name: generator(seed, name) for name in ("order", "noise", "prior")}
     history = []
+
+    def draw(size: int) -> tuple[Tensor, ...]:
+        """eta of equation 5, with one sigma for the batch, and codes of the prior; where used."""
+        drawn = []
+        if noise_bound:
+            sigma = noise_bound * torch.rand((), generator=random["noise"])
+            drawn += [sigma * torch.randn(size, *images.shape[1:], generator=random["noise"])]
+        if discriminator is not None:
+            drawn += [draw_prior(size, network.latent, random["prior"])]
+        return tuple(drawn)
+
     with progress(epochs * -(-len(images) // batch_size), "AE-GAN") as bar:
         for epoch in range(1, epochs + 1):
             began = time.perf_counter()
             totals = torch.zeros(3, device=device)
-            order = torch.randperm(len(images), generator=random["order"]).to(device)
-            for chosen in order.split(batch_size):
+            order = torch.randperm(len(images), generator=random["order"])
+            for chosen, drawn in batches_with_draws(order, batch_size, draw, device):
                 clean = images[chosen]
-                codes = network.encoder(_noisy(clean, noise_bound, random["noise"]))
+                codes = network.encoder(clean + drawn[0] if noise_bound else clean)
                 if discriminator is None:
                     outputs, game = network.generator(codes), clean.new_zeros(2)
                 else:
-                    prior = draw_prior(len(clean), network.latent, random["prior"]).to(codes)
-                    made = network.generator(torch.cat([prior, codes]))
+                    made = network.generator(torch.cat([drawn[-1], codes]))
                     fake, outputs = made.split(len(clean))
                     game = play(discriminator, optimizers[1], clean, fake, saturating)
                 error = reconstruction_loss(outputs, clean)
@@ -136,11 +147,3 @@ def reconstruction_loss(outputs: Tensor, clean: Tensor) -> Tensor:
     Both are (N, C, H, W). Returns a scalar.
     """
     return functional.mse_loss(outputs, clean, reduction="sum") / len(clean)
-
-
-def _noisy(clean: Tensor, bound: float, random: torch.Generator) -> Tensor:
-    """x + eta of equation 5, with one sigma for the batch."""
-    if not bound:
-        return clean
-    sigma = bound * torch.rand((), generator=random)
-    return clean + (sigma * torch.randn(clean.shape, generator=random)).to(clean.device)

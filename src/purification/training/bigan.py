@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from purification.randomness import derive_seed, generator, isolated_rng
 from purification.runtime import progress
+from purification.training.draws import batches_with_draws
 
 
 def train_bigan(
@@ -68,14 +69,17 @@ def train_bigan(
     order, noises = generator(seed, "order"), generator(seed, "noise")
     steps = epochs * -(-len(images) // batch_size)
     history = []
+
+    def draw(size: int) -> tuple[Tensor]:
+        return (torch.randn(2, size, network.latent, generator=noises),)
+
     with isolated_rng(derive_seed(seed, "dropout")), progress(steps, "BiGAN") as bar:
         for epoch in range(1, epochs + 1):
             began = time.perf_counter()
             totals = torch.zeros(2, device=device)
-            for chosen in torch.randperm(len(images), generator=order).to(device).split(batch_size):
-                real = images[chosen]
-                noise = torch.randn(2, len(real), network.latent, generator=noises).to(device)
-                losses = joint_losses(*_logits(network, discriminator, real, *noise))
+            shuffled = torch.randperm(len(images), generator=order)
+            for chosen, (noise,) in batches_with_draws(shuffled, batch_size, draw, device):
+                losses = joint_losses(*_logits(network, discriminator, images[chosen], *noise))
                 for optimizer, loss, own in zip(optimizers, losses, weights, strict=True):
                     optimizer.zero_grad()
                     loss.backward(inputs=own, retain_graph=True)

@@ -10,6 +10,7 @@ from torch.nn import functional
 from purification.models.autoencoder import MagNetAutoencoder
 from purification.randomness import generator
 from purification.runtime import progress
+from purification.training.draws import batches_with_draws
 
 FirstOutput = Literal["gray", "mean"]
 
@@ -66,13 +67,17 @@ def train_autoencoder(
     optimizer = torch.optim.Adam(model.parameters(), learning_rate, fused=True)
     order, noises = generator(seed, "order"), generator(seed, "noise")
     history = []
+
+    def draw(size: int) -> tuple[Tensor]:
+        return (noise * torch.randn(size, *images.shape[1:], generator=noises),)
+
     with progress(epochs * -(-len(images) // batch_size), "MagNet autoencoder") as bar:
         for epoch in range(1, epochs + 1):
             began = time.perf_counter()
             total_loss = torch.zeros((), device=device)
-            for chosen in torch.randperm(len(images), generator=order).to(device).split(batch_size):
+            shuffled = torch.randperm(len(images), generator=order)
+            for chosen, (added,) in batches_with_draws(shuffled, batch_size, draw, device):
                 clean = images[chosen]
-                added = noise * torch.randn(clean.shape, generator=noises).to(device)
                 loss = functional.mse_loss(model((clean + added).clamp(0, 1)), clean)
                 optimizer.zero_grad()
                 loss.backward()
