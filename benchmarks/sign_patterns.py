@@ -1,10 +1,13 @@
-"""What a Defense-VAE reads from the sign of a classifier's gradient alone.
+"""What a Defense-VAE reads from the sign of a classifier's gradient.
 
-CW at the Defense-VAE paper's learning rates leaves little of an image but that sign. Prints, for
-the bare pattern of the gradient of the true label and of two wrong ones, how often the purified
-pattern is classified as the image's class, and as the label that was attacked. After `defense_vae`:
+FGSM's step tells the label that it climbs away from, and a network that is trained on attacked
+images can learn to read it there (label leaking, Kurakin et al. 2017); of CW at the Defense-VAE
+paper's learning rates little is left but that sign. Prints, for the labels of the images and for
+wrong ones, how often the purified image is classified as the image's class and as the label that
+was attacked, under FGSM (with --epsilon) or of the bare pattern of signs. After `defense_vae`:
 
     python benchmarks/sign_patterns.py results/digits --classifier A
+    python benchmarks/sign_patterns.py results/digits --epsilon 0.1 --defenses defense_vae_e2e
 """
 
 import argparse
@@ -13,9 +16,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from purification.attacks.fgsm import fgsm
 from purification.models.checkpoints import load_network
+from purification.models.prediction import predict
+from purification.purifiers.base import Defended
 from purification.purifiers.defense_vae import DefenseVAE
 from purification.storage import read_split
+
+VAE = "defense_vae"
+RETRAINED = "defense_vae_rec"
+END_TO_END = "defense_vae_e2e"
 
 
 def sign_pattern(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
@@ -28,25 +38,62 @@ def sign_pattern(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     return (gradient < 0).float()
 
 
+def defended(run: Path, classifier: str, defense: str) -> nn.Module:
+    """A VAE and the classifier behind it, by the defence's name in the config."""
+    if defense == END_TO_END:
+        networks = run / "end_to_end" / defense
+        files = (
+            networks / f"{classifier}.vae.safetensors",
+            networks / f"{classifier}.classifier.safetensors",
+        )
+    else:
+        behind = "plain" if defense == VAE else VAE
+        files = (
+            run / "vaes" / VAE / f"{classifier}.safetensors",
+            run / "classifiers" / behind / f"{classifier}.safetensors",
+        )
+    vae, reader = (
+        load_network(file, kind)
+        for file, kind in zip(files, ("DefenseVAE", "Classifier"), strict=True)
+    )
+    return Defended(DefenseVAE(vae), reader)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="results of a data set, such as results/digits")
     parser.add_argument("--classifier", default="A")
     parser.add_argument("--images", type=int, default=100)
+    parser.add_argument("--epsilon", type=float, help="FGSM of this strength, not the bare pattern")
+    parser.add_argument(
+        "--defenses", nargs="+", default=[VAE], choices=[VAE, RETRAINED, END_TO_END]
+    )
     arguments = parser.parse_args()
     run = arguments.folder / "seed0"
-    name = f"{arguments.classifier}.safetensors"
-    classifier = load_network(run / "classifiers/plain" / name, "Classifier")
-    purifier = DefenseVAE(load_network(run / "vaes/defense_vae" / name, "DefenseVAE"))
+    plain = run / "classifiers/plain" / f"{arguments.classifier}.safetensors"
+    classifier = load_network(plain, "Classifier")
     split = read_split(arguments.folder / "dataset.h5", "test", arguments.images)
     images, labels = map(torch.from_numpy, split)
-    for shift in (0, 1, 3):
-        attacked = (labels + shift) % 10
-        pattern = sign_pattern(classifier, images, attacked)
-        with torch.no_grad():
-            classes = classifier(purifier(pattern)).argmax(dim=1)
-        shares = [(classes == truth).float().mean().item() for truth in (labels, attacked)]
-        print(f"label + {shift}: true class {shares[0]:.2f}, attacked label {shares[1]:.2f}")
+    for defense in arguments.defenses:
+        model = defended(run, arguments.classifier, defense)
+        print(f"{defense}, clean images: true class {share(model, images, labels):.3f}")
+        for shift in (0, 1, 3):
+            attacked = (labels + shift) % 10
+            if arguments.epsilon is None:
+                given = sign_pattern(classifier, images, attacked)
+            else:
+                given = fgsm(classifier, images, attacked, epsilon=arguments.epsilon)
+            shares = [share(model, given, truth) for truth in (labels, attacked)]
+            print(
+                f"{defense}, label + {shift}: true class {shares[0]:.3f}, "
+                f"attacked label {shares[1]:.3f}"
+            )
+
+
+def share(model: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Of the images (N, C, H, W) that are classified as the labels (N,)."""
+    classes = predict(model, images, device="cpu").argmax(dim=1)
+    return (classes == labels).float().mean().item()
 
 
 if __name__ == "__main__":

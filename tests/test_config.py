@@ -28,12 +28,22 @@ DEFAULT = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
 
 
 @pytest.mark.parametrize(
-    "overlay",
-    ["config/paper.yaml", "config/mnist_cpu.yaml", "tests/micro.yaml", "tests/celeba.yaml"],
+    "overlays",
+    [
+        [],
+        ["config/paper.yaml"],
+        ["config/mnist_cpu.yaml"],
+        ["config/mnist_cpu.yaml", "config/studies/mnist_more.yaml"],
+        ["config/cifar10_cpu.yaml"],
+        ["tests/micro.yaml"],
+        ["tests/celeba.yaml"],
+    ],
 )
-def test_committed_configs_are_right(overlay: str) -> None:
-    Catalogue(DEFAULT, SCHEMA)
-    Catalogue(merged(DEFAULT, yaml.safe_load((REPOSITORY / overlay).read_text())), SCHEMA)
+def test_committed_configs_are_right(overlays: list[str]) -> None:
+    config = DEFAULT
+    for overlay in overlays:
+        config = merged(config, yaml.safe_load((REPOSITORY / overlay).read_text()))
+    Catalogue(config, SCHEMA)
 
 
 def edit(*place: str, value: Any) -> Callable[[dict[str, Any]], None]:
