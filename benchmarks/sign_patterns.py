@@ -76,24 +76,25 @@ def main() -> None:
     images, labels = map(torch.from_numpy, split)
     for defense in arguments.defenses:
         model = defended(run, arguments.classifier, defense)
-        print(f"{defense}, clean images: true class {share(model, images, labels):.3f}")
+        [clean] = shares(model, images, labels)
+        print(f"{defense}, clean images: true class {clean:.3f}")
         for shift in (0, 1, 3):
             attacked = (labels + shift) % 10
             if arguments.epsilon is None:
                 given = sign_pattern(classifier, images, attacked)
             else:
                 given = fgsm(classifier, images, attacked, epsilon=arguments.epsilon)
-            shares = [share(model, given, truth) for truth in (labels, attacked)]
+            true, of_attacked = shares(model, given, labels, attacked)
             print(
-                f"{defense}, label + {shift}: true class {shares[0]:.3f}, "
-                f"attacked label {shares[1]:.3f}"
+                f"{defense}, label + {shift}: true class {true:.3f}, "
+                f"attacked label {of_attacked:.3f}"
             )
 
 
-def share(model: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Of the images (N, C, H, W) that are classified as the labels (N,)."""
+def shares(model: nn.Module, images: Tensor, *labels: Tensor) -> list[float]:
+    """Of the images (N, C, H, W) that are classified as each of the labels (N,)."""
     classes = predict(model, images, device="cpu").argmax(dim=1)
-    return (classes == labels).float().mean().item()
+    return [(classes == wanted).float().mean().item() for wanted in labels]
 
 
 if __name__ == "__main__":
