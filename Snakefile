@@ -2,6 +2,8 @@
 # Rules stand by stage under workflow/rules; what they make is defined in src/purification/experiments.
 from snakemake.utils import min_version
 
+from purification.runs import begin
+
 min_version("9.0")
 
 
@@ -26,10 +28,13 @@ include: "workflow/rules/cowboy.smk"
 include: "workflow/rules/generator_quality.smk"
 
 
+# Jobs are told whose they are: see purification.runs.
 # The default limit of 100 jobs a second costs more than it saves: each finished job leaves a timer that goes through all
 # jobs every second from then on (snakemake #3744, #3804; 9.27.1), after 155 jobs 40 % of a core, after thousands no
 # thread can be started any more. Another limit than the default was asked for, and stays.
 onstart:
+    if workflow.is_main_process:
+        begin()
     limiter = workflow.scheduler.job_rate_limiter
     if limiter is not None and (limiter.max_jobs, limiter.timespan) == (100, 1):
         workflow.scheduler.job_rate_limiter = None

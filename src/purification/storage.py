@@ -1,12 +1,17 @@
 """Files: image sets and data sets in HDF5, checkpoints in safetensors, each with its recipe.
 
 Equal content gives equal bytes: no time, host or user is stored. Every file is written under
-another name and renamed when it is complete, so a file that is there is whole.
+another name and renamed when it is complete, so a file that is there is whole. Whoever reads one
+compares its recipe with what the job expects (`provenance`), and its content with the digests that
+were written with it: a damaged file is refused, by its name.
 """
 
+import hashlib
 import json
+import os
 import platform
 import uuid
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,12 +22,25 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
+from purification import runs
+from purification.provenance import DamagedFile, ForeignFile, check_recipe
+
 if TYPE_CHECKING:
     import torch
 
 SPLITS = ("train", "validation", "test")
 PROVENANCE = ("recipe", "seed", "versions")  # attributes that only the writing functions set
 CHUNK_BYTES = 2**18  # uncompressed; the first few images can be read without the rest
+# Of HDF5: the first whose structure (headers, links, indices) has checksums of its own. Older
+# formats read zeros, or never end, where a few bytes of the structure are damaged.
+HDF5_FORMAT = ("v110", "v110")
+COMPRESSION = 4  # gzip's level; h5py's default
+CONTENT = "sha256"  # the attribute of an HDF5 dataset that holds the digest of its values
+EARLIER = (
+    "it has no digests: written by an earlier version of this project, whose files could not be "
+    "checked. Snakemake, run again, makes it again"
+)
+"""What is said of a file of a format that is not read any more."""
 
 
 @dataclass
@@ -84,17 +102,59 @@ def atomic(path: str | Path) -> Iterator[Path]:
     """A name to write to in the block, in the folder of `path`; renamed to `path` after it.
 
     The name has the suffix of `path`; missing folders are made. If the block raises, what it wrote
-    is removed, and an older file at `path` stays as it was. (A killed process leaves a hidden file,
-    and never one called `path`.)
+    is removed, and an older file at `path` stays as it was. A killed process leaves a hidden file,
+    and never one called `path`; the next writer of `path` removes it. The file has the permissions
+    that the umask gives, and is on the disk before it has its name.
+
+    Raises RunEnded if the job that writes belongs to a run of Snakemake that is over.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}{path.suffix}")
+    _remove_abandoned(path)
+    # The longest name that a file may have is 255 bytes: of a long stem the beginning serves.
+    stem = path.stem.encode()[:120].decode(errors="ignore")
+    owner = f"{runs.here()}-{os.getpid()}"
+    temporary = path.with_name(f".{stem}-{owner}-{uuid.uuid4().hex}{path.suffix}")
+    temporary.touch(exist_ok=False)
+    mode = temporary.stat().st_mode
     try:
         yield temporary
+        temporary.chmod(mode)  # safetensors gives its files to their owner alone
+        _flush(temporary)
+        runs.check_run(path)
         temporary.replace(path)
+        _flush(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """Wait for the disk: after a power failure a name must not stand for zeros."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        if not path.is_dir():  # not every file system flushes folders
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove what dead writers of `path` have left."""
+    stem = path.stem.encode()[:120].decode(errors="ignore")
+    for left in path.parent.glob(f".{_literal(stem)}-*{_literal(path.suffix)}"):
+        host, process, mark = ["", "", *left.name[len(stem) + 2 :].rsplit("-", 2)][-3:]
+        if len(mark) != 32 + len(path.suffix) or not process.isdigit():
+            continue  # another file's, whose name begins alike
+        # Of another machine's writer nothing is known; a run of Snakemake has one job for a file.
+        dead = not runs.process_runs(int(process)) if host == runs.here() else runs.in_a_run()
+        if dead:
+            left.unlink(missing_ok=True)
+
+
+def _literal(text: str) -> str:
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in text)
 
 
 def write_image_set(
@@ -135,15 +195,16 @@ def read_image_set(
     """Reads what `write_image_set` wrote, or the set `group` of what `write_image_sets` wrote.
 
     Only the first `first` images (all, if there are fewer). Raises FileNotFoundError, or ValueError
-    if the file is not HDF5, is damaged, lacks the group or a dataset or holds an invalid set. The
-    message names the file and what was expected.
+    if the file is not HDF5, is damaged, lacks the group or a dataset, holds an invalid set or was
+    made by another recipe than the job expects. The message names the file and what was expected.
     """
     place = f"'{group}/images' and '{group}/labels'" if group else "'images' and 'labels'"
     with _readable(path, f"an image set: HDF5 with the datasets {place}") as file:
         held = file[group] if group else file
-        images, labels = held["images"][:first], held["labels"][:first]
-        fields = {name: held[name][:first] for name in held if name not in ("images", "labels")}
         attributes = _attributes(file) | (_attributes(held) if group else {})
+        names = [name for name in json.loads(attributes.pop("fields")) if name not in _IMAGES]
+        images, labels = (_values(held[name], first) for name in _IMAGES)
+        fields = {name: _values(held[name], first) for name in names}
         return ImageSet(images, labels, fields, attributes)
 
 
@@ -154,9 +215,12 @@ def read_field(path: str | Path, name: str, *, group: str | None = None) -> np.n
     """
     place = f"{group}/{name}" if group else name
     with _readable(path, f"an image set: HDF5 with the dataset '{place}'") as file:
-        values = file[place][:]
+        values = _values(file[place])
         _check_array(name, values)
         return values
+
+
+_IMAGES = ("images", "labels")
 
 
 def _arrays(image_set: ImageSet) -> dict[str, np.ndarray]:
@@ -165,11 +229,12 @@ def _arrays(image_set: ImageSet) -> dict[str, np.ndarray]:
 
 
 def _own_attributes(image_set: ImageSet) -> dict[str, Any]:
+    """The attributes of a set's own, and the names of its arrays: one that is gone is missed."""
     own = {k: v for k, v in image_set.attributes.items() if k not in PROVENANCE}
     for name, value in own.items():
         if not isinstance(value, str | bool | int | float | np.bool | np.integer | np.floating):
             raise TypeError(f"attribute {name!r}: expected str, bool, int or float, got {value!r}")
-    return own
+    return own | {"fields": json.dumps([*_IMAGES, *image_set.fields])}
 
 
 def write_dataset(
@@ -203,7 +268,7 @@ def read_split(
     """
     expected = f"a data set: HDF5 with '{split}/images' and '{split}/labels'"
     with _readable(path, expected) as file:
-        images, labels = file[f"{split}/images"][:first], file[f"{split}/labels"][:first]
+        images, labels = (_values(file[f"{split}/{name}"], first) for name in _IMAGES)
         ImageSet(images, labels)
         return images, labels
 
@@ -216,19 +281,21 @@ def write_checkpoint(
 ) -> None:
     """Writes tensors, of any type and on any device, to a safetensors file, never a pickle.
 
-    `recipe`, the versions of the libraries and `metadata` go into its header. Raises TypeError if
-    a metadata value is not a str, ValueError if one is called `versions`.
+    `recipe`, the versions of the libraries, a digest of all and `metadata` go into its header.
+    Raises TypeError if a metadata value is not a str, ValueError if one is called `versions` or
+    `sha256`.
     """
     from safetensors.torch import save_file
 
-    if "versions" in metadata:
-        raise ValueError("metadata: 'versions' is written by itself")
+    if taken := {"versions", CONTENT} & set(metadata):
+        raise ValueError(f"metadata: {', '.join(sorted(taken))!r} is written by itself")
     for name, value in metadata.items():
         if not isinstance(value, str):
             raise TypeError(f"metadata {name!r}: expected str, got {value!r}")
     # A copy of each: safetensors refuses tensors that share memory or are not contiguous.
     tensors = {name: t.detach().cpu().clone().contiguous() for name, t in state.items()}
     header = {"recipe": dict(recipe), "versions": _versions(), **metadata}
+    header[CONTENT] = _checkpoint_digest(tensors, header)
     with atomic(path) as temporary:
         # One entry: safetensors writes several in an order that changes from call to call.
         save_file(tensors, temporary, metadata={"purification": _json(header)})
@@ -238,8 +305,16 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, "torch.Tensor"], dict[s
     """Tensors, on the CPU, and metadata of what `write_checkpoint` wrote.
 
     The metadata's `recipe` and `versions` are dicts, the others str. Raises FileNotFoundError, or
-    ValueError if the file is damaged or another program's; the message names it.
+    ValueError if the file is damaged, another program's, or made by another recipe than the job
+    expects; the message names it.
     """
+    state, header = read_state(path)
+    check_recipe(path, header["recipe"])
+    return state, header
+
+
+def read_state(path: str | Path) -> tuple[dict[str, "torch.Tensor"], dict[str, Any]]:
+    """As `read_checkpoint`, of any recipe: the state of a training is no input of its job."""
     from safetensors import SafetensorError, safe_open
 
     expected = "a checkpoint: safetensors, written by write_checkpoint"
@@ -248,9 +323,53 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, "torch.Tensor"], dict[s
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["purification"])
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError) as error:
-        raise ValueError(f"{path}: expected {expected}; {error}") from error
+        written = header.pop(CONTENT, None)
+    except (SafetensorError, KeyError, TypeError, AttributeError, ValueError, OSError) as error:
+        raise DamagedFile(f"{path}: expected {expected}; {error}") from error
+    if written is None:
+        raise DamagedFile(f"{path}: {EARLIER}")
+    if written != _checkpoint_digest(state, header):
+        raise DamagedFile(f"{path}: damaged: its digest is not that of what it holds")
     return state, header
+
+
+def _checkpoint_digest(state: Mapping[str, "torch.Tensor"], header: Mapping[str, Any]) -> str:
+    """SHA-256 of all tensors, contiguous and on the CPU, with names, types and shapes, and of the
+    header."""
+    import torch
+
+    found = hashlib.sha256(_json(header).encode())
+    for name in sorted(state):
+        tensor = state[name]
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
+        # bfloat16 is no type of NumPy's: bytes are.
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return found.hexdigest()
+
+
+def image_recipe(path: str | Path) -> dict[str, Any]:
+    """The recipe that an image set or a data set carries. Raises as `read_image_set`, but for what
+    the job expects."""
+    with _readable(path, "HDF5 with a recipe", checked=False) as file:
+        return json.loads(file.attrs["recipe"])
+
+
+def checkpoint_recipe(path: str | Path) -> dict[str, Any]:
+    """The recipe that a checkpoint carries, from its header alone: a length in 8 bytes, then JSON.
+
+    Raises DamagedFile."""
+    try:
+        with Path(path).open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > 2**26:
+                raise ValueError("no header")
+            header = json.loads(file.read(length))
+        held = json.loads(header["__metadata__"]["purification"])
+        if CONTENT not in held:
+            raise ValueError(EARLIER)
+        return dict(held["recipe"])
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise DamagedFile(f"{path}: expected a checkpoint with a recipe; {error}") from error
 
 
 def _json(value: Mapping[str, Any]) -> str:
@@ -278,20 +397,51 @@ def _write_hdf5(
     attributes: Mapping[str, Mapping[str, Any]],
 ) -> None:
     """`attributes` are those of each group, by its name; "" is the file itself."""
-    with atomic(path) as temporary, h5py.File(temporary, "w", locking=False) as file:
+    with atomic(path) as temporary, _created(temporary) as file:
         for name, values in arrays.items():
-            rows = CHUNK_BYTES * len(values) // max(1, values.nbytes)
-            file.create_dataset(
+            rows = min(len(values), max(1, CHUNK_BYTES * len(values) // max(1, values.nbytes)))
+            dataset = file.create_dataset(
                 name,
                 data=values,
-                chunks=(min(len(values), max(1, rows)), *values.shape[1:]),
+                chunks=(rows, *values.shape[1:]),
                 compression="gzip",
-                shuffle=True,
+                compression_opts=COMPRESSION,
+                shuffle=_is_smaller_shuffled(values[:rows]),
+                fletcher32=True,  # gzip checks its data too, but leaves out what it cannot compress
                 track_times=False,  # the time of writing would make equal files differ
             )
+            dataset.attrs[CONTENT] = _content_digest(values)
         for group, values in attributes.items():
             for name in sorted(values):
                 file[group or "/"].attrs[name] = values[name]
+
+
+def _created(path: Path) -> h5py.File:
+    return h5py.File(path, "w", locking=False, libver=HDF5_FORMAT)
+
+
+def _is_smaller_shuffled(chunk: np.ndarray) -> bool:
+    """Whether a chunk is smaller with its numbers' first bytes side by side, then the second, and
+    so on: most floats are; images of few grey levels, each of which repeats, double in size."""
+    plain = np.ascontiguousarray(chunk)
+    shuffled = plain.view(np.uint8).reshape(-1, plain.itemsize).T
+    packed = (len(zlib.compress(values.tobytes(), COMPRESSION)) for values in (plain, shuffled))
+    return next(packed) > next(packed)
+
+
+def _content_digest(values: np.ndarray) -> str:
+    found = hashlib.sha256(f"{values.dtype.str} {values.shape};".encode())
+    found.update(np.ascontiguousarray(values).view(np.uint8).data)
+    return found.hexdigest()
+
+
+def _values(dataset: h5py.Dataset, first: int | None = None) -> np.ndarray:
+    """A dataset's values, checked against their digest where all are read: a part has HDF5's own
+    checksums, to which a chunk of zeros is right."""
+    values = dataset[:first]
+    if len(values) == len(dataset) and _content_digest(values) != dataset.attrs[CONTENT]:
+        raise ValueError(f"damaged: the values of {dataset.name!r} are not those of its digest")
+    return values
 
 
 def _check_exists(path: str | Path, expected: str) -> None:
@@ -300,11 +450,22 @@ def _check_exists(path: str | Path, expected: str) -> None:
 
 
 @contextmanager
-def _readable(path: str | Path, expected: str) -> Iterator[h5py.File]:
+def _readable(path: str | Path, expected: str, checked: bool = True) -> Iterator[h5py.File]:
+    """`checked`: its recipe is compared with what the job expects."""
     _check_exists(path, expected)
     # No locks: some cluster file systems have none, and a file never changes once it has its name.
     try:
+        with Path(path).open("rb") as raw:
+            signature = raw.read(9)
+        # Before HDF5 is asked, which can be led round in circles by damage in its older formats.
+        if signature[:8] == b"\x89HDF\r\n\x1a\n" and signature[8:] < b"\x02":
+            raise ValueError(EARLIER)
         with h5py.File(path, "r", locking=False) as file:
+            recipe = json.loads(file.attrs["recipe"])
+            if checked:
+                check_recipe(path, recipe)
             yield file
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: expected {expected}; {error}") from error
+    except ForeignFile:
+        raise
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise DamagedFile(f"{path}: expected {expected}; {error}") from error

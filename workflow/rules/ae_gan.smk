@@ -3,7 +3,7 @@
 
 rule plot_detection:
     input:
-        files=lambda wildcards: figure(f"ae_gan_figure{wildcards.number}").inputs,
+        files=lambda wildcards: figure(f"ae_gan_figure{wildcards.number}").files,
         paper="resources/papers/ae_gan.csv",
     output:
         png=report(
@@ -27,7 +27,7 @@ rule plot_detection:
         mem_mb=growing(2000),
         runtime=growing(30),
     params:
-        recipe=lambda wildcards: figure(f"ae_gan_figure{wildcards.number}").recipe,
+        recipe=lambda wildcards: figure(f"ae_gan_figure{wildcards.number}").job,
     message:
         "AE-GAN+rs, Figure {wildcards.number}: detection by the error of one pass"
     script:
@@ -36,7 +36,7 @@ rule plot_detection:
 
 rule plot_samples:
     input:
-        lambda wildcards: figure("ae_gan_figure4").inputs,
+        lambda wildcards: figure("ae_gan_figure4").files,
     output:
         png=report(
             "results/ae_gan/figure4.png",
@@ -56,7 +56,7 @@ rule plot_samples:
         mem_mb=growing(2000),
         runtime=growing(10),
     params:
-        recipe=lambda wildcards: figure("ae_gan_figure4").recipe,
+        recipe=lambda wildcards: figure("ae_gan_figure4").job,
     message:
         "AE-GAN+rs, Figure 4: samples of the BiGAN"
     script:
@@ -65,7 +65,7 @@ rule plot_samples:
 
 use rule plot_reconstructions as plot_ae_gan_reconstructions with:
     input:
-        lambda wildcards: figure(f"ae_gan_figure{wildcards.number}").inputs,
+        lambda wildcards: figure(f"ae_gan_figure{wildcards.number}").files,
     output:
         png=report(
             "results/ae_gan/figure{number}.png",
@@ -81,14 +81,14 @@ use rule plot_reconstructions as plot_ae_gan_reconstructions with:
     wildcard_constraints:
         number="5|9|10",
     params:
-        recipe=lambda wildcards: figure(f"ae_gan_figure{wildcards.number}").recipe,
+        recipe=lambda wildcards: figure(f"ae_gan_figure{wildcards.number}").job,
     message:
         "AE-GAN+rs, Figure {wildcards.number}: purified images"
 
 
 rule plot_cost_accuracy:
     input:
-        lambda wildcards: [row.path for row in asked(cost_measurements, CATALOGUE)],
+        lambda wildcards: paths(asked(cost_measurements, CATALOGUE)),
     output:
         png=report(
             "results/figures/cost_accuracy.png",
@@ -109,10 +109,7 @@ rule plot_cost_accuracy:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        recipe=lambda wildcards: {
-            **asked(cost_content, CATALOGUE),
-            "digests": [row.digest for row in asked(cost_measurements, CATALOGUE)],
-        },
+        recipe=lambda wildcards: asked(cost_job, CATALOGUE),
     message:
         "Robust accuracy over generator evaluations"
     script:
@@ -135,7 +132,7 @@ rule measure_inference_rule:
         gpu=GPUS,
     params:
         recipe=lambda wildcards: rule_of(wildcards).job,
-        digest=lambda wildcards: rule_of(wildcards).digest,
+        measured=lambda wildcards: told(rule_of(wildcards).measured),
     message:
         "What {wildcards.defense} searches and saves, {wildcards.dataset}, alone on the machine"
     script:
@@ -144,7 +141,7 @@ rule measure_inference_rule:
 
 rule inference_rule_table:
     input:
-        lambda wildcards: [rule.path for rule in asked(inference_rules, CATALOGUE)],
+        lambda wildcards: paths(asked(inference_rules, CATALOGUE)),
     output:
         table=report(
             "results/ae_gan/rule.csv",
@@ -164,7 +161,7 @@ rule inference_rule_table:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        recipe=lambda wildcards: [rule.digest for rule in asked(inference_rules, CATALOGUE)],
+        recipe=lambda wildcards: asked(rule_table, CATALOGUE).job,
     message:
         "AE-GAN+rs, the inference rule"
     script:
@@ -190,7 +187,7 @@ rule ae_gan_page:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        page=lambda wildcards: vars(ae_gan_page(CATALOGUE)),
+        recipe=lambda wildcards: ae_gan_page(CATALOGUE).job,
     message:
         "The AE-GAN+rs paper on one page"
     script:

@@ -2,6 +2,7 @@
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.io import IOFile
 
 from purification.experiments import (
     AE_GAN_TABLE_CAPTIONS,
@@ -9,13 +10,14 @@ from purification.experiments import (
     Catalogue,
     ConfigError,
     FIGURES,
+    File,
     PAPER_TABLES,
     TABLE_CAPTIONS,
     VAE_TABLE_CAPTIONS,
     ae_gan_figure,
     ae_gan_page,
     comparisons,
-    cost_content,
+    cost_job,
     cost_measurements,
     cowboy_figure,
     cowboy_page,
@@ -23,6 +25,7 @@ from purification.experiments import (
     defense_vae_page,
     detection,
     detection_runs,
+    detection_table,
     detections,
     discriminator_scores,
     examples,
@@ -34,7 +37,9 @@ from purification.experiments import (
     worst_case,
     paper_figure,
     paper_table,
+    quality_file,
     quality_table,
+    rule_table,
     run_time_table,
     run_times,
     table4_examples,
@@ -42,9 +47,11 @@ from purification.experiments import (
     table_place,
     timing_notes,
     timing_table,
+    told,
     training_course,
     vae_figure,
 )
+from purification.freshness import Freshness
 from purification.runtime import has_gpu
 
 SCHEMA = Path(workflow.basedir) / "workflow/schemas/config.schema.yaml"
@@ -53,6 +60,23 @@ try:
     CATALOGUE = Catalogue(config, SCHEMA)
 except ConfigError as error:
     raise WorkflowError(str(error))
+
+
+def force(path):
+    """Have a file made again, as `--forcerun` does. Says whether it was in time."""
+    # The rules are read before there is a DAG. In a job's own Snakemake it has been decided what is made.
+    if workflow.dag is None or not workflow.is_main_process:
+        return False
+    workflow.dag.forcefiles.add(path)
+    return True
+
+
+def recorded(path):
+    """Whether Snakemake's notes have the parameters that a file was made with."""
+    return workflow.persistence.params(IOFile(path)) is not None
+
+
+FRESHNESS = Freshness(force, recorded, tell=logger.warning)
 
 
 wildcard_constraints:
@@ -78,11 +102,21 @@ def artifact(method, wildcards, **further):
 
 
 def asked(make, *names, **named):
-    """What `make` makes, or an error without a traceback where the config has no such thing."""
+    """What `make` makes, or an error without a traceback where the config has no such thing. Files
+    of it that lie there and are not what the config asks for are made again."""
     try:
-        return make(*names, **named)
+        made = make(*names, **named)
     except ConfigError as error:
         raise WorkflowError(str(error))
+    for file in made if isinstance(made, list) else [made]:
+        if isinstance(file, File):
+            FRESHNESS.look_at(file)
+    return made
+
+
+def paths(files):
+    """The places of artifacts."""
+    return [file.path for file in files]
 
 
 def inputs(method, **further):
@@ -164,12 +198,6 @@ def rule_of(wildcards):
     return of_run(inference_rule, wildcards)
 
 
-def compared_sets():
-    """The attacked sets of the paired comparison."""
-    rows = asked(comparisons, CATALOGUE)
-    return [row[place]["images"] for row in rows for place in ("first", "second")]
-
-
 def end_to_end_networks(wildcards):
     """The VAE and the classifier that a joint training makes."""
     w = wildcards
@@ -186,8 +214,9 @@ def figure(name):
 
 
 def recipe(method, **further):
-    """A params function: everything that decides the artifact's content, upstream included."""
-    return lambda wildcards: artifact(method, wildcards, **further).recipe
+    """A params function: everything that decides the artifact's content, upstream included, and
+    the recipes of the files that it is made from."""
+    return lambda wildcards: artifact(method, wildcards, **further).job
 
 
 def growing(amount):

@@ -16,7 +16,7 @@ rule score_images:
         runtime=growing(60),
         gpu=GPUS,
     params:
-        recipe=lambda wildcards: scored(wildcards).recipe,
+        recipe=lambda wildcards: scored(wildcards).job,
     message:
         "Discriminator of {wildcards.defense} on clean and attacked images, {wildcards.dataset}"
     script:
@@ -39,7 +39,7 @@ rule follow_training:
         runtime=growing(12 * 60),
         gpu=GPUS,
     params:
-        recipe=lambda wildcards: course(wildcards).recipe,
+        recipe=lambda wildcards: course(wildcards).job,
     message:
         "{wildcards.defense} with its GAN at each snapshot, {wildcards.dataset}"
     script:
@@ -74,7 +74,7 @@ rule plot_toy:
         mem_mb=growing(2000),
         runtime=growing(30),
     params:
-        recipe=lambda wildcards: figure("cowboy_figure1").recipe,
+        recipe=lambda wildcards: figure("cowboy_figure1").job,
     message:
         "Cowboy, Figures 1 and 2: two Gaussians"
     script:
@@ -83,7 +83,7 @@ rule plot_toy:
 
 rule plot_scores:
     input:
-        lambda wildcards: figure("cowboy_figure3").inputs,
+        lambda wildcards: figure("cowboy_figure3").files,
     output:
         png=report(
             "results/cowboy/figure3.png",
@@ -104,7 +104,7 @@ rule plot_scores:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        recipe=lambda wildcards: figure("cowboy_figure3").recipe,
+        recipe=lambda wildcards: figure("cowboy_figure3").job,
     message:
         "Cowboy, Figure 3: scores of the discriminator"
     script:
@@ -113,7 +113,7 @@ rule plot_scores:
 
 rule plot_low_scores:
     input:
-        lambda wildcards: figure("cowboy_figure4").inputs,
+        lambda wildcards: figure("cowboy_figure4").files,
     output:
         png=report(
             "results/cowboy/figure4.png",
@@ -133,7 +133,7 @@ rule plot_low_scores:
         mem_mb=growing(3000),
         runtime=growing(10),
     params:
-        recipe=lambda wildcards: figure("cowboy_figure4").recipe,
+        recipe=lambda wildcards: figure("cowboy_figure4").job,
     message:
         "Cowboy, Figure 4: validation images of low score"
     script:
@@ -142,7 +142,7 @@ rule plot_low_scores:
 
 use rule plot_reconstructions as plot_cleaned with:
     input:
-        lambda wildcards: figure("cowboy_figure5").inputs,
+        lambda wildcards: figure("cowboy_figure5").files,
     output:
         png=report(
             "results/cowboy/figure5.png",
@@ -156,14 +156,14 @@ use rule plot_reconstructions as plot_cleaned with:
     benchmark:
         "logs/plot_cleaned/figure5.benchmark.tsv"
     params:
-        recipe=lambda wildcards: figure("cowboy_figure5").recipe,
+        recipe=lambda wildcards: figure("cowboy_figure5").job,
     message:
         "Cowboy, Figure 5: attacked and cleaned images"
 
 
 rule plot_cleaning_over_training:
     input:
-        lambda wildcards: figure("cowboy_figure6").inputs,
+        lambda wildcards: figure("cowboy_figure6").files,
     output:
         png=report(
             "results/cowboy/figure6.png",
@@ -184,7 +184,7 @@ rule plot_cleaning_over_training:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        recipe=lambda wildcards: figure("cowboy_figure6").recipe,
+        recipe=lambda wildcards: figure("cowboy_figure6").job,
     message:
         "Cowboy, Figure 6: cleaning over the GAN's training"
     script:
@@ -193,7 +193,7 @@ rule plot_cleaning_over_training:
 
 rule plot_scores_over_training:
     input:
-        lambda wildcards: figure("cowboy_figure7").inputs,
+        lambda wildcards: figure("cowboy_figure7").files,
     output:
         png=report(
             "results/cowboy/figure7.png",
@@ -214,7 +214,7 @@ rule plot_scores_over_training:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        recipe=lambda wildcards: figure("cowboy_figure7").recipe,
+        recipe=lambda wildcards: figure("cowboy_figure7").job,
     message:
         "Cowboy, Figure 7: scores over the GAN's training"
     script:
@@ -223,7 +223,7 @@ rule plot_scores_over_training:
 
 rule compare_defenses:
     input:
-        lambda wildcards: compared_sets(),
+        lambda wildcards: list(asked(comparisons, CATALOGUE).sources),
     output:
         table=report(
             "results/cowboy/mcnemar.csv",
@@ -252,7 +252,7 @@ rule compare_defenses:
 
 rule cowboy_detection:
     input:
-        lambda wildcards: [run["scores"] for run in asked(detection_runs, CATALOGUE)["runs"]],
+        lambda wildcards: list(asked(detection_runs, CATALOGUE).sources),
     output:
         table=report(
             "results/cowboy/detection.csv",
@@ -291,6 +291,6 @@ use rule ae_gan_page as cowboy_page with:
     benchmark:
         "logs/cowboy_page/cowboy_page.benchmark.tsv"
     params:
-        page=lambda wildcards: vars(cowboy_page(CATALOGUE)),
+        recipe=lambda wildcards: cowboy_page(CATALOGUE).job,
     message:
         "The Cowboy paper on one page"

@@ -4,7 +4,7 @@ EXAMPLES = [example.path for example in table4_examples(CATALOGUE)]
 
 rule plot_examples:
     input:
-        lambda wildcards: picture(wildcards).inputs,
+        lambda wildcards: picture(wildcards).files,
     output:
         report(
             "results/{dataset}/seed{seed}/figures/examples/{classifier}/{attack}.png",
@@ -27,7 +27,7 @@ rule plot_examples:
         mem_mb=growing(2000),
         runtime=growing(10),
     params:
-        recipe=lambda wildcards: picture(wildcards).recipe,
+        recipe=lambda wildcards: picture(wildcards).job,
     message:
         "Picture: {wildcards.attack} on {wildcards.classifier}, {wildcards.dataset}, purified"
     script:
@@ -39,7 +39,7 @@ rule plot_examples:
 
 rule plot_accuracy_over_search:
     input:
-        lambda wildcards: figure("figure3").inputs,
+        lambda wildcards: figure("figure3").files,
     output:
         png=report(
             "results/figures/figure3.png",
@@ -60,7 +60,7 @@ rule plot_accuracy_over_search:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        recipe=lambda wildcards: figure("figure3").recipe,
+        recipe=lambda wildcards: figure("figure3").job,
     message:
         "Figure 3: accuracy over L and R"
     script:
@@ -69,7 +69,7 @@ rule plot_accuracy_over_search:
 
 rule plot_roc:
     input:
-        scores=lambda wildcards: figure(wildcards).inputs,
+        scores=lambda wildcards: figure(wildcards).files,
         paper="resources/papers/defense_gan.csv",
     output:
         png=report(
@@ -93,7 +93,7 @@ rule plot_roc:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        recipe=lambda wildcards: figure(wildcards).recipe,
+        recipe=lambda wildcards: figure(wildcards).job,
     message:
         "{wildcards.figure}: ROC over L, R and epsilon"
     script:
@@ -102,7 +102,7 @@ rule plot_roc:
 
 rule plot_reconstructions:
     input:
-        lambda wildcards: figure(wildcards).inputs,
+        lambda wildcards: figure(wildcards).files,
     output:
         png=report(
             "results/figures/{figure}.png",
@@ -124,7 +124,7 @@ rule plot_reconstructions:
         mem_mb=growing(2000),
         runtime=growing(10),
     params:
-        recipe=lambda wildcards: figure(wildcards).recipe,
+        recipe=lambda wildcards: figure(wildcards).job,
     message:
         "{wildcards.figure}: reconstructions"
     script:
@@ -133,7 +133,7 @@ rule plot_reconstructions:
 
 rule plot_white_box_over_steps:
     input:
-        measurements=lambda wildcards: figure("figure8").inputs,
+        measurements=lambda wildcards: figure("figure8").files,
         paper="resources/papers/defense_gan.csv",
     output:
         png=report(
@@ -155,7 +155,7 @@ rule plot_white_box_over_steps:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        recipe=lambda wildcards: figure("figure8").recipe,
+        recipe=lambda wildcards: figure("figure8").job,
     message:
         "Figure 8: white-box accuracy over L"
     script:
@@ -167,7 +167,7 @@ rule plot_white_box_over_steps:
 
 use rule plot_reconstructions as plot_defense_vae_reconstructions with:
     input:
-        lambda wildcards: figure(f"defense_vae_{wildcards.figure}").inputs,
+        lambda wildcards: figure(f"defense_vae_{wildcards.figure}").files,
     output:
         png=report(
             "results/defense_vae/{figure}.png",
@@ -183,14 +183,14 @@ use rule plot_reconstructions as plot_defense_vae_reconstructions with:
     wildcard_constraints:
         figure="figure1|figure5",
     params:
-        recipe=lambda wildcards: figure(f"defense_vae_{wildcards.figure}").recipe,
+        recipe=lambda wildcards: figure(f"defense_vae_{wildcards.figure}").job,
     message:
         "Defense-VAE, {wildcards.figure}: reconstructions"
 
 
 rule plot_finetuning:
     input:
-        lambda wildcards: figure("defense_vae_figure4").inputs,
+        lambda wildcards: figure("defense_vae_figure4").files,
     output:
         png=report(
             "results/defense_vae/figure4.png",
@@ -211,7 +211,7 @@ rule plot_finetuning:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        recipe=lambda wildcards: figure("defense_vae_figure4").recipe,
+        recipe=lambda wildcards: figure("defense_vae_figure4").job,
     message:
         "Defense-VAE, Figure 4: accuracy over the epochs of end-to-end training"
     script:

@@ -17,7 +17,7 @@ rule measure_generators:
         mem_mb=memory(2500, copies=1),
         runtime=growing(60),
     params:
-        recipe=lambda wildcards: judged(wildcards).recipe,
+        recipe=lambda wildcards: judged(wildcards).job,
     message:
         "Quality of generators, {wildcards.dataset}"
     script:
@@ -26,7 +26,7 @@ rule measure_generators:
 
 rule generator_quality_table:
     input:
-        lambda wildcards: asked(quality_table, CATALOGUE).inputs,
+        lambda wildcards: asked(quality_table, CATALOGUE).files,
     output:
         table=report(
             "results/generator_quality.csv",
@@ -46,7 +46,7 @@ rule generator_quality_table:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        recipe=lambda wildcards: asked(quality_table, CATALOGUE).recipe,
+        recipe=lambda wildcards: asked(quality_table, CATALOGUE).job,
     message:
         "Quality of generators, and accuracies behind their defenses"
     script:
@@ -55,7 +55,7 @@ rule generator_quality_table:
 
 rule plot_generator_quality:
     input:
-        "results/generator_quality.csv",
+        lambda wildcards: asked(quality_file, CATALOGUE).path,
     output:
         png=report(
             "results/figures/generator_quality.png",
@@ -76,7 +76,7 @@ rule plot_generator_quality:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        recipe=lambda wildcards: asked(quality_table, CATALOGUE).recipe,
+        recipe=lambda wildcards: told({}, [asked(quality_file, CATALOGUE)]),
     message:
         "Accuracy over the quality of the generator"
     script:

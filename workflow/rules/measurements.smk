@@ -4,7 +4,7 @@
 
 rule measure:
     input:
-        lambda wildcards: row(wildcards).inputs,
+        lambda wildcards: row(wildcards).files,
     output:
         "results/{dataset}/seed{seed}/measurements/{table}/{classifier}/{attack}.csv",
     log:
@@ -18,7 +18,7 @@ rule measure:
         mem_mb=memory(2500, copies=1),
         runtime=growing(30),
     params:
-        recipe=lambda wildcards: row(wildcards).recipe,
+        recipe=lambda wildcards: row(wildcards).job,
     message:
         "Accuracies of {wildcards.classifier} under {wildcards.attack}, {wildcards.dataset}"
     script:
@@ -30,7 +30,7 @@ rule measure:
 
 rule measure_detection:
     input:
-        lambda wildcards: detectors(wildcards).inputs,
+        lambda wildcards: detectors(wildcards).files,
     output:
         "results/{dataset}/seed{seed}/measurements/detection.csv",
     log:
@@ -44,7 +44,7 @@ rule measure_detection:
         mem_mb=growing(2000),
         runtime=growing(120),
     params:
-        recipe=lambda wildcards: detectors(wildcards).recipe,
+        recipe=lambda wildcards: detectors(wildcards).job,
     message:
         "Detection by reconstruction error, {wildcards.dataset}"
     script:
@@ -89,8 +89,8 @@ rule time_purifiers:
         runtime=growing(4 * 60),
         gpu=GPUS,
     params:
-        recipe=lambda wildcards: timed(wildcards).recipe,
-        jobs=lambda wildcards: timed(wildcards).jobs,
+        recipe=lambda wildcards: timed(wildcards).job,
+        jobs=lambda wildcards: told({"jobs": timed(wildcards).jobs}),
     message:
         "Time of {wildcards.defense} and of a search, {wildcards.dataset}, alone on the machine"
     script:

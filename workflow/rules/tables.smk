@@ -9,7 +9,7 @@ TABLE13 = timing_table(CATALOGUE)
 
 rule paper_table:
     input:
-        measurements=lambda wildcards: table(wildcards).inputs,
+        measurements=lambda wildcards: table(wildcards).files,
         paper=lambda wildcards: f"resources/papers/{table(wildcards).paper}.csv",
     output:
         wide=report(
@@ -33,7 +33,7 @@ rule paper_table:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        recipe=lambda wildcards: table(wildcards).recipe,
+        recipe=lambda wildcards: table(wildcards).job,
         printed=lambda wildcards: table(wildcards).printed,
         notes=lambda wildcards: table_notes(CATALOGUE, table(wildcards).name),
     message:
@@ -44,7 +44,7 @@ rule paper_table:
 
 rule detection:
     input:
-        measurements=lambda wildcards: [run.path for run in detections(CATALOGUE)],
+        measurements=lambda wildcards: paths(asked(detections, CATALOGUE)),
         paper="resources/papers/defense_gan.csv",
     output:
         report(
@@ -64,7 +64,7 @@ rule detection:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        recipe=lambda wildcards: [run.digest for run in detections(CATALOGUE)],
+        recipe=lambda wildcards: asked(detection_table, CATALOGUE).job,
     message:
         "Detection by reconstruction error"
     script:
@@ -73,7 +73,7 @@ rule detection:
 
 rule table13:
     input:
-        timings=lambda wildcards: timing_table(CATALOGUE).inputs,
+        timings=lambda wildcards: asked(timing_table, CATALOGUE).files,
         paper="resources/papers/defense_gan.csv",
     output:
         wide=report(
@@ -93,7 +93,7 @@ rule table13:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        recipe=lambda wildcards: timing_table(CATALOGUE).recipe,
+        recipe=lambda wildcards: timing_table(CATALOGUE).job,
         notes=lambda wildcards: timing_notes(CATALOGUE),
     message:
         "Defense-GAN, Table 13"
@@ -123,7 +123,7 @@ rule defense_gan_page:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        page=lambda wildcards: vars(defense_gan_page(CATALOGUE)),
+        recipe=lambda wildcards: defense_gan_page(CATALOGUE).job,
     message:
         "The Defense-GAN paper on one page"
     script:
@@ -132,7 +132,7 @@ rule defense_gan_page:
 
 rule run_time_table:
     input:
-        timings=lambda wildcards: run_time_table(CATALOGUE).inputs,
+        timings=lambda wildcards: asked(run_time_table, CATALOGUE).files,
         paper="resources/papers/defense_vae.csv",
     output:
         wide=report(
@@ -154,7 +154,7 @@ rule run_time_table:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        recipe=lambda wildcards: run_time_table(CATALOGUE).recipe,
+        recipe=lambda wildcards: run_time_table(CATALOGUE).job,
     message:
         "Defense-VAE, Table 4"
     script:
@@ -165,7 +165,7 @@ rule defense_vae_page:
     input:
         tables=expand("results/{table}.long.csv", table=VAE_TABLE_PATHS),
         figures=expand("results/defense_vae/{figure}.png", figure=["figure1", "figure4", "figure5"]),
-        timings=lambda wildcards: run_time_table(CATALOGUE).inputs,
+        timings=lambda wildcards: asked(run_time_table, CATALOGUE).files,
         paper="resources/papers/defense_vae.csv",
     output:
         "results/defense_vae.md",
@@ -180,7 +180,7 @@ rule defense_vae_page:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        page=lambda wildcards: vars(defense_vae_page(CATALOGUE)),
+        recipe=lambda wildcards: defense_vae_page(CATALOGUE).job,
     message:
         "The Defense-VAE paper on one page"
     script:
@@ -192,7 +192,7 @@ rule defense_vae_page:
 
 rule worst_case:
     input:
-        lambda wildcards: asked(worst_case, CATALOGUE).files,
+        lambda wildcards: list(asked(worst_case, CATALOGUE).sources),
     output:
         table=report(
             "results/worst_case.csv",
@@ -212,7 +212,7 @@ rule worst_case:
         mem_mb=growing(2000),
         runtime=growing(30),
     params:
-        recipe=lambda wildcards: asked(worst_case, CATALOGUE).cells,
+        recipe=lambda wildcards: asked(worst_case, CATALOGUE),
     message:
         "The best of several attackers, image by image"
     script:
@@ -221,7 +221,7 @@ rule worst_case:
 
 rule comparison:
     input:
-        lambda wildcards: asked(paper_comparison, CATALOGUE).files,
+        lambda wildcards: list(asked(paper_comparison, CATALOGUE).sources),
     output:
         cells=report(
             "results/comparison.csv",
@@ -241,7 +241,7 @@ rule comparison:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        comparison=lambda wildcards: vars(asked(paper_comparison, CATALOGUE)),
+        recipe=lambda wildcards: asked(paper_comparison, CATALOGUE),
     message:
         "The papers' numbers and ours"
     script:

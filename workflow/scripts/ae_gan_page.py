@@ -2,16 +2,17 @@
 
 from pathlib import Path
 
+from purification.provenance import expect
 from purification.reporting.page import further_section, paper_page, read_page_tables
 from purification.reporting.papers import TITLES
 from purification.runtime import log_to
-from purification.storage import atomic
+from purification.text_tables import write_page
 
 log_to(snakemake.log[0])
-page, path = snakemake.params.page, Path(snakemake.output[0])
+expect(snakemake.params.recipe.sources)
+page, path = snakemake.params.recipe, Path(snakemake.output[0])
 tables = read_page_tables(page["tables"], path.parent)
 further = list(map(further_section, map(Path, snakemake.input.further)))
 title = f"{TITLES[path.stem]}, reproduced"
-with atomic(path) as temporary:
-    text = paper_page(title, page["notes"], tables, page["figures"], further)
-    temporary.write_text(text)
+text = paper_page(title, page["notes"], tables, page["figures"], further)
+write_page(path, text, snakemake.params.recipe)

@@ -3,9 +3,12 @@
 from pathlib import Path
 
 from purification.evaluation.mcnemar import comparison_rows
+from purification.provenance import expect
 from purification.reporting.cowboy import write_comparison
 from purification.runtime import log_to
 
 log_to(snakemake.log[0])
-rows = comparison_rows(snakemake.params.recipe)
-write_comparison(rows, Path(snakemake.output.table), Path(snakemake.output.markdown))
+expect(snakemake.params.recipe.sources)
+recipe, output = snakemake.params.recipe, snakemake.output
+rows = comparison_rows(recipe["rows"])
+write_comparison(rows, Path(output.table), Path(output.markdown), recipe)

@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+from purification.provenance import expect
 from purification.reporting.comparison import cell_table, comparison_page, read_compared_tables
 from purification.reporting.tables import write_csv
 from purification.runtime import log_to
-from purification.storage import atomic
+from purification.text_tables import write_page
 
 log_to(snakemake.log[0])
-tables = read_compared_tables(snakemake.params.comparison["tables"])
+expect(snakemake.params.recipe.sources)
+tables = read_compared_tables(snakemake.params.recipe["tables"])
 write_csv(cell_table(tables), Path(snakemake.output.cells))
-with atomic(snakemake.output.markdown) as temporary:
-    temporary.write_text(comparison_page(tables))
+write_page(snakemake.output.markdown, comparison_page(tables), snakemake.params.recipe)

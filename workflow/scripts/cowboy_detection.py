@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+from purification.provenance import expect
 from purification.reporting.cowboy import detection_of, write_discriminator_detection
 from purification.runtime import log_to
 
 log_to(snakemake.log[0])
+expect(snakemake.params.recipe.sources)
 recipe, output = snakemake.params.recipe, snakemake.output
 table = detection_of(recipe["runs"], recipe["settings"])
-write_discriminator_detection(table, Path(output.table), Path(output.markdown))
+write_discriminator_detection(table, Path(output.table), Path(output.markdown), recipe)

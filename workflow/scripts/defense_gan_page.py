@@ -2,19 +2,20 @@
 
 from pathlib import Path
 
+from purification.provenance import expect
 from purification.reporting.detection import read_detection
 from purification.reporting.page import detection_summary, paper_page, read_page_tables
 from purification.reporting.timing import read_timings, timing_grids
 from purification.runtime import log_to
-from purification.storage import atomic
+from purification.text_tables import write_page
 
 log_to(snakemake.log[0])
-page = snakemake.params.page
+expect(snakemake.params.recipe.sources)
+page = snakemake.params.recipe
 tables = read_page_tables(page["tables"], Path(snakemake.output[0]).parent)
 further = [
     ("Table 13: time of a reconstruction", timing_grids(read_timings(snakemake.input.timing))),
     ("Detection", detection_summary(read_detection(snakemake.input.detection))),
 ]
-with atomic(snakemake.output[0]) as temporary:
-    text = paper_page("Defense-GAN, reproduced", page["notes"], tables, page["figures"], further)
-    temporary.write_text(text)
+text = paper_page("Defense-GAN, reproduced", page["notes"], tables, page["figures"], further)
+write_page(snakemake.output[0], text, snakemake.params.recipe)

@@ -1,17 +1,20 @@
 """Cleaning and scores with a GAN at each snapshot of its training."""
 
+from pathlib import Path
+
 import pandas as pd
 
 from purification.evaluation.training_course import training_course
+from purification.provenance import expect
+from purification.reporting.csv_files import write_formatted
 from purification.reporting.training_steps import ACCURACY_COLUMNS, SCORE_COLUMNS
 from purification.runtime import start
-from purification.storage import atomic
 
 device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
+expect(snakemake.params.recipe.sources)
 batch_size = snakemake.config["batch_size"]["purification"]
 recipe, output = snakemake.params.recipe, snakemake.output
 cleaning, scores = training_course(recipe, snakemake.input, batch_size, device)
-with atomic(output.scores) as temporary:
-    pd.DataFrame(scores, columns=SCORE_COLUMNS).to_csv(temporary, index=False)
-with atomic(output.cleaning) as temporary:
-    pd.DataFrame(cleaning, columns=ACCURACY_COLUMNS).to_csv(temporary, index=False)
+write_formatted(pd.DataFrame(scores, columns=SCORE_COLUMNS), Path(output.scores), None, recipe)
+cleaned = pd.DataFrame(cleaning, columns=ACCURACY_COLUMNS)
+write_formatted(cleaned, Path(output.cleaning), None, recipe)

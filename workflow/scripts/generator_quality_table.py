@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+from purification.provenance import expect
 from purification.reporting.csv_files import write_numbers
 from purification.reporting.generator_quality import quality_markdown, quality_table
 from purification.runtime import log_to
-from purification.storage import atomic
+from purification.text_tables import write_page
 
 log_to(snakemake.log[0])
+expect(snakemake.params.recipe.sources)
 table = quality_table(snakemake.params.recipe)
-with atomic(snakemake.output.markdown) as temporary:
-    temporary.write_text(quality_markdown(table))
-write_numbers(table, Path(snakemake.output.table))
+write_page(snakemake.output.markdown, quality_markdown(table), snakemake.params.recipe)
+write_numbers(table, Path(snakemake.output.table), snakemake.params.recipe)

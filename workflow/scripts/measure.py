@@ -1,14 +1,11 @@
 """Accuracies of one row of a table."""
 
-import csv
-
 from purification.evaluation.measure import columns_of, measure
+from purification.provenance import expect
 from purification.runtime import log_to
-from purification.storage import atomic
+from purification.text_tables import write_rows
 
 log_to(snakemake.log[0])
+expect(snakemake.params.recipe.sources)
 rows = measure(snakemake.params.recipe["cells"], snakemake.threads)
-with atomic(snakemake.output[0]) as temporary, temporary.open("w", newline="") as file:
-    writer = csv.DictWriter(file, columns_of(rows), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+write_rows(snakemake.output[0], rows, snakemake.params.recipe, columns_of(rows))

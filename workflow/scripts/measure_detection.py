@@ -1,15 +1,12 @@
 """How well the purifiers' scores detect each attack of a run."""
 
-import csv
-
 from purification.evaluation.detection_rows import COLUMNS, detection_rows
+from purification.provenance import expect
 from purification.runtime import log_to
-from purification.storage import atomic
+from purification.text_tables import write_rows
 
 log_to(snakemake.log[0])
+expect(snakemake.params.recipe.sources)
 recipe = snakemake.params.recipe
 rows = detection_rows(recipe["jobs"], seed=recipe["seed"], repeats=recipe["repeats"])
-with atomic(snakemake.output[0]) as temporary, temporary.open("w", newline="") as file:
-    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+write_rows(snakemake.output[0], rows, snakemake.params.recipe, COLUMNS)

@@ -1,15 +1,13 @@
 """What the inference rule searches, costs and saves, timed in turns and alone on the machine."""
 
-import csv
-
 from purification.evaluation.inference_rule import rule_rows
+from purification.provenance import expect
 from purification.runtime import start
-from purification.storage import atomic
+from purification.text_tables import write_rows
 
 device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
+expect(snakemake.params.recipe.sources)
 recipe = snakemake.params.recipe
-rows = rule_rows(recipe, device, recipe["batch"])
-with atomic(snakemake.output[0]) as temporary, temporary.open("w", newline="") as file:
-    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+measured = snakemake.params.measured
+rows = rule_rows(measured, device, measured["batch"])
+write_rows(snakemake.output[0], rows, snakemake.params.recipe)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from purification.provenance import expect
 from purification.reporting.csv_files import write_numbers
 from purification.reporting.generator_quality import (
     accuracy_over_quality,
@@ -11,6 +12,7 @@ from purification.reporting.generator_quality import (
 from purification.runtime import log_to
 
 log_to(snakemake.log[0])
+expect(snakemake.params.recipe.sources)
 output = snakemake.output
 table = read_quality_table(Path(snakemake.input[0]))
 write_numbers(drawn_points(table), Path(output.points))

@@ -4,16 +4,15 @@ from pathlib import Path
 
 import pandas as pd
 
+from purification.reporting.csv_files import write_numbers
 from purification.reporting.toy import classifier_surface, discriminator_surface
 from purification.runtime import log_to
-from purification.storage import atomic
 from purification.training.toy import distance_rows, train_toy
 
 log_to(snakemake.log[0])
 output = {name: Path(path) for name, path in snakemake.output.items()}
 toy = train_toy(seed=snakemake.params.recipe["seed"])
-with atomic(output["points"]) as temporary:
-    pd.DataFrame(distance_rows(toy)).to_csv(temporary, index=False, float_format="%.6g")
+write_numbers(pd.DataFrame(distance_rows(toy)), output["points"])
 classifier_surface(
     *(toy.axis, toy.probability, toy.points, toy.labels),
     *(output["classifier_png"], output["classifier_pdf"]),

@@ -2,16 +2,21 @@
 
 from pathlib import Path
 
+from purification.provenance import expect
 from purification.reporting.csv_files import write_numbers
 from purification.reporting.papers import paper_values
 from purification.reporting.run_time import long_run_times, run_time_markdown, wide_run_times
 from purification.runtime import log_to
-from purification.storage import atomic
+from purification.text_tables import write_page
 
 log_to(snakemake.log[0])
+expect(snakemake.params.recipe.sources)
 printed = paper_values("defense_vae", "Table 4", Path(snakemake.input.paper).parent)
 long = long_run_times(map(Path, snakemake.input.timings), printed)
-write_numbers(long, Path(snakemake.output.long))
-with atomic(snakemake.output.markdown) as temporary:
-    temporary.write_text(run_time_markdown(long, title="Defense-VAE, Table 4"))
+write_numbers(long, Path(snakemake.output.long), snakemake.params.recipe)
+write_page(
+    snakemake.output.markdown,
+    run_time_markdown(long, title="Defense-VAE, Table 4"),
+    snakemake.params.recipe,
+)
 write_numbers(wide_run_times(long), Path(snakemake.output.wide))

@@ -2,17 +2,22 @@
 
 from pathlib import Path
 
+from purification.provenance import expect
 from purification.reporting.csv_files import write_numbers
 from purification.reporting.papers import paper_values
 from purification.reporting.timing import long_timings, timing_markdown, wide_timings
 from purification.runtime import log_to
-from purification.storage import atomic
+from purification.text_tables import write_page
 
 log_to(snakemake.log[0])
+expect(snakemake.params.recipe.sources)
 printed = paper_values("defense_gan", "Table 13", Path(snakemake.input.paper).parent)
 long = long_timings(map(Path, snakemake.input.timings), printed)
-write_numbers(long, Path(snakemake.output.long))
+write_numbers(long, Path(snakemake.output.long), snakemake.params.recipe)
 title, notes = "Defense-GAN, Table 13", snakemake.params.notes
-with atomic(snakemake.output.markdown) as temporary:
-    temporary.write_text(timing_markdown(long, title=title, notes=notes))
+write_page(
+    snakemake.output.markdown,
+    timing_markdown(long, title=title, notes=notes),
+    snakemake.params.recipe,
+)
 write_numbers(wide_timings(long), Path(snakemake.output.wide))

@@ -1,16 +1,18 @@
 """AE, AE-GAN or AE-GAN+r, trained on clean training images (+r: seen with noise)."""
 
-import pandas as pd
 import torch
 
 from purification.models.ae_gan import Discriminator
 from purification.models.checkpoints import network_of, save_network
+from purification.provenance import expect
 from purification.randomness import derive_seed, isolated_rng
 from purification.runtime import start
-from purification.storage import atomic, read_split
+from purification.storage import read_split
+from purification.text_tables import write_rows
 from purification.training.ae_gan import train_ae_gan
 
 device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
+expect(snakemake.params.recipe.sources)
 recipe, path = snakemake.params.recipe, snakemake.output.network
 images = torch.from_numpy(read_split(snakemake.input.dataset, "train")[0])
 shape = tuple(images.shape[1:])
@@ -28,6 +30,5 @@ history = train_ae_gan(
     seed=derive_seed(recipe["seed"], path, "training"),
     device=device,
 )
-with atomic(snakemake.output.history) as temporary:
-    pd.DataFrame(history).to_csv(temporary, index=False)
+write_rows(snakemake.output.history, history, recipe)
 save_network(path, network, recipe, shape)

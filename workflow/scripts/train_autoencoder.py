@@ -1,15 +1,17 @@
 """MagNet's autoencoder, trained to remove noise from clean training images."""
 
-import pandas as pd
 import torch
 
 from purification.models.checkpoints import network_of, save_network
+from purification.provenance import expect
 from purification.randomness import derive_seed, isolated_rng
 from purification.runtime import start
-from purification.storage import atomic, read_split
+from purification.storage import read_split
+from purification.text_tables import write_rows
 from purification.training.magnet import train_autoencoder
 
 device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
+expect(snakemake.params.recipe.sources)
 recipe, path = snakemake.params.recipe, snakemake.output.network
 images = torch.from_numpy(read_split(snakemake.input.dataset, "train")[0])
 shape = tuple(images.shape[1:])
@@ -18,6 +20,5 @@ with isolated_rng(derive_seed(recipe["seed"], path, "weights")):
 settings = {k: v for k, v in recipe["settings"].items() if k not in ("latent", "width")}
 seed = derive_seed(recipe["seed"], path, "training")
 history = train_autoencoder(network, images, **settings, seed=seed, device=device)
-with atomic(snakemake.output.history) as temporary:
-    pd.DataFrame(history).to_csv(temporary, index=False)
+write_rows(snakemake.output.history, history, recipe)
 save_network(path, network, recipe, shape)

@@ -1,16 +1,18 @@
 """A classifier, trained plainly, on FGSM images too, on PGD images, or on reconstructions."""
 
-import pandas as pd
 import torch
 
 from purification.datasets import classes_of
 from purification.models.checkpoints import classifier_of, save_network
+from purification.provenance import expect
 from purification.randomness import derive_seed, isolated_rng
 from purification.runtime import start
-from purification.storage import atomic, read_image_set, read_split
+from purification.storage import read_image_set, read_split
+from purification.text_tables import write_rows
 from purification.training.classifier import train_classifier
 
 device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
+expect(snakemake.params.recipe.sources)
 recipe, path = snakemake.params.recipe, snakemake.output.network
 settings, classes = recipe["settings"], classes_of(recipe["dataset"]["settings"])
 images, labels = map(torch.from_numpy, read_split(snakemake.input.dataset, "train"))
@@ -34,6 +36,5 @@ history = train_classifier(
     validation=validation,
     device=device,
 )
-with atomic(snakemake.output.history) as temporary:
-    pd.DataFrame(history).to_csv(temporary, index=False)
+write_rows(snakemake.output.history, history, recipe)
 save_network(path, model, recipe, tuple(images.shape[1:]), classes=str(classes))

@@ -1,16 +1,18 @@
 """A VAE that turns attacked training images into the clean ones."""
 
-import pandas as pd
 import torch
 
 from purification.evaluation.copies import read_copies
 from purification.models.checkpoints import network_of, save_network
+from purification.provenance import expect
 from purification.randomness import derive_seed, isolated_rng
 from purification.runtime import start
-from purification.storage import atomic, read_split
+from purification.storage import read_split
+from purification.text_tables import write_rows
 from purification.training.defense_vae import train_defense_vae
 
 device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
+expect(snakemake.params.recipe.sources)
 recipe, path = snakemake.params.recipe, snakemake.output.network
 clean = torch.from_numpy(read_split(snakemake.input.dataset, "train")[0])
 shape = tuple(clean.shape[1:])
@@ -22,6 +24,5 @@ named = ("latent", "width", "clean_pairs")
 settings = {key: value for key, value in recipe["settings"].items() if key not in named}
 seed = derive_seed(recipe["seed"], path, "training")
 history = train_defense_vae(network, copies, clean, **settings, seed=seed, device=device)
-with atomic(snakemake.output.history) as temporary:
-    pd.DataFrame(history).to_csv(temporary, index=False)
+write_rows(snakemake.output.history, history, recipe)
 save_network(path, network, recipe, shape)

@@ -1,17 +1,19 @@
 """A VAE and the classifier behind it, trained together on attacked training images."""
 
-import pandas as pd
 import torch
 
 from purification.datasets import classes_of
 from purification.evaluation.copies import read_copies
 from purification.models.checkpoints import classifier_of, load_network, network_of, save_network
+from purification.provenance import expect
 from purification.randomness import derive_seed, isolated_rng
 from purification.runtime import start
-from purification.storage import atomic, read_image_set, read_split
+from purification.storage import read_image_set, read_split
+from purification.text_tables import write_rows
 from purification.training.defense_vae import train_end_to_end
 
 device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
+expect(snakemake.params.recipe.sources)
 recipe, given, output = snakemake.params.recipe, snakemake.input, snakemake.output
 clean, labels = map(torch.from_numpy, read_split(given.dataset, "train"))
 shape, classes = tuple(clean.shape[1:]), classes_of(recipe["dataset"]["settings"])
@@ -42,8 +44,7 @@ history = train_end_to_end(
     seed=derive_seed(recipe["seed"], output.vae, "training"),
     device=device,
 )
-with atomic(output.history) as temporary:
-    pd.DataFrame(history).to_csv(temporary, index=False)
+write_rows(output.history, history, recipe)
 save_network(output.vae, vae, snakemake.params.vae, shape)
 save_network(
     output.classifier, classifier, snakemake.params.classifier, shape, classes=str(classes)

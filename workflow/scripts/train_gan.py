@@ -6,13 +6,16 @@ import pandas as pd
 import torch
 
 from purification.models.checkpoints import network_of, save_network, save_snapshots
+from purification.provenance import expect
 from purification.randomness import derive_seed, generator, isolated_rng
 from purification.reporting.figures import loss_curve, sample_grid
 from purification.runtime import start
-from purification.storage import atomic, read_split
+from purification.storage import read_split
+from purification.text_tables import write_rows
 from purification.training.gan import train_gan
 
 device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
+expect(snakemake.params.recipe.sources)
 recipe, path = snakemake.params.recipe, snakemake.output.network
 images = torch.from_numpy(read_split(snakemake.input.dataset, "train")[0])
 shape = tuple(images.shape[1:])
@@ -22,9 +25,8 @@ settings = {k: v for k, v in recipe["settings"].items() if k not in ("latent", "
 settings["saturating"] = settings.pop("adversarial") == "minimax"
 seed = derive_seed(recipe["seed"], path, "training")
 history, snapshots = train_gan(network, images, **settings, seed=seed, device=device)
+write_rows(snakemake.output.history, history, recipe)
 history = pd.DataFrame(history)
-with atomic(snakemake.output.history) as temporary:
-    history.to_csv(temporary, index=False)
 title = f"{recipe['name']} on {recipe['dataset']['name']}, seed {recipe['seed']}"
 panels = {"Loss": ["discriminator", "generator"]}
 loss_curve(history, Path(snakemake.output.curve), title, x="iteration", panels=panels)

@@ -1,17 +1,19 @@
 """A black-box attacker's substitute, trained on the labels of an oracle."""
 
-import pandas as pd
 import torch
 
 from purification.datasets import attacker_images, classes_of
 from purification.evaluation.oracle import load_oracle
 from purification.models.checkpoints import classifier_of, save_network
+from purification.provenance import expect
 from purification.randomness import derive_seed, isolated_rng
 from purification.runtime import start
-from purification.storage import atomic, read_split
+from purification.storage import read_split
+from purification.text_tables import write_rows
 from purification.training.substitute import train_substitute
 
 device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
+expect(snakemake.params.recipe.sources)
 recipe, path = snakemake.params.recipe, snakemake.output.network
 settings = {k: v for k, v in recipe["training"].items() if k != "initial_labels"}
 test = map(attacker_images, read_split(snakemake.input.dataset, "test"))
@@ -29,7 +31,6 @@ result = train_substitute(
     seed=derive_seed(recipe["seed"], path, "training"),
     device=device,
 )
-with atomic(snakemake.output.history) as temporary:
-    pd.DataFrame(result.history).to_csv(temporary, index=False)
+write_rows(snakemake.output.history, result.history, recipe)
 facts = {"queries": str(result.queries), "classes": str(classes)}
 save_network(path, network, recipe, shape, **facts)

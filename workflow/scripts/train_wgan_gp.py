@@ -7,13 +7,16 @@ import torch
 
 from purification.models.checkpoints import network_of, save_network
 from purification.models.wgan import Critic
+from purification.provenance import expect
 from purification.randomness import derive_seed, generator, isolated_rng
 from purification.reporting.figures import loss_curve, sample_grid
 from purification.runtime import start
-from purification.storage import atomic, read_split
+from purification.storage import read_split
+from purification.text_tables import write_rows
 from purification.training.wgan_gp import train_wgan_gp
 
 device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
+expect(snakemake.params.recipe.sources)
 recipe, path = snakemake.params.recipe, snakemake.output.network
 settings = recipe["settings"]
 images = torch.from_numpy(read_split(snakemake.input.dataset, "train")[0])
@@ -32,9 +35,8 @@ history = train_wgan_gp(
     recipe_digest=snakemake.params.resume_digest,
     device=device,
 )
+write_rows(snakemake.output.history, history, recipe)
 history = pd.DataFrame(history)
-with atomic(snakemake.output.history) as temporary:
-    history.to_csv(temporary, index=False)
 panels = {"Wasserstein estimate": ["wasserstein"], "Gradient penalty": ["penalty"]}
 title = f"{recipe['name']} on {recipe['dataset']['name']}, seed {recipe['seed']}"
 loss_curve(history, Path(snakemake.output.curve), title, x="iteration", panels=panels)

@@ -5,11 +5,11 @@ The Snakefile loads this room on every run: it imports neither torch nor pandas.
 
 from purification.experiments.ae_gan import (
     ae_gan_figure,
-    cost_content,
     inference_rule,
     inference_rules,
+    rule_table,
 )
-from purification.experiments.artifacts import table_place
+from purification.experiments.artifacts import File, table_place, told
 from purification.experiments.catalogue import Catalogue
 from purification.experiments.comparison import paper_comparison
 from purification.experiments.config import PAPER_TABLES, ConfigError
@@ -21,9 +21,13 @@ from purification.experiments.cowboy import (
     training_course,
 )
 from purification.experiments.defense_vae import run_time_table, run_times, vae_figure
-from purification.experiments.detection import detection, detections
+from purification.experiments.detection import detection, detection_table, detections
 from purification.experiments.figures import FIGURES, paper_figure
-from purification.experiments.generator_quality import generator_quality, quality_table
+from purification.experiments.generator_quality import (
+    generator_quality,
+    quality_file,
+    quality_table,
+)
 from purification.experiments.page import (
     AE_GAN_TABLE_CAPTIONS,
     COWBOY_TABLE_CAPTIONS,
@@ -37,6 +41,7 @@ from purification.experiments.page import (
 from purification.experiments.table4 import examples, table4_examples
 from purification.experiments.table13 import timing_notes, timing_table
 from purification.experiments.tables import (
+    cost_job,
     cost_measurements,
     measurement,
     paper_table,
@@ -53,10 +58,11 @@ __all__ = [
     "VAE_TABLE_CAPTIONS",
     "Catalogue",
     "ConfigError",
+    "File",
     "ae_gan_figure",
     "ae_gan_page",
     "comparisons",
-    "cost_content",
+    "cost_job",
     "cost_measurements",
     "cowboy_figure",
     "cowboy_page",
@@ -64,6 +70,7 @@ __all__ = [
     "defense_vae_page",
     "detection",
     "detection_runs",
+    "detection_table",
     "detections",
     "discriminator_scores",
     "examples",
@@ -74,7 +81,9 @@ __all__ = [
     "paper_comparison",
     "paper_figure",
     "paper_table",
+    "quality_file",
     "quality_table",
+    "rule_table",
     "run_time_table",
     "run_times",
     "table4_examples",
@@ -82,6 +91,7 @@ __all__ = [
     "table_place",
     "timing_notes",
     "timing_table",
+    "told",
     "training_course",
     "vae_figure",
     "worst_case",

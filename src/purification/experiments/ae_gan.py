@@ -8,7 +8,7 @@ searches at several L and R, Table 3 the members of the family, Table 8 lengths 
 from collections.abc import Iterator
 from typing import Any
 
-from purification.experiments.artifacts import Cell, Figure, InferenceRule
+from purification.experiments.artifacts import Cell, Figure, InferenceRule, Made, told
 from purification.experiments.black_box import transferred_cells
 from purification.experiments.catalogue import PLAIN, Catalogue
 from purification.experiments.cells import CLEAN, of_attack, of_defense, of_no_defense
@@ -53,10 +53,9 @@ def ae_gan_figure(catalogue: Catalogue, figure: str) -> Figure:
         return _samples(catalogue, seed)
     make = _corrupted if figure == CORRUPTED else _purified
     blocks = make(catalogue, figure, seed)
-    files = [c["images"] for own in blocks for _, columns in own for c in columns]
     content = {"images": SHOWN, "blocks": [[list(block) for block in own] for own in blocks]}
     content |= {"arranged": "beside"} if figure == CORRUPTED else {}
-    return Figure(figure, content, tuple(files))
+    return Figure(figure, content)
 
 
 def _detection(catalogue: Catalogue, figure: str, seed: int) -> Figure:
@@ -70,18 +69,18 @@ def _detection(catalogue: Catalogue, figure: str, seed: int) -> Figure:
         for split in ("validation", "test")
     }
     sources = {
-        split: {"images": made.path, "group": None, "dataset": data.path, "split": split}
+        split: {"images": made, "group": None, "dataset": data, "split": split}
         for split, made in clean.items()
     }
     labels = {"dataset": dataset, "seed": seed, "classifier": wanted["classifier"]}
     labels |= {"attack": wanted["attack"], "threat_model": "gray_box"}
     named = of_defense(catalogue, wanted["defense"])
     labels |= {name: named[name] for name in ("defense", "iterations_L", "restarts_R")}
-    jobs, files = [], [data.path, *(made.path for made in clean.values())]
+    jobs = []
     for epsilon in wanted["epsilons"]:
         attack = catalogue.attack_at(wanted["attack"], epsilon)
         attacked = catalogue.attacked(*run, wanted["defense"], wanted["classifier"], attack)
-        source = {"images": attacked.path, "group": "gray_box"} | indicator
+        source = {"images": attacked, "group": "gray_box"} | indicator
         jobs.append(
             {
                 "labels": labels | {"epsilon": epsilon},
@@ -91,7 +90,6 @@ def _detection(catalogue: Catalogue, figure: str, seed: int) -> Figure:
                 "digests": [attacked.digest, *(made.digest for made in clean.values())],
             }
         )
-        files.append(attacked.path)
     content = {
         "jobs": jobs,
         **indicator,
@@ -102,19 +100,18 @@ def _detection(catalogue: Catalogue, figure: str, seed: int) -> Figure:
         "seed": seed,
         "repeats": wanted["repeats"],
     }
-    return Figure(figure, content, tuple(files))
+    return Figure(figure, content)
 
 
 def _samples(catalogue: Catalogue, seed: int) -> Figure:
     """Figure 4: what the BiGAN's generator makes of its prior, a panel each data set."""
     wanted = catalogue.config[SAMPLES]
-    panels, files = [], []
+    panels = []
     for dataset in wanted["datasets"]:
         network = catalogue.generator(dataset, seed, wanted["generator"], "bigan")
-        panel = {"title": dataset, "images": network.path, "kind": "BiGAN", "seed": seed}
+        panel = {"title": dataset, "images": network, "kind": "BiGAN", "seed": seed}
         panels.append(panel | {"digest": network.digest})
-        files.append(network.path)
-    return Figure(SAMPLES, {"panels": panels, "rows": 6, "columns": 6}, tuple(files))
+    return Figure(SAMPLES, {"panels": panels, "rows": 6, "columns": 6})
 
 
 def _corrupted(catalogue: Catalogue, figure: str, seed: int) -> list[Blocks]:
@@ -247,3 +244,9 @@ def inference_rules(catalogue: Catalogue) -> list[InferenceRule]:
     """Those of each data set, of the first seed: times differ by no seed."""
     wanted, seed = catalogue.config["inference_rule"], catalogue.config["seeds"][0]
     return [inference_rule(catalogue, dataset, seed) for dataset in wanted["datasets"]]
+
+
+def rule_table(catalogue: Catalogue) -> Made:
+    """All inference rules for reading."""
+    rules = inference_rules(catalogue)
+    return Made("results/ae_gan/rule.md", told({"digests": [r.digest for r in rules]}, rules))

@@ -8,12 +8,12 @@ of the code that makes it, and the recipes of all that it is made from. Rules pu
 Settings that cannot change a result (batch sizes of attacks, threads, device) belong to no recipe.
 """
 
-import hashlib
-import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, ClassVar
+
+from purification.provenance import digest_of
 
 
 def later(default: Any) -> Any:
@@ -41,8 +41,7 @@ class Artifact:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the recipe, 16 hexadecimal digits."""
-        text = json.dumps(self.recipe, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return digest_of(self.recipe)
 
 
 _NEVER = object()
@@ -66,13 +65,127 @@ class File(Artifact):
         raise NotImplementedError
 
     @property
-    def inputs(self) -> dict[str, str]:
-        """The files it is made from, by the name its script calls them."""
+    def sources(self) -> dict[str, "File"]:
+        """The files it is made from, by the name its script calls them; those without a name of
+        their own by their path."""
         return {}
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """The places of `sources`."""
+        return {name: file.path for name, file in self.sources.items()}
+
+    @property
+    def files(self) -> list[str]:
+        """The places alone."""
+        return list(self.inputs.values())
+
+    @cached_property
+    def job(self) -> "Recipe":
+        """What the job that makes it is told: its recipe, and those of the files it reads."""
+        return Recipe(self.recipe, self.sources.values(), self.digest)
 
     def shown(self, header: str) -> dict[str, Any]:
         """A column of its images in a picture, as `evaluation.reconstructions` wants it."""
-        return {"header": header, "images": self.path, "digest": self.digest}
+        return {"header": header, "images": self, "digest": self.digest}
+
+
+class Recipe(dict[str, Any]):
+    """A recipe as it is handed to a job, with the recipes of the files that the job reads.
+
+    Snakemake compares parameters as they are printed. This one prints as its digest, in which the
+    order of keys does not count: swapping two lines of the config remakes nothing.
+
+    sources: path -> recipe of each file.
+    """
+
+    def __init__(
+        self, content: Mapping[str, Any], files: Iterable[File] = (), digest: str | None = None
+    ) -> None:
+        super().__init__(content)
+        self.sources = {file.path: file.recipe for file in files}
+        self.digest = digest or digest_of(content)
+
+    def __repr__(self) -> str:
+        return f"<{self.get('kind', 'recipe')} {self.digest}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Plain parts: a script reads it without this class's arguments.
+        return _restored, (dict(self), self.sources, self.digest)
+
+
+def _restored(content: dict[str, Any], sources: dict[str, dict[str, Any]], digest: str) -> "Recipe":
+    recipe = Recipe(content, digest=digest)
+    recipe.sources = sources
+    return recipe
+
+
+def told(content: Mapping[str, Any], further: Iterable[File] = ()) -> Recipe:
+    """What a job is told that makes no artifact: `content`, in which files stand for their paths,
+    with the recipes of these files and of `further`, all of which it reads."""
+    return Recipe(placed(content), [*files_in(content), *further])
+
+
+def placed(value: Any) -> Any:
+    """Plain JSON values, each file by its path."""
+    if isinstance(value, File):
+        return value.path
+    if isinstance(value, Mapping):
+        return {key: placed(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [placed(item) for item in value]
+    return value
+
+
+def files_in(value: Any) -> list[File]:
+    """All files that stand somewhere in a value, in their order."""
+    if isinstance(value, File):
+        return [value]
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return [file for item in value for file in files_in(item)]
+    return []
+
+
+def _by_path(files: Iterable[File]) -> dict[str, File]:
+    return {file.path: file for file in files}
+
+
+@dataclass(frozen=True)
+class Made(File):
+    """A file of a job that makes no artifact: its recipe is what the job is told."""
+
+    place: str
+    content: Recipe
+
+    @property
+    def path(self) -> str:
+        return self.place
+
+    @cached_property
+    def recipe(self) -> dict[str, Any]:
+        return self.content
+
+    @cached_property
+    def job(self) -> Recipe:
+        return self.content
+
+
+@dataclass(frozen=True)
+class Part(File):
+    """A further file that the job of an artifact writes: of the same recipe, at another place."""
+
+    whole: File
+    place: str
+
+    @property
+    def path(self) -> str:
+        return self.place
+
+    @cached_property
+    def recipe(self) -> dict[str, Any]:
+        return self.whole.recipe
 
 
 CELEBA_IMAGES = {"train": 162_770, "validation": 19_867, "test": 19_962}
@@ -147,8 +260,8 @@ class TrainedNetwork(OfRun):
         return f"{self.folder}/{self.FOLDER}/{self.name}.safetensors"
 
     @property
-    def inputs(self) -> dict[str, str]:
-        return {"dataset": self.dataset.path}
+    def sources(self) -> dict[str, File]:
+        return {"dataset": self.dataset}
 
 
 @dataclass(frozen=True)
@@ -193,8 +306,8 @@ class GAN(TrainedNetwork):
     FOLDER = "gans"
 
     @property
-    def snapshots_path(self) -> str:
-        return f"{self.folder}/{self.FOLDER}/{self.name}.snapshots.safetensors"
+    def snapshots_file(self) -> Part:
+        return Part(self, f"{self.folder}/{self.FOLDER}/{self.name}.snapshots.safetensors")
 
 
 @dataclass(frozen=True)
@@ -211,6 +324,10 @@ class Purifier(Artifact):
     networks: Mapping[str, File]
     code: str = later("")
     arithmetic: int = later(1)
+
+    @property
+    def sources(self) -> dict[str, File]:
+        return dict(self.networks)
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -233,8 +350,8 @@ class PurifiedImages(OfRun):
         return f"{self.folder}/purified/clean/{place}/{self.split}.h5"
 
     @property
-    def inputs(self) -> dict[str, str]:
-        return {"dataset": self.dataset.path, **self.purifier.inputs}
+    def sources(self) -> dict[str, File]:
+        return {"dataset": self.dataset, **self.purifier.sources}
 
 
 @dataclass(frozen=True)
@@ -257,9 +374,11 @@ class Classifier(OfRun):
         return f"{self.folder}/classifiers/{self.training}/{self.name}.safetensors"
 
     @property
-    def inputs(self) -> dict[str, str]:
-        training = {"reconstructions": self.reconstructions.path} if self.reconstructions else {}
-        return {"dataset": self.dataset.path, **training}
+    def sources(self) -> dict[str, File]:
+        if self.end_to_end:
+            return self.end_to_end.sources
+        training = {"reconstructions": self.reconstructions} if self.reconstructions else {}
+        return {"dataset": self.dataset, **training}
 
 
 @dataclass(frozen=True)
@@ -295,8 +414,8 @@ class AdversarialSet(OfRun):
         return f"{self.folder}/{place}/{victim}/{self.attack.name}.h5"
 
     @property
-    def inputs(self) -> dict[str, str]:
-        return {"dataset": self.dataset.path, "classifier": self.classifier.path}
+    def sources(self) -> dict[str, File]:
+        return {"dataset": self.dataset, "classifier": self.classifier}
 
 
 @dataclass(frozen=True)
@@ -313,8 +432,8 @@ class AdversarialCopies(OfRun):
         return f"{self.folder}/copies/{self.classifier.name}/{self.name}.h5"
 
     @property
-    def inputs(self) -> dict[str, str]:
-        return {"dataset": self.dataset.path, "classifier": self.classifier.path}
+    def sources(self) -> dict[str, File]:
+        return {"dataset": self.dataset, "classifier": self.classifier}
 
 
 @dataclass(frozen=True)
@@ -335,8 +454,10 @@ class DefenseVAE(OfRun):
         return f"{self.folder}/vaes/{self.name}/{self.classifier}.safetensors"
 
     @property
-    def inputs(self) -> dict[str, str]:
-        return {"dataset": self.dataset.path, **_copies_inputs(self.copies)}
+    def sources(self) -> dict[str, File]:
+        if self.end_to_end:
+            return self.end_to_end.sources
+        return {"dataset": self.dataset, **_copies_sources(self.copies)}
 
 
 @dataclass(frozen=True)
@@ -361,18 +482,19 @@ class EndToEnd(OfRun):
         return f"{self.folder}/end_to_end/{self.name}/{self.classifier.name}.classifier.safetensors"
 
     @property
-    def history_path(self) -> str:
+    def path(self) -> str:
+        """Of its three files the history, which is of the joint training alone."""
         return f"{self.folder}/end_to_end/{self.name}/{self.classifier.name}.history.csv"
 
     @property
-    def inputs(self) -> dict[str, str]:
-        begin = {"vae": self.vae.path, "classifier": self.classifier.path}
-        given = {"dataset": self.dataset.path, "curve": self.curve.path}
-        return {**given, **_copies_inputs(self.vae.copies), **({} if self.from_scratch else begin)}
+    def sources(self) -> dict[str, File]:
+        begin = {"vae": self.vae, "classifier": self.classifier}
+        given = {"dataset": self.dataset, "curve": self.curve}
+        return {**given, **_copies_sources(self.vae.copies), **({} if self.from_scratch else begin)}
 
 
-def _copies_inputs(copies: tuple[AdversarialCopies, ...]) -> dict[str, str]:
-    return {f"copies_{made.name}": made.path for made in copies}
+def _copies_sources(copies: tuple[AdversarialCopies, ...]) -> dict[str, File]:
+    return {f"copies_{made.name}": made for made in copies}
 
 
 @dataclass(frozen=True)
@@ -401,10 +523,10 @@ class AttackedDefense(OfRun):
         return f"{self.folder}/attacked/{defended}/{self.attack.name}.h5"
 
     @property
-    def inputs(self) -> dict[str, str]:
-        gray = {"gray_box": self.gray.path} if self.gray else {}
-        own = {"dataset": self.dataset.path, "classifier": self.classifier.path}
-        return {**own, **gray, **self.purifier.inputs}
+    def sources(self) -> dict[str, File]:
+        gray = {"gray_box": self.gray} if self.gray else {}
+        own = {"dataset": self.dataset, "classifier": self.classifier}
+        return {**own, **gray, **self.purifier.sources}
 
 
 @dataclass(frozen=True)
@@ -424,9 +546,9 @@ class Substitute(OfRun):
     training: Mapping[str, Any]
 
     @property
-    def inputs(self) -> dict[str, str]:
-        purifier = self.purifier.inputs if self.purifier else {}
-        return {"dataset": self.dataset.path, "classifier": self.classifier.path, **purifier}
+    def sources(self) -> dict[str, File]:
+        purifier = self.purifier.sources if self.purifier else {}
+        return {"dataset": self.dataset, "classifier": self.classifier, **purifier}
 
     @property
     def path(self) -> str:
@@ -469,8 +591,8 @@ class PurifiedBlackBox(OfRun):
         return f"{self.folder}/purified/black_box/{place}/{pair}/{attack}.h5"
 
     @property
-    def inputs(self) -> dict[str, str]:
-        return {"attacked": self.attacked.path, **self.purifier.inputs}
+    def sources(self) -> dict[str, File]:
+        return {"attacked": self.attacked, **self.purifier.sources}
 
 
 @dataclass(frozen=True)
@@ -497,10 +619,9 @@ class Sweep(OfRun):
         return f"{self.folder}/sweeps/{self.defense}/black_box/{pair}/{attack}.h5"
 
     @property
-    def inputs(self) -> dict[str, str]:
-        given = {"attacked": self.attacked.path} if self.attacked else {}
-        given = given or {"dataset": self.dataset.path}
-        return {**given, **self.purifier.inputs}
+    def sources(self) -> dict[str, File]:
+        given = {"attacked": self.attacked} if self.attacked else {"dataset": self.dataset}
+        return {**given, **self.purifier.sources}
 
 
 @dataclass(frozen=True)
@@ -523,13 +644,13 @@ class DiscriminatorScores(OfRun):
         return {**named, "gan": self.gan.recipe, "attacked": sets}
 
     @property
-    def inputs(self) -> dict[str, str]:
+    def sources(self) -> dict[str, File]:
         files = {
-            f"{name}_{attacked.split}": attacked.path
+            f"{name}_{attacked.split}": attacked
             for name, found in self.attacked.items()
             for attacked in found
         }
-        return {"dataset": self.dataset.path, "gan": self.gan.path, **files}
+        return {"dataset": self.dataset, "gan": self.gan, **files}
 
 
 @dataclass(frozen=True)
@@ -547,18 +668,18 @@ class TrainingCourse(OfRun):
         return f"{self.folder}/courses/{self.purifier.name}.cleaning.csv"
 
     @property
-    def scores_path(self) -> str:
-        return f"{self.folder}/courses/{self.purifier.name}.scores.csv"
+    def scores_file(self) -> Part:
+        return Part(self, f"{self.folder}/courses/{self.purifier.name}.scores.csv")
 
     @property
-    def inputs(self) -> dict[str, str]:
+    def sources(self) -> dict[str, File]:
         [gan] = self.purifier.networks.values()
         assert isinstance(gan, GAN)
         return {
-            "dataset": self.dataset.path,
-            "snapshots": gan.snapshots_path,
-            "attacked": self.attacked.path,
-            "classifier": self.attacked.classifier.path,
+            "dataset": self.dataset,
+            "snapshots": gan.snapshots_file,
+            "attacked": self.attacked,
+            "classifier": self.attacked.classifier,
         }
 
 
@@ -577,14 +698,14 @@ class GeneratorQuality(OfRun):
         return f"{self.folder}/measurements/generator_quality.csv"
 
     @property
-    def inputs(self) -> dict[str, str]:
-        networks = {f"generator_{made.name}": made.path for made in self.generators}
+    def sources(self) -> dict[str, File]:
+        networks: dict[str, File] = {f"generator_{made.name}": made for made in self.generators}
         networks |= {
-            f"snapshots_{made.name}": made.snapshots_path
+            f"snapshots_{made.name}": made.snapshots_file
             for made in self.generators
             if isinstance(made, GAN)
         }
-        return {"dataset": self.dataset.path, "classifier": self.classifier.path, **networks}
+        return {"dataset": self.dataset, "classifier": self.classifier, **networks}
 
 
 def cell_group(steps: int, restarts: int) -> str:
@@ -622,10 +743,9 @@ class Cell(Artifact):
         }
 
 
-def _files_of(cells: tuple[Cell, ...]) -> list[str]:
-    """All files that the cells are computed from, each once, in a stable order."""
-    paths = [path for cell in cells for path in (cell.classifier.path, cell.images.path)]
-    return list(dict.fromkeys(paths))
+def files_of(cells: Iterable[Cell]) -> dict[str, File]:
+    """All files that the cells are computed from, each once, in a stable order, by their paths."""
+    return _by_path(file for cell in cells for file in (cell.classifier, cell.images))
 
 
 @dataclass(frozen=True)
@@ -649,8 +769,8 @@ class Measurement(File):
         return {"kind": "Measurement", "version": self.VERSION, "cells": cells}
 
     @property
-    def inputs(self) -> list[str]:  # type: ignore[override]
-        return _files_of(self.cells)
+    def sources(self) -> dict[str, File]:
+        return files_of(self.cells)
 
 
 @dataclass(frozen=True)
@@ -672,8 +792,8 @@ class Timing(OfRun):
         return f"{self.folder}/timings/{self.defense}.csv"
 
     @property
-    def inputs(self) -> dict[str, str]:
-        return {"dataset": self.dataset.path, "generator": self.generator.path}
+    def sources(self) -> dict[str, File]:
+        return {"dataset": self.dataset, "generator": self.generator}
 
 
 def table_place(name: str) -> str:
@@ -702,8 +822,8 @@ class RunTimes(OfRun):
         return f"{self.folder}/run_times/{self.defense}.csv"
 
     @property
-    def inputs(self) -> dict[str, str]:
-        return {"dataset": self.dataset.path, **self.purifier.inputs, **self.search.inputs}
+    def sources(self) -> dict[str, File]:
+        return {"dataset": self.dataset, **self.purifier.sources, **self.search.sources}
 
     @property
     def jobs(self) -> list[dict[str, Any]]:
@@ -731,13 +851,13 @@ class InferenceRule(OfRun):
         return f"{self.folder}/inference_rules/{self.purifier.name}.csv"
 
     @property
-    def inputs(self) -> dict[str, str]:
-        own = {"dataset": self.dataset.path, "classifier": self.classifier.path}
-        attacked = {made.attack.name: made.path for made in self.attacked}
-        return {**own, **attacked, **self.purifier.inputs}
+    def sources(self) -> dict[str, File]:
+        own = {"dataset": self.dataset, "classifier": self.classifier}
+        attacked = {made.attack.name: made for made in self.attacked}
+        return {**own, **attacked, **self.purifier.sources}
 
     @property
-    def job(self) -> dict[str, Any]:
+    def measured(self) -> dict[str, Any]:
         """What is measured, as `evaluation.inference_rule.rule_rows` wants it."""
         clean = {"attack": "none", "epsilon": None, "threat_model": "none"}
         sets: list[dict[str, Any]] = [
@@ -783,9 +903,9 @@ class Table(File):
         return f"results/{table_place(self.name)}.csv"
 
     @property
-    def long_path(self) -> str:
+    def long(self) -> Part:
         """Its file with a row for each number."""
-        return f"results/{table_place(self.name)}.long.csv"
+        return Part(self, f"results/{table_place(self.name)}.long.csv")
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
@@ -795,8 +915,8 @@ class Table(File):
         return {**named, "digests": digests, **swept}
 
     @property
-    def inputs(self) -> list[str]:  # type: ignore[override]
-        return [measurement.path for measurement in self.measurements]
+    def sources(self) -> dict[str, File]:
+        return _by_path(self.measurements)
 
 
 @dataclass(frozen=True)
@@ -827,8 +947,8 @@ class Examples(OfRun):
         }
 
     @property
-    def inputs(self) -> list[str]:  # type: ignore[override]
-        return _files_of(self.rows)
+    def sources(self) -> dict[str, File]:
+        return files_of(self.rows)
 
 
 @dataclass(frozen=True)
@@ -841,7 +961,7 @@ class Scored(Artifact):
 
     @property
     def place(self) -> dict[str, Any]:
-        return {"images": self.images.path, "group": self.group, "hold_out": self.hold_out}
+        return {"images": self.images, "group": self.group, "hold_out": self.hold_out}
 
 
 @dataclass(frozen=True)
@@ -862,8 +982,8 @@ class Detector(Artifact):
         return {"labels": dict(self.labels), **places, "digest": self.digest}
 
     @property
-    def files(self) -> list[str]:
-        return [scored.images.path for scored in (self.validation, self.clean, self.attacked)]
+    def files(self) -> list[File]:
+        return [scored.images for scored in (self.validation, self.clean, self.attacked)]
 
 
 @dataclass(frozen=True)
@@ -880,21 +1000,23 @@ class Detection(OfRun):
     @cached_property
     def recipe(self) -> dict[str, Any]:
         named = {"kind": "Detection", "version": self.VERSION, "seed": self.seed}
-        return named | {"repeats": self.repeats, "jobs": [d.job for d in self.detectors]}
+        jobs = placed([detector.job for detector in self.detectors])
+        return named | {"repeats": self.repeats, "jobs": jobs}
 
     @property
-    def inputs(self) -> list[str]:  # type: ignore[override]
-        return list(dict.fromkeys(path for d in self.detectors for path in d.files))
+    def sources(self) -> dict[str, File]:
+        return _by_path(file for detector in self.detectors for file in detector.files)
 
 
 @dataclass(frozen=True)
 class Figure(File):
-    """A paper's figure. `content` is all that its script is told, as plain JSON values with the
-    digests of what it shows; `files` are what it is drawn from."""
+    """A paper's figure. `content` is all that its script is told: plain JSON values with the
+    digests of what it shows, and the files that it is drawn from, which the script finds there by
+    their paths. `further`: files that are not in it."""
 
     name: str
     content: Mapping[str, Any]
-    files: tuple[str, ...]
+    further: tuple[File, ...] = ()
 
     @property
     def path(self) -> str:
@@ -903,8 +1025,9 @@ class Figure(File):
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
-        return {"kind": "Figure", "version": self.VERSION, "name": self.name, **self.content}
+        own = {"kind": "Figure", "version": self.VERSION, "name": self.name}
+        return {**own, **placed(self.content)}
 
     @property
-    def inputs(self) -> list[str]:  # type: ignore[override]
-        return list(dict.fromkeys(self.files))
+    def sources(self) -> dict[str, File]:
+        return _by_path([*files_in(self.content), *self.further])

@@ -191,7 +191,7 @@ class Catalogue:
         settings = dict(self._lookup("copies", attack))
         lists = {key: value for key, value in settings.items() if isinstance(value, list)}
         single = {key: value for key, value in settings.items() if key not in lists}
-        variants = [(f"{k}={v}", {k: v}) for k, values in lists.items() for v in values]
+        variants = [(f"{k}={v}", {k: v}) for k, values in sorted(lists.items()) for v in values]
         base = self.attack(attack)
         attacks = tuple(
             (name, replace(base, settings={**base.settings, **single, **own}))

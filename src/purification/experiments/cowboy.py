@@ -12,7 +12,10 @@ from purification.experiments.artifacts import (
     AttackedDefense,
     DiscriminatorScores,
     Figure,
+    Made,
+    Recipe,
     TrainingCourse,
+    told,
 )
 from purification.experiments.catalogue import PLAIN, Catalogue
 from purification.experiments.cells import of_attack
@@ -66,9 +69,9 @@ def training_course(catalogue: Catalogue, dataset: str, seed: int) -> TrainingCo
     return TrainingCourse(catalogue.dataset(dataset), seed, purifier, attacked, *steps)
 
 
-def comparisons(catalogue: Catalogue) -> list[dict[str, Any]]:
-    """What each row of the paired comparison is made from: the sets of Table 2's first two
-    defences, of the same attacked images."""
+def comparisons(catalogue: Catalogue) -> Recipe:
+    """What each of the `rows` of the paired comparison is made from: the sets of Table 2's first
+    two defences, of the same attacked images."""
     wanted = catalogue.config[COMPARED]
     first, second = wanted["defenses"][:2]
     rows = []
@@ -84,7 +87,17 @@ def comparisons(catalogue: Catalogue) -> list[dict[str, Any]]:
                     labels = {"dataset": dataset, "seed": seed, "classifier": classifier}
                     labels |= of_attack(catalogue, attack)
                     rows.append(_paired(labels, sets))
-    return rows
+    return told({"rows": rows})
+
+
+def comparison_table(catalogue: Catalogue) -> Made:
+    """The paired comparison for reading."""
+    return Made("results/cowboy/mcnemar.md", comparisons(catalogue))
+
+
+def score_detection_table(catalogue: Catalogue) -> Made:
+    """Detection by the discriminator's score for reading."""
+    return Made("results/cowboy/detection.md", detection_runs(catalogue))
 
 
 def _paired(labels: Mapping[str, Any], sets: Mapping[str, AttackedDefense]) -> dict[str, Any]:
@@ -94,51 +107,48 @@ def _paired(labels: Mapping[str, Any], sets: Mapping[str, AttackedDefense]) -> d
     return {
         "labels": {**labels, "first": one, "second": other},
         **{
-            name: {"images": attacked.path, "group": "gray_box", "digest": attacked.digest}
+            name: {"images": attacked, "group": "gray_box", "digest": attacked.digest}
             for name, attacked in places.items()
         },
     }
 
 
-def detection_runs(catalogue: Catalogue) -> dict[str, Any]:
+def detection_runs(catalogue: Catalogue) -> Recipe:
     """What the table of detection is made from: settings, and the scores of each run."""
     classifier = catalogue.config[SCORES]["classifier"]
     runs = [
         {
             "labels": {"dataset": s.dataset.name, "seed": s.seed, "classifier": classifier},
-            "scores": s.path,
+            "scores": s,
             "digest": s.digest,
         }
         for s in all_scores(catalogue)
     ]
-    return {"settings": dict(catalogue.config["cowboy_detection"]), "runs": runs}
+    return told({"settings": dict(catalogue.config["cowboy_detection"]), "runs": runs})
 
 
 def cowboy_figure(catalogue: Catalogue, figure: str) -> Figure:
     """A figure, one of `COWBOY_FIGURES`, of the first seed."""
     wanted, seed = catalogue.config[figure], catalogue.config["seeds"][0]
     if figure in ("cowboy_figure1", "cowboy_figure2"):
-        return Figure(figure, {"seed": seed, **wanted}, ())
+        return Figure(figure, {"seed": seed, **wanted})
     if figure == CLEANED:
         return _cleaned(catalogue, figure, seed)
     if figure in (COURSE, "cowboy_figure7"):
         courses = [training_course(catalogue, d, seed) for d in wanted["datasets"]]
-        paths = [c.path if figure == COURSE else c.scores_path for c in courses]
-        digests = dict(zip(paths, (c.digest for c in courses), strict=True))
-        return Figure(figure, {"digests": digests}, tuple(paths))
+        files = tuple(c if figure == COURSE else c.scores_file for c in courses)
+        return Figure(figure, {"digests": {file.path: file.digest for file in files}}, files)
     scores = [discriminator_scores(catalogue, d, seed) for d in wanted["datasets"]]
-    files = {s.path: s.digest for s in scores}
-    content: dict[str, Any] = {"scores": files}
+    content: dict[str, Any] = {"scores": {s.path: s.digest for s in scores}}
     if figure == LOW_SCORES:
-        files = files | {s.dataset.path: s.dataset.digest for s in scores}
-        content |= {"images": SHOWN[figure], "datasets": [s.dataset.path for s in scores]}
-    return Figure(figure, content, tuple(files))
+        content |= {"images": SHOWN[figure], "datasets": [s.dataset for s in scores]}
+    return Figure(figure, content, tuple(scores))
 
 
 def _cleaned(catalogue: Catalogue, figure: str, seed: int) -> Figure:
     """Figure 5: originals, attacked, and cleaned, one block an attack."""
     wanted = catalogue.config[figure]
-    datasets, files = [], []
+    datasets = []
     for dataset in wanted["datasets"]:
         original = catalogue.dataset(dataset).shown("original") | {"split": "test"}
         blocks: list[tuple[str, list[dict[str, Any]]]] = [("", [original])]
@@ -149,7 +159,6 @@ def _cleaned(catalogue: Catalogue, figure: str, seed: int) -> Figure:
             columns = [attacked.gray.shown("attacked")]
             columns.append(attacked.shown("cleaned") | {"group": "gray_box"})
             blocks.append((attack, columns))
-        files += [column["images"] for _, columns in blocks for column in columns]
         datasets.append([list(block) for block in blocks])
     content = {"images": SHOWN[figure], "blocks": datasets, "parts": 1}
-    return Figure(figure, content, tuple(files))
+    return Figure(figure, content)

@@ -6,8 +6,10 @@ from purification.experiments.artifacts import (
     AttackedDefense,
     Detection,
     Detector,
+    Made,
     Scored,
     cell_group,
+    told,
 )
 from purification.experiments.catalogue import Catalogue
 from purification.experiments.cells import CLEAN, defenses_of, of_defense
@@ -22,6 +24,12 @@ def detections(catalogue: Catalogue) -> list[Detection]:
         for dataset in catalogue.config["detection"]["datasets"]
         for seed in catalogue.config["seeds"]
     ]
+
+
+def detection_table(catalogue: Catalogue) -> Made:
+    """The detectors of all runs in one table."""
+    runs = detections(catalogue)
+    return Made("results/detection.csv", told({"digests": [run.digest for run in runs]}, runs))
 
 
 def detection(catalogue: Catalogue, dataset: str, seed: int) -> Detection:

@@ -48,8 +48,7 @@ def _accuracy_over_search(catalogue: Catalogue, figure: str) -> Figure:
         "restarts": over_steps["restarts"],
         "digests": [table.digest for table in tables],
     }
-    files = tuple(table.path.replace(".csv", ".long.csv") for table in tables)
-    return Figure(figure, content, files)
+    return Figure(figure, content, tuple(table.long for table in tables))
 
 
 def _roc(catalogue: Catalogue, figure: str) -> Figure:
@@ -68,8 +67,7 @@ def _roc(catalogue: Catalogue, figure: str) -> Figure:
         for grid in grids_of(catalogue.config, figure)
     ]
     content = {"panels": [[varied, [d.job for d in detectors]] for varied, detectors in panels]}
-    files = tuple(path for _, detectors in panels for d in detectors for path in d.files)
-    return Figure(figure, content, files)
+    return Figure(figure, content)
 
 
 def _reconstructions_over_search(catalogue: Catalogue, figure: str) -> Figure:
@@ -123,7 +121,7 @@ def _white_box_over_steps(catalogue: Catalogue, figure: str) -> Figure:
         "cells": [[steps, restarts] for steps in wanted["steps"]],
         "digests": {m.path: m.digest for m in measurements},
     }
-    return Figure(figure, content, tuple(m.path for m in measurements))
+    return Figure(figure, content, tuple(measurements))
 
 
 def _pictures(
@@ -134,9 +132,8 @@ def _pictures(
     """A figure of images: the blocks of each data set of the config, of its first seed."""
     seed = catalogue.config["seeds"][0]
     datasets = [blocks(dataset, seed) for dataset in catalogue.config[figure]["datasets"]]
-    sources = [source for parts in datasets for _, columns in parts for source in columns]
     content = {"images": SHOWN, "blocks": [[list(block) for block in d] for d in datasets]}
-    return Figure(figure, content, tuple(source["images"] for source in sources))
+    return Figure(figure, content)
 
 
 def _original(catalogue: Catalogue, dataset: str) -> dict[str, Any]:

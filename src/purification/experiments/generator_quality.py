@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from purification.experiments.artifacts import Cell, Figure, GeneratorQuality, Measurement
+from purification.experiments.artifacts import Cell, Figure, GeneratorQuality, Made, Measurement
 from purification.experiments.catalogue import PLAIN, Catalogue
 from purification.experiments.cells import CLEAN, of_attack, of_defense, of_no_defense
 from purification.experiments.config import ConfigError
@@ -68,7 +68,7 @@ def _cells(
 def quality_table(catalogue: Catalogue) -> Figure:
     """What the table of all runs is made from (`reporting.generator_quality`), and its figure."""
     wanted = catalogue.config[QUALITY]
-    runs, files = [], []
+    runs = []
     for dataset in wanted["datasets"]:
         for seed in catalogue.config["seeds"]:
             made = generator_quality(catalogue, dataset, seed)
@@ -76,14 +76,16 @@ def quality_table(catalogue: Catalogue) -> Figure:
             clean, attacked = (quality_measurement(*names, a) for a in (CLEAN, wanted["attack"]))
             course = _course(catalogue, dataset, seed)
             sources = {"quality": made, "clean": clean, "attacked": attacked}
-            paths = {name: source.path for name, source in sources.items()}
-            paths |= {"course": course["path"]} if course else {}
             digests = [source.digest for source in sources.values()]
-            runs.append({**paths, "digests": digests, "course": course})
-            files += paths.values()
+            runs.append({**sources, "digests": digests, "course": course})
     defenses = {name: _generator_of(catalogue, name) for name in wanted["defenses"]}
     content = {"attack": wanted["attack"], "defenses": defenses, "runs": runs}
-    return Figure(QUALITY, content, tuple(files))
+    return Figure(QUALITY, content)
+
+
+def quality_file(catalogue: Catalogue) -> Made:
+    """That table."""
+    return Made("results/generator_quality.csv", quality_table(catalogue).job)
 
 
 def _generator_of(catalogue: Catalogue, defense: str) -> str:
@@ -100,7 +102,7 @@ def _course(catalogue: Catalogue, dataset: str, seed: int) -> dict[str, Any] | N
         return None
     course = training_course(catalogue, dataset, seed)
     return {
-        "path": course.path,
+        "path": course,
         "digest": course.digest,
         "defense": defense,
         "generator": _generator_of(catalogue, defense),

@@ -3,12 +3,22 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from purification.experiments.ae_gan import SEARCHES_TABLE, ae_gan_figure, inference_rules
-from purification.experiments.artifacts import Figure, File, Table, table_place
+from purification.experiments.ae_gan import (
+    SEARCHES_TABLE,
+    ae_gan_figure,
+    inference_rules,
+    rule_table,
+)
+from purification.experiments.artifacts import Figure, File, Recipe, Table, table_place, told
 from purification.experiments.catalogue import Catalogue
-from purification.experiments.cowboy import all_scores, cowboy_figure
+from purification.experiments.cowboy import (
+    all_scores,
+    comparison_table,
+    cowboy_figure,
+    score_detection_table,
+)
 from purification.experiments.defense_vae import run_time_table, vae_figure
-from purification.experiments.detection import detections
+from purification.experiments.detection import detection_table, detections
 from purification.experiments.figures import FIGURES, paper_figure
 from purification.experiments.grids import SWEPT_TABLES
 from purification.experiments.table13 import timing_table
@@ -83,13 +93,22 @@ COWBOY_FIGURE_CAPTIONS = {
 
 @dataclass(frozen=True)
 class Page:
-    """What the script is told: `tables` and `figures` as [name, caption, (swept,) file], with a
-    digest of all that they show, and the notes."""
+    """`tables` and `figures` as [name, caption, (swept,) file], with a digest of all that they
+    show, and the notes. `read`: the files of ours that are read for it, but for the tables."""
 
     tables: list[list]
     figures: list[list[str]]
     notes: list[str]
     digests: list[str]
+    read: list[File]
+
+    @property
+    def job(self) -> Recipe:
+        """What the script is told; a table is read from its long form."""
+        tables = [[*names, table.path] for *names, table in self.tables]
+        content = {"tables": tables, "figures": self.figures, "notes": self.notes}
+        content["digests"] = self.digests
+        return told(content, [*(table.long for *_, table in self.tables), *self.read])
 
 
 def defense_gan_page(catalogue: Catalogue) -> Page:
@@ -107,7 +126,8 @@ def defense_gan_page(catalogue: Catalogue) -> Page:
         f"Data sets: {', '.join(datasets)}. Seeds: {seeds}.",
     ]
     links = [[_title(f.name), FIGURE_CAPTIONS[f.name], f"figures/{f.name}.png"] for f in figures]
-    return Page(_listed(tables, TABLE_CAPTIONS), links, notes, _digests(shown))
+    read = [timing_table(catalogue).long, detection_table(catalogue)]
+    return Page(_listed(tables, TABLE_CAPTIONS), links, notes, _digests(shown), read)
 
 
 def defense_vae_page(catalogue: Catalogue) -> Page:
@@ -118,8 +138,9 @@ def defense_vae_page(catalogue: Catalogue) -> Page:
         "it. Our white box differentiates VAE and classifier; the paper has no such column. Its "
         "columns of other defenses are copied from the Defense-GAN paper."
     )
-    also = [run_time_table(catalogue)]
-    return _page(catalogue, VAE_TABLE_CAPTIONS, vae_figure, VAE_FIGURE_CAPTIONS, note, also)
+    times = run_time_table(catalogue)
+    captions = (VAE_TABLE_CAPTIONS, vae_figure, VAE_FIGURE_CAPTIONS)
+    return _page(catalogue, *captions, note, [times], times.measurements)
 
 
 def ae_gan_page(catalogue: Catalogue) -> Page:
@@ -133,7 +154,7 @@ def ae_gan_page(catalogue: Catalogue) -> Page:
     )
     also = [*cost_measurements(catalogue), *inference_rules(catalogue)]
     captions = (AE_GAN_TABLE_CAPTIONS, ae_gan_figure, AE_GAN_FIGURE_CAPTIONS)
-    page = _page(catalogue, *captions, note, also)
+    page = _page(catalogue, *captions, note, also, [rule_table(catalogue)])
     page.figures.append(
         ["Cost", "robust accuracy over generator evaluations", "figures/cost_accuracy.png"]
     )
@@ -150,7 +171,8 @@ def cowboy_page(catalogue: Catalogue) -> Page:
     )
     also = all_scores(catalogue)
     captions = (COWBOY_TABLE_CAPTIONS, cowboy_figure, COWBOY_FIGURE_CAPTIONS)
-    return _page(catalogue, *captions, note, also)
+    read = [comparison_table(catalogue), score_detection_table(catalogue)]
+    return _page(catalogue, *captions, note, also, read)
 
 
 def _page(
@@ -160,23 +182,23 @@ def _page(
     figure_captions: dict[str, str],
     note: str,
     also: Sequence[File],
+    read: Sequence[File],
 ) -> Page:
     """The page of a paper whose tables and figures lie in a folder of its own. `also`: what it
-    shows besides."""
+    shows besides; `read`: from which files."""
     tables = [paper_table(catalogue, name) for name in table_captions]
     figures = [find_figure(catalogue, name) for name in figure_captions]
     links = [
         [_title(f.name), figure_captions[f.name], f"{table_place(f.name)}.png"] for f in figures
     ]
     digests = _digests([*tables, *figures, *also])
-    return Page(_listed(tables, table_captions), links, [note], digests)
+    return Page(_listed(tables, table_captions), links, [note], digests, list(read))
 
 
 def _listed(tables: list[Table], captions: dict[str, str]) -> list[list]:
     swept = (*SWEPT_TABLES, SEARCHES_TABLE)
     return [
-        [_title(table.name), captions[table.name], table.name in swept, table.path]
-        for table in tables
+        [_title(table.name), captions[table.name], table.name in swept, table] for table in tables
     ]
 
 

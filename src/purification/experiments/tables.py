@@ -8,9 +8,10 @@ from purification.experiments.ae_gan import (
     SEARCHES_TABLE,
     ae_gan_cells,
     cost_cells,
+    cost_content,
     searches,
 )
-from purification.experiments.artifacts import Measurement, Table
+from purification.experiments.artifacts import Measurement, Recipe, Table, told
 from purification.experiments.black_box import targets, transferred_cells
 from purification.experiments.catalogue import Catalogue
 from purification.experiments.cells import CLEAN, UNIT_RANGE, clean_cells
@@ -60,6 +61,13 @@ def cost_measurements(catalogue: Catalogue) -> list[Measurement]:
         for seed in catalogue.config["seeds"]
         for attack in (CLEAN, wanted["attack"])
     ]
+
+
+def cost_job(catalogue: Catalogue) -> Recipe:
+    """What the figure of accuracy over cost is told."""
+    measurements = cost_measurements(catalogue)
+    digests = [measurement.digest for measurement in measurements]
+    return told({**cost_content(catalogue), "digests": digests}, measurements)
 
 
 def _swept_table(catalogue: Catalogue, table: str) -> Table:
@@ -154,8 +162,8 @@ def table_notes(catalogue: Catalogue, table: str) -> list[str]:
 
 def _defenses(wanted: Mapping[str, Any]) -> list[str]:
     """The defences of a table, each once."""
-    columns = wanted.get("trained_on", {}).values()
-    unseen = [defense for column in columns for defense in column.values()]
+    columns = sorted(wanted.get("trained_on", {}).items())
+    unseen = [defense for _, column in columns for _, defense in sorted(column.items())]
     return list(dict.fromkeys([*wanted.get("defenses", ()), *unseen]))
 
 
@@ -180,4 +188,5 @@ def _generator_note(name: str, settings: Mapping[str, Any], datasets: Sequence[s
 
 
 def _listed(settings: Mapping[str, Any], hide: tuple[str, ...] = ()) -> str:
-    return ", ".join(f"{key} {value}" for key, value in settings.items() if key not in hide)
+    # Sorted: the order of keys in the config decides nothing.
+    return ", ".join(f"{key} {value}" for key, value in sorted(settings.items()) if key not in hide)

@@ -1,10 +1,8 @@
 """Each defence against the best of its attackers for each image: which attacked sets are joined."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
 
-from purification.experiments.artifacts import Cell
+from purification.experiments.artifacts import Cell, Recipe, files_of, told
 from purification.experiments.catalogue import Catalogue
 from purification.experiments.tables import paper_table
 
@@ -13,24 +11,16 @@ THREAT_MODELS = ("gray_box", "white_box", "white_box_bpda")
 some of these.)"""
 
 
-@dataclass(frozen=True)
-class WorstCase:
-    """What the script is told: summaries of the cells, and the files that they are read from."""
-
-    cells: list[dict[str, Any]]
-    files: list[str]
-
-
-def worst_case(catalogue: Catalogue) -> WorstCase:
-    """All cells of the config's `worst_case.tables` that are attacks of a bounded strength, each
-    set of images once."""
+def worst_case(catalogue: Catalogue) -> Recipe:
+    """Summaries (`cells`) of all cells of the config's `worst_case.tables` that are attacks of a
+    bounded strength, each set of images once."""
     cells = {
         (cell.classifier.path, cell.images.path, cell.group): cell
         for name in catalogue.config["worst_case"]["tables"]
         for cell in _bounded(catalogue, name)
     }
-    files = [path for cell in cells.values() for path in (cell.classifier.path, cell.images.path)]
-    return WorstCase([cell.summary for cell in cells.values()], list(dict.fromkeys(files)))
+    summaries = [cell.summary for cell in cells.values()]
+    return told({"cells": summaries}, files_of(cells.values()).values())
 
 
 def _bounded(catalogue: Catalogue, table: str) -> Iterator[Cell]:

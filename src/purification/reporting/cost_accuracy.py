@@ -25,8 +25,9 @@ import numpy as np
 import pandas as pd
 
 from purification.evaluation.accuracy import wilson_interval
+from purification.reporting.csv_files import read_rows
 from purification.reporting.figures import paper_figure
-from purification.reporting.papers import epsilon_key, read_rows
+from purification.reporting.papers import epsilon_key
 from purification.reporting.roc import DASHES, MARKERS, check_number
 
 if TYPE_CHECKING:

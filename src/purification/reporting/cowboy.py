@@ -1,5 +1,6 @@
 """Cowboy's scores and comparisons as tables, from the files of the workflow."""
 
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from purification.evaluation.discriminator import (
     discriminator_detection,
 )
 from purification.reporting.csv_files import write_numbers
-from purification.storage import atomic, read_split
+from purification.storage import read_split
+from purification.text_tables import read_text_table, write_page
 
 _RUN = ("dataset", "seed", "classifier")
 
@@ -22,7 +24,7 @@ def read_scores(path: Path) -> pd.DataFrame:
 
     Raises FileNotFoundError, or ValueError naming the file if it lacks a column.
     """
-    rows = pd.read_csv(path)
+    rows = pd.read_csv(io.StringIO(read_text_table(path)))
     if missing := [name for name in SCORE_COLUMNS if name not in rows]:
         raise ValueError(f"{path}: missing columns: {', '.join(missing)}")
     return rows
@@ -72,7 +74,9 @@ def detection_of(runs: Sequence[Mapping[str, Any]], settings: Mapping[str, Any])
     return pd.DataFrame(rows)
 
 
-def write_discriminator_detection(table: pd.DataFrame, csv: Path, markdown: Path) -> None:
+def write_discriminator_detection(
+    table: pd.DataFrame, csv: Path, markdown: Path, recipe: Mapping[str, Any]
+) -> None:
     """Write the table of detection, and what a reader needs beside it."""
     notes = (
         "AUC: area under the ROC curve of D(x), clean test images against the same images under "
@@ -81,10 +85,12 @@ def write_discriminator_detection(table: pd.DataFrame, csv: Path, markdown: Path
         "below it an image is flagged. Empty where that attack costs less than 0.2 (the paper, "
         "footnote 2). The paper prints score distributions only."
     )
-    _write(table, csv, markdown, "Cowboy: detection by the discriminator's score", notes)
+    _write(table, csv, markdown, recipe, "Cowboy: detection by the discriminator's score", notes)
 
 
-def write_comparison(rows: Sequence[Mapping[str, Any]], csv: Path, markdown: Path) -> None:
+def write_comparison(
+    rows: Sequence[Mapping[str, Any]], csv: Path, markdown: Path, recipe: Mapping[str, Any]
+) -> None:
     """Write the paired comparison of two defences."""
     notes = (
         "Both defenses clean the same attacked images (gray box), from the same start. "
@@ -92,15 +98,22 @@ def write_comparison(rows: Sequence[Mapping[str, Any]], csv: Path, markdown: Pat
         "interval of paired proportions; `p_value`: McNemar's exact two-sided test, each attack "
         "by itself. All rows rest on one GAN and one start: they say nothing of other trainings."
     )
-    _write(pd.DataFrame(rows), csv, markdown, "Cowboy: with and without the discriminator", notes)
+    title = "Cowboy: with and without the discriminator"
+    _write(pd.DataFrame(rows), csv, markdown, recipe, title, notes)
 
 
-def _write(table: pd.DataFrame, csv: Path, markdown: Path, title: str, notes: str) -> None:
+def _write(
+    table: pd.DataFrame,
+    csv: Path,
+    markdown: Path,
+    recipe: Mapping[str, Any],
+    title: str,
+    notes: str,
+) -> None:
     lines = [[str(name) for name in table], ["---"] * len(table.columns)]
     lines += [[_text(value) for value in row] for row in table.itertuples(index=False)]
     text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    with atomic(markdown) as temporary:
-        temporary.write_text(f"# {title}\n\n{notes}\n\n{text}\n")
+    write_page(markdown, f"# {title}\n\n{notes}\n\n{text}\n", recipe)
     write_numbers(table, csv)
 
 

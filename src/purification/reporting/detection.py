@@ -1,16 +1,17 @@
 """Detection: the table of all detectors, and the ROC panels of Defense-GAN's Figures 4 and 5."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from purification.evaluation.detection import auc, roc_curve
 from purification.evaluation.detection_rows import COLUMNS, LABEL_COLUMNS, Job, read_scores
-from purification.reporting.papers import epsilon_key, read_rows
+from purification.reporting.csv_files import read_rows, write_formatted
+from purification.reporting.papers import epsilon_key
 from purification.reporting.roc import RocCurve, RocPanel
-from purification.storage import atomic
 
 SETTINGS = {"iterations_L": "L", "restarts_R": "R", "epsilon": "ε"}
 """Columns of the settings that a figure varies, and their names in it."""
@@ -93,15 +94,16 @@ def attach_paper_auc(rows: pd.DataFrame, papers: pd.DataFrame | None) -> pd.Data
     return beside
 
 
-def write_detection(table: pd.DataFrame, path: Path) -> None:
+def write_detection(
+    table: pd.DataFrame, path: Path, recipe: Mapping[str, Any] | None = None
+) -> None:
     """Write `detection_table`: 4 decimals, thresholds and epsilon to 6 significant digits, missing
-    cells empty. The file appears complete or not at all."""
+    cells empty. As for `write_formatted`."""
     written = table.copy()
     for name in written:
         if name == "epsilon" or str(name).startswith("threshold"):
             written[name] = written[name].map("{:.6g}".format).where(written[name].notna(), "")
-    with atomic(path) as temporary:
-        written.to_csv(temporary, index=False, float_format="%.4f", lineterminator="\n")
+    write_formatted(written, path, "%.4f", recipe)
 
 
 def roc_figure(

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from purification.evaluation.accuracy import wilson_interval
+from purification.reporting.csv_files import read_rows
 from purification.reporting.figures import paper_figure
-from purification.reporting.papers import read_rows
 from purification.reporting.roc import DASHES, MARKERS, AccuracyPanel
 
 if TYPE_CHECKING:

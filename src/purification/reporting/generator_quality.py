@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from purification.evaluation.quality_columns import MEASURES, QUALITY_COLUMNS, REAL
+from purification.reporting.csv_files import read_rows
 from purification.reporting.figures import paper_figure
-from purification.reporting.papers import read_rows
 from purification.reporting.roc import MARKERS, check_number
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from purification.evaluation.inference_rule import SET_LABELS, WAYS
-from purification.reporting.papers import read_rows
+from purification.reporting.csv_files import read_rows
 from purification.reporting.timing import three_digits
 
 _TEXT = ("dataset", "classifier", "defense", "indicator", "set", "attack", "threat_model")

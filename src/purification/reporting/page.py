@@ -8,6 +8,7 @@ import pandas as pd
 
 from purification.reporting.comparison import AGREEMENT, agreement_counts, compared_cells, grid
 from purification.reporting.tables import brief_table, read_long_table, wide_table
+from purification.text_tables import read_page
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def read_page_tables(
 
 def further_section(path: Path) -> tuple[str, str]:
     """Heading and text of a Markdown file, its own headings a level lower, for `paper_page`."""
-    heading, _, text = path.read_text().partition("\n")
+    heading, _, text = read_page(path).partition("\n")
     return heading.removeprefix("# "), text.replace("\n## ", "\n### ").strip()
 
 

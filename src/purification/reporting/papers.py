@@ -5,11 +5,15 @@ README there). Every function takes that folder as an argument, so that the libr
 it is installed.
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+
+from purification.provenance import in_a_job
+from purification.reporting.csv_files import typed_rows
 
 MATCH_COLUMNS = ("dataset", "threat_model", "attack", "epsilon", "classifier", "defense", "variant")
 ATTACHED_COLUMNS = (
@@ -57,6 +61,8 @@ _COUNTS = ("iterations_L", "restarts_R")
 _NUMBERS = ("epsilon", "value", "std")
 
 
+CHECKSUMS = "SHA256SUMS"
+"""The list of a folder's files with their digests, as sha256sum writes it."""
 TITLES = {
     "defense_gan": "Defense-GAN",
     "cowboy": "Cowboy",
@@ -74,38 +80,6 @@ names no threat model and attacks the bare classifier, which is a white box of t
 NO_STRENGTHS = ("cowboy",)
 """Papers that print no strength of any attack: their numbers stand beside ours at whatever strength
 ours have."""
-
-
-def read_rows(
-    path: Path, *, text: Sequence[str], counts: Sequence[str], numbers: Sequence[str]
-) -> pd.DataFrame:
-    """Read a CSV of numbers, ours or a paper's, with the types that its columns mean.
-
-    Args:
-        path: the CSV file; further columns are kept as pandas reads them.
-        text: columns read as strings; an empty cell is the empty string, and a cell ``none`` the
-            word, not a missing value.
-        counts: columns of whole numbers that may be empty (Int64).
-        numbers: columns of floats that may be empty (NaN).
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: a column is missing, or a cell is no number where one is needed; the message
-            names the file.
-    """
-    try:
-        rows = pd.read_csv(
-            path,
-            keep_default_na=False,
-            na_values={column: [""] for column in (*counts, *numbers)},
-            dtype=dict.fromkeys(text, str) | dict.fromkeys((*counts, *numbers), "float64"),
-        )
-        missing = [column for column in (*text, *counts, *numbers) if column not in rows]
-        if missing:
-            raise ValueError(f"missing columns: {', '.join(missing)}")
-        return rows.astype(dict.fromkeys(counts, "Int64"))
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: {error}") from error
 
 
 def epsilon_key(epsilon: pd.Series) -> pd.Series:
@@ -128,13 +102,15 @@ def paper_values(paper: str, table: str, folder: Path) -> pd.DataFrame:
 
     Raises:
         FileNotFoundError: the paper has no file; the message names the place and the papers there.
-        ValueError: the file lacks a column, or has no such table (the message lists its tables).
+        ValueError: the file lacks a column, has no such table (the message lists its tables), or
+            is another than `CHECKSUMS` lists.
     """
     path = Path(folder) / f"{paper}.csv"
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in Path(folder).glob("*.csv"))) or "none"
         raise FileNotFoundError(f"no printed numbers at {path}; papers in that folder: {known}")
-    everything = read_rows(path, text=_TEXT, counts=_COUNTS, numbers=_NUMBERS)
+    content = checked_content(path).decode()
+    everything = typed_rows(path, content, text=_TEXT, counts=_COUNTS, numbers=_NUMBERS)
     values = everything[everything["table"] == table].copy()
     if values.empty:
         known = ", ".join(everything["table"].unique())
@@ -144,6 +120,30 @@ def paper_values(paper: str, table: str, folder: Path) -> pd.DataFrame:
     identity = [column for column in values.columns if column != "note"]
     repeated = clean & values.duplicated(identity)
     return values[~repeated].reset_index(drop=True)
+
+
+def checked_content(path: Path) -> bytes:
+    """The bytes of a file that `CHECKSUMS` in its folder lists with their SHA-256.
+
+    Outside of a job a folder without that list is taken as it is.
+
+    Raises ValueError, naming the file, if the list lacks it or has another digest: of an edit that
+    was meant, the list must be made anew.
+    """
+    content, sums = path.read_bytes(), path.with_name(CHECKSUMS)
+    if not sums.is_file() and not in_a_job():
+        return content
+    listed = dict(
+        reversed(line.split(maxsplit=1))
+        for line in (sums.read_text() if sums.is_file() else "").splitlines()
+        if len(line.split(maxsplit=1)) == 2
+    )
+    if listed.get(path.name) != hashlib.sha256(content).hexdigest():
+        raise ValueError(
+            f"{path}: not the file that {sums} lists. If it was changed on purpose, make the list "
+            f"anew: (cd {path.parent} && sha256sum *.csv > {CHECKSUMS})"
+        )
+    return content
 
 
 def attach_paper_values(

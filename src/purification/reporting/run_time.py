@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from purification.reporting.papers import read_rows
+from purification.reporting.csv_files import read_rows
 from purification.reporting.timing import STEADY, three_digits
 
 _CELL = ("dataset", "seed", "defense", "iterations_L", "restarts_R")

@@ -12,9 +12,8 @@ from pathlib import Path
 import pandas as pd
 
 from purification.evaluation.accuracy import wilson_interval
-from purification.reporting.papers import read_rows
+from purification.reporting.csv_files import read_rows, write_formatted
 from purification.reporting.roc import AccuracyPanel
-from purification.storage import atomic
 
 _STEPS, _RESTARTS = "Gradient steps L", "Restarts R"
 _VARIANTS = {"rec": "Rec", "orig": "Orig"}
@@ -53,8 +52,7 @@ def write_panels(panels: Sequence[AccuracyPanel], path: Path) -> None:
     )
     columns = ["panel", "line", "setting", "value", "n", "accuracy", "ci_low", "ci_high"]
     columns += [name for name in ("paper_value", "paper_std") if name in points]
-    with atomic(path) as temporary:
-        points[columns].to_csv(temporary, index=False, float_format="%.4f", lineterminator="\n")
+    write_formatted(points[columns], path, "%.4f")
 
 
 def figure3_panels(

@@ -25,7 +25,7 @@ has neither, such as no defence, repeats.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +33,13 @@ import pandas as pd
 
 from purification.evaluation.measure import ATTACK_COLUMNS, ATTACK_UNIT_COLUMNS
 from purification.evaluation.measure import COLUMNS as MEASUREMENT_COLUMNS
+from purification.reporting.csv_files import read_rows, write_formatted
 from purification.reporting.papers import (
     ATTACHED_COLUMNS,
     attach_paper_values,
     epsilon_key,
-    read_rows,
 )
-from purification.storage import atomic
+from purification.text_tables import read_text_table
 
 _TEXT = ("dataset", "classifier", "attack", "threat_model", "defense", "variant")
 _FURTHER_TEXT = ("substitute", "oracle", *ATTACK_UNIT_COLUMNS)
@@ -227,22 +227,22 @@ def read_long_table(path: Path) -> pd.DataFrame:
 
     Raises FileNotFoundError, or ValueError naming the file if it is no long table.
     """
-    text = (*_TEXT, "substitute") if "substitute" in pd.read_csv(path, nrows=0) else _TEXT
+    header = read_text_table(path).partition("\n")[0].split(",")
+    text = (*_TEXT, "substitute") if "substitute" in header else _TEXT
     numbers = (*_NUMBERS, "paper_value", "paper_std", "difference")
     counts = (*_COUNTS, "seed", "paper_iterations_L", "paper_restarts_R")
     return read_rows(path, text=text, counts=counts, numbers=numbers)
 
 
-def write_csv(table: pd.DataFrame, path: Path) -> None:
+def write_csv(table: pd.DataFrame, path: Path, recipe: Mapping[str, Any] | None = None) -> None:
     """Write the long or the wide table: 4 decimals, epsilon as short as it is, missing cells empty.
 
-    The file appears complete or not at all.
+    As for `write_formatted`; a long table, which pages read, is given its recipe.
     """
     written = table.copy()
     if "epsilon" in written:
         written["epsilon"] = written["epsilon"].map(_epsilon_text)
-    with atomic(path) as temporary:
-        written.to_csv(temporary, index=False, float_format="%.4f", lineterminator="\n")
+    write_formatted(written, path, "%.4f", recipe)
 
 
 def _sections(

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from purification.reporting.papers import read_rows
+from purification.reporting.csv_files import read_rows
 
 _CELL = ("dataset", "seed", "defense", "iterations_L", "restarts_R")
 _TEXT = (

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from purification.reporting.csv_files import read_rows
 from purification.reporting.figures import paper_figure
-from purification.reporting.papers import read_rows
 from purification.reporting.roc import MARKERS, AccuracyPanel
 
 if TYPE_CHECKING:

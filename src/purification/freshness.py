@@ -1,0 +1,108 @@
+"""Whether files that lie where the workflow wants them are what it wants: by the recipes in them.
+
+Snakemake keeps its own notes of the parameters that a file was made with, in `.snakemake`. A folder
+of results that was copied has none, and a job that outlived its run writes what the notes do not
+say. The files themselves know.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from purification.experiments.artifacts import File, Table
+from purification.provenance import differences, digest_of
+
+
+class Freshness:
+    """Has files made again that lie where the config wants another content.
+
+    Args:
+        force: makes Snakemake make a file again, if it is not too late or too early for that: then
+            it returns False.
+        recorded: whether Snakemake's notes have the parameters that a file was made with.
+        tell: shows a line to the user.
+    """
+
+    def __init__(
+        self,
+        force: Callable[[str], bool],
+        recorded: Callable[[str], bool],
+        tell: Callable[[str], None],
+    ) -> None:
+        self._force, self._recorded, self._tell = force, recorded, tell
+        self._seen: set[tuple[str, str]] = set()
+        self._told: set[str] = set()
+
+    def look_at(self, file: File) -> None:
+        """A file that the DAG may need, and all that it is made from."""
+        key = (file.path, file.digest)
+        if key in self._seen:
+            return
+        # Of a table the long form carries the recipe: the wide one is as the paper has it.
+        carrier = file.long.path if isinstance(file, Table) else file.path
+        if Path(file.path).exists():
+            try:
+                objection = objection_to(carrier, file.recipe)
+            except LookupError:
+                objection = None if self._recorded(file.path) else _UNKNOWN
+            if objection is not None and not self._force(file.path):
+                return
+            if objection is not None:
+                self._explain(file.path, objection)
+        self._seen.add(key)
+        for source in file.sources.values():
+            self.look_at(source)
+
+    def _explain(self, path: str, objection: str) -> None:
+        """Tell why, once for all files that differ in the same settings, wherever these stand."""
+        news = [line for line in map(_tail, objection.split("; ")) if line not in self._told]
+        if news:
+            self._told.update(news)
+            self._tell(f"{path} is made again, and what else differs so: {'; '.join(news)}")
+
+
+def _tail(line: str) -> str:
+    """A difference without what its key begins with: "settings.epsilon: 0.1 in the file, ..."."""
+    key, colon, values = line.partition(": ")
+    return ".".join(key.split(".")[-2:]) + colon + values if values.endswith(" asked") else line
+
+
+_UNKNOWN = "it says not what it was made by, and neither does Snakemake (a copied folder?)"
+
+
+def objection_to(path: str | Path, asked: Mapping[str, Any]) -> str | None:
+    """Why a file is not what the recipe `asked` makes, in a line; None if it is.
+
+    Of the content nothing is read. Raises LookupError if files of its kind carry no recipe.
+    """
+    try:
+        found = found_recipe(path)
+    except FileNotFoundError:
+        return "it is there in part"
+    except ValueError as error:
+        return str(error)
+    if isinstance(found, str):
+        return None if found == digest_of(asked) else "another recipe's digest in the file"
+    lines = differences(found, asked)
+    return "; ".join(lines) if lines else None
+
+
+def found_recipe(path: str | Path) -> dict[str, Any] | str:
+    """The recipe that a file carries, or a table's or page's digest of it; no more is read.
+
+    Raises ValueError as the function that reads it, LookupError if files of its kind carry none.
+    """
+    # Here and not above: a run with nothing on the disk needs no HDF5.
+    from purification.storage import checkpoint_recipe, image_recipe
+    from purification.text_tables import page_digest, text_table_digest
+
+    match Path(path).suffix:
+        case ".h5":
+            return image_recipe(path)
+        case ".safetensors":
+            return checkpoint_recipe(path)
+        case ".csv":
+            return text_table_digest(path)
+        case ".md":
+            return page_digest(path)
+    raise LookupError(f"{path}: files of this kind carry no recipe")

@@ -1,0 +1,129 @@
+"""Recipes: their digests, what differs between two, and which files a job may read.
+
+A file that the workflow makes carries the recipe that it was made by. Whoever reads one compares:
+a name says where a file should lie, not what it is. Results may have been copied, restored, or put
+in place by a job of another run.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+SHOWN = 4
+"""Differing keys that a message names."""
+REMEDY = (
+    "Snakemake, run again with the config that you want, makes it again; "
+    "docs/reliability.md says how files come to differ."
+)
+_absent = object()
+_allowed: dict[str, Mapping[str, Any]] | None = None  # path -> recipe; None: no job has said
+
+
+class ForeignFile(ValueError):
+    """A file was made by another recipe than the one that is asked for."""
+
+
+class DamagedFile(ValueError):
+    """A file does not hold what was written to it."""
+
+
+def digest_of(recipe: Mapping[str, Any]) -> str:
+    """SHA-256 of a recipe as JSON with sorted keys, 16 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def expect(sources: Mapping[str, Mapping[str, Any]]) -> None:
+    """From now on this process may read the files of `sources` alone (path -> recipe), and each
+    only if it was made by that recipe. A job says so before it reads; without it nothing is
+    compared, but where a reader is given a recipe."""
+    global _allowed
+    _allowed = {_place(path): recipe for path, recipe in sources.items()}
+
+
+def expected_of(path: str | Path) -> Mapping[str, Any] | None:
+    """The recipe that this job expects of a file; None if the process is no job, or the file none
+    of its own."""
+    return None if _allowed is None else _allowed.get(_place(path))
+
+
+def in_a_job() -> bool:
+    """Whether this process has said which files it may read."""
+    return _allowed is not None
+
+
+def check_recipe(
+    path: str | Path, found: Mapping[str, Any] | str, asked: Mapping[str, Any] | None = None
+) -> None:
+    """Compare the recipe that a file carries with the one that is asked for.
+
+    Args:
+        path: the file, for the message, and to find what the job expects of it.
+        found: its recipe, or that recipe's digest.
+        asked: None: what the job expects (`expect`); nothing is compared if it has not said.
+
+    Raises:
+        ForeignFile: they differ; the message names the file, the keys, both values and what to do.
+            Or the job has not named the file among those that it reads.
+    """
+    if asked is None:
+        if _allowed is None:
+            return
+        try:
+            asked = _allowed[_place(path)]
+        except KeyError:
+            raise ForeignFile(f"{path}: not among the files that this job is made from") from None
+    if isinstance(found, str):
+        if found != digest_of(asked):
+            raise ForeignFile(
+                f"{path}: made by another recipe than the one asked for (digest {found}, not "
+                f"{digest_of(asked)}). {REMEDY}"
+            )
+    elif differing := differences(found, asked):
+        listed = "".join(f"\n  {line}" for line in differing)
+        raise ForeignFile(
+            f"{path}: made by another recipe than the one asked for:{listed}\n{REMEDY}"
+        )
+
+
+def differences(found: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+    """A line for each key in which two recipes differ, such as "attack.settings.epsilon: 0.1 in the
+    file, 0.2 asked", the first `SHOWN` of them. No lines: the file serves.
+
+    A data set's file holds all its splits. One who reads no test image asks without their number
+    (`Dataset.for_training`), and any number serves.
+    """
+    found, asked = (json.loads(json.dumps(recipe)) for recipe in (found, asked))
+    if asked.get("kind") == found.get("kind") == "Dataset":
+        settings = found.get("settings")
+        if isinstance(settings, dict) and "test" not in asked["settings"]:
+            settings.pop("test", None)
+    lines = [
+        f"{key}: {_shown(one)} in the file, {_shown(other)} asked"
+        for key, one, other in _differing("", found, asked)
+    ]
+    further = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    return lines[:SHOWN] + further
+
+
+def _differing(key: str, one: Any, other: Any) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(one, dict) and isinstance(other, dict):
+        for name in dict.fromkeys([*other, *one]):
+            place = f"{key}.{name}" if key else name
+            yield from _differing(place, one.get(name, _absent), other.get(name, _absent))
+    # 1 and 1.0 are equal in Python, and print two digests.
+    elif type(one) is not type(other) or one != other:
+        yield key, one, other
+
+
+def _shown(value: Any) -> str:
+    if value is _absent:
+        return "nothing"
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _place(path: str | Path) -> str:
+    # Not resolved: results may lie behind a link.
+    return str(Path.cwd() / path)
