@@ -18,7 +18,9 @@ REMEDY = (
     "docs/reliability.md says how files come to differ."
 )
 _absent = object()
-_allowed: dict[str, Mapping[str, Any]] | None = None  # path -> recipe; None: no job has said
+Asked = Mapping[str, Any] | str
+"""A recipe, or the digest of one."""
+_allowed: dict[str, Asked] | None = None  # by path; None: no job has said
 
 
 class ForeignFile(ValueError):
@@ -34,7 +36,7 @@ def digest_of(recipe: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def expect(sources: Mapping[str, Mapping[str, Any]]) -> None:
+def expect(sources: Mapping[str, Asked]) -> None:
     """From now on this process may read the files of `sources` alone (path -> recipe), and each
     only if it was made by that recipe. A job says so before it reads; without it nothing is
     compared, but where a reader is given a recipe."""
@@ -43,9 +45,10 @@ def expect(sources: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def expected_of(path: str | Path) -> Mapping[str, Any] | None:
-    """The recipe that this job expects of a file; None if the process is no job, or the file none
-    of its own."""
-    return None if _allowed is None else _allowed.get(_place(path))
+    """The recipe that this job expects of a file; None if the process is no job, the file none of
+    its own, or only a digest is known."""
+    asked = None if _allowed is None else _allowed.get(_place(path))
+    return None if isinstance(asked, str) else asked
 
 
 def in_a_job() -> bool:
@@ -53,9 +56,7 @@ def in_a_job() -> bool:
     return _allowed is not None
 
 
-def check_recipe(
-    path: str | Path, found: Mapping[str, Any] | str, asked: Mapping[str, Any] | None = None
-) -> None:
+def check_recipe(path: str | Path, found: Asked, asked: Asked | None = None) -> None:
     """Compare the recipe that a file carries with the one that is asked for.
 
     Args:
@@ -74,11 +75,12 @@ def check_recipe(
             asked = _allowed[_place(path)]
         except KeyError:
             raise ForeignFile(f"{path}: not among the files that this job is made from") from None
-    if isinstance(found, str):
-        if found != digest_of(asked):
+    if isinstance(found, str) or isinstance(asked, str):
+        digests = [each if isinstance(each, str) else digest_of(each) for each in (found, asked)]
+        if digests[0] != digests[1]:
             raise ForeignFile(
-                f"{path}: made by another recipe than the one asked for (digest {found}, not "
-                f"{digest_of(asked)}). {REMEDY}"
+                f"{path}: made by another recipe than the one asked for (digest {digests[0]}, not "
+                f"{digests[1]}). {REMEDY}"
             )
     elif differing := differences(found, asked):
         listed = "".join(f"\n  {line}" for line in differing)
