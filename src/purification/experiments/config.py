@@ -63,7 +63,9 @@ def check_config(config: Mapping[str, Any], schema_file: Path) -> dict[str, Any]
     Raises ConfigError naming each wrong place and what is allowed there. References are looked at
     only when the form is right, numbers of images when the references are.
     """
-    schema = yaml.safe_load(schema_file.read_text())
+    # libyaml's loader, where it is: the schema is read at the start of every job.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    schema = yaml.load(schema_file.read_text(), Loader=loader)
     made = prepared(config)
     for check in (_wrong_form, _wrong_references, _wrong_numbers):
         if problems := dict.fromkeys(check(made, schema)):
@@ -532,7 +534,8 @@ def _wrong_sweep(config: Mapping[str, Any]) -> Iterator[str]:
     searching = _of_methods(config, *SEARCHES)
     for name in wanted["defenses"]:
         yield from unknown("sweep.defenses", name, searching)
-    purifiers = dict.fromkeys(_purifier_of(config, name) for name in wanted["defenses"])
+    known = [name for name in wanted["defenses"] if name in searching]
+    purifiers = dict.fromkeys(_purifier_of(config, name) for name in known)
     if len(purifiers) > 1:
         yield f"sweep.defenses: one search serves them all, and these have {len(purifiers)}"
     for target in SWEPT:
