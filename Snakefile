@@ -1,10 +1,20 @@
 # Adversarial purification with generative models: what is made, and in which order.
 # Rules stand by stage under workflow/rules; what they make is defined in src/purification/experiments.
+import os
+
+from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
+from purification.config_files import ConfigFileError, check_files
 from purification.runs import begin
 
 min_version("9.0")
+
+# Before Snakemake reads the default: it would take the last of two equal keys, and not say which file is broken.
+try:
+    check_files(filter(os.path.exists, [*workflow.configfiles, "config/config.yaml"]))
+except ConfigFileError as error:
+    raise WorkflowError(str(error))
 
 
 configfile: "config/config.yaml"

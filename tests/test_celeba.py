@@ -1,6 +1,7 @@
 """CelebA from its official files, and Defense-GAN's Table 12 on it in miniature."""
 
 import csv
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -115,7 +116,10 @@ BROKEN = {
         edit(ATTRIBUTES, 62, "900000.jpg 1 1 1"),
         [f"{ATTRIBUTES}: no line for 000060.jpg, which {PARTITION} names (1 such images)"],
     ),
-    "no picture": (edit("img_align_celeba/000003.jpg", 1, "x"), ["000003.jpg: no image"]),
+    "no picture": (
+        edit("img_align_celeba/000003.jpg", 1, "x"),
+        ["000003.jpg: no image", "get it again, or remove the folder"],
+    ),
 }  # fmt: skip
 
 
@@ -149,6 +153,61 @@ def test_a_zip_file_that_is_none_is_refused(tmp_path: Path) -> None:
     path = write_celeba(tmp_path, zipped=True) / "img_align_celeba.zip"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(RuntimeError, match=r"img_align_celeba\.zip: .*expected CelebA's zip file"):
+        datasets.load("celeba", data_root=str(tmp_path), **ALL)
+
+
+def entries(path: Path) -> dict[str, int]:
+    """The place of each entry in a zip file."""
+    with zipfile.ZipFile(path) as archive:
+        return {info.filename: info.header_offset for info in archive.infolist()}
+
+
+@pytest.mark.parametrize("left", [0, 20])
+def test_zip_file_is_taken_where_extraction_was_interrupted(left: int, tmp_path: Path) -> None:
+    folder = write_celeba(tmp_path, zipped=True)
+    with zipfile.ZipFile(folder / "img_align_celeba.zip") as archive:
+        (folder / "img_align_celeba").mkdir()
+        archive.extractall(folder, archive.namelist()[:left])
+    splits = datasets.load("celeba", data_root=str(tmp_path), **ALL)
+    assert numbers(splits["train"][0]) == list(range(1, 41))
+
+
+def test_whole_folder_is_taken_beside_a_broken_zip_file(tmp_path: Path) -> None:
+    folder = write_celeba(tmp_path)
+    (folder / "img_align_celeba.zip").write_bytes(b"half")
+    assert len(datasets.load("celeba", data_root=str(tmp_path), **ALL)["train"][0]) == 40
+
+
+def test_folder_in_the_folder_is_found(tmp_path: Path) -> None:
+    folder = write_celeba(tmp_path)
+    (folder / "img_align_celeba").rename(folder / "inner")
+    (folder / "img_align_celeba").mkdir()
+    inner = (folder / "inner").rename(folder / "img_align_celeba/img_align_celeba")
+    assert len(datasets.load("celeba", data_root=str(tmp_path), **ALL)["train"][0]) == 40
+    (inner / "000052.jpg").unlink()
+    with pytest.raises(RuntimeError, match=f"000052.jpg, not in {inner}, .* into {folder}, or"):
+        datasets.load("celeba", data_root=str(tmp_path), **ALL)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("place", [0, 60, 600])
+def test_bad_block_in_the_zip_file_names_its_image(
+    compressed: bool, place: int, tmp_path: Path
+) -> None:
+    """Wherever it lies: in the entry's header, at the beginning of its data or within."""
+    path = write_celeba(tmp_path, zipped=True) / "img_align_celeba.zip"
+    if compressed:
+        with zipfile.ZipFile(path) as archive:
+            content = {name: archive.read(name) for name in archive.namelist()}
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, data in content.items():
+                archive.writestr(name, data)
+    entry = "img_align_celeba/000003.jpg"
+    damaged = bytearray(path.read_bytes())
+    start = entries(path)[entry] + place
+    damaged[start : start + 60] = b"\xff" * 60
+    path.write_bytes(damaged)
+    with pytest.raises(RuntimeError, match=f"{path}: {entry} in it is damaged .*: get the file a"):
         datasets.load("celeba", data_root=str(tmp_path), **ALL)
 
 

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 from urllib.error import URLError
 
 import numpy as np
@@ -261,7 +263,7 @@ def test_missing_files_are_downloaded_once(
     name: str, source: type, network: Network, tmp_path: Path
 ) -> None:
     network.files = dict(FILES)
-    root = tmp_path / "new" / "data"
+    root = tmp_path / "data"
     splits = datasets.load(name, data_root=str(root), validation=10, test=None)
     assert _numbers(splits["train"]) == list(range(50))
     raw = root / source.__name__ / "raw"
@@ -335,6 +337,106 @@ def test_impossible_counts_are_refused(
     ):
         with pytest.raises(ValueError, match=complaint):
             datasets.load(name, data_root=str(tmp_path), validation=validation, test=test)
+
+
+@pytest.mark.parametrize("root", ["typo/data", "file/data", "file"])
+def test_misspelt_root_is_refused_before_any_download(
+    name: str, network: Network, tmp_path: Path, root: str
+) -> None:
+    (tmp_path / "file").touch()
+    network.files = dict(FILES)
+    with pytest.raises(RuntimeError, match=f"data_root: {tmp_path / root} is .*correct data_root"):
+        datasets.load(name, data_root=str(tmp_path / root), validation=10, test=None)
+    assert network.asked == [] and [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_home_folder_is_meant_by_its_sign(
+    name: str, source: type, network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _fill(tmp_path / "data", source)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    splits = datasets.load(name, data_root="~/data", validation=10, test=None)
+    assert _numbers(splits["train"]) == list(range(50))
+
+
+# --- users' own
+
+
+def _own(**changes: Any) -> dict[str, Any]:
+    """What a user's loader may return: 20 images a split, no two alike."""
+    random = np.random.default_rng(0)
+    splits: dict[str, Any] = {
+        split: (random.random((20, 1, 6, 5), dtype=np.float32), np.arange(20) % 10)
+        for split in ("train", "validation", "test")
+    }
+    return splits | changes
+
+
+@pytest.fixture
+def load_mine(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Any:
+    """Loads what it is given as a user's own data set; returns the splits and the warnings."""
+
+    def load(returned: Any, validation: int | None = 20, test: int | None = 20) -> tuple[Any, str]:
+        module = ModuleType("my_own_images")
+        module.load = lambda data_root, validation, test: returned  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        source = "my_own_images:load"
+        made = datasets.load(source, data_root=".", validation=validation, test=test)
+        return made, capfd.readouterr().err
+
+    return load
+
+
+def test_own_data_set_is_taken_as_it_is(load_mine: Any) -> None:
+    mine = _own()
+    for validation, test in ((20, 20), (5, None)):
+        made, warnings = load_mine(mine, validation, test)
+        assert made == mine and warnings == ""
+
+
+IMAGES, LABELS = _own()["test"]
+DAMAGED = np.where(np.arange(5) == 2, np.nan, IMAGES).astype(np.float32)
+WRONG = {
+    "no dict": ([1, 2, 3], "must return a dict with train, validation and test; got list"),
+    "a part too few": ({"train": 1, "test": 2}, r"got \['test', 'train'\]"),
+    "a part too many": (_own(extra=(IMAGES, LABELS)), r"got \['extra', 'test', "),
+    "images alone": (_own(test=IMAGES), r"test: must be \(images, labels\); got ndarray"),
+    "tensors": (_own(test=(torch.from_numpy(IMAGES), LABELS)), r"got a Tensor: call .numpy\(\)"),
+    "a list": (_own(test=(IMAGES, LABELS.tolist())), "labels must be a NumPy array; got a list"),
+    "no channels": (_own(test=(IMAGES[:, 0], LABELS)), r"\(20, 6, 5\): .* images\[:, None\]"),
+    "flat": (_own(test=(IMAGES.reshape(20, -1), LABELS)), r"\(N, C, H, W\); got \(20, 30\)"),
+    "channels last": (_own(test=(IMAGES.transpose(0, 2, 3, 1), LABELS)), "the channels look last"),
+    "none": (_own(test=(IMAGES[:0], LABELS[:0])), "there is none"),
+    "another shape": (_own(test=(IMAGES[:, :, :5], LABELS)), r"one shape .* \(1, 5, 5\) in test"),
+    "bytes": (_own(test=(np.uint8(255 * IMAGES), LABELS)), r"float32; got uint8.*\) / 255"),
+    "doubles": (_own(test=(IMAGES.astype(float), LABELS)), "float32; got float64"),
+    "not divided": (_own(test=(255 * IMAGES, LABELS)), "in .0, 1.; got .*: divide them by 255"),
+    "from -1": (_own(test=(2 * IMAGES - 1, LABELS)), r"got -0.*: write \(images \+ 1\) / 2"),
+    "not finite": (_own(test=(DAMAGED, LABELS)), "120 values of the images are not finite"),
+    "short labels": (_own(test=(IMAGES, np.int32(LABELS))), r"got int32 \(20,\): .*astype"),
+    "one-hot": (_own(test=(IMAGES, np.eye(10, dtype=int)[LABELS])), r"\(20, 10\): take .argmax"),
+    "labels too few": (_own(test=(IMAGES, LABELS[:19])), r"one for each image; got int64 \(19,\)"),
+    "fewer than asked": (_own(test=(IMAGES[:19], LABELS[:19])), "test: 19 images, .* asks for 20"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_own_data_set_is_refused_with_its_remedy(case: str, load_mine: Any) -> None:
+    returned, complaint = WRONG[case]
+    with pytest.raises(ValueError, match=f"my_own_images:load.*{complaint}"):
+        load_mine(returned)
+
+
+def test_odd_own_data_set_is_warned_of(load_mine: Any) -> None:
+    dark = _own(validation=(IMAGES / 255, LABELS))
+    assert "load, validation: no pixel is above 0.0039" in load_mine(dark)[1]
+    single = _own(train=(_own()["train"][0], np.full(20, 3)))
+    assert "load, train: all 20 images are of the class 3" in load_mine(single)[1]
+    images = _own()["train"][0].copy()
+    images[4:7] = IMAGES[[1, 1, 2]]
+    twice = load_mine(_own(train=(images, LABELS)))[1]
+    assert "2 of 20 test images are among the train images, too" in twice
+    assert twice.count("warning:") == 1
 
 
 # --- the black-box attacker

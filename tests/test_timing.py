@@ -262,7 +262,7 @@ def test_broken_times_are_refused(tabulate: Callable, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
     [
-        ("defense", "defence_gan", "allowed: defense_gan, .* mean 'defense_gan'"),
+        ("defense", "defence_gan", "mean 'defense_gan'.* allowed: defense_gan, "),
         ("defense", "magnet", r"'magnet' is no latent search \(its method is magnet\); allowed: d"),
         ("defense", "adv_training", "'adv_training' is no latent search"),
         ("defense", "defense_gan_orig", r"no latent search \(its method is redeployed\)"),

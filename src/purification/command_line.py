@@ -4,9 +4,14 @@ Snakemake's options that take several words (`--resources`, `--config`, `--confi
 all words that follow, a target too: `snakemake --cores 8 --resources gpu=1 results/table4.csv` is
 then refused with a message that does not say so. Here a word that can be no value of such an
 option ends it. A line that Snakemake understands by itself is passed on as it is.
+
+A config file that is missing or broken is named before Snakemake reads it, which would end in a
+traceback without its name.
 """
 
 import sys
+
+from purification.config_files import ConfigFileError, check_files
 
 _PAIRS = {"--resources", "--res", "--config", "-C", "--default-resources", "--default-res"}
 _PAIRS |= {"--set-threads", "--set-resources", "--set-resource-scopes", "--groups"}
@@ -41,9 +46,26 @@ def _cannot_be_value(word: str, option: str, values: int) -> bool:
     return option in _FILES and values > 0 and not word.endswith((".yaml", ".yml", ".json"))
 
 
+def config_files(words: list[str]) -> list[str]:
+    """The files that a command line lays over the default config, in their order."""
+    files: list[str] = []
+    option = ""
+    for word in words:
+        if word.startswith("-"):
+            option, _, value = word.partition("=")
+            files += [value] if value and option in _FILES else []
+        elif option in _FILES:
+            files.append(word)
+    return files
+
+
 def main() -> None:
     """Run Snakemake on this process's arguments."""
+    sys.argv[1:] = separate_targets(sys.argv[1:])
+    try:
+        check_files(config_files(sys.argv[1:]))
+    except ConfigFileError as error:
+        sys.exit(str(error))
     from snakemake.cli import main as snakemake
 
-    sys.argv[1:] = separate_targets(sys.argv[1:])
     sys.exit(snakemake())

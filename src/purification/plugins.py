@@ -29,9 +29,12 @@ def problem_with(place: str) -> str | None:
     if file is None:
         return f"module {module!r} is neither installed nor in the current folder"
     try:
-        names = _top_level_names(ast.parse(file.read_text()))
-    except (SyntaxError, UnicodeDecodeError) as error:
+        # Of bytes Python itself heeds a byte-order mark or a line that names the coding.
+        names = _top_level_names(ast.parse(file.read_bytes()))
+    except (SyntaxError, ValueError) as error:  # ValueError: a null byte
         return f"{file} is not Python: {error}"
+    except OSError as error:
+        return f"{file} cannot be read: {error.strerror}"
     if names is not None and name not in names:
         return f"{file} has no {name!r} at its top level"
     return None
@@ -50,7 +53,10 @@ def _source(module: str) -> Path | None:
     """The file of a module; of its packages nothing is imported."""
     _look_in_working_directory()
     outermost, *inner = module.split(".")
-    spec = importlib.util.find_spec(outermost)
+    try:
+        spec = importlib.util.find_spec(outermost)
+    except ValueError:  # __main__
+        return None
     if spec is None:
         return None
     if not inner:

@@ -3,7 +3,9 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 from snakemake.io import IOFile
+from snakemake.utils import update_config
 
+from purification.config_files import typed_values
 from purification.experiments import (
     AE_GAN_TABLE_CAPTIONS,
     COWBOY_TABLE_CAPTIONS,
@@ -56,10 +58,15 @@ from purification.runtime import has_gpu
 
 SCHEMA = Path(workflow.basedir) / "workflow/schemas/config.schema.yaml"
 
+# What --config gave in lists and mappings, which Snakemake leaves as text.
+update_config(config, typed_values(workflow.config_settings.config))
 try:
     CATALOGUE = Catalogue(config, SCHEMA)
 except ConfigError as error:
     raise WorkflowError(str(error))
+# Scripts read the config as it was checked.
+config.clear()
+config.update(CATALOGUE.config)
 
 
 def force(path):

@@ -4,6 +4,7 @@ Digits, MNIST, Fashion-MNIST, CelebA, CIFAR-10 and SVHN, one file a source. `loa
 name.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,9 +15,10 @@ from purification.datasets.celeba import load_celeba
 from purification.datasets.cifar10 import load_cifar10
 from purification.datasets.digits import load_digits
 from purification.datasets.mnist import load_mnist
+from purification.datasets.official import check_root
+from purification.datasets.own import load_own
 from purification.datasets.splits import Split
 from purification.datasets.svhn import load_svhn
-from purification.plugins import import_named
 
 if TYPE_CHECKING:
     import torch
@@ -56,17 +58,21 @@ def load(
       None takes all of one, and `train` is a number of images too.
     - "cifar10": (N, 3, 32, 32), ten classes; see `load_cifar10`.
     - "svhn": (N, 3, 32, 32), ten classes; see `load_svhn`.
-    - "package.module:function": a user's own, called as `function(data_root, validation, test)`.
+    - "package.module:function": a user's own; see `load_own`.
 
-    Raises ValueError for an unknown name or impossible numbers of images, RuntimeError, naming
-    places and files, if a file is missing and cannot be had, or is not the official one.
+    `~` at the beginning of `data_root` is the home folder.
+
+    Raises ValueError for an unknown name, impossible numbers of images, or what a user's own must
+    not return; RuntimeError, naming places and files, if a file is missing and cannot be had, is
+    not the official one, or would be downloaded into a `data_root` whose parent folder is missing.
     """
+    data_root = os.path.expanduser(data_root)  # noqa: PTH111 (Path's raises for unknown users)
     if name == "celeba":
         return load_celeba(Path(data_root), train=train, validation=validation, test=test)
     if train is not None:
         raise ValueError(f"{name}: train is what the other splits leave, not a number; got {train}")
     if ":" in name:
-        return import_named(name)(data_root, validation, test)
+        return load_own(name, data_root, validation, test)
     if name not in NAMES:
         known = ", ".join(NAMES)
         raise ValueError(f"dataset {name!r}: expected one of {known}, or 'package.module:function'")
@@ -74,6 +80,7 @@ def load(
         raise ValueError(f"{name}: validation must be a number of images")
     if name == "digits":
         return load_digits(validation, test)
+    check_root(Path(data_root))
     if name == "cifar10":
         return load_cifar10(Path(data_root), validation, test)
     if name == "svhn":

@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,8 @@ IMAGES, ATTRIBUTES, PARTITION = (
     "list_eval_partition.txt",
 )
 
+_AGAIN = "get the file again (`unzip -t` tells whether it is whole)"
+
 
 def load_celeba(
     data_root: Path, *, train: int | None, validation: int | None, test: int | None
@@ -33,11 +36,12 @@ def load_celeba(
     19,962 images; a thousand take 49 MB.
 
     Files are looked for in `data_root`/celeba, as torchvision keeps them: the two lists, and the
-    images in a folder or still in their zip file. Nothing is downloaded or written.
+    images in a folder (or in a folder of the same name within it) or still in their zip file. The
+    zip file is used where the folder does not have all images. Nothing is downloaded or written.
 
-    Raises RuntimeError if a file is missing (saying which, where, and where to get it), or is no
-    aligned image; ValueError, naming file and line, if a list is not in the official form, and for
-    impossible numbers of images.
+    Raises RuntimeError if a file is missing (saying which, where, and where to get it), is damaged,
+    or is no aligned image; ValueError, naming file and line, if a list is not in the official form,
+    and for impossible numbers of images.
     """
     folder = data_root / "celeba"
     _check_files(folder)
@@ -49,11 +53,12 @@ def load_celeba(
         count = len(available) if count is None else count
         check_count("celeba", split, count, len(available))
         wanted[split] = available[:count]
-    with _pictures(folder) as (held, read):
-        _check_names([name for names in wanted.values() for name in names], gender, held, folder)
+    every = [name for names in wanted.values() for name in names]
+    with _pictures(folder, every) as (place, held, read):
+        _check_names(every, gender, held, folder, place)
         return {
             split: (
-                _decode(names, read, folder),
+                _decode(names, read, place),
                 np.array([gender[name] for name in names], np.int64),
             )
             for split, names in wanted.items()
@@ -65,16 +70,16 @@ def _check_files(folder: Path) -> None:
     if not ((folder / IMAGES).is_dir() or (folder / f"{IMAGES}.zip").is_file()):
         missing.insert(0, f"{IMAGES}/ (or {IMAGES}.zip)")
     if missing:
-        raise _incomplete(folder, ", ".join(missing))
+        raise _incomplete(", ".join(missing), folder, folder)
 
 
-def _incomplete(folder: Path, missing: str) -> RuntimeError:
+def _incomplete(missing: str, place: Path, folder: Path) -> RuntimeError:
     return RuntimeError(
-        f"CelebA: {missing} not in {folder.absolute()}, and CelebA cannot be downloaded from here. "
+        f"CelebA: {missing} not in {place.absolute()}, and CelebA cannot be downloaded from here. "
         'Get it from its official page ("CelebA, Large-scale CelebFaces Attributes", '
         f"mmlab.ie.cuhk.edu.hk/projects/CelebA.html), and put {IMAGES}.zip (or the folder {IMAGES} "
-        f"with the 202,599 .jpg files in it), {ATTRIBUTES} and {PARTITION} there, or set data_root "
-        "to the folder that has celeba/ with them."
+        f"with the 202,599 .jpg files in it), {ATTRIBUTES} and {PARTITION} into "
+        f"{folder.absolute()}, or set data_root to the folder that has celeba/ with them."
     )
 
 
@@ -125,7 +130,9 @@ def _read_attribute(path: Path, attribute: str) -> dict[str, int]:
     return values
 
 
-def _check_names(names: list[str], gender: dict[str, int], held: set[str], folder: Path) -> None:
+def _check_names(
+    names: list[str], gender: dict[str, int], held: set[str], folder: Path, place: Path
+) -> None:
     """All images that the partition names must be there before the first of them is decoded."""
     unlabelled = [name for name in names if name not in gender]
     if unlabelled:
@@ -135,33 +142,54 @@ def _check_names(names: list[str], gender: dict[str, int], held: set[str], folde
         )
     absent = [name for name in names if name not in held]
     if absent:
-        raise _incomplete(folder, f"{len(absent)} of {len(names)} images, such as {absent[0]},")
+        missing = f"{len(absent)} of {len(names)} images, such as {absent[0]},"
+        raise _incomplete(missing, place, folder)
 
 
 @contextmanager
-def _pictures(folder: Path) -> Iterator[tuple[set[str], Callable[[str], bytes]]]:
-    """The names of all image files, and a function that reads one: the folder's if there is one,
-    else the zip file's."""
-    if (folder / IMAGES).is_dir():
-        images = folder / IMAGES
-        yield {path.name for path in images.iterdir()}, lambda name: (images / name).read_bytes()
-        return
+def _pictures(
+    folder: Path, wanted: list[str]
+) -> Iterator[tuple[Path, set[str], Callable[[str], bytes]]]:
+    """Where the image files are, the names of all, and a function that reads one: of the folder if
+    it has all that are wanted, else of the zip file if there is one."""
+    # Programs that extract "into a folder of that name" make one in the other.
+    places = [place for place in (folder / IMAGES, folder / IMAGES / IMAGES) if place.is_dir()]
+    found = {place: {path.name for path in place.iterdir()} for place in places}
     path = folder / f"{IMAGES}.zip"
+    if found:
+        images = max(places, key=lambda place: len(found[place].intersection(wanted)))
+        # Extraction may have been interrupted: then the zip file has the rest.
+        if found[images].issuperset(wanted) or not path.is_file():
+            yield images, found[images], lambda name: (images / name).read_bytes()
+            return
     try:
-        with zipfile.ZipFile(path) as archive:
-            held = {entry.rpartition("/")[2]: entry for entry in archive.namelist()}
-            yield set(held), lambda name: archive.read(held[name])
+        archive = zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:
-        raise RuntimeError(f"{path.absolute()}: {error}; expected CelebA's zip file") from error
+        raise RuntimeError(
+            f"{path.absolute()}: {error}; expected CelebA's zip file: {_AGAIN}"
+        ) from error
+    with archive:
+        entries = {entry.rpartition("/")[2]: entry for entry in archive.namelist()}
+        yield path, set(entries), lambda name: _member(archive, entries[name], path)
 
 
-def _decode(names: list[str], read: Callable[[str], bytes], folder: Path) -> np.ndarray:
-    """Images (N, 3, 64, 64), float32 in [0, 1]."""
+def _member(archive: zipfile.ZipFile, entry: str, path: Path) -> bytes:
+    try:
+        return archive.read(entry)
+    # What zipfile raises for a bad block depends on the byte: a wrong header, stream or checksum.
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
+        raise RuntimeError(
+            f"{path.absolute()}: {entry} in it is damaged ({error}): {_AGAIN}"
+        ) from error
+
+
+def _decode(names: list[str], read: Callable[[str], bytes], place: Path) -> np.ndarray:
+    """Images (N, 3, 64, 64), float32 in [0, 1]. `place`: the folder or zip file, for messages."""
     from PIL import Image
 
     left, top = ((side - CROP) // 2 for side in ALIGNED)
     box = (left, top, left + CROP, top + CROP)
-    place = (folder / IMAGES).absolute()
+    place = place.absolute()
     # Filled in place: a list of arrays, then stacked, would take twice the memory.
     images = np.empty((len(names), 3, SIDE, SIDE), np.float32)
     for row, name in enumerate(names):
@@ -170,7 +198,8 @@ def _decode(names: list[str], read: Callable[[str], bytes], folder: Path) -> np.
                 size = picture.size
                 rgb = picture.convert("RGB")
         except OSError as error:
-            raise RuntimeError(f"{place / name}: no image ({error})") from error
+            remedy = f"get it again, or remove the folder where {IMAGES}.zip lies beside it"
+            raise RuntimeError(f"{place / name}: no image ({error}): {remedy}") from error
         if size != ALIGNED:
             raise RuntimeError(
                 f"{place / name}: {size[0]}x{size[1]} pixels; expected CelebA's aligned 178x218"

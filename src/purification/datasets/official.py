@@ -23,6 +23,21 @@ class OfficialFile:
     urls: list[str]
 
 
+def check_root(data_root: Path) -> None:
+    """Raise RuntimeError for a `data_root` that is misspelt rather than new.
+
+    One that is missing is made by the first download; a path of several missing folders, or below
+    a file, is no place that anybody means to fill.
+    """
+    place = data_root.absolute()
+    if place.is_dir() or (place.parent.is_dir() and not place.exists()):
+        return
+    what = "is no folder" if place.exists() else f"is not there, nor is {place.parent}"
+    raise RuntimeError(
+        f"data_root: {place} {what}: correct data_root in the config, or make the folder"
+    )
+
+
 def ensure_official(title: str, folder: Path, files: Sequence[OfficialFile], layout: str) -> None:
     """Download those of a data set's `files` that `folder` lacks; verify all of them.
 

@@ -70,8 +70,7 @@ class Catalogue:
     """All artifacts that a config can name. Names that it does not define raise ConfigError."""
 
     def __init__(self, config: Mapping[str, Any], schema_file: Path) -> None:
-        check_config(config, schema_file)
-        self.config = config
+        self.config = check_config(config, schema_file)
 
     def defense_settings(self, defense: str) -> Mapping[str, Any]:
         """A defence's settings in the config, also of one with another L or R."""
