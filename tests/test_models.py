@@ -254,7 +254,7 @@ class OwnClassifier(nn.Module):
         super().__init__()
         self.arguments = (input_shape, classes)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         return images.flatten(1)[:, : self.arguments[1]]
 
 

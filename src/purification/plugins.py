@@ -172,8 +172,8 @@ def _located(place: str, name: str, digest: str) -> str:
     path = _known_files().get(digest)
     if path is None:
         raise ValueError(
-            f"{place} reads a file {name!r} with the SHA-256 {digest}, and none is known here; name "
-            "it in the config or, outside of the workflow, call plugins.provide_files"
+            f"{place} reads a file {name!r} with the SHA-256 {digest}, and none is known here: "
+            "name it in the config or, outside of the workflow, call plugins.provide_files"
         )
     if file_digest(path) != digest:
         raise ValueError(f"{place}: {path} was changed since the workflow was planned")

@@ -45,6 +45,7 @@ from purification.experiments import (
     training_course,
     vae_figure,
 )
+from purification.plugins import provide_files
 from purification.runtime import has_gpu
 
 SCHEMA = Path(workflow.basedir) / "workflow/schemas/config.schema.yaml"
@@ -53,6 +54,9 @@ try:
     CATALOGUE = Catalogue(config, SCHEMA)
 except ConfigError as error:
     raise WorkflowError(str(error))
+
+# Jobs, which load users' own code by its recipe, find its files by their digests.
+provide_files(CATALOGUE.files.values())
 
 
 wildcard_constraints:
@@ -97,9 +101,17 @@ def inputs(method, **further):
 
 def with_old_dataset(made):
     """An artifact's inputs, its data set ancient."""
-    return {
+    files = {
         name: ancient(path) if name == "dataset" else path for name, path in made.inputs.items()
     }
+    own = own_files(made)
+    return {**files, "own_files": own} if own else files
+
+
+def own_files(made):
+    """The files that users' own code reads on the way to an artifact. Ancient: their digests stand in
+    the recipes, and say what another time of change does not."""
+    return [ancient(path) for path in CATALOGUE.own_files(made)]
 
 
 def row(wildcards):

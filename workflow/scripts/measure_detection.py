@@ -2,7 +2,7 @@
 
 import csv
 
-from purification.evaluation.detection_rows import COLUMNS, detection_rows
+from purification.evaluation.detection_rows import columns_of, detection_rows
 from purification.runtime import log_to
 from purification.storage import atomic
 
@@ -10,6 +10,6 @@ log_to(snakemake.log[0])
 recipe = snakemake.params.recipe
 rows = detection_rows(recipe["jobs"], seed=recipe["seed"], repeats=recipe["repeats"])
 with atomic(snakemake.output[0]) as temporary, temporary.open("w", newline="") as file:
-    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(file, columns_of(rows), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

@@ -176,9 +176,9 @@ def run_attack(
     """Attack images in batches and say what came of it.
 
     The model is attacked in eval mode with frozen parameters, on the device of its parameters, and
-    is afterwards as it was. The attack gets copies of images, labels and settings. The zero-gradient check costs one forward and backward pass of each
-    image, which an attack that `takes_gradient` need not repeat, the final predictions one forward
-    pass.
+    is afterwards as it was. The attack gets copies of images, labels and settings. The
+    zero-gradient check costs one forward and backward pass of each image, which an attack that
+    `takes_gradient` need not repeat, the final predictions one forward pass.
 
     Args:
         method: a key of `ATTACKS` or "package.module:function".

@@ -16,7 +16,7 @@ from purification.datasets.digits import load_digits
 from purification.datasets.mnist import load_mnist
 from purification.datasets.splits import Split
 from purification.datasets.svhn import load_svhn
-from purification.plugins import import_named
+from purification.plugins import files_for, import_named
 
 if TYPE_CHECKING:
     import torch
@@ -45,6 +45,7 @@ def load(
     validation: int | None,
     test: int | None,
     train: int | None = None,
+    files: Mapping[str, str] | None = None,
 ) -> dict[str, Split]:
     """The splits train, validation and test, each (images, labels), of a data set.
 
@@ -56,7 +57,9 @@ def load(
       None takes all of one, and `train` is a number of images too.
     - "cifar10": (N, 3, 32, 32), ten classes; see `load_cifar10`.
     - "svhn": (N, 3, 32, 32), ten classes; see `load_svhn`.
-    - "package.module:function": a user's own, called as `function(data_root, validation, test)`.
+    - "package.module:function": a user's own, called as `function(data_root, validation, test)`;
+      where `files` has the SHA-256 of files that it reads, by name, with their paths as `files`
+      too (`plugins.files_for`).
 
     Raises ValueError for an unknown name or impossible numbers of images, RuntimeError, naming
     places and files, if a file is missing and cannot be had, or is not the official one.
@@ -66,7 +69,8 @@ def load(
     if train is not None:
         raise ValueError(f"{name}: train is what the other splits leave, not a number; got {train}")
     if ":" in name:
-        return import_named(name)(data_root, validation, test)
+        own = import_named(name)
+        return own(data_root, validation, test, **files_for(name, own, files))
     if name not in NAMES:
         known = ", ".join(NAMES)
         raise ValueError(f"dataset {name!r}: expected one of {known}, or 'package.module:function'")

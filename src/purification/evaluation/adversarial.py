@@ -174,9 +174,9 @@ def attack_defense(
 
 
 _WAY_OUT = {
-    "white_box": " Of a purifier that has no gradient by its nature, such as one that rounds pixels "
-    "or compresses: drop `white_box` from the defense's `threat_models` in the config, and take "
-    "`white_box_bpda`."
+    "white_box": " Of a purifier that has no gradient by its nature, such as one that rounds "
+    "pixels or compresses: drop `white_box` from the defense's `threat_models` in the config, and "
+    "take `white_box_bpda`."
 }
 
 
