@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from purification.evaluation.accuracy import wilson_interval
-from purification.reporting.papers import read_rows
+from purification.reporting.papers import demand_numbers, read_rows
 from purification.reporting.roc import AccuracyPanel
 from purification.storage import atomic
 
@@ -141,6 +141,7 @@ def _searches(long: pd.DataFrame, threat_models: tuple[str, ...]) -> pd.DataFram
     rows = long[searched & long["threat_model"].isin(threat_models)]
     if rows.empty:
         raise ValueError(f"no measurement of a latent search in {', '.join(threat_models)}")
+    demand_numbers(rows, "accuracy over the settings of a search")
     return rows
 
 
