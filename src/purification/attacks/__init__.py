@@ -335,7 +335,7 @@ def _clean_look(
 ) -> _CleanLook:
     label = labels[batch].to(device) if climbed == "ground_truth" else None
     logits, gradient = logits_and_input_gradient(model, images[batch].to(device), label)
-    for what, values in (("logits", logits), ("gradient of the log-odds", gradient)):
+    for what, values in (("logits", logits), ("gradients of the log-odds", gradient)):
         refuse_not_finite(values, f"{name_of(model)}: the {what}", indices[batch])
     zero = (gradient == 0).flatten(1).all(dim=1)
     return _CleanLook(logits.argmax(dim=1).cpu(), zero.cpu(), gradient)

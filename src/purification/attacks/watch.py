@@ -23,7 +23,7 @@ class Watch:
     def __init__(self, count: int, device: torch.device) -> None:
         self._wrong = {
             name: torch.zeros(count, dtype=torch.bool, device=device)
-            for name in ("logits", "gradient")
+            for name in ("logits", "gradients")
         }
 
     def note(self, name: str, values: Tensor) -> None:
@@ -40,8 +40,8 @@ class Watch:
         """
         for name, wrong in self._wrong.items():
             if bool(wrong.any()):
-                place = f"attack {attack!r}, in one of its steps: the {name} of {model}"
-                refuse_images(wrong, f"{place} was not finite", indices)
+                place = f"attack {attack!r}, in one of its steps: {model}: the {name}"
+                refuse_images(wrong, f"{place} are not finite", indices)
 
 
 @contextmanager
@@ -60,7 +60,7 @@ def watched(
         # Once a tensor: an attack may hand in the same one in every step.
         if images.requires_grad and not getattr(images, "_watched", False):
             images._watched = True
-            images.register_hook(lambda gradient: watch.note("gradient", gradient))
+            images.register_hook(lambda gradient: watch.note("gradients", gradient))
 
     def after(_: nn.Module, __: tuple[Any, ...], logits: Tensor) -> None:
         watch.note("logits", logits)
