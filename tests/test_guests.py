@@ -7,24 +7,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from conftest import REPOSITORY, micro_catalogue
+from conftest import REPOSITORY, merged, micro_catalogue
 from torch import Tensor, nn
 
-from purification.attacks import MaskedGradientError, bim, run_attack
+from purification.attacks import ATTACKS, MaskedGradientError, bim, run_attack
+from purification.datasets import NAMES
 from purification.evaluation import adversarial
-from purification.evaluation.measure import columns_of, measure
+from purification.evaluation.measure import NAMING_COLUMN, columns_of, measure
 from purification.evaluation.oracle import label_oracle
 from purification.evaluation.refusals import refusal
 from purification.evaluation.worst_case import worst_case_rows
-from purification.experiments import ConfigError
+from purification.experiments import ConfigError, cells, paper_table
+from purification.experiments.cells import NOT_AS_NAMED
 from purification.guests import GuestClassifier, GuestError, GuestPurifier
-from purification.models.classifiers import build_classifier
+from purification.models.classifiers import ARCHITECTURES, build_classifier
 from purification.models.prediction import predict
 from purification.plugins import FILES_VARIABLE, file_digest, provide_files
 from purification.purifiers import Defended, StraightThrough
 from purification.purifiers.loading import load_purifier, purify_images
+from purification.reporting.detection import attach_paper_auc
 from purification.reporting.papers import paper_values
 from purification.reporting.tables import long_table, markdown_table, wide_table, write_csv
 from purification.reporting.worst_case import worst_case_page
@@ -734,14 +738,14 @@ def test_a_masked_gradient_takes_no_other_threat_model_down(
 
     labels = {"dataset": "digits", "seed": 0, "classifier": "A", "attack": "fgsm", "epsilon": 0.1}
     labels |= {"defense": "own", "variant": "", "iterations_L": None, "restarts_R": None}
-    cells = [
+    summaries = [
         {
             **{"labels": labels | {"threat_model": name}, "classifier": "", "images": path},
             **{"group": name, "split": None, "digest": ""},
         }
         for name in names
     ]
-    rows = measure(cells)
+    rows = measure(summaries)
     assert [row["n"] for row in rows] == [0, 12, 8]
     assert rows[0]["accuracy"] is None
     assert rows[0]["refused"] == reason
@@ -763,10 +767,10 @@ def test_a_masked_gradient_takes_no_other_threat_model_down(
     write_csv(long, tmp_path / "long.csv")
     assert reason.split(":")[0] in (tmp_path / "long.csv").read_text()
 
-    (row,) = worst_case_rows(cells)
+    (row,) = worst_case_rows(summaries)
     assert row["attackers"] == 2
     assert row["attacks"].endswith("; fgsm white_box refused")
-    (row,) = worst_case_rows(cells[:1])
+    (row,) = worst_case_rows(summaries[:1])
     assert (row["n"], row["accuracy"]) == (0, None)
     assert "fgsm white_box refused" in worst_case_page([row])
 
@@ -776,3 +780,86 @@ def test_a_masked_gradient_in_the_only_threat_model_fails_the_job(
 ) -> None:
     with pytest.raises(MaskedGradientError, match=r"drop `white_box`.*take `white_box_bpda`"):
         defended_job(lab, model, monkeypatch, tmp_path, ("white_box",))
+
+
+# --- what has a paper's name and is something else
+
+NAMED = {
+    "data set": ({"datasets": {"mnist": {"source": "digits"}}}, "data set mnist is digits"),
+    "classifier": ({"classifiers": {"A": {"architecture": "B"}}}, "classifier A is B"),
+    "attack": (
+        {"attacks": {"fgsm": {"method": "pgd", "step_size": 0.1, "iterations": 2}}},
+        "attack fgsm is pgd",
+    ),
+    "own attack": (
+        {"attacks": {"own": OWN["attacks"]["own"] | {"paper_name": "fgsm"}}},
+        "attack fgsm is json:load",
+    ),
+    "defense": (
+        {"defenses": {"own": OWN["defenses"]["own"] | {"column": "magnet"}}},
+        "defense magnet is json:load",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", [None, *NAMED])
+def test_papers_numbers_stand_beside_what_has_their_names(tmp_path: Path, kind: str | None) -> None:
+    """The paper's classifier A under FGSM 0.3 on MNIST, undefended and behind MagNet."""
+    changes, reason = NAMED.get(kind or "", ({}, None))
+    mnist = {"source": "mnist", "validation": 300, "test": 300}
+    fgsm = {"epsilon": 0.3}
+    table = {"datasets": ["mnist"], "classifiers": ["A"], "attacks": ["fgsm"]}
+    table["defenses"] = ["magnet"]
+    if kind == "own attack":
+        table["attacks"] = ["own"]
+    if kind == "defense":
+        table["defenses"] = ["own"]
+    base: dict[str, Any] = {"datasets": {"mnist": mnist}, "attacks": {"fgsm": fgsm}}
+    base |= {"table4": table}
+    catalogue = micro_catalogue(**merged(base, changes))
+    measured = [m for m in paper_table(catalogue, "table4").measurements if m.attack != "none"]
+    rows = []
+    for cell in measured[0].cells:
+        labels = dict(cell.labels)
+        labels["epsilon"] = 0.3  # an attack of one's own has none that the table knows
+        numbers = {"n": 10, "correct": 5, "accuracy": 0.5, "ci_low": 0.2, "ci_high": 0.8}
+        numbers |= {"success_rate": 0.5, "mean_l2": 1, "mean_linf": 0.3, "zero_gradient_share": 0}
+        rows.append(labels | numbers)
+    file = tmp_path / "rows.csv"
+    with file.open("w", newline="") as opened:
+        writer = csv.DictWriter(opened, columns_of(rows), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    printed = paper_values("defense_gan", "Table 4", REPOSITORY / "resources/papers")
+    long = long_table([file], printed).set_index(["defense", "threat_model"])
+    page = markdown_table(long.reset_index(), wide_table(long.reset_index()), title="T")
+    bare, magnet = long.loc[("none", "white_box")], long.loc[("magnet", "white_box")]
+    if reason is None:
+        assert "not_as_named" not in long
+        assert (bare["paper_value"], magnet["paper_value"]) == (0.217, 0.191)
+        assert "Not what their names say" not in page
+        return
+    assert magnet["not_as_named"] == reason
+    assert np.isnan(magnet["paper_value"])
+    assert np.isnan(bare["paper_value"]) == (kind != "defense")
+    assert f"- {reason}" in page.split("Not what their names say")[1]
+
+
+def test_areas_stand_beside_detectors_that_have_the_papers_names() -> None:
+    labels = {"dataset": "mnist", "seed": 0, "classifier": "F", "attack": "fgsm", "epsilon": 0.3}
+    labels |= {"threat_model": "black_box", "defense": "defense_gan"}
+    labels |= {"iterations_L": 200, "restarts_R": 10}
+    paper = paper_values("defense_gan", "Figure 5", REPOSITORY / "resources/papers")
+    printed = paper[(paper["metric"] == "auc")].iloc[0]
+    labels |= {name: printed[name] for name in labels if name != "seed"}
+    rows = pd.DataFrame([labels, labels | {NOT_AS_NAMED: "data set mnist is digits"}])
+    areas = attach_paper_auc(rows, paper)["paper_auc"]
+    assert areas[0] == printed["value"]
+    assert np.isnan(areas[1])
+
+
+def test_networks_with_papers_names_are_all_known() -> None:
+    assert NOT_AS_NAMED == NAMING_COLUMN
+    assert set(cells._PAPERS_NETWORKS) == set(ARCHITECTURES)
+    assert {"digits", *cells._PAPERS_DATASETS} == set(NAMES)
+    assert set(cells._PAPERS_ATTACKS.values()) | {"random_signs"} == set(ATTACKS)
