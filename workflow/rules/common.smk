@@ -56,7 +56,7 @@ except ConfigError as error:
     raise WorkflowError(str(error))
 
 # Jobs, which load users' own code by its recipe, find its files by their digests.
-provide_files(CATALOGUE.files.values())
+provide_files(CATALOGUE.files)
 
 
 wildcard_constraints:

@@ -80,13 +80,8 @@ class Catalogue:
     def __init__(self, config: Mapping[str, Any], schema_file: Path) -> None:
         check_config(config, schema_file)
         self.config = config
-        self.files = {
-            file_digest(path): str(place_of_file(path))
-            for section in OWN_CODE
-            for entry in config[section].values()
-            for path in entry.get("files", {}).values()
-        }
-        """The files that users' own code reads, by their SHA-256."""
+        self.files = sorted({path for section in OWN_CODE for path in self._files_of(section)})
+        """The files that users' own code reads."""
 
     def defense_settings(self, defense: str) -> Mapping[str, Any]:
         """A defence's settings in the config, also of one with another L or R."""
@@ -522,7 +517,15 @@ class Catalogue:
         from: each once, sorted."""
         if not self.files:
             return []
-        return sorted({self.files[d] for d in _digests(made) if d in self.files})
+        owners = {(_SECTION[type(owner)], owner.name) for owner in _owners(made)}
+        return sorted({path for owner in owners for path in self._files_of(*owner)})
+
+    def _files_of(self, section: str, name: str | None = None) -> list[str]:
+        """The files that an entry of a section names, or all of them."""
+        known = self.config[section]
+        entries = known.values() if name is None else [known.get(base_name(name), {})]
+        paths = (path for entry in entries for path in entry.get("files", {}).values())
+        return [str(place_of_file(path)) for path in paths]
 
     def threat_models(self, defense: str) -> list[str]:
         """What is measured of a purifier, in an order that the config's does not change."""
@@ -530,20 +533,29 @@ class Catalogue:
         return [name for name in THREAT_MODELS if name in wanted]
 
 
-def _digests(value: Any) -> Iterator[str]:
-    """All text in an artifact's fields and in those of what it is made from, among it the digests
-    of users' files."""
+_SECTION = {
+    Dataset: "datasets",
+    Classifier: "classifiers",
+    Substitute: "classifiers",
+    Attack: "attacks",
+    Purifier: "defenses",
+}
+"""Artifacts that an entry of the config stands behind, by its name; an entry of which section."""
+
+
+def _owners(value: Any) -> Iterator[Any]:
+    """The artifacts of `_SECTION` in an artifact and in what it is made from."""
     if isinstance(value, Artifact):
+        if type(value) in _SECTION:
+            yield value
         for field in fields(value):
-            yield from _digests(getattr(value, field.name))
+            yield from _owners(getattr(value, field.name))
     elif isinstance(value, Mapping):
         for item in value.values():
-            yield from _digests(item)
+            yield from _owners(item)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _digests(item)
-    elif isinstance(value, str):
-        yield value
+            yield from _owners(item)
 
 
 def base_name(name: str) -> str:

@@ -182,4 +182,6 @@ def _generator_note(name: str, settings: Mapping[str, Any], datasets: Sequence[s
 
 
 def _listed(settings: Mapping[str, Any], hide: tuple[str, ...] = ()) -> str:
+    # Where a user's files lie is no fact about the numbers.
+    hide = (*hide, "files")
     return ", ".join(f"{key} {value}" for key, value in settings.items() if key not in hide)
