@@ -254,6 +254,9 @@ class OwnClassifier(nn.Module):
         super().__init__()
         self.arguments = (input_shape, classes)
 
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.flatten(1)[:, : self.arguments[1]]
+
 
 def test_users_own_classifier(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys

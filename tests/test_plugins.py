@@ -18,8 +18,8 @@ from torch import nn
 from torch.nn import functional
 
 
-def stripes(data_root, validation, test):
-    random = np.random.default_rng(0)
+def stripes(data_root, validation, test, files):
+    random = np.random.default_rng(int(open(files["seed"]).read()))
 
     def split(count):
         labels = random.integers(0, 10, count)
@@ -31,11 +31,16 @@ def stripes(data_root, validation, test):
 
 
 class Linear(nn.Sequential):
-    def __init__(self, input_shape, classes):
+    def __init__(self, input_shape, classes, files):
         super().__init__(nn.Flatten(), nn.Linear(int(np.prod(input_shape)), classes))
+        self.scale = float(open(files["scale"]).read())
+
+    def forward(self, images):
+        return self.scale * super().forward(images)
 
 
-def noise(model, images, labels, *, strength, seed, indices):
+def noise(model, images, labels, *, strength, seed, indices, files):
+    strength = strength * float(open(files["factor"]).read())
     rows = [np.random.default_rng((seed % 2**32, i)).normal(size=images.shape[1:]) for i in indices]
     step = torch.from_numpy(np.stack(rows)).to(images)
     return (images + strength * step.sign()).clamp(0, 1)
@@ -51,7 +56,8 @@ class Blur(nn.Module):
         return blurred.clamp(0, 1)
 
 
-def blur(settings, networks, seed):
+def blur(settings, networks, seed, files):
+    assert open(files["notes"]).read()
     return Blur(settings["width"])
 '''
 
@@ -97,8 +103,11 @@ def test_the_program_itself_is_no_module_of_a_user(monkeypatch: pytest.MonkeyPat
 def own(tmp_path: Path) -> Workflow:
     workflow = Workflow(tmp_path / "workflow")
     (workflow.folder / "my_lab.py").write_text(MY_LAB)
+    for name in ("seed", "scale", "factor", "notes"):
+        (workflow.folder / f"{name}.txt").write_text("1")
     images = {"gray_box": 20, "white_box": 10, "white_box_bpda": 10}
     stripes = {"source": "my_lab:stripes", "validation": 30, "test": 40}
+    stripes["files"] = {"seed": "seed.txt"}
     workflow.config["datasets"]["stripes"] = stripes
     workflow.config["table4"] = {
         "datasets": ["stripes"],
@@ -108,6 +117,7 @@ def own(tmp_path: Path) -> Workflow:
     }
     workflow.config["classifiers"]["linear"] = {
         "architecture": "my_lab:Linear",
+        "files": {"scale": str(workflow.folder / "scale.txt")},
         "dropout": "paper",
         "epochs": 3,
         "batch_size": 50,
@@ -116,11 +126,13 @@ def own(tmp_path: Path) -> Workflow:
     workflow.config["attacks"]["noise"] = {
         "method": "my_lab:noise",
         "settings": {"strength": 0.2},
+        "files": {"factor": "factor.txt"},
         "images": images,
     }
     workflow.config["defenses"]["blur"] = {
         "method": "my_lab:blur",
         "settings": {"width": 3},
+        "files": {"notes": "notes.txt"},
         "classifier": "reconstructions",
         "threat_models": ["gray_box", "white_box"],
     }
@@ -136,6 +148,26 @@ def test_own_code_goes_through_the_whole_workflow(own: Workflow) -> None:
     columns = {"no_defense", "blur_rec", "blur_rec_gray_box", "blur_rec_clean"}
     assert columns <= set(row)
     assert all(0 <= float(row[column]) <= 1 for column in columns)
+    for name in ("seed", "scale", "factor", "notes"):
+        (own.folder / f"{name}.txt").touch()
+    assert own.stale().rules == {}
+    # The files of the purifier, of the attack, of the classifier and of the data set, of the same
+    # content: each makes stale what is made with it, and leaves the rest alone.
+    for name, others in (
+        ("notes", {"purify_images": 2, "train_classifier": 1, "attack_defense": 1}),
+        ("factor", {"attack_classifier": 1, "attack_defense": 1}),
+        ("scale", {"train_classifier": 2, "attack_classifier": 1, "attack_defense": 1}),
+    ):
+        file = own.folder / f"{name}.txt"
+        file.write_text("2")
+        rules = own.stale().rules
+        file.write_text("1")
+        assert rules.pop("paper_table") == 1
+        assert rules.pop("measure") == (1 if name == "factor" else 2)
+        assert rules == others, name
+    (own.folder / "seed.txt").write_text("2")
+    assert "prepare_dataset" in own.stale().rules
+    (own.folder / "seed.txt").write_text("1")
     own.config["defenses"]["blur"]["settings"]["width"] = 5
     assert own.stale().rules == {
         "purify_images": 2,

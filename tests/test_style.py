@@ -12,22 +12,28 @@ SCRIPTS = sorted((REPOSITORY / "workflow/scripts").glob("*.py"))
 RULE_FILES = sorted((REPOSITORY / "workflow/rules").glob("*.smk"))
 # What each room of the library may import of ours (docs/architecture.md); a room may import itself.
 MAY_IMPORT = {
-    "experiments": {"plugins"},
+    "experiments": {"plugins", "provenance"},
     "randomness": set(),
     "runtime": set(),
     "plugins": set(),
     "config_files": set(),
     "command_line": {"config_files"},
-    "storage": set(),
+    "guests": {"randomness"},
+    "storage": {"provenance", "runs"},
+    "provenance": set(),
+    "runs": set(),
+    "text_tables": {"provenance", "storage"},
+    "freshness": {"experiments", "provenance", "storage", "text_tables"},
     "datasets": {"storage", "plugins", "runtime"},
-    "models": {"storage", "plugins"},
-    "attacks": {"models", "randomness", "plugins"},
-    "purifiers": {"models", "randomness", "runtime", "plugins"},
+    "models": {"storage", "plugins", "guests"},
+    "attacks": {"models", "randomness", "plugins", "guests"},
+    "purifiers": {"models", "randomness", "runtime", "plugins", "guests"},
     "training": {"models", "attacks", "purifiers", "randomness", "runtime", "storage"},
     "evaluation": {
         *("attacks", "purifiers", "models", "datasets", "storage", "randomness", "runtime"),
+        "guests",
     },
-    "reporting": {"storage", "evaluation"},
+    "reporting": {"storage", "evaluation", "provenance", "text_tables"},
 }
 
 

@@ -1,12 +1,26 @@
-"""Users' own data sets, classifiers, attacks and purifiers, named "package.module:name"."""
+"""Users' own data sets, classifiers, attacks and purifiers, named "package.module:name", and the
+files that they read.
+
+A config's entry names such files with their paths, a recipe with their SHA-256: what a file holds
+decides an artifact's content, where it lies does not. The Snakefile tells its jobs the paths by the
+environment (`provide_files`), and a job looks its files up by their digests (`files_for`).
+"""
 
 import ast
 import hashlib
 import importlib
 import importlib.util
+import inspect
+import json
+import os
 import sys
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+FILES_VARIABLE = "PURIFICATION_FILES"
+"""The environment variable in which `provide_files` leaves the places of files by their digests."""
+_DIGESTS: dict[tuple[str, int, int], str] = {}
 
 
 def import_named(place: str) -> Any:
@@ -89,3 +103,88 @@ def _look_in_working_directory() -> None:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.append(here)
+
+
+def place_of_file(path: str | Path) -> Path:
+    """A file as the config names it: `~` is expanded, a relative path is one of the working
+    directory."""
+    return Path(path).expanduser()
+
+
+def file_digest(path: str | Path) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits.
+
+    Read once a process for each path, size and time of change: about a second a gigabyte, in every
+    run of the Snakefile and in every job that uses the file. Raises OSError if it cannot be read.
+    """
+    place = place_of_file(path)
+    state = place.stat()
+    key = (str(place.absolute()), state.st_mtime_ns, state.st_size)
+    if key not in _DIGESTS:
+        with place.open("rb") as file:
+            _DIGESTS[key] = hashlib.file_digest(file, "sha256").hexdigest()
+    return _DIGESTS[key]
+
+
+def provide_files(paths: Iterable[str | Path]) -> None:
+    """Let this process, and those that it starts, find these files by their digests.
+
+    The Snakefile does so for all that the config names. Outside of the workflow call it before a
+    classifier, purifier or attack that reads files is loaded. Raises OSError as `file_digest`.
+    """
+    known = _known_files()
+    known |= {file_digest(path): str(place_of_file(path).absolute()) for path in paths}
+    if known:
+        os.environ[FILES_VARIABLE] = json.dumps(known)
+
+
+def files_for(
+    place: str, function: Callable[..., Any], digests: Mapping[str, str] | None
+) -> dict[str, dict[str, str]]:
+    """The keyword argument `files` for a user's `function`, named `place`: from the names of its
+    files to their paths. Without files (`digests` None or empty) no argument.
+
+    Args:
+        digests: SHA-256 by name, as a recipe has them.
+
+    Raises:
+        ValueError: the function takes no `files`, or one of them is not known to this process, or
+            is another one by now; or it takes `files` and is given none.
+    """
+    takes, needs = _takes_files(function)
+    if not digests:
+        if needs:
+            raise ValueError(f"{place} needs the files that it reads: name them as `files`")
+        return {}
+    if not takes:
+        raise ValueError(
+            f"{place} is given the files {', '.join(digests)}, but has no parameter `files`"
+        )
+    return {"files": {name: _located(place, name, digest) for name, digest in digests.items()}}
+
+
+def _takes_files(function: Callable[..., Any]) -> tuple[bool, bool]:
+    """Whether a function takes the argument `files`, and whether it needs it."""
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):  # of some that are not written in Python
+        return True, False
+    if "files" in parameters:
+        return True, parameters["files"].default is inspect.Parameter.empty
+    return any(p.kind is p.VAR_KEYWORD for p in parameters.values()), False
+
+
+def _located(place: str, name: str, digest: str) -> str:
+    path = _known_files().get(digest)
+    if path is None:
+        raise ValueError(
+            f"{place} reads a file {name!r} with the SHA-256 {digest}, and none is known here: "
+            "name it in the config or, outside of the workflow, call plugins.provide_files"
+        )
+    if file_digest(path) != digest:
+        raise ValueError(f"{place}: {path} was changed since the workflow was planned")
+    return path
+
+
+def _known_files() -> dict[str, str]:
+    return json.loads(os.environ.get(FILES_VARIABLE, "{}"))

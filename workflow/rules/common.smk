@@ -54,6 +54,7 @@ from purification.experiments import (
     vae_figure,
 )
 from purification.freshness import Freshness
+from purification.plugins import provide_files
 from purification.runtime import has_gpu
 
 SCHEMA = Path(workflow.basedir) / "workflow/schemas/config.schema.yaml"
@@ -84,6 +85,9 @@ def recorded(path):
 
 
 FRESHNESS = Freshness(force, recorded, tell=logger.warning)
+
+# Jobs, which load users' own code by its recipe, find its files by their digests.
+provide_files(CATALOGUE.files)
 
 
 wildcard_constraints:
@@ -138,9 +142,17 @@ def inputs(method, **further):
 
 def with_old_dataset(made):
     """An artifact's inputs, its data set ancient."""
-    return {
+    files = {
         name: ancient(path) if name == "dataset" else path for name, path in made.inputs.items()
     }
+    own = own_files(made)
+    return {**files, "own_files": own} if own else files
+
+
+def own_files(made):
+    """The files that users' own code reads on the way to an artifact. Ancient: their digests stand in
+    the recipes, and say what another time of change does not."""
+    return [ancient(path) for path in CATALOGUE.own_files(made)]
 
 
 def row(wildcards):

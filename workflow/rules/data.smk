@@ -2,6 +2,8 @@
 
 
 rule prepare_dataset:
+    input:
+        unpack(inputs("dataset")),
     output:
         "results/{dataset}/dataset.h5",
     log:

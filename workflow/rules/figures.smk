@@ -5,6 +5,7 @@ EXAMPLES = [example.path for example in table4_examples(CATALOGUE)]
 rule plot_examples:
     input:
         lambda wildcards: picture(wildcards).files,
+        own_files=lambda wildcards: own_files(picture(wildcards)),
     output:
         report(
             "results/{dataset}/seed{seed}/figures/examples/{classifier}/{attack}.png",

@@ -5,6 +5,7 @@
 rule measure:
     input:
         lambda wildcards: row(wildcards).files,
+        own_files=lambda wildcards: own_files(row(wildcards)),
     output:
         "results/{dataset}/seed{seed}/measurements/{table}/{classifier}/{attack}.csv",
     log:

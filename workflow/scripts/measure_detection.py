@@ -1,6 +1,6 @@
 """How well the purifiers' scores detect each attack of a run."""
 
-from purification.evaluation.detection_rows import COLUMNS, detection_rows
+from purification.evaluation.detection_rows import columns_of, detection_rows
 from purification.provenance import expect
 from purification.runtime import log_to
 from purification.text_tables import write_rows
@@ -9,4 +9,4 @@ log_to(snakemake.log[0])
 expect(snakemake.params.recipe.sources)
 recipe = snakemake.params.recipe
 rows = detection_rows(recipe["jobs"], seed=recipe["seed"], repeats=recipe["repeats"])
-write_rows(snakemake.output[0], rows, snakemake.params.recipe, COLUMNS)
+write_rows(snakemake.output[0], rows, recipe, columns_of(rows))

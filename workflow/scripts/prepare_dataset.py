@@ -13,6 +13,7 @@ splits = load(
     validation=settings["validation"],
     test=settings["test"],
     train=settings.get("train"),
+    files=settings.get("files"),
 )
 check_labels(splits, classes_of(settings))
 write_dataset(snakemake.output[0], splits, recipe)

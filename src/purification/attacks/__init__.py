@@ -3,12 +3,14 @@
 An attack is a function `(model, images, labels, *, settings...) -> adversarial images`; one that
 draws random numbers also takes `seed` and `indices` (a number for each image, from which, with the
 seed, its noise is drawn). One that begins with the gradient at the images given may take it as
-`first_gradient`. A user's own is named "package.module:function".
+`first_gradient`. A user's own is named "package.module:function"; it is handed copies, and what it
+returns is checked. One that reads files takes their paths as `files`.
 """
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -23,12 +25,15 @@ from purification.attacks.half_mask import half_masked
 from purification.attacks.iterative import bim, mim, pgd
 from purification.attacks.random_signs import random_signs
 from purification.attacks.virtual_adversarial import vam
-from purification.plugins import import_named
+from purification.attacks.watch import watched
+from purification.guests import GuestError, check_images, name_of, refuse_not_finite
+from purification.plugins import files_for, import_named
 
 __all__ = [
     "ATTACKS",
     "AttackEntry",
     "AttackResult",
+    "MaskedGradientError",
     "bim",
     "cw_l2",
     "deepfool",
@@ -88,7 +93,7 @@ class AttackEntry:
 
 
 # Parameters that `run_attack` gives, not the config.
-_GIVEN = ("seed", "indices", "first_gradient")
+_GIVEN = ("seed", "indices", "first_gradient", "files")
 
 ATTACKS: dict[str, AttackEntry] = {
     "fgsm": AttackEntry.of(fgsm),
@@ -129,6 +134,10 @@ class AttackResult:
     zero_gradient: Tensor
 
 
+class MaskedGradientError(RuntimeError):
+    """The gradient is exactly zero for every image: an attack that climbs it cannot move."""
+
+
 class Progress(Protocol):
     """What `runtime.progress` yields."""
 
@@ -161,14 +170,15 @@ def run_attack(
     seed: int,
     batch_size: int,
     settings: Mapping[str, Any],
+    files: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> AttackResult:
     """Attack images in batches and say what came of it.
 
     The model is attacked in eval mode with frozen parameters, on the device of its parameters, and
-    is afterwards as it was. The zero-gradient check costs one forward and backward pass of each
-    image, which an attack that `takes_gradient` need not repeat, the final predictions one forward
-    pass.
+    is afterwards as it was. The attack gets copies of images, labels and settings. The
+    zero-gradient check costs one forward and backward pass of each image, which an attack that
+    `takes_gradient` need not repeat, the final predictions one forward pass.
 
     Args:
         method: a key of `ATTACKS` or "package.module:function".
@@ -183,13 +193,18 @@ def run_attack(
             code does (an image that was misclassified may then return to its true class); and
             `pixel_range`, the range of images in whose units the settings of `PIXEL_UNITS` are:
             [0, 1] (default), or another such as [-1, 1], where 0.3 means 0.15 of ours.
+        files: of a user's own attack, the SHA-256 of each file that it reads, by name; it is given
+            their paths (`plugins.files_for`).
         progress: told of the images done and, as `success`, of the last batch's success rate.
 
     Raises:
         ValueError: unknown attack, unknown or missing setting (names the allowed), images outside
-            [0, 1] or arguments of different lengths.
-        RuntimeError: the gradient is zero for every image, so that the attack cannot move; or the
-            attack returned something else than images in [0, 1] of the same shape.
+            [0, 1], arguments of different lengths, or files that are not found.
+        MaskedGradientError: the gradient is zero for every image, so that the attack cannot move.
+        FloatingPointError: a logit of the model, or a gradient through it, is not finite, at the
+            images given, in a step of the attack or at the images returned; names the first image.
+        GuestError: the attack returned something else than images in [0, 1] of the same shape and
+            type, or changed the model's weights.
     """
     entry = find_attack(method)
     own_settings, climbed = _split_settings(method, entry, settings)
@@ -198,8 +213,11 @@ def run_attack(
     device = next((p.device for p in model.parameters()), images.device)
     batches = [slice(i, i + batch_size) for i in range(0, len(images), batch_size)]
 
+    given_files = {} if method in ATTACKS else files_for(method, entry.function, files)
+    name = f"attack {method!r}"
+
     with _frozen(model):
-        looks = (_clean_look(model, images, labels, i, device, climbed) for i in batches)
+        looks = (_clean_look(model, images, labels, i, device, climbed, indices) for i in batches)
         if not entry.takes_gradient:
             # All images first: a long attack that cannot move should fail at once.
             looks = [look._replace(gradient=None) for look in looks]
@@ -207,17 +225,33 @@ def run_attack(
         clean, adversarial, predictions = [], [], []
         for batch, look in zip(batches, looks, strict=True):
             clean.append(look._replace(gradient=None))
-            keywords = {"seed": seed, "indices": indices[batch]} if entry.stochastic else {}
+            numbers = indices[batch]
+            keywords = {"seed": seed, "indices": list(numbers)} if entry.stochastic else {}
             if entry.takes_gradient:
                 keywords["first_gradient"] = look.gradient
             given = images[batch].to(device)
             climbed_labels = labels[batch] if climbed == "ground_truth" else look.predictions
-            result = entry.function(
-                model, given, climbed_labels.to(device), **keywords, **own_settings
-            ).detach()
-            _check_outputs(method, result, given)
+            weights = _versions(model)
+            with watched(model, len(given), device) as (shown, watch):
+                # Copies: on the CPU these are the caller's own images and labels.
+                result = entry.function(
+                    shown,
+                    given.detach().clone(),
+                    climbed_labels.to(device).clone(),
+                    **keywords,
+                    **given_files,
+                    **deepcopy(own_settings),
+                )
+            if _versions(model) != weights:
+                raise GuestError(f"{name} changed the weights of the model that it attacked")
+            watch.refuse(method, name_of(model), numbers)
+            result = result.detach().clone() if isinstance(result, Tensor) else result
+            check_images(name, result, given, numbers)
+            model.eval()  # whatever the attack has made of it
             with torch.no_grad():
-                predictions.append(model(result).argmax(dim=1).cpu())
+                logits = model(result)
+            refuse_not_finite(logits, f"{name}: the logits of its images", numbers)
+            predictions.append(logits.argmax(dim=1).cpu())
             adversarial.append(result.cpu())
             if progress is not None:
                 wrong = predictions[-1] != labels[batch].cpu()
@@ -281,15 +315,6 @@ def _check_inputs(images: Tensor, labels: Tensor, indices: list[int], batch_size
         raise ValueError("images must be in [0, 1]")
 
 
-def _check_outputs(method: str, result: Tensor, given: Tensor) -> None:
-    if result.shape != given.shape:
-        raise RuntimeError(
-            f"attack {method!r} returned shape {tuple(result.shape)} for {tuple(given.shape)}"
-        )
-    if not bool(((result >= 0) & (result <= 1)).all()):
-        raise RuntimeError(f"attack {method!r} returned values that are not in [0, 1]")
-
-
 class _CleanLook(NamedTuple):
     """A batch as it was given: predictions (n,), gradient (n, C, H, W) of the log-odds of the
     labels that are climbed away from, and whether that is exactly zero (n,)."""
@@ -306,9 +331,12 @@ def _clean_look(
     batch: slice,
     device: torch.device,
     climbed: str,
+    indices: Sequence[int],
 ) -> _CleanLook:
     label = labels[batch].to(device) if climbed == "ground_truth" else None
     logits, gradient = logits_and_input_gradient(model, images[batch].to(device), label)
+    for what, values in (("logits", logits), ("gradients of the log-odds", gradient)):
+        refuse_not_finite(values, f"{name_of(model)}: the {what}", indices[batch])
     zero = (gradient == 0).flatten(1).all(dim=1)
     return _CleanLook(logits.argmax(dim=1).cpu(), zero.cpu(), gradient)
 
@@ -316,11 +344,17 @@ def _clean_look(
 def _refuse_zero_gradient(method: str, entry: AttackEntry, looks: Sequence[_CleanLook]) -> None:
     if entry.gradient_based and all(bool(look.zero_gradient.all()) for look in looks):
         count = sum(len(look.zero_gradient) for look in looks)
-        raise RuntimeError(
+        raise MaskedGradientError(
             f"attack {method!r} cannot move: the gradient of the labels' log-odds with respect "
             f"to the images is exactly zero for all {count} images. The model is not "
             "robust but its gradient masked (a detached tensor, or saturated outputs)."
         )
+
+
+def _versions(model: nn.Module) -> list[int]:
+    """How often each weight and buffer of a model was changed in place."""
+    tensors = (*model.parameters(), *model.buffers())
+    return [t._version for t in tensors if not t.is_inference()]
 
 
 @contextmanager

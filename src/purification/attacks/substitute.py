@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from purification.attacks.gradient import log_odds_against
+from purification.guests import name_of, refuse_not_finite
 
 
 def jacobian_augmentation(
@@ -34,6 +35,7 @@ def jacobian_augmentation(
 
     Raises:
         RuntimeError: the logits do not depend differentiably on the images.
+        FloatingPointError: the gradient is not finite, whose sign would be none.
     """
     # The caller may be under no_grad; the gradient needs the graph all the same.
     with torch.enable_grad():
@@ -44,4 +46,5 @@ def jacobian_augmentation(
         # round, in half of the images, which makes 4 % of all signs wrong.
         against = log_odds_against(logits, labels).sum()
         (gradient,) = torch.autograd.grad(-against, inputs)
+    refuse_not_finite(gradient, f"{name_of(model)}: the gradients of the log-odds")
     return (images.detach() + step * gradient.sign()).clamp(0, 1)

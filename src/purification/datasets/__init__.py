@@ -47,6 +47,7 @@ def load(
     validation: int | None,
     test: int | None,
     train: int | None = None,
+    files: Mapping[str, str] | None = None,
 ) -> dict[str, Split]:
     """The splits train, validation and test, each (images, labels), of a data set.
 
@@ -58,7 +59,8 @@ def load(
       None takes all of one, and `train` is a number of images too.
     - "cifar10": (N, 3, 32, 32), ten classes; see `load_cifar10`.
     - "svhn": (N, 3, 32, 32), ten classes; see `load_svhn`.
-    - "package.module:function": a user's own; see `load_own`.
+    - "package.module:function": a user's own; see `load_own`. `files`: the SHA-256 of files that it
+      reads, by name.
 
     `~` at the beginning of `data_root` is the home folder.
 
@@ -72,7 +74,7 @@ def load(
     if train is not None:
         raise ValueError(f"{name}: train is what the other splits leave, not a number; got {train}")
     if ":" in name:
-        return load_own(name, data_root, validation, test)
+        return load_own(name, data_root, validation, test, files)
     if name not in NAMES:
         known = ", ".join(NAMES)
         raise ValueError(f"dataset {name!r}: expected one of {known}, or 'package.module:function'")

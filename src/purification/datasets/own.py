@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from purification.datasets.splits import Split
-from purification.plugins import import_named
+from purification.plugins import files_for, import_named
 from purification.runtime import warn
 
 PARTS = ("train", "validation", "test")
@@ -16,18 +16,25 @@ DARK = 0.05
 
 
 def load_own(
-    place: str, data_root: str, validation: int | None, test: int | None
+    place: str,
+    data_root: str,
+    validation: int | None,
+    test: int | None,
+    files: Mapping[str, str] | None = None,
 ) -> dict[str, Split]:
     """The splits that the function "package.module:function" returns.
 
-    It is called as `function(data_root, validation, test)`, and must return a dict from exactly
-    train, validation and test to (images (N, C, H, W) float32 in [0, 1], labels (N,) int64), with
-    images of one shape, and at least `validation` and `test` of them where these are not None.
+    It is called as `function(data_root, validation, test)`, where `files` has the SHA-256 of files
+    that it reads, by name, with their paths as `files` too (`plugins.files_for`). It must return a
+    dict from exactly train, validation and test to (images (N, C, H, W) float32 in [0, 1], labels
+    (N,) int64), with images of one shape, and at least `validation` and `test` of them where these
+    are not None.
 
     Raises ValueError, naming the place, the split and what to do, if it does not. Warns of images
     that are nearly black, of a single class, and of images that are in two splits.
     """
-    splits = import_named(place)(data_root, validation, test)
+    own = import_named(place)
+    splits = own(data_root, validation, test, **files_for(place, own, files))
     if not isinstance(splits, Mapping) or set(splits) != set(PARTS):
         got = sorted(map(str, splits)) if isinstance(splits, Mapping) else type(splits).__name__
         raise ValueError(f"{place} must return a dict with train, validation and test; got {got}")

@@ -1,5 +1,6 @@
 """Attacking classifiers and defences as recipes say, and what is kept of it for each image."""
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,9 +8,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from purification.attacks import AttackResult, run_attack
+from purification.attacks import AttackResult, MaskedGradientError, run_attack
 from purification.datasets import BLACK_BOX_HOLD_OUT, evaluation_images
 from purification.evaluation.purifiers import fitted_purifier
+from purification.evaluation.refusals import record_refusals
 from purification.evaluation.summary import attack_summary
 from purification.evaluation.threat_models import attacked_model
 from purification.models.checkpoints import load_network, queries_of
@@ -60,6 +62,7 @@ def attack_split(
             seed=derive_seed(seed, path),
             batch_size=batch_size,
             settings=attack["settings"],
+            files=attack.get("files"),
             progress=bar,
         )
     return result, labels
@@ -141,23 +144,40 @@ def attack_defense(
     error; and what `ATTACK_FIELDS` says of the attack against the model that it attacked (in the
     gray box that is the plain classifier).
 
+    A threat model in which the attack cannot move, its gradient masked, has no images; why, all
+    sets say (`refusals`). Where there is no other, this raises MaskedGradientError.
+
     `files` are the recipe's inputs by name, `path` the file that is made. Raises as `run_attack`.
     """
     classifier = load_network(files["classifier"], "Classifier").to(device)
     purifier = fitted_purifier(recipe["purifier"], files).to(device)
-    sets = {}
+    sets, refused = {}, {}
     for threat_model, number in recipe["threat_models"].items():
         if threat_model == "gray_box":
             attacked = read_image_set(files["gray_box"])
         else:
             model = attacked_model(threat_model, purifier, classifier)
             place = f"{path}:{threat_model}"
-            result, labels = attack_split(
-                model, recipe["attack"], files["dataset"], number, recipe["seed"], place, batch_size
-            )
+            given = (recipe["attack"], files["dataset"], number, recipe["seed"], place, batch_size)
+            try:
+                result, labels = attack_split(model, *given)
+            except MaskedGradientError as error:
+                refused[threat_model] = f"{error}{_WAY_OUT.get(threat_model, '')}"
+                print(f"{threat_model}: {refused[threat_model]}", file=sys.stderr)
+                continue
             attacked = adversarial_set(result, labels)
         sets[threat_model] = _purify(attacked, purifier, classifier, batch_size, device)
+    if not sets:
+        raise MaskedGradientError(" ".join(refused.values()))
+    record_refusals(sets, refused)
     return sets
+
+
+_WAY_OUT = {
+    "white_box": " Of a purifier that has no gradient by its nature, such as one that rounds "
+    "pixels or compresses: drop `white_box` from the defense's `threat_models` in the config, and "
+    "take `white_box_bpda`."
+}
 
 
 def _purify(

@@ -31,6 +31,8 @@ import torch
 
 from purification.datasets import evaluation_images
 from purification.evaluation.detection import auc, bootstrap_interval, true_positive_rate_at
+from purification.evaluation.measure import NAMING_COLUMN
+from purification.evaluation.refusals import REFUSED, refusal
 from purification.purifiers.ae_gan import INDICATORS
 from purification.storage import read_field, read_image_set, read_split
 
@@ -54,6 +56,16 @@ COLUMNS = (
 """Columns of a detection file. n: pairs of a clean and an attacked test image. `threshold_1pct`:
 above it lies at most 1 % of the clean validation scores; `tpr_1pct` and `fpr_1pct`: the shares of
 attacked and of clean test images above it. `_low`, `_high`: 95 % bootstrap interval."""
+
+
+FURTHER_COLUMNS = (NAMING_COLUMN, REFUSED)
+"""Further columns, where a row has them: why no paper's number stands beside it
+(`measure.NAMING_COLUMN`), and why it has no numbers, n being 0: the attack was refused."""
+
+
+def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The columns of the file that holds these rows of `detection_rows`."""
+    return [*COLUMNS, *(name for name in FURTHER_COLUMNS if any(name in row for row in rows))]
 
 
 @dataclass(frozen=True)
@@ -90,7 +102,7 @@ def read_scores(job: Job) -> Scores:
 
 
 def detection_rows(jobs: Sequence[Job], *, seed: int, repeats: int = 1000) -> list[dict[str, Any]]:
-    """One row (keys: `COLUMNS`) for each job.
+    """One row (keys: `columns_of`) for each job.
 
     Thresholds come from validation scores alone. Intervals are percentile bootstraps over
     `repeats` resamples: pairs of test images are drawn together, validation images by themselves
@@ -140,10 +152,14 @@ def _row(job: Job, seed: int, repeats: int) -> dict[str, Any]:
     missing = [column for column in LABEL_COLUMNS if column not in job["labels"]]
     if missing:
         raise ValueError(f"detection job: labels {dict(job['labels'])} lack {', '.join(missing)}")
+    row = {name: job["labels"][name] for name in LABEL_COLUMNS}
+    row |= {name: job["labels"][name] for name in (NAMING_COLUMN,) if name in job["labels"]}
+    if reason := refusal(job["attacked"]["images"], job["attacked"]["group"]):
+        empty = dict.fromkeys(COLUMNS[len(LABEL_COLUMNS) :])
+        return row | empty | {"n_validation": 0, "n": 0, REFUSED: reason}
     scores = read_scores(job)
     pair = (scores.clean, scores.attacked)
     low, high = paired_auc_interval(*pair, repeats=repeats, seed=seed)
-    row = {name: job["labels"][name] for name in LABEL_COLUMNS}
     row |= {"n_validation": len(scores.validation), "n": len(scores.clean)}
     row |= {"auc": auc(*pair), "auc_low": low, "auc_high": high}
     for name, rate in FALSE_POSITIVE_RATES.items():

@@ -13,6 +13,7 @@ from torch import nn
 
 from purification.evaluation.detection import adversarial_threshold, auc, costs_enough
 from purification.evaluation.detection_rows import paired_auc_interval
+from purification.guests import refuse_not_finite
 from purification.models.checkpoints import load_network
 from purification.purifiers.loading import in_batches
 from purification.storage import read_image_set, read_split
@@ -66,7 +67,10 @@ def discriminator_logits(
     batch_size: int | Literal["auto"],
     device: torch.device,
 ) -> np.ndarray:
-    """Logits (N,) float64 of D for images (N, C, H, W) in [0, 1]."""
+    """Logits (N,) float64 of D for images (N, C, H, W) in [0, 1].
+
+    Raises FloatingPointError, naming the first image, if one is not finite.
+    """
     with torch.no_grad():
         parts = in_batches(
             lambda batch: discriminator(batch.to(device)).cpu(),
@@ -74,7 +78,9 @@ def discriminator_logits(
             batch_size,
             device,
         )
-        return torch.cat(list(parts)).double().numpy()
+        logits = torch.cat(list(parts))
+    refuse_not_finite(logits, "the discriminator: the logits")
+    return logits.double().numpy()
 
 
 def _rows(split: str, source: str, logits: np.ndarray, **right: np.ndarray) -> list[dict[str, Any]]:

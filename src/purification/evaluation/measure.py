@@ -8,6 +8,7 @@ import numpy as np
 
 from purification.datasets import evaluation_images
 from purification.evaluation.accuracy import wilson_interval
+from purification.evaluation.refusals import REFUSED, refusal
 from purification.evaluation.summary import attack_summary
 from purification.storage import ImageSet, read_image_set, read_split
 
@@ -28,10 +29,14 @@ ATTACK_UNIT_COLUMNS = ("paper_attack", "pixel_range")
 """Further columns of an attack whose name or units are not the paper's or ours: the name by which
 it is compared with the paper's, and the range of images in whose units `epsilon` is ("[-1, 1]")."""
 
+NAMING_COLUMN = "not_as_named"
+"""A further column where a data set, network, attack or defence is not what its name says, which a
+paper has too: why, and so why no paper's number stands beside."""
+
 
 def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The columns of the file that holds these rows of `measure`."""
-    further = (*BLACK_BOX_COLUMNS, *ATTACK_UNIT_COLUMNS)
+    further = (*BLACK_BOX_COLUMNS, *ATTACK_UNIT_COLUMNS, NAMING_COLUMN, REFUSED)
     return [*COLUMNS, *(name for name in further if any(name in row for row in rows))]
 
 
@@ -42,6 +47,9 @@ def measure(cells: Sequence[Mapping[str, Any]], threads: int = 1) -> list[dict[s
     in the white and gray box hold the predictions of the model that the cell is about; for others
     the classifier is asked. The attack's success rate, norms and share of zero gradients, against
     the model that it attacked, are those of `attack_summary`.
+
+    A cell whose attack was refused (`refusals`) has a row without numbers: n is 0, and the column
+    `refused` says why.
     """
     return [_row(cell, threads) for cell in cells]
 
@@ -50,12 +58,16 @@ def predictions_and_labels(
     cell: Mapping[str, Any], threads: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
     """What the model of a cell says of each image, and the true labels, both (N,). The set's own
-    predictions, or else the classifier's, as in `measure`."""
+    predictions, or else the classifier's, as in `measure`. The cell's attack must not have been
+    refused."""
     image_set = _read(cell)
     return _predictions(cell, image_set, threads), image_set.labels
 
 
 def _row(cell: Mapping[str, Any], threads: int) -> dict[str, Any]:
+    if reason := refusal(cell["images"], cell["group"]):
+        numbers = dict.fromkeys(("accuracy", "ci_low", "ci_high", *ATTACK_COLUMNS))
+        return {**cell["labels"], "n": 0, "correct": 0, **numbers, REFUSED: reason}
     image_set = _read(cell)
     attack: dict[str, float | int | None] = dict.fromkeys(ATTACK_COLUMNS)
     if "success" in image_set.fields:

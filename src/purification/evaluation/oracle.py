@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from purification.evaluation.purifiers import fitted_purifier
+from purification.guests import name_of, refuse_not_finite
 from purification.models.checkpoints import load_network
 from purification.purifiers import Defended
 from purification.purifiers.loading import in_batches
@@ -45,15 +46,20 @@ def label_oracle(
 
     Returns:
         A function: images (N, C, H, W) in [0, 1] on any device, N at least 1 -> labels int64 (N,)
-        on the CPU.
+        on the CPU. It raises FloatingPointError if the model's logits are not finite.
     """
-
-    def label(batch: Tensor) -> Tensor:
-        return model(batch.to(device)).argmax(dim=1).cpu()
 
     def labels(images: Tensor) -> Tensor:
         model.to(device).eval()
-        found = []
+        found: list[Tensor] = []
+
+        def label(batch: Tensor) -> Tensor:
+            logits = model(batch.to(device))
+            begin = sum(map(len, found))
+            numbers = range(begin, begin + len(batch))
+            refuse_not_finite(logits, f"{name_of(model)}, the oracle: the logits", numbers)
+            return logits.argmax(dim=1).cpu()
+
         # no_grad, not inference_mode: a purifier that optimises inside must be able to undo it.
         with torch.no_grad(), progress(len(images), "asking the oracle", "image") as bar:
             for part in in_batches(label, images, batch_size, device):

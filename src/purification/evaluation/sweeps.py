@@ -6,6 +6,7 @@ from typing import Any, Literal
 import torch
 
 from purification.evaluation.adversarial import purified_set
+from purification.guests import refuse_not_finite
 from purification.purifiers.base import reconstruction_error
 from purification.purifiers.latent_search import SearchResult, sweep_search
 from purification.purifiers.loading import Purified, in_batches, load_search
@@ -23,7 +24,8 @@ def sweep_images(
 
     Returns the image sets by the names that the recipe gives the cells: reconstructions, with the
     score, the reconstruction error and the index `restart` of the winner for each image, and all
-    that was known of the images given. `files` are the recipe's inputs by name.
+    that was known of the images given. `files` are the recipe's inputs by name. Raises
+    FloatingPointError, naming the first image, if a reconstruction is not finite.
     """
     if recipe["attacked"]:
         given = read_image_set(files["attacked"])
@@ -50,6 +52,7 @@ def sweep_images(
 
 def _kept(results: list[SearchResult], images: torch.Tensor, given: ImageSet) -> ImageSet:
     reconstructions = torch.cat([result.reconstructions.cpu() for result in results])
+    refuse_not_finite(reconstructions, "the latent search: its reconstructions")
     error = reconstruction_error(reconstructions, images)
     kept = purified_set(Purified(reconstructions, error, error), given.labels)
     restart = torch.cat([result.restart.cpu() for result in results]).numpy()

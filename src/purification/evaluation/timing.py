@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from purification import randomness
 from purification.evaluation.purifiers import fitted_purifier
+from purification.guests import refuse_not_finite
 from purification.models.checkpoints import load_network
 from purification.purifiers.defense_gan import DefenseGAN, draw_starts
 from purification.purifiers.latent_search import SearchSettings, latent_search
@@ -150,6 +151,7 @@ def time_search(
 
     Raises:
         ValueError: there are too few images or starts.
+        FloatingPointError: a search's reconstructions are not finite.
         torch.OutOfMemoryError: a single image does not fit into the device's memory.
     """
     if len(images) < largest_batch:
@@ -161,14 +163,19 @@ def time_search(
     def timed(length: int, count: int, batch: int) -> tuple[float, ...]:
         batches = [_batch(images, repeat, batch) for repeat in range(repeats)]
 
+        last: list[Tensor] = []
+
         def run(repeat: int, length: int = length) -> None:
             settings = replace(search, steps=length)
-            latent_search(generator, batches[repeat], starts[:count], settings)
+            found = latent_search(generator, batches[repeat], starts[:count], settings)
+            last[:] = [found.reconstructions]
 
         def warm_up() -> None:
             run(0, length=min(steps))
 
-        return seconds_of(run, repeats=repeats, device=images.device, warm_up=warm_up)
+        seconds = seconds_of(run, repeats=repeats, device=images.device, warm_up=warm_up)
+        refuse_not_finite(last[0], f"the search of {length} steps: its reconstructions")
+        return seconds
 
     with progress(len(restarts) * (1 + 2 * len(steps)), "timing", "search") as bar:
         for count in restarts:
@@ -249,6 +256,7 @@ def time_purifiers(
 
     Raises:
         ValueError: there is no image, or a candidate has none to purify or an empty batch.
+        FloatingPointError: a candidate's purified images are not finite.
         torch.OutOfMemoryError: a candidate's batch does not fit into the device's memory.
     """
     if not len(images):
@@ -263,13 +271,17 @@ def time_purifiers(
     with torch.no_grad(), progress((1 + repeats) * len(candidates), "timing", "turn") as bar:
         for name, candidate in candidates.items():
             first = min(candidate.images, candidate.batch_size)
-            candidate.warm_up(_batch(images, 0, first))
+            purified = candidate.warm_up(_batch(images, 0, first))
+            refuse_not_finite(purified, f"{name}: the purified images")
             bar.update(warm_up=name)
         for repeat in range(repeats):
             for name, candidate in candidates.items():
                 batches = _batch(images, repeat, candidate.images).split(candidate.batch_size)
-                turn = partial(_purify, candidate.purifier, batches)
+                purified: list[Tensor] = []
+                turn = partial(_purify, candidate.purifier, batches, purified)
                 seconds[name].append(_seconds(turn, images.device))
+                # Off the clock. Of a search that left the numbers no time means anything.
+                refuse_not_finite(purified[-1], f"{name}: the purified images of its last batch")
                 bar.update(purifier=name, seconds=seconds[name][-1])
     return {name: tuple(times) for name, times in seconds.items()}
 
@@ -402,9 +414,10 @@ def _batch(images: Tensor, repeat: int, batch: int) -> Tensor:
     return images[rows]
 
 
-def _purify(purifier: nn.Module, batches: Iterable[Tensor]) -> None:
+def _purify(purifier: nn.Module, batches: Iterable[Tensor], last: list[Tensor]) -> None:
+    """Purifies each batch; keeps the last one's images in `last`."""
     for batch in batches:
-        purifier(batch)
+        last[:] = [purifier(batch)]
 
 
 def _seconds(run: Callable[[], object], device: torch.device) -> float:

@@ -15,6 +15,7 @@ import numpy as np
 
 from purification.evaluation.accuracy import wilson_interval
 from purification.evaluation.measure import predictions_and_labels
+from purification.evaluation.refusals import refusal
 
 _DEFENDED = ("dataset", "seed", "classifier", "defense", "variant", "iterations_L", "restarts_R")
 _STRENGTH = ("epsilon", "pixel_range")
@@ -25,7 +26,9 @@ WORST_CASE_COLUMNS = (
 """Columns of `worst_case_rows`. n: images that all attackers have; attackers: how many (attack,
 threat model); correct and accuracy: of the images that the defence gets right under every one of
 them, with Wilson's 95 % interval; strongest: the attacker that alone leaves the least of the same
-images; attacks: all of them, from the strongest on, each with what it leaves."""
+images; attacks: all of them, from the strongest on, each with what it leaves, and after them those
+that were refused (`refusals`), which are not counted. Without any other, n is 0 and there is no
+accuracy."""
 
 
 def worst_case_rows(cells: Sequence[Mapping[str, Any]], threads: int = 1) -> list[dict[str, Any]]:
@@ -47,6 +50,13 @@ def worst_case_rows(cells: Sequence[Mapping[str, Any]], threads: int = 1) -> lis
 
 
 def _row(key: tuple, cells: Sequence[Mapping[str, Any]], threads: int) -> dict[str, Any]:
+    refused = [cell for cell in cells if refusal(cell["images"], cell["group"])]
+    without = [f"{_attacker(cell)} refused" for cell in refused]
+    cells = [cell for cell in cells if cell not in refused]
+    named = dict(zip((*_DEFENDED, *_STRENGTH), key, strict=True))
+    if not cells:
+        empty = dict.fromkeys(WORST_CASE_COLUMNS[len(named) :])
+        return named | empty | {"n": 0, "attackers": 0, "correct": 0, "attacks": "; ".join(without)}
     read = {_attacker(cell): predictions_and_labels(cell, threads) for cell in cells}
     n = min(len(labels) for _, labels in read.values())
     truths = [labels[:n] for _, labels in read.values()]
@@ -59,11 +69,11 @@ def _row(key: tuple, cells: Sequence[Mapping[str, Any]], threads: int) -> dict[s
     low, high = wilson_interval(correct, n)
     counts = {"n": n, "attackers": len(right), "correct": correct, "accuracy": correct / n}
     return {
-        **dict(zip((*_DEFENDED, *_STRENGTH), key, strict=True)),
+        **named,
         **counts,
         **{"ci_low": low, "ci_high": high},
         **{"strongest": alone[0][1], "strongest_accuracy": alone[0][0]},
-        "attacks": "; ".join(f"{name} {accuracy:.3f}" for accuracy, name in alone),
+        "attacks": "; ".join([*(f"{name} {accuracy:.3f}" for accuracy, name in alone), *without]),
     }
 
 

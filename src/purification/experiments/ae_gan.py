@@ -11,7 +11,14 @@ from typing import Any
 from purification.experiments.artifacts import Cell, Figure, InferenceRule, Made, told
 from purification.experiments.black_box import transferred_cells
 from purification.experiments.catalogue import PLAIN, Catalogue
-from purification.experiments.cells import CLEAN, of_attack, of_defense, of_no_defense
+from purification.experiments.cells import (
+    CLEAN,
+    NOT_AS_NAMED,
+    as_named,
+    of_attack,
+    of_defense,
+    of_no_defense,
+)
 from purification.experiments.config import ConfigError
 from purification.experiments.image_counts import available, beyond
 from purification.experiments.table4 import attacked_cells
@@ -78,6 +85,8 @@ def _detection(catalogue: Catalogue, figure: str, seed: int) -> Figure:
     labels |= {"attack": wanted["attack"], "threat_model": "gray_box"}
     named = of_defense(catalogue, wanted["defense"])
     labels |= {name: named[name] for name in ("defense", "iterations_L", "restarts_R")}
+    labels |= {name: named[name] for name in (NOT_AS_NAMED,) if name in named}
+    labels = as_named(catalogue, labels)
     jobs = []
     for epsilon in wanted["epsilons"]:
         attack = catalogue.attack_at(wanted["attack"], epsilon)

@@ -324,6 +324,7 @@ class Purifier(Artifact):
     networks: Mapping[str, File]
     code: str = later("")
     arithmetic: int = later(1)
+    files: Mapping[str, str] | None = later(None)
 
     @property
     def sources(self) -> dict[str, File]:
@@ -385,13 +386,15 @@ class Classifier(OfRun):
 class Attack(Artifact):
     """An attack's method and settings; `name` is its key in the config.
 
-    `code` is the digest of a user's own source file, here as in every artifact made by one.
+    `code` is the digest of a user's own source file, `files` those of the files that it reads, by
+    the names that the config gives them; here as in every artifact made by one.
     """
 
     name: str
     method: str
     settings: Mapping[str, Any]
     code: str = later("")
+    files: Mapping[str, str] | None = later(None)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 import re
 import sys
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from purification.experiments.artifacts import (
     GAN,
     AdversarialCopies,
     AdversarialSet,
+    Artifact,
     Attack,
     AttackedDefense,
     Autoencoder,
@@ -32,9 +33,16 @@ from purification.experiments.artifacts import (
     TrainedNetwork,
     cell_group,
 )
-from purification.experiments.config import SEARCHES, STEPPED, WGAN_GP, ConfigError, check_config
+from purification.experiments.config import (
+    OWN_CODE,
+    SEARCHES,
+    STEPPED,
+    WGAN_GP,
+    ConfigError,
+    check_config,
+)
 from purification.experiments.grids import sweep_cells, sweep_epsilons
-from purification.plugins import source_digest
+from purification.plugins import file_digest, place_of_file, source_digest
 
 PLAIN = "plain"
 """Training of the classifiers that belong to no defence."""
@@ -71,6 +79,8 @@ class Catalogue:
 
     def __init__(self, config: Mapping[str, Any], schema_file: Path) -> None:
         self.config = check_config(config, schema_file)
+        self.files = sorted({path for section in OWN_CODE for path in self._files_of(section)})
+        """The files that users' own code reads."""
 
     def defense_settings(self, defense: str) -> Mapping[str, Any]:
         """A defence's settings in the config, also of one with another L or R."""
@@ -136,7 +146,7 @@ class Catalogue:
         if ":" in settings["source"]:
             # A user's loader is told where the data lie, and may return anything that is there.
             settings["data_root"] = self.config["data_root"]
-        return Dataset(dataset, settings | _code(settings["source"]))
+        return Dataset(dataset, settings | _own(settings["source"], settings))
 
     @cache  # noqa: B019
     def generator(
@@ -280,7 +290,7 @@ class Catalogue:
                 one_pass = self.purified_images(dataset, seed, rule["one_pass"], "validation")
                 networks["validation"] = one_pass
         # The base's name seeds the starts: a varied search has the same.
-        made = Purifier(base_name(defense), seed, method, own, networks, **_code(method))
+        made = Purifier(base_name(defense), seed, method, own, networks, **_own(method, settings))
         searches = method in STEPPED and "steps" in settings
         return replace(made, arithmetic=SEARCH_ARITHMETIC) if searches else made
 
@@ -299,7 +309,7 @@ class Catalogue:
         """`training`: "plain", or the key of the defence that the classifier is trained for:
         adversarially, or on the purifier's reconstructions of the training images."""
         settings = self._trained_on(dataset, "classifiers", classifier)
-        settings |= _code(settings["architecture"])
+        settings |= _own(settings["architecture"], settings)
         _check_unvaried(training)
         data = self.dataset(dataset).for_training
         plain = Classifier(data, seed, training, classifier, settings)
@@ -337,9 +347,11 @@ class Catalogue:
         method = settings.pop("method")
         del settings["images"]
         settings.pop("paper_name", None)
+        own = _own(method, settings)
+        settings.pop("files", None)
         if ":" in method:
             settings = {**settings.pop("settings", {}), **settings}
-        return Attack(attack, method, settings, **_code(method))
+        return Attack(attack, method, settings, **own)
 
     @cache  # noqa: B019
     def adversarial(
@@ -404,7 +416,7 @@ class Catalogue:
             if defended and self.purifies(oracle)
             else None,
             substitute,
-            own | _code(network["architecture"]),
+            own | _own(network["architecture"], network),
             dict(self.config["substitute"]),
         )
 
@@ -499,10 +511,50 @@ class Catalogue:
             {key: self.config["table13"][key] for key in wanted},
         )
 
+    def own_files(self, made: Artifact) -> list[str]:
+        """The files that users' own code reads in the making of an artifact or of what it is made
+        from: each once, sorted."""
+        if not self.files:
+            return []
+        owners = {(_SECTION[type(owner)], owner.name) for owner in _owners(made)}
+        return sorted({path for owner in owners for path in self._files_of(*owner)})
+
+    def _files_of(self, section: str, name: str | None = None) -> list[str]:
+        """The files that an entry of a section names, or all of them."""
+        known = self.config[section]
+        entries = known.values() if name is None else [known.get(base_name(name), {})]
+        paths = (path for entry in entries for path in entry.get("files", {}).values())
+        return [str(place_of_file(path)) for path in paths]
+
     def threat_models(self, defense: str) -> list[str]:
         """What is measured of a purifier, in an order that the config's does not change."""
         wanted = self._lookup("defenses", defense)["threat_models"]
         return [name for name in THREAT_MODELS if name in wanted]
+
+
+_SECTION = {
+    Dataset: "datasets",
+    Classifier: "classifiers",
+    Substitute: "classifiers",
+    Attack: "attacks",
+    Purifier: "defenses",
+}
+"""Artifacts that an entry of the config stands behind, by its name; an entry of which section."""
+
+
+def _owners(value: Any) -> Iterator[Any]:
+    """The artifacts of `_SECTION` in an artifact and in what it is made from."""
+    if isinstance(value, Artifact):
+        if type(value) in _SECTION:
+            yield value
+        for field in fields(value):
+            yield from _owners(getattr(value, field.name))
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _owners(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _owners(item)
 
 
 def base_name(name: str) -> str:
@@ -525,6 +577,10 @@ def _number(kind: type, text: str) -> Any:
         return None
 
 
-def _code(place: str) -> dict[str, str]:
-    """For a user's own code: a digest of its file, so that an edit there is one of the recipe."""
-    return {"code": source_digest(place)} if ":" in place else {}
+def _own(place: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """For a user's own code: a digest of its file, so that an edit there is one of the recipe; and
+    those of the `files` that the entry says it reads, by name."""
+    if ":" not in place:
+        return {}
+    digests = {name: file_digest(path) for name, path in entry.get("files", {}).items()}
+    return {"code": source_digest(place), **({"files": digests} if digests else {})}

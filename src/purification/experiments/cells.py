@@ -11,6 +11,19 @@ CLEAN = "none"
 """Attack and defence of a cell that has none."""
 UNIT_RANGE = [0, 1]
 """The range of our images."""
+NOT_AS_NAMED = "not_as_named"
+"""As `evaluation.measure.NAMING_COLUMN`, which this room may not import."""
+_PAPERS_DATASETS = ("mnist", "fmnist", "celeba", "cifar10", "svhn")
+_PAPERS_NETWORKS = (
+    *("A", "B", "C", "D", "E", "F", "C_published", "D_published", "B_vae", "D_vae", "B_ae_gan"),
+    "simple_cnn",
+)
+_PAPERS_ATTACKS = {"cw": "cw_l2"} | {
+    name: name
+    for name in ("fgsm", "rand_fgsm", "deepfool", "bim", "pgd", "mim", "vam", "half_masked")
+}
+"""Names by which a cell is compared with a paper's, and the source, architecture (both of the same
+name) or method behind them."""
 
 
 def clean_cells(
@@ -87,13 +100,55 @@ def of_attack(catalogue: Catalogue, attack: str) -> dict[str, Any]:
     return labels
 
 
+def as_named(catalogue: Catalogue, labels: Mapping[str, Any]) -> dict[str, Any]:
+    """A cell's labels; where a data set, network, attack or defence of it has a paper's name and is
+    something else in the config, with `NOT_AS_NAMED`, which says what."""
+    config, found = catalogue.config, []
+    dataset = labels["dataset"]
+    source = config["datasets"][dataset]["source"]
+    if dataset in _PAPERS_DATASETS and source != dataset:
+        found.append(f"data set {dataset} is {source}")
+    for kind in ("classifier", "substitute"):
+        name = labels.get(kind)
+        if name in _PAPERS_NETWORKS:
+            architecture = config["classifiers"][name]["architecture"]
+            if architecture != name:
+                found.append(f"{kind} {name} is {architecture}")
+    if labels["attack"] != CLEAN:
+        settings = config["attacks"][base_name(labels["attack"])]
+        name = settings.get("paper_name", base_name(labels["attack"]))
+        if settings["method"] != _PAPERS_ATTACKS.get(name, settings["method"]):
+            found.append(f"attack {name} is {settings['method']}")
+    if NOT_AS_NAMED in labels:
+        found.append(labels[NOT_AS_NAMED])
+    return {**labels, NOT_AS_NAMED: "; ".join(found)} if found else dict(labels)
+
+
+def _defense_as_named(config: Mapping[str, Any], name: str, settings: Mapping[str, Any]) -> bool:
+    """Whether a defence is what a paper has by that name, or has a name of its own."""
+    method = settings["method"]
+    if name in ("ae", "ae_gan", "bigan"):
+        own = {key: value for key, value in settings.items() if key != "column"}
+        return method == "ae_gan" and encoder_column(config, own)[0] == name
+    # Cowboy's search without the discriminator is the Defense-GAN of its Table 2.
+    discriminator = settings.get("discriminator_weight", 0) > 0
+    return {
+        "defense_gan": method == "defense_gan" or (method == "cowboy" and not discriminator),
+        "cowboy": method == "cowboy" and discriminator,
+        "magnet": method == "magnet",
+        "defense_vae": method in ("defense_vae", "defense_vae_e2e"),
+        "adv_training": method == "adversarial_training",
+    }.get(name, True)
+
+
 def of_no_defense() -> dict[str, Any]:
     """The columns that name a defence, where there is none."""
     return {"defense": "none", "variant": "", "iterations_L": None, "restarts_R": None}
 
 
 def of_defense(catalogue: Catalogue, defense: str) -> dict[str, Any]:
-    """The columns that name a defence, in the vocabulary of resources/papers."""
+    """The columns that name a defence, in the vocabulary of resources/papers; and `NOT_AS_NAMED`
+    where it is something else."""
     name = catalogue.deployment_of(defense)
     settings = catalogue.defense_settings(name)
     classifier = catalogue.defense_settings(defense).get("classifier")
@@ -115,9 +170,12 @@ def of_defense(catalogue: Catalogue, defense: str) -> dict[str, Any]:
         variant = {"reconstructions": "rec", "originals": "orig"}[classifier]
     elif classifier == "reconstructions":
         variant = "rec"
-    return {
+    labels = {
         "defense": name,
         "variant": variant,
         "iterations_L": settings.get("steps"),
         "restarts_R": restarts,
     }
+    if not _defense_as_named(catalogue.config, name, settings):
+        labels[NOT_AS_NAMED] = f"defense {name} is {settings['method']}"
+    return labels

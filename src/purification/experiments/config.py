@@ -1,5 +1,6 @@
 """The config, checked before the DAG is built: form by the schema, then the references in it."""
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,15 @@ from purification.experiments.config_form import (
 )
 from purification.experiments.grids import ROC_FIGURES, SWEPT_TABLES
 from purification.experiments.image_counts import ATTACKERS_IMAGES, SWEPT, too_many_images
-from purification.plugins import problem_with
+from purification.plugins import place_of_file, problem_with
 
+OWN_CODE = {
+    "datasets": "source",
+    "classifiers": "architecture",
+    "attacks": "method",
+    "defenses": "method",
+}
+"""Sections whose entries may name a user's own code, and the key that does."""
 SEARCHES = ("defense_gan",)
 """Methods that search a latent space from random starts: swept, and timed in Table 13."""
 STEPPED = (*SEARCHES, "ae_gan", "cowboy")
@@ -89,8 +97,8 @@ def _wrong_numbers(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Iter
 
 
 def _wrong_references(config: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[str]:
-    own = (("datasets", "source"), ("classifiers", "architecture"))
-    for section, key in (*own, ("attacks", "method"), ("defenses", "method")):
+    yield from _wrong_files(config)
+    for section, key in OWN_CODE.items():
         for name, entry in config[section].items():
             problem = problem_with(entry[key]) if ":" in entry[key] else None
             if problem:
@@ -165,6 +173,23 @@ def _wrong_references(config: Mapping[str, Any], _: Mapping[str, Any]) -> Iterat
             for split, n in CELEBA_IMAGES.items():
                 if (dataset.get(split) or 0) > n:
                     yield f"datasets.{name}.{split}: there are {n:,} images; got {dataset[split]}"
+
+
+def _wrong_files(config: Mapping[str, Any]) -> Iterator[str]:
+    """Files of users' own code that are not there."""
+    for section, key in OWN_CODE.items():
+        for name, entry in config[section].items():
+            if "files" in entry and ":" not in entry[key]:
+                yield (
+                    f"{section}.{name}.files: only code of your own reads files, not {entry[key]!r}"
+                )
+            for own, path in entry.get("files", {}).items():
+                file = place_of_file(path)
+                if not file.is_file():
+                    what = "is no file" if file.exists() else "is not there"
+                    yield f"{section}.{name}.files.{own}: {file} {what} (from {Path.cwd()})"
+                elif not os.access(file, os.R_OK):
+                    yield f"{section}.{name}.files.{own}: {file} cannot be read"
 
 
 def _misplaced(name: str, dataset: Mapping[str, Any]) -> Iterator[str]:

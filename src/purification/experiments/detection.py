@@ -1,6 +1,7 @@
 """Detection by the purifier's score: the detectors of the config's sweeps and of Table 4."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from purification.experiments.artifacts import (
     AttackedDefense,
@@ -12,7 +13,7 @@ from purification.experiments.artifacts import (
     told,
 )
 from purification.experiments.catalogue import Catalogue
-from purification.experiments.cells import CLEAN, defenses_of, of_defense
+from purification.experiments.cells import CLEAN, NOT_AS_NAMED, as_named, defenses_of, of_defense
 from purification.experiments.grids import sweep_cells
 from purification.experiments.sweeps import searched, sweep_attacks
 
@@ -64,8 +65,9 @@ def swept_detector(
         "iterations_L": cell[0],
         "restarts_R": cell[1],
     }
+    labels |= _further(of_defense(catalogue, clean.defense), substitute=wanted["substitute"])
     return Detector(
-        labels,
+        _named(catalogue, labels),
         Scored(validation, group),
         Scored(clean, group, hold_out=True),
         Scored(attacked, group),
@@ -113,4 +115,17 @@ def _of_attacked(
             "threat_model": threat_model,
             **{name: named[name] for name in ("defense", "iterations_L", "restarts_R")},
         }
+        labels |= _further(named)
+        labels = _named(catalogue, labels)
         yield Detector(labels, validation, clean, Scored(attacked, threat_model))
+
+
+def _further(defense: Mapping[str, Any], **labels: str) -> dict[str, Any]:
+    """What else decides whether a detector is what its labels say."""
+    return labels | {name: defense[name] for name in (NOT_AS_NAMED,) if name in defense}
+
+
+def _named(catalogue: Catalogue, labels: Mapping[str, Any]) -> dict[str, Any]:
+    """`as_named` of a detector's labels, which have no substitute."""
+    named = as_named(catalogue, labels)
+    return {name: value for name, value in named.items() if name != "substitute"}

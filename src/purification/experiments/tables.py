@@ -1,6 +1,7 @@
 """The papers' tables as lists of measurements: their rows, and what the reader is told of them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from purification.experiments.ae_gan import (
@@ -14,7 +15,7 @@ from purification.experiments.ae_gan import (
 from purification.experiments.artifacts import Measurement, Recipe, Table, told
 from purification.experiments.black_box import targets, transferred_cells
 from purification.experiments.catalogue import Catalogue
-from purification.experiments.cells import CLEAN, UNIT_RANGE, clean_cells
+from purification.experiments.cells import CLEAN, UNIT_RANGE, as_named, clean_cells
 from purification.experiments.config import AE_GAN_TABLES, COWBOY_TABLES, ConfigError
 from purification.experiments.defense_vae import UNSEEN, unseen_cells
 from purification.experiments.generator_quality import QUALITY, quality_measurement
@@ -113,7 +114,8 @@ def measurement(
         cells = transferred_cells(catalogue, table, dataset, seed, classifier, attack)
     else:
         cells = attacked_cells(catalogue, table, dataset, seed, classifier, attack)
-    return Measurement(folder, table, classifier, attack, tuple(cells))
+    named = (replace(cell, labels=as_named(catalogue, cell.labels)) for cell in cells)
+    return Measurement(folder, table, classifier, attack, tuple(named))
 
 
 def table_notes(catalogue: Catalogue, table: str) -> list[str]:
@@ -188,5 +190,7 @@ def _generator_note(name: str, settings: Mapping[str, Any], datasets: Sequence[s
 
 
 def _listed(settings: Mapping[str, Any], hide: tuple[str, ...] = ()) -> str:
-    # Sorted: the order of keys in the config decides nothing.
+    # Sorted: the order of keys in the config decides nothing. And where a user's files lie is no
+    # fact about the numbers.
+    hide = (*hide, "files")
     return ", ".join(f"{key} {value}" for key, value in sorted(settings.items()) if key not in hide)

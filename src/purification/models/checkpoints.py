@@ -46,6 +46,7 @@ def classifier_of(recipe: Mapping[str, Any], image_shape: Shape, classes: int = 
         input_shape=image_shape,
         classes=classes,
         dropout=settings["dropout"],
+        files=settings.get("files"),
     )
 
 

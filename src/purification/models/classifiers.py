@@ -5,11 +5,14 @@ B) one; the differing ones have names of their own. Cowboy (Santhanam and Grnaro
 has "a simple CNN".
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 
+from purification.guests import GuestClassifier
 from purification.models.initialisation import xavier
-from purification.plugins import import_named
+from purification.plugins import files_for, import_named
 
 Shape = tuple[int, int, int]
 
@@ -28,6 +31,7 @@ def build_classifier(
     input_shape: Shape = (1, 28, 28),
     classes: int = 10,
     dropout: str = "paper",
+    files: Mapping[str, str] | None = None,
 ) -> nn.Module:
     """Builds one classifier of Table 5, or a user's own.
 
@@ -44,25 +48,31 @@ def build_classifier(
             "D_vae" (its second dropout of .25), beside which its A and E are ours and its C is
             "C_published"; "B_ae_gan" (AE-GAN+rs's B, without the input dropout), beside which its A
             is ours and its C is "D"; "simple_cnn" (Cowboy's, see `_simple_cnn`); or
-            "package.module:Name", which is imported and called as `Name(input_shape, classes)`.
+            "package.module:Name", which is imported and called as `Name(input_shape, classes)`, and
+            stands behind a wall (`guests.GuestClassifier`).
         input_shape: (channels, height, width) of one image.
         classes: number of classes.
         dropout: what a printed rate p means. "paper": a unit is dropped with probability p;
             "keep_probability": it is *kept* with probability p, which is what the published code
             does (it hands p to TensorFlow 1's `tf.nn.dropout(x, keep_prob)`). E and F have none,
             "simple_cnn" has one of a half, and a user's own classifier is not told.
+        files: of a user's own alone, the SHA-256 of each file that it reads, by name: it is called
+            with their paths as `files` too (`plugins.files_for`).
 
     Returns:
         A module from images (N, C, H, W) in [0, 1] to logits (N, classes).
 
     Raises:
         ValueError: unknown architecture or dropout meaning, images too small for the kernels, or
-            a user's module or name that cannot be imported.
+            a user's module or name that cannot be imported, or its files not found.
+        GuestError: a user's own is no classifier, or returns something else than logits.
     """
     if dropout not in DROPOUT_MEANINGS:
         raise ValueError(f"dropout {dropout!r}: expected one of {', '.join(DROPOUT_MEANINGS)}")
     if ":" in architecture:
-        return import_named(architecture)(input_shape, classes)
+        make = import_named(architecture)
+        own = make(input_shape, classes, **files_for(architecture, make, files))
+        return GuestClassifier(own, architecture, input_shape, classes)
     if architecture not in ARCHITECTURES:
         raise ValueError(
             f"classifier {architecture!r}: expected one of {', '.join(ARCHITECTURES)}, "

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from purification.guests import name_of, refuse_not_finite
+
 
 def predict(
     model: nn.Module, images: Tensor, *, batch_size: int = 500, device: torch.device | str
@@ -17,12 +19,18 @@ def predict(
 
     Returns:
         Logits (N, classes) on the CPU.
+
+    Raises:
+        FloatingPointError: NaN or infinity among them; names the model's class, or the place of a
+            user's own, and the first such image by its number.
     """
     was_training = model.training
     model.to(device).eval()
     try:
         with torch.no_grad():
             logits = [model(batch.to(device)) for batch in images.split(batch_size)]
-            return torch.cat(logits).cpu()
+            found = torch.cat(logits).cpu()
+        refuse_not_finite(found, f"{name_of(model)}: the logits")
+        return found
     finally:
         model.train(was_training)

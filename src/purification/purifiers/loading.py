@@ -1,6 +1,7 @@
 """Purifiers from their recipes, and purifying whole sets of images."""
 
 from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -8,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from purification import randomness
+from purification.guests import GuestPurifier, check_images, name_of, refuse_not_finite
 from purification.models.checkpoints import load_network
-from purification.plugins import import_named
+from purification.plugins import files_for, import_named
 from purification.purifiers.ae_gan import EncoderSearch
 from purification.purifiers.base import reconstruction_error
 from purification.purifiers.cowboy import Cowboy
@@ -35,7 +37,12 @@ def load_purifier(recipe: Mapping[str, Any], files: Mapping[str, str]) -> nn.Mod
     """The purifier of a `Purifier` recipe, with its networks read from `files` (by name).
 
     A method "package.module:build" is a user's own: `build(settings, networks, seed)` must return a
-    module that maps images (N, C, H, W) in [0, 1] to images of the same shape and range.
+    module that maps images (N, C, H, W) in [0, 1] to images of the same shape and range; it stands
+    behind a wall (`guests.GuestPurifier`). Where the recipe has `files`, their SHA-256 by name, it
+    is called with their paths as `files` too.
+
+    Raises ValueError if a user's own cannot be imported or its files are not found, GuestError if
+    it builds something else.
     """
     method, settings = recipe["method"], recipe["settings"]
     if method == "defense_gan":
@@ -53,10 +60,11 @@ def load_purifier(recipe: Mapping[str, Any], files: Mapping[str, str]) -> nn.Mod
         return encoder_search(networks["generator"], settings)
     if method == "cowboy":
         return cowboy(networks["generator"], recipe)
-    purifier = import_named(method)(settings, networks, recipe["seed"])
-    if not isinstance(purifier, nn.Module):
-        raise TypeError(f"{method} must return a torch module, got {type(purifier).__name__}")
-    return purifier.eval().requires_grad_(False)
+    build = import_named(method)
+    # A copy: the recipe is written to the files that are made.
+    own = deepcopy(dict(settings))
+    purifier = build(own, networks, recipe["seed"], **files_for(method, build, recipe.get("files")))
+    return GuestPurifier(purifier, method).eval().requires_grad_(False)
 
 
 def encoder_search(network: nn.Module, settings: Mapping[str, Any]) -> EncoderSearch:
@@ -141,19 +149,24 @@ def purify_images(
 ) -> Purified:
     """Purify `images` (N, C, H, W), `batch_size` at a time, as `in_batches` has it.
 
-    Raises ValueError if the purifier (a user's own, say) returns another shape or range.
+    Raises GuestError if the purifier returns something else than images of the same shape in
+    [0, 1], FloatingPointError if a score is not finite; both name the first such image.
     """
     purifier = purifier.to(device)
     score_of = getattr(purifier, "score_purified", _reconstruction_score)
+    name, parts = name_of(purifier), []
 
     def purify(batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        begin = sum(len(part[0]) for part in parts)
+        numbers = range(begin, begin + len(batch))
         given = batch.to(device)
         result = purifier(given)
-        _check(result, given, purifier)
+        check_images(name, result, given, numbers)
         error = reconstruction_error(result, given)
-        return result.cpu(), score_of(given, result).cpu(), error.cpu()
+        score = score_of(given, result)
+        refuse_not_finite(score, f"{name}: the detection scores", numbers)
+        return result.cpu(), score.cpu(), error.cpu()
 
-    parts = []
     with torch.no_grad(), progress(len(images), "purifying", "image") as bar:
         for part in in_batches(purify, images, batch_size, device):
             parts.append(part)
@@ -211,14 +224,6 @@ def _that_fit(bytes_each: float, device: torch.device) -> int:
     torch.cuda.empty_cache()
     free, _ = torch.cuda.mem_get_info(device)
     return min(max(PROBE, int(0.8 * free / max(bytes_each, 1))), AT_MOST)
-
-
-def _check(result: Tensor, given: Tensor, purifier: nn.Module) -> None:
-    name = type(purifier).__name__
-    if result.shape != given.shape:
-        raise ValueError(f"{name} returned shape {tuple(result.shape)} for {tuple(given.shape)}")
-    if not bool(((result >= 0) & (result <= 1)).all()):
-        raise ValueError(f"{name} returned values that are not in [0, 1]")
 
 
 def _reconstruction_score(images: Tensor, purified: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from purification.evaluation.refusals import REFUSED
 from purification.reporting.papers import TITLES
 from purification.reporting.tables import over_seeds, read_long_table
 
@@ -76,13 +77,14 @@ def compared_cells(long: pd.DataFrame) -> pd.DataFrame:
         `over_seeds`; ``counted``; ``clean_value``, our accuracy behind the same defence without
         attack. The white box of searches does not count: no gradient passes Defense-GAN's in its
         published code, and AE-GAN+rs prints its above the gray box, which a working gradient does
-        not allow. They are not one attack with ours. FGSM without a gradient changes nothing:
+        not allow. They are not one attack with ours. Nor does a cell whose attack was refused,
+        which has no number of ours. FGSM without a gradient changes nothing:
         ``clean_value`` is what it amounts to.
     """
     printed = long[long["paper_value"].notna()]
     cells = over_seeds(printed, [name for name in _MEASUREMENT if name in printed])
     searched = cells["defense"].isin(SEARCHING) & (cells["threat_model"] == "white_box")
-    cells["counted"] = ~searched
+    cells["counted"] = ~searched & cells["accuracy"].notna()
     deployed = [name for name in _DEPLOYED if name in long]
     clean = long[long["attack"] == "none"].groupby(deployed, dropna=False)["accuracy"].mean()
     return cells.merge(clean.rename("clean_value").reset_index(), "left", deployed)
@@ -96,6 +98,9 @@ def read_compared_tables(specifications: Iterable[Sequence[str]]) -> list[Compar
         datasets = tuple(long["dataset"].unique())
         cells = compared_cells(long)
         cells["why_not"] = cells["counted"].map({True: "", False: _NO_GRADIENT.get(paper, "")})
+        refused = cells["accuracy"].isna()
+        if refused.any():
+            cells.loc[refused, "why_not"] = "refused: " + cells.loc[refused, REFUSED]
         tables.append(ComparedTable(paper, printed, datasets, cells))
     return tables
 
@@ -205,6 +210,8 @@ def _agreement(cells: pd.DataFrame) -> list[int]:
 
 
 def _mean_differences(differences: pd.Series) -> list[str]:
+    if differences.isna().all():
+        return ["", ""]
     return [f"{differences.mean():+.3f}", f"{differences.abs().mean():.3f}"]
 
 
@@ -233,13 +240,16 @@ def _cell_line(cell: Any) -> list[str]:
     paper += f" ± {cell.paper_std:.3f}" if pd.notna(cell.paper_std) else ""
     seeds = f", {cell.seeds} seeds" if cell.seeds > 1 else ""
     ours = f"{cell.accuracy:.3f} ± {(cell.ci_high - cell.ci_low) / 2:.3f} ({cell.n}{seeds})"
+    difference = f"{cell.difference:+.3f}" + ("" if cell.counted else ", not counted")
+    if not cell.seeds:
+        ours, difference = "attack refused", "not counted"
     return [
         *(attack, cell.classifier, getattr(cell, "substitute", "")),
         *(f"{cell.defense} {cell.variant}".strip(), cell.threat_model),
         _search(cell.iterations_L, cell.restarts_R),
         _search(cell.paper_iterations_L, cell.paper_restarts_R),
         *(paper, ours),
-        f"{cell.difference:+.3f}" + ("" if cell.counted else ", not counted"),
+        difference,
     ]
 
 

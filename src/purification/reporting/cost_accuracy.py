@@ -27,7 +27,7 @@ import pandas as pd
 from purification.evaluation.accuracy import wilson_interval
 from purification.reporting.csv_files import read_rows
 from purification.reporting.figures import paper_figure
-from purification.reporting.papers import epsilon_key
+from purification.reporting.papers import demand_numbers, epsilon_key
 from purification.reporting.roc import DASHES, MARKERS, check_number
 
 if TYPE_CHECKING:
@@ -127,6 +127,7 @@ def cost_points(long: pd.DataFrame, content: Mapping[str, Any]) -> pd.DataFrame:
         for name, found in chosen.items():
             if found.empty:
                 raise ValueError(f"no measurement of {name!r} in {threat_model}")
+            demand_numbers(found, "accuracy over cost")
             parts.append(found.assign(threat_model=threat_model, line=name))
     points = _pooled(pd.concat(parts, ignore_index=True))
     return _beside_reference(points, content["reference"])

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from purification.evaluation.refusals import REFUSED
 from purification.provenance import expected_of
 from purification.storage import atomic
 from purification.text_tables import read_text_table, write_text_table
@@ -96,7 +97,10 @@ def _check_counts(path: Path, rows: pd.DataFrame) -> None:
     whole = (rows["n"] >= 1) & (rows["correct"] >= 0) & (rows["correct"] <= rows["n"])
     # Four decimals, as a long table has them, are enough to tell a wrong one.
     right = (rows["accuracy"] - rows["correct"] / rows["n"]).abs() < 1e-4
-    wrong = ~(whole & right).fillna(False).astype(bool)
+    # A refused attack has no number, and says why (`evaluation.refusals`).
+    reasons = rows[REFUSED].fillna("") if REFUSED in rows else pd.Series("", rows.index)
+    refused = (rows["n"] == 0) & rows["accuracy"].isna() & (reasons != "")
+    wrong = ~((whole & right).fillna(False).astype(bool) | refused)
     if wrong.any():
         row = rows[wrong].iloc[0]
         raise ValueError(

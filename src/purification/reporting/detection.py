@@ -8,7 +8,14 @@ import numpy as np
 import pandas as pd
 
 from purification.evaluation.detection import auc, roc_curve
-from purification.evaluation.detection_rows import COLUMNS, LABEL_COLUMNS, Job, read_scores
+from purification.evaluation.detection_rows import (
+    COLUMNS,
+    FURTHER_COLUMNS,
+    LABEL_COLUMNS,
+    Job,
+    read_scores,
+)
+from purification.evaluation.measure import NAMING_COLUMN
 from purification.reporting.csv_files import read_rows, write_formatted
 from purification.reporting.papers import epsilon_key
 from purification.reporting.roc import RocCurve, RocPanel
@@ -37,7 +44,8 @@ def detection_table(files: Iterable[Path], papers: pd.DataFrame | None = None) -
 
     Returns:
         Rows sorted by dataset and attack (order of first appearance), then the other labels; the
-        columns of the files, and `paper_auc` (see `attach_paper_auc`).
+        columns of the files, and `paper_auc` (see `attach_paper_auc`). A detector of an attack that
+        was refused has no numbers, and says why (`refused`).
 
     Raises:
         FileNotFoundError: a file is missing.
@@ -52,11 +60,14 @@ def detection_table(files: Iterable[Path], papers: pd.DataFrame | None = None) -
     if twice.any():
         labels = rows.loc[twice, list(LABEL_COLUMNS)].iloc[0].to_dict()
         raise ValueError(f"two rows for one detector: {labels}")
+    for name in set(FURTHER_COLUMNS) & set(rows):
+        rows[name] = rows[name].fillna("")
+    kept = [*COLUMNS, *(name for name in FURTHER_COLUMNS if name in rows)]
     ranks = rows[["epsilon", "threat_model", "classifier", "defense", *_COUNTS[:2], "seed"]].copy()
     for place, name in enumerate(("dataset", "attack")):
         ranks.insert(place, name, pd.factorize(rows[name])[0])
     order = ranks.sort_values(list(ranks.columns), kind="stable", na_position="first").index
-    return attach_paper_auc(rows.loc[order, list(COLUMNS)].reset_index(drop=True), papers)
+    return attach_paper_auc(rows.loc[order, kept].reset_index(drop=True), papers)
 
 
 def read_detection(path: Path) -> pd.DataFrame:
@@ -74,7 +85,8 @@ def attach_paper_auc(rows: pd.DataFrame, papers: pd.DataFrame | None) -> pd.Data
     """A copy of `rows` with the column `paper_auc`, NaN where the paper prints none.
 
     A printed area stands beside a row when dataset, threat model, attack, epsilon (to 1e-6),
-    classifier, defence, L and R agree. (Its substitute is not compared: rows do not name one.)
+    classifier, defence, L and R agree. (Its substitute is not compared: rows do not name one.) None
+    stands beside a row that is not what its name says (`measure.NAMING_COLUMN`).
 
     Raises:
         ValueError: the papers have two different areas for one row.
@@ -91,6 +103,8 @@ def attach_paper_auc(rows: pd.DataFrame, papers: pd.DataFrame | None) -> pd.Data
             raise ValueError(f"the paper has several areas for one detector: {key}: {values}")
     areas = areas[~areas.index.duplicated()]
     beside["paper_auc"] = areas.reindex(_keys(rows)).array.astype(float)
+    if NAMING_COLUMN in rows:
+        beside.loc[rows[NAMING_COLUMN].fillna("") != "", "paper_auc"] = np.nan
     return beside
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 from purification.evaluation.quality_columns import MEASURES, QUALITY_COLUMNS, REAL
 from purification.reporting.csv_files import read_rows
 from purification.reporting.figures import paper_figure
+from purification.reporting.papers import demand_numbers
 from purification.reporting.roc import MARKERS, check_number
 
 if TYPE_CHECKING:
@@ -171,6 +172,7 @@ def _measured(path: str) -> pd.DataFrame:
         counts=("iterations_L", "restarts_R", "n"),
         numbers=("epsilon", "accuracy", "ci_low", "ci_high"),
     )
+    demand_numbers(rows, path)
     if rows["defense"].duplicated().any():
         raise ValueError(f"{path}: two rows of one defense: {rows['defense'].tolist()}")
     return rows.set_index("defense")

@@ -96,6 +96,9 @@ def agreement(tables: Sequence[PageTable]) -> str:
     return grid(["table", *AGREEMENT], rows)
 
 
+_RATES = ("tpr_1pct", "fpr_1pct", "tpr_5pct", "fpr_5pct")
+
+
 def detection_summary(detection: pd.DataFrame) -> str:
     """The table of detectors, a row for each data set, attack, strength, threat model, defence, L
     and R: means over classifiers and seeds.
@@ -105,7 +108,8 @@ def detection_summary(detection: pd.DataFrame) -> str:
     key = ["dataset", "attack", "epsilon", "threat_model", "defense", "iterations_L", "restarts_R"]
     values = ["auc", "paper_auc", "tpr_1pct", "tpr_5pct", "fpr_1pct", "fpr_5pct"]
     groups = detection.groupby(key, sort=False, dropna=False)
-    rows = groups[values].mean().assign(n=groups["n"].sum(), of=groups.size()).reset_index()
+    counts = {"n": groups["n"].sum(), "of": groups["auc"].count()}
+    rows = groups[values].mean().assign(**counts).reset_index()
     header = ["data set", "attack", "epsilon", "threat model", "defense", "L", "R", "AUC"]
     header += ["TPR at 1 %", "FPR", "TPR at 5 %", "FPR", "detectors", "images"]
     lines = []
@@ -116,9 +120,8 @@ def detection_summary(detection: pd.DataFrame) -> str:
             [
                 *(row.dataset, row.attack),
                 *("" if pd.isna(value) else str(value) for value in settings),
-                f"{row.auc:.3f}{paper}",
-                *(f"{row.tpr_1pct:.3f}", f"{row.fpr_1pct:.3f}"),
-                *(f"{row.tpr_5pct:.3f}", f"{row.fpr_5pct:.3f}"),
+                f"{row.auc:.3f}{paper}" if row.of else "attack refused",
+                *(f"{getattr(row, name):.3f}" if row.of else "" for name in _RATES),
                 *(str(row.of), str(row.n)),
             ]
         )

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from purification.evaluation.measure import NAMING_COLUMN
+from purification.evaluation.refusals import REFUSED
 from purification.provenance import in_a_job
 from purification.reporting.csv_files import typed_rows
 
@@ -80,6 +82,19 @@ names no threat model and attacks the bare classifier, which is a white box of t
 NO_STRENGTHS = ("cowboy",)
 """Papers that print no strength of any attack: their numbers stand beside ours at whatever strength
 ours have."""
+
+
+def demand_numbers(rows: pd.DataFrame, shown: str) -> None:
+    """Raise ValueError if one of the measurement rows has no number, its attack having been refused
+    (`evaluation.refusals`): a figure has no way to show that."""
+    refused = rows[rows["n"] == 0]
+    if not refused.empty:
+        row = refused.iloc[0]
+        reason = row.get(REFUSED) or "the attack was refused; the measurements say why"
+        raise ValueError(
+            f"{shown}: no number of {row['defense']} before {row['classifier']} under "
+            f"{row['attack']}, {row['threat_model']}: {reason}"
+        )
 
 
 def epsilon_key(epsilon: pd.Series) -> pd.Series:
@@ -160,7 +175,8 @@ def attach_paper_values(
     ours are converted from the row's ``pixel_range``, printed ones by `PUBLISHED_RANGES`. So what
     Defense-GAN prints for CelebA at 0.3 stands beside our 0.3 of [-1, 1] (or 0.15 of [0, 1]), not
     beside our 0.3 of [0, 1]. A row with a ``paper_attack`` matches by it instead of its own name,
-    and the networks of `OWN_CLASSIFIERS` by the paper's letter.
+    and the networks of `OWN_CLASSIFIERS` by the paper's letter. A row that is something else than
+    its names say (`evaluation.measure.NAMING_COLUMN` is not empty) matches nothing.
 
     A difference on Defense-GAN's ``white_box`` rows is no error of either side. The paper (sec. 3,
     Table 4) describes an attacker who differentiates through the L search steps; the code published
@@ -172,7 +188,7 @@ def attach_paper_values(
 
     Args:
         long: measurement rows; needs ``MATCH_COLUMNS`` and ``accuracy``, and may have
-            ``substitute``, ``paper_attack`` and ``pixel_range``.
+            ``substitute``, ``paper_attack``, ``pixel_range`` and ``not_as_named``.
         values: rows of `paper_values`; only those with metric ``accuracy`` are used.
         same_search: L and R must agree too (Tables 8 to 11, where they vary).
 
@@ -199,6 +215,8 @@ def attach_paper_values(
         }
     ).drop_duplicates()
     keys = _keys(_as_in_papers(long, set(values["paper"])), match)
+    if NAMING_COLUMN in long:
+        keys = keys.where(long[NAMING_COLUMN] == "", "")
     ambiguous = printed.loc[printed["key"].duplicated() & printed["key"].isin(keys), "key"]
     if not ambiguous.empty:
         cell = ", ".join(

@@ -13,6 +13,7 @@ import pandas as pd
 
 from purification.evaluation.accuracy import wilson_interval
 from purification.reporting.csv_files import read_rows, write_formatted
+from purification.reporting.papers import demand_numbers
 from purification.reporting.roc import AccuracyPanel
 
 _STEPS, _RESTARTS = "Gradient steps L", "Restarts R"
@@ -139,6 +140,7 @@ def _searches(long: pd.DataFrame, threat_models: tuple[str, ...]) -> pd.DataFram
     rows = long[searched & long["threat_model"].isin(threat_models)]
     if rows.empty:
         raise ValueError(f"no measurement of a latent search in {', '.join(threat_models)}")
+    demand_numbers(rows, "accuracy over the settings of a search")
     return rows
 
 

@@ -18,7 +18,9 @@ has its columns without a change here:
 
 Black-box rows have three more columns: ``substitute``, which is part of a row's identity,
 ``oracle`` and ``queries``; rows of an attack that the config gives in other units or under another
-name than the paper's, ``paper_attack`` and ``pixel_range``.
+name than the paper's, ``paper_attack`` and ``pixel_range``; rows of what is not what its name says,
+``not_as_named``; and rows whose attack was refused, with n = 0 and no accuracy, ``refused``, the
+reason.
 
 **Swept tables** (3 and 8 to 11) have defences at several L and R: each (L, R) is a row, and what
 has neither, such as no defence, repeats.
@@ -31,8 +33,9 @@ from typing import Any
 
 import pandas as pd
 
-from purification.evaluation.measure import ATTACK_COLUMNS, ATTACK_UNIT_COLUMNS
+from purification.evaluation.measure import ATTACK_COLUMNS, ATTACK_UNIT_COLUMNS, NAMING_COLUMN
 from purification.evaluation.measure import COLUMNS as MEASUREMENT_COLUMNS
+from purification.evaluation.refusals import REFUSED
 from purification.reporting.csv_files import read_rows, write_formatted
 from purification.reporting.papers import (
     ATTACHED_COLUMNS,
@@ -42,7 +45,7 @@ from purification.reporting.papers import (
 from purification.text_tables import read_text_table
 
 _TEXT = ("dataset", "classifier", "attack", "threat_model", "defense", "variant")
-_FURTHER_TEXT = ("substitute", "oracle", *ATTACK_UNIT_COLUMNS)
+_FURTHER_TEXT = ("substitute", "oracle", *ATTACK_UNIT_COLUMNS, NAMING_COLUMN, REFUSED)
 _COUNTS = ("iterations_L", "restarts_R", "n", "correct")
 _NUMBERS = (
     *("epsilon", "accuracy", "ci_low", "ci_high"),
@@ -82,10 +85,11 @@ _SEARCH = ("iterations_L", "restarts_R")
 _KEY = ("dataset", "attack", "epsilon_key", "classifier", "substitute", *_SEARCH)
 """What names a row among the cells. Without a sweep all cells have the search settings -1."""
 _WEAK_ATTACK = 0.05
+_REFUSED = "no number: attack refused"
 _OVER_SEEDS = {
     "accuracy": ("accuracy", "mean"),
     "std": ("accuracy", "std"),
-    "seeds": ("seed", "size"),
+    "seeds": ("accuracy", "count"),
     **{name: (name, "sum") for name in ("n", "correct")},
     **{name: (name, "mean") for name in ("success_rate", "mean_l2", "difference")},
     "zero_gradient_share": ("zero_gradient_share", "max"),
@@ -194,7 +198,8 @@ def markdown_table(
     one. A legend explains the threat models that occur. The warnings are computed from `long`:
     accuracy under attack above the same model's clean accuracy; images whose gradient is exactly
     zero; attacks that succeed on under 5 % of the images; white box above gray box beyond both
-    intervals.
+    intervals; and, with the reason, attacks that were refused, whose cells have no number, and
+    what is not what its name says, beside which no paper's value stands.
 
     Args:
         long: as `long_table` returns it.
@@ -377,11 +382,14 @@ def over_seeds(rows: pd.DataFrame, key: Sequence[str]) -> pd.DataFrame:
     """The rows of a long table that agree in `key` put together, in the order of the first of each.
 
     Beside the columns of `key`: accuracy, success rate, l2 norm and difference from the paper as
-    means, ``std`` the sample standard deviation (empty for one row), ``seeds`` the number of rows,
-    n and correct as sums, and ``ci_low`` and ``ci_high``: of one row its own, of several the 95 %
-    Wilson interval of these sums, which does not cover the spread between seeds.
+    means, ``std`` the sample standard deviation (empty for one row), ``seeds`` the number of rows
+    with an accuracy (an attack that was refused has none), n and correct as sums, and ``ci_low``
+    and ``ci_high``: of one row its own, of several the 95 % Wilson interval of these sums, which
+    does not cover the spread between seeds.
     """
     made = {name: how for name, how in _OVER_SEEDS.items() if name not in key}
+    # The longest text is one that is not empty.
+    made |= {name: (name, "max") for name in (NAMING_COLUMN, REFUSED) if name in rows}
     cells = rows.groupby(list(key), sort=False, dropna=False).agg(**made).reset_index()
     pooled = cells["seeds"] > 1
     if pooled.any():
@@ -437,6 +445,8 @@ def _column_rank(name: str) -> tuple[int, bool]:
 
 
 def _cell_text(cell: tuple) -> str:
+    if not cell.seeds:
+        return _REFUSED
     accuracy = f"{cell.accuracy:.4f}"
     if cell.seeds > 1:
         accuracy += f" ± {cell.std:.4f}"
@@ -452,6 +462,8 @@ def _cell_text(cell: tuple) -> str:
 
 
 def _brief_text(cell: Any) -> str:
+    if not cell.seeds:
+        return _REFUSED
     text = f"{cell.accuracy:.3f}"
     if pd.notna(cell.ci_low):
         text += f" ± {(cell.ci_high - cell.ci_low) / 2:.3f}"
@@ -527,6 +539,11 @@ def _pair(cell: tuple) -> str:
     return f"{pair} L={cell.iterations_L} R={cell.restarts_R}" if cell.iterations_L >= 0 else pair
 
 
+def _text_of(cells: pd.DataFrame, name: str) -> pd.Series:
+    """A further column of text; empty where there is none."""
+    return cells[name].fillna("") if name in cells else pd.Series("", cells.index)
+
+
 def _warnings(cells: pd.DataFrame) -> str:
     attacked = cells[cells["attack"] != "none"]
     same_model = ["dataset", "classifier", "defense", "variant", *_SEARCH]
@@ -542,6 +559,11 @@ def _warnings(cells: pd.DataFrame) -> str:
     )
     above_gray = above_gray[above_gray["ci_low"] > above_gray["ci_high_gray"]]
     kinds = [
+        (
+            "The attack was refused, and there is no number",
+            cells[_text_of(cells, REFUSED) != ""],
+            lambda c: f"{_pair(c)}: {getattr(c, REFUSED)}",
+        ),
         (
             "Accuracy under attack above the same model's accuracy without attack "
             "(on a subset of the images where n is smaller)",
@@ -581,4 +603,8 @@ def _warnings(cells: pd.DataFrame) -> str:
             listed = "; ".join(text(cell) for cell in group.itertuples())
             lines.append(f"- {dataset}, {name}, `{column}`: {listed}")
         parts.append("\n".join(lines))
+    other = sorted({text for text in _text_of(cells, NAMING_COLUMN) if text})
+    if other:
+        lines = ["**Not what their names say, so that no paper's value stands beside:**", ""]
+        parts.append("\n".join([*lines, *(f"- {text}" for text in other)]))
     return "\n\n".join(parts) if parts else "None of the checks found anything."

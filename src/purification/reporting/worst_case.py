@@ -26,13 +26,18 @@ def _line(row: Mapping[str, Any]) -> list[Any]:
     seed = f" (seed {row['seed']})" if row["seed"] else ""
     search = ", ".join(str(row[name]) for name in ("iterations_L", "restarts_R") if row[name])
     units = f" of {row['pixel_range']}" if row["pixel_range"] else ""
-    half = (row["ci_high"] - row["ci_low"]) / 2
+    alone, all_of_them = "none", "none"
+    if row["n"]:
+        half = (row["ci_high"] - row["ci_low"]) / 2
+        alone = f"{row['strongest_accuracy']:.3f} ({row['strongest']})"
+        all_of_them = f"{row['accuracy']:.3f} ± {half:.3f}"
+    refused = [text for text in row["attacks"].split("; ") if text.endswith(" refused")]
     return [
         *(f"{row['dataset']}{seed}", row["classifier"]),
         *(f"{row['defense']} {row['variant'] or ''}".strip(), search),
-        *(f"{row['epsilon']:g}{units}", row["n"], row["attackers"]),
-        f"{row['strongest_accuracy']:.3f} ({row['strongest']})",
-        f"{row['accuracy']:.3f} ± {half:.3f}",
+        *(f"{row['epsilon']:g}{units}", row["n"]),
+        "; ".join([str(row["attackers"]), *refused]),
+        *(alone, all_of_them),
     ]
 
 
@@ -44,5 +49,7 @@ _LEGEND = (
     "the same n images, as many as the shortest attack has; `left by all` is the share that the "
     "defense gets right under every attacker, with half the width of Wilson's 95 % interval. More "
     "attackers leave less: compare lines of the same number. `worst_case.csv` names them all, with "
-    "what each leaves alone. CW has no bound and is not among them."
+    "what each leaves alone. CW has no bound and is not among them; nor is an attack that was "
+    "refused, because the gradient is zero everywhere, which says nothing of how robust a defense "
+    "is."
 )

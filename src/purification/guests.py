@@ -1,0 +1,278 @@
+"""Users' own classifiers and purifiers behind a wall, and what is asked of all that they return.
+
+A guest gets copies, so that one that works in place changes no image of the host's. What it returns
+is checked and copied, and it is refused, by its name "package.module:name", where the host would
+measure it wrongly: another type, shape or range, other results on a second call or in another
+batch, probabilities in place of logits.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from purification.randomness import generator, isolated_rng
+
+PROBES = 4
+"""Images on which a guest is tried before the long work."""
+TOLERANCE = 1e-3
+"""By how much a pixel may differ, in the mean over an image, between two batches.
+
+Other batch sizes choose other kernels, whose float32 results differ by rounding: some 1e-6 a pixel
+in one pass through a network, more where a search of many steps enlarges it. An 8-bit step is 4e-3,
+and a randomised purifier that changes less in the mean than a quarter of one changes nothing that
+was in the images. The mean, and not the largest difference: one that rounds its pixels to levels
+may turn rounding into a whole level, at a pixel or two that lie on the border of two."""
+LOGIT_TOLERANCE = 1e-3
+"""The same for logits, of the largest of their image, or of 1 where that is smaller."""
+_SUM_TOLERANCE = 1e-3
+
+
+class GuestError(RuntimeError):
+    """A user's own code returned what cannot be measured; the message names it."""
+
+
+class Guest(nn.Module):
+    """A user's own module from a batch of images to something; what it has besides is reached
+    through it.
+
+    It has the weights of `guest` under their own names, so that a checkpoint does not show it.
+    """
+
+    def __init__(self, guest: nn.Module, place: str) -> None:
+        super().__init__()
+        if not isinstance(guest, nn.Module):
+            raise GuestError(f"{place} returned {_described(guest)}, expected a torch module")
+        self.guest = guest
+        self.place = place
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            # Not what Python itself looks for, such as how to copy an object.
+            if name.startswith("__"):
+                raise
+            return getattr(super().__getattr__("guest"), name)
+
+    def state_dict(self, *arguments: Any, **keywords: Any) -> Any:
+        return self.guest.state_dict(*arguments, **keywords)
+
+    def load_state_dict(self, *arguments: Any, **keywords: Any) -> Any:
+        return self.guest.load_state_dict(*arguments, **keywords)
+
+
+class GuestClassifier(Guest):
+    """A user's own classifier: images (N, C, H, W) -> logits (N, `classes`).
+
+    Tried on made-up images at once, before any training: it must be a function of each image alone,
+    and return logits.
+
+    Raises:
+        GuestError: it is not, or does not.
+    """
+
+    def __init__(
+        self, guest: nn.Module, place: str, image_shape: tuple[int, int, int], classes: int
+    ) -> None:
+        super().__init__(guest, place)
+        self.classes = classes
+        self._seen_in_training = False
+        self.training = guest.training
+        modes = [(module, module.training) for module in self.modules()]
+        noise = torch.rand(PROBES, *image_shape, generator=generator(0, "guests"))
+        try:
+            self.eval()
+            _try(self, self, noise, self._check_logits, LOGIT_TOLERANCE, relative=True)
+        finally:
+            for module, mode in modes:
+                module.training = mode
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = self.guest(images.clone())
+        # Mixed precision has the layers return bfloat16.
+        mixed = torch.is_autocast_enabled(images.device.type) and isinstance(logits, Tensor)
+        dtype = logits.dtype if mixed and logits.is_floating_point() else images.dtype
+        check_tensor(self.place, logits, (len(images), self.classes), dtype, images.device)
+        # A module may do in training what it does not do else.
+        if self.training and not self._seen_in_training:
+            self._seen_in_training = True
+            self._check_logits(logits.detach())
+        return logits.clone()
+
+    def _check_logits(self, logits: Tensor) -> None:
+        refuse_not_finite(logits, f"{self.place}: its logits")
+        # Log-probabilities are logits: softmax and log-odds of both are the same.
+        sums = logits.float().sum(dim=1)
+        if bool((logits >= 0).all() & ((sums - 1).abs() < _SUM_TOLERANCE).all()):
+            raise GuestError(
+                f"{self.place} returned probabilities (none negative, and of each image the sum is "
+                "1), expected logits: leave the softmax out. Attacks on logits hardly move through "
+                "a softmax, and the model would look robust"
+            )
+
+
+class GuestPurifier(Guest):
+    """A user's own purifier: images (N, C, H, W) in [0, 1] -> images of the same shape and range.
+
+    Tried on the first images that it is given, a few of them: it must be a function of each image
+    alone. (A randomised purifier is measured by other means than one that is not: one draw hides
+    what its attacker has by the mean over many.)
+
+    Raises:
+        GuestError: at its first call or any other, it returned something else.
+    """
+
+    def __init__(self, guest: nn.Module, place: str) -> None:
+        super().__init__(guest, place)
+        self._tried = False
+
+    def forward(self, images: Tensor) -> Tensor:
+        if not self._tried:
+            given = images.detach()
+            batch = torch.cat([given, given.flip(-1), given.flip(-2), 1 - given])[:PROBES]
+            _try(self, self._purified, batch, self._check_images, TOLERANCE)
+            self._tried = True
+        return self._purified(images)
+
+    def _purified(self, images: Tensor) -> Tensor:
+        purified = self.guest(images.clone())
+        check_tensor(self.place, purified, images.shape, images.dtype, images.device)
+        return purified.clone()
+
+    def _check_images(self, purified: Tensor) -> None:
+        check_images(self.place, purified, purified)
+
+    def score_purified(self, images: Tensor, purified: Tensor) -> Tensor:
+        """The guest's own detection score (N,), or else the mean square of what it changed."""
+        own = getattr(self.guest, "score_purified", None)
+        if own is None:
+            return (purified - images).square().flatten(1).mean(1)
+        score = own(images.clone(), purified.clone())
+        place = f"{self.place}: score_purified"
+        check_tensor(place, score, (len(images),), images.dtype, images.device)
+        return score.clone()
+
+
+def name_of(model: nn.Module) -> str:
+    """What a message calls a model: a guest's place, or the name of its class."""
+    return model.place if isinstance(model, Guest) else type(model).__name__
+
+
+def check_tensor(
+    name: str, result: Any, shape: Sequence[int], dtype: torch.dtype, device: torch.device
+) -> None:
+    """Raise GuestError unless `result`, which `name` returned, is such a tensor.
+
+    Its values are not looked at, so that a GPU need not be waited for.
+    """
+    right = isinstance(result, Tensor) and (result.shape, result.dtype) == (tuple(shape), dtype)
+    if not right:
+        expected = f"{_type_of(dtype)} {tuple(shape)}"
+        raise GuestError(f"{name} returned {_described(result)}, expected {expected}")
+    if result.device != device:
+        raise GuestError(f"{name} returned a tensor on {result.device}, expected one on {device}")
+
+
+def check_images(
+    name: str, result: Any, given: Tensor, indices: Sequence[int] | None = None
+) -> None:
+    """Raise GuestError unless `result` is images in [0, 1], as many and as large as those `given`.
+
+    `indices` are what a message calls the images; without them they are counted from 0.
+    """
+    check_tensor(name, result, given.shape, given.dtype, given.device)
+    # Written so that NaN fails too.
+    right = ((result >= 0) & (result <= 1)).flatten(1).all(dim=1)
+    if not bool(right.all()):
+        at = int((~right).nonzero()[0])
+        image = result[at]
+        found = "values that are not finite"
+        if bool(image.isfinite().all()):
+            found = f"values in [{image.min().item():.6g}, {image.max().item():.6g}]"
+        number = at if indices is None else indices[at]
+        raise GuestError(
+            f"{name} returned values that are not in [0, 1]: {found} for image {number}"
+        )
+
+
+def refuse_not_finite(values: Tensor, what: str, indices: Sequence[int] | None = None) -> None:
+    """Raise FloatingPointError if `values` (N, ...), one entry an image, hold NaN or infinity.
+
+    torch's argmax takes NaN for the largest number, and the sign of NaN is 0: what is computed from
+    such values looks like a number. The message begins with `what`, and names the first image, by
+    `indices` if there are any.
+    """
+    wrong = ~values.isfinite().reshape(len(values), -1).all(dim=1)
+    if bool(wrong.any()):
+        refuse_images(wrong, f"{what} are not finite", indices)
+
+
+def refuse_images(wrong: Tensor, complaint: str, indices: Sequence[int] | None = None) -> None:
+    """Raise FloatingPointError for the images that `wrong`, bool (N,), marks."""
+    rows = wrong.nonzero().flatten().tolist()
+    first = rows[0] if indices is None else indices[rows[0]]
+    raise FloatingPointError(
+        f"{complaint} for {len(rows)} of {len(wrong)} images, first for image {first}"
+    )
+
+
+def _try(
+    guest: Guest,
+    call: Callable[[Tensor], Tensor],
+    images: Tensor,
+    check: Callable[[Tensor], None],
+    tolerance: float,
+    *,
+    relative: bool = False,
+) -> None:
+    """Call a guest with `images` (at least 2), check the result, call it again and with parts of
+    them.
+
+    Raises GuestError if the results differ by more than rounding: on the CPU, where the same
+    call is the same arithmetic, a second call by anything at all.
+    """
+    # One global state for all calls, so that each draws other numbers; and none of the host's.
+    with torch.no_grad(), isolated_rng(0):
+        whole = call(images)
+        check(whole)
+        again = call(images)
+        try:
+            parts = torch.cat([call(images[:1]), call(images[1:])])
+        except (GuestError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            raise GuestError(
+                f"{guest.place} failed on a part of a batch that it had taken whole: {error}"
+            ) from error
+    unit = whole.abs().flatten(1).amax(1).clamp(min=1) if relative else 1.0
+    same = 0.0 if images.device.type == "cpu" else tolerance
+    for other, allowed, when in (
+        (again, same, "on a second call with the same images"),
+        (parts, tolerance, "for the same images in batches of other sizes"),
+    ):
+        difference = (other - whole).abs().flatten(1).mean(1) / unit
+        # Written so that NaN fails too.
+        if not bool((difference <= allowed).all()):
+            raise GuestError(
+                f"{guest.place} returned other results {when} (mean difference up to "
+                f"{difference.max().item():.3g}): what it returns must depend on each image alone, "
+                "not on random numbers, earlier calls or the rest of the batch (batch norm in "
+                "training mode). A randomised one cannot be measured here yet"
+            )
+
+
+def _described(result: Any) -> str:
+    if isinstance(result, Tensor):
+        return f"{_type_of(result.dtype)} {tuple(result.shape)}"
+    if result is None:
+        return "None"
+    kind = type(result)
+    if kind.__module__ == "numpy":
+        return f"a NumPy {kind.__name__}, {result.dtype} {result.shape}"
+    return f"a {kind.__name__}"
+
+
+def _type_of(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
