@@ -208,6 +208,15 @@ def read_image_set(
         return ImageSet(images, labels, fields, attributes)
 
 
+def read_attributes(path: str | Path) -> dict[str, dict[str, Any]]:
+    """The attributes of each set of what `write_image_sets` wrote, by its name, without its arrays.
+
+    Raises as `read_image_set`.
+    """
+    with _readable(path, "image sets: HDF5 with a group for each") as file:
+        return {name: _attributes(held) for name, held in file.items()}
+
+
 def read_field(path: str | Path, name: str, *, group: str | None = None) -> np.ndarray:
     """One field of a set, or its `labels`, without reading its images: (N, ...) numbers.
 
