@@ -73,6 +73,16 @@ def test_rooms_import_only_what_they_may() -> None:
         assert "snakemake" not in re.sub(r"#.*|`[^`]*`", "", path.read_text()), path
 
 
+def test_one_module_imports_matplotlib_and_seaborn() -> None:
+    """Elsewhere they would be imported with what a machine has set for other programs."""
+    for folder in ("src", "workflow/scripts", "benchmarks"):
+        for path in (REPOSITORY / folder).rglob("*.py"):
+            # An import of types only is no import.
+            text = re.sub(r"^if TYPE_CHECKING:\n(    .*\n)+", "", path.read_text(), flags=re.M)
+            found = re.findall(r"^\s*(?:import|from) (?:matplotlib|seaborn|cycler)\b.*", text, re.M)
+            assert not found or path.name == "plotting.py", f"{path}: {found}"
+
+
 def test_library_never_reads_global_random_state() -> None:
     """Seeds come from recipes; only `isolated_rng` may touch the global generators."""
     for path in (REPOSITORY / "src/purification").rglob("*.py"):
