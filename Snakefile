@@ -40,6 +40,7 @@ rule all:
     input:
         expand(rules.paper_table.output, table="table4"),
         EXAMPLES,
+        generator_pictures(lambda catalogue: paper_table(catalogue, "table4"), table4_examples),
 
 
 # Every table and figure of a paper.
@@ -53,6 +54,7 @@ rule defense_gan:
         expand(rules.plot_reconstructions.output, figure=["figure6", "figure7"]),
         rules.plot_white_box_over_steps.output,
         rules.defense_gan_page.output,
+        generator_pictures(defense_gan_page),
 
 
 rule defense_vae:
@@ -62,6 +64,7 @@ rule defense_vae:
         expand(rules.plot_defense_vae_reconstructions.output, figure=["figure1", "figure5"]),
         rules.plot_finetuning.output,
         rules.defense_vae_page.output,
+        generator_pictures(defense_vae_page),
 
 
 rule ae_gan:
@@ -73,6 +76,7 @@ rule ae_gan:
         rules.plot_cost_accuracy.output,
         rules.inference_rule_table.output,
         rules.ae_gan_page.output,
+        generator_pictures(ae_gan_page),
 
 
 rule cowboy:
@@ -87,3 +91,4 @@ rule cowboy:
         rules.compare_defenses.output,
         rules.cowboy_detection.output,
         rules.cowboy_page.output,
+        generator_pictures(cowboy_page),

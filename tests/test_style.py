@@ -58,6 +58,16 @@ def test_scripts_are_thin(path: Path) -> None:
     assert len(body) <= 40
 
 
+@pytest.mark.parametrize(
+    "path", [path for path in SCRIPTS if path.stem.startswith("train_")], ids=lambda path: path.stem
+)
+def test_scripts_that_train_save_the_network_first_and_draw_nothing(path: Path) -> None:
+    """Snakemake deletes all outputs of a job that fails."""
+    text = path.read_text()
+    assert "purification.reporting" not in text
+    assert 0 < text.index("\nsave_network(") < text.index(".to_csv(")
+
+
 def test_rooms_import_only_what_they_may() -> None:
     library = REPOSITORY / "src/purification"
     for path in library.rglob("*.py"):

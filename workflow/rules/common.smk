@@ -159,6 +159,32 @@ def course(wildcards):
     return of_run(training_course, wildcards)
 
 
+# Of which folder's networks there are samples and a loss curve, and their kind in the config.
+PICTURED = {"generators": "wgan_gp", "gans": "gan"}
+
+
+def generator_pictures(*makes):
+    """An input function: samples and loss curve of each generator in what `makes` find."""
+
+    def pictures(wildcards):
+        networks = asked(CATALOGUE.generators_of, *makes)
+        return [
+            str(Path(network.path).with_suffix(f".{picture}.png"))
+            for network in networks
+            if network.FOLDER in PICTURED
+            for picture in ("samples", "curve")
+        ]
+
+    return pictures
+
+
+def pictured(wildcards):
+    """The network that a picture's wildcards name."""
+    w = wildcards
+    kind = PICTURED[w.folder]
+    return asked(CATALOGUE.generator, w.dataset, int(w.seed), w.generator, kind)
+
+
 def rule_of(wildcards):
     """The inference rule in the run that a rule's wildcards name."""
     return of_run(inference_rule, wildcards)

@@ -28,6 +28,6 @@ history = train_ae_gan(
     seed=derive_seed(recipe["seed"], path, "training"),
     device=device,
 )
+save_network(path, network, recipe, shape)
 with atomic(snakemake.output.history) as temporary:
     pd.DataFrame(history).to_csv(temporary, index=False)
-save_network(path, network, recipe, shape)

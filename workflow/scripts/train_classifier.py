@@ -34,6 +34,6 @@ history = train_classifier(
     validation=validation,
     device=device,
 )
+save_network(path, model, recipe, tuple(images.shape[1:]), classes=str(classes))
 with atomic(snakemake.output.history) as temporary:
     pd.DataFrame(history).to_csv(temporary, index=False)
-save_network(path, model, recipe, tuple(images.shape[1:]), classes=str(classes))

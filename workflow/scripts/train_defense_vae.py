@@ -22,6 +22,6 @@ named = ("latent", "width", "clean_pairs")
 settings = {key: value for key, value in recipe["settings"].items() if key not in named}
 seed = derive_seed(recipe["seed"], path, "training")
 history = train_defense_vae(network, copies, clean, **settings, seed=seed, device=device)
+save_network(path, network, recipe, shape)
 with atomic(snakemake.output.history) as temporary:
     pd.DataFrame(history).to_csv(temporary, index=False)
-save_network(path, network, recipe, shape)

@@ -42,9 +42,9 @@ history = train_end_to_end(
     seed=derive_seed(recipe["seed"], output.vae, "training"),
     device=device,
 )
-with atomic(output.history) as temporary:
-    pd.DataFrame(history).to_csv(temporary, index=False)
 save_network(output.vae, vae, snakemake.params.vae, shape)
 save_network(
     output.classifier, classifier, snakemake.params.classifier, shape, classes=str(classes)
 )
+with atomic(output.history) as temporary:
+    pd.DataFrame(history).to_csv(temporary, index=False)

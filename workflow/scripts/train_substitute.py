@@ -29,7 +29,7 @@ result = train_substitute(
     seed=derive_seed(recipe["seed"], path, "training"),
     device=device,
 )
-with atomic(snakemake.output.history) as temporary:
-    pd.DataFrame(result.history).to_csv(temporary, index=False)
 facts = {"queries": str(result.queries), "classes": str(classes)}
 save_network(path, network, recipe, shape, **facts)
+with atomic(snakemake.output.history) as temporary:
+    pd.DataFrame(result.history).to_csv(temporary, index=False)

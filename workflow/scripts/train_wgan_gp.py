@@ -1,4 +1,4 @@
-"""A WGAN-GP on the training images, with a grid of its samples and its loss curve."""
+"""A WGAN-GP on the training images."""
 
 from pathlib import Path
 
@@ -7,8 +7,7 @@ import torch
 
 from purification.models.checkpoints import network_of, save_network
 from purification.models.wgan import Critic
-from purification.randomness import derive_seed, generator, isolated_rng
-from purification.reporting.figures import loss_curve, sample_grid
+from purification.randomness import derive_seed, isolated_rng
 from purification.runtime import start
 from purification.storage import atomic, read_split
 from purification.training.wgan_gp import train_wgan_gp
@@ -32,14 +31,6 @@ history = train_wgan_gp(
     recipe_digest=snakemake.params.resume_digest,
     device=device,
 )
-history = pd.DataFrame(history)
-with atomic(snakemake.output.history) as temporary:
-    history.to_csv(temporary, index=False)
-panels = {"Wasserstein estimate": ["wasserstein"], "Gradient penalty": ["penalty"]}
-title = f"{recipe['name']} on {recipe['dataset']['name']}, seed {recipe['seed']}"
-loss_curve(history, Path(snakemake.output.curve), title, x="iteration", panels=panels)
-latents = torch.randn(64, settings["latent"], generator=generator(recipe["seed"], path, "samples"))
-with torch.no_grad():
-    samples = network.eval()(latents.to(device)).cpu()
-sample_grid(samples, Path(snakemake.output.samples), columns=8)
 save_network(path, network, recipe, shape)
+with atomic(snakemake.output.history) as temporary:
+    pd.DataFrame(history).to_csv(temporary, index=False)

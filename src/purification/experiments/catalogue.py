@@ -2,7 +2,8 @@
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -72,6 +73,17 @@ class Catalogue:
     def __init__(self, config: Mapping[str, Any], schema_file: Path) -> None:
         check_config(config, schema_file)
         self.config = config
+        self._generators: list[TrainedNetwork] = []
+
+    def generators_of(self, *makes: Callable[["Catalogue"], Any]) -> list[TrainedNetwork]:
+        """The generators, of all kinds, that anything which `makes` find in a catalogue is made
+        with, each once."""
+        # A copy has found nothing yet: what each of its methods has found is kept by catalogue.
+        afresh = copy(self)
+        afresh._generators = []
+        for make in makes:
+            make(afresh)
+        return afresh._generators
 
     def defense_settings(self, defense: str) -> Mapping[str, Any]:
         """A defence's settings in the config, also of one with another L or R."""
@@ -149,7 +161,10 @@ class Catalogue:
         if kind not in (None, own):
             raise ConfigError(f"generators.{generator} is of the kind {own}, not {kind}")
         make = GENERATIVE_MODELS[own]
-        return make(self.dataset(dataset).for_training, seed, generator, settings)
+        found = make(self.dataset(dataset).for_training, seed, generator, settings)
+        if found not in self._generators:
+            self._generators.append(found)
+        return found
 
     @cache  # noqa: B019
     def autoencoder(self, dataset: str, seed: int, defense: str) -> Autoencoder:

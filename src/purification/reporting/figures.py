@@ -25,6 +25,11 @@ _FONT_POINTS = 7
 # Default entries of the files' metadata, the date and matplotlib's version: without them the bytes
 # stay the same.
 _METADATA = {".png": ("Software",), ".pdf": ("CreationDate", "Creator", "Producer")}
+TRAINING_PANELS = {
+    "Generator": {"Wasserstein estimate": ["wasserstein"], "Gradient penalty": ["penalty"]},
+    "GAN": {"Loss": ["discriminator", "generator"]},
+}
+"""What `loss_curve` shows of a training's history, by the kind of the network."""
 
 
 def sample_grid(images: Any, path: Path, columns: int) -> None:
