@@ -1,6 +1,10 @@
 # Adversarial purification with generative models: what is made, and in which order.
 # Rules stand by stage under workflow/rules; what they make is defined in src/purification/experiments.
+import sys
+
 from snakemake.utils import min_version
+
+from purification.memory import explain_killed
 
 min_version("9.0")
 
@@ -33,6 +37,11 @@ onstart:
     limiter = workflow.scheduler.job_rate_limiter
     if limiter is not None and (limiter.max_jobs, limiter.timespan) == (100, 1):
         workflow.scheduler.job_rate_limiter = None
+
+
+# A job that the kernel kills for want of memory leaves no message.
+onerror:
+    print(*explain_killed(log), sep="\n", file=sys.stderr)
 
 
 rule all:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
+from purification.disk import full_disk_named
+
 if TYPE_CHECKING:
     import torch
 
@@ -85,13 +87,15 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
     The name has the suffix of `path`; missing folders are made. If the block raises, what it wrote
     is removed, and an older file at `path` stays as it was. (A killed process leaves a hidden file,
-    and never one called `path`.)
+    and never one called `path`.) Raises FullDiskError, an OSError that names the file system and
+    what is free there, whatever the block raises for want of room.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}{path.suffix}")
     try:
-        yield temporary
+        with full_disk_named(path):
+            yield temporary
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
