@@ -61,17 +61,17 @@ def rule_of(log: str | Path) -> str:
     return parts[parts.index("logs") + 1] if "logs" in parts[:-2] else ""
 
 
-def explain_killed(snakemake_logs: Iterable[str]) -> list[str]:
+def explain_killed(run_logs: Iterable[str]) -> list[str]:
     """What to say at the end of a run of those failed jobs whose own logs give no advice: of jobs
     that were killed, and of those that C++ aborted for want of memory.
 
     Args:
-        snakemake_logs: Snakemake's own logs of the run.
+        run_logs: Snakemake's own logs of the run.
 
     Returns:
         Two lines for each such log, which it names.
     """
-    shown = "".join(Path(log).read_text(errors="replace") for log in snakemake_logs)
+    shown = "".join(Path(log).read_text(errors="replace") for log in run_logs)
     logs = [log for found in _FAILED_LOGS.findall(shown) for log in found.split(", ")]
     reasons = {log: _reason(Path(log)) for log in logs}
     return [
