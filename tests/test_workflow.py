@@ -165,6 +165,29 @@ def test_pictures_and_curves_are_made(finished: Workflow) -> None:
         assert (run / name).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("target", ["all", "defense_gan", "defense_vae", "ae_gan", "cowboy"])
+def test_each_target_draws_the_generators_that_it_trains(target: str, tmp_path: Path) -> None:
+    rules = Workflow(tmp_path / "workflow").stale(target).rules
+    trained = rules.get("train_wgan_gp", 0) + rules.get("train_gan", 0)
+    assert trained >= 1
+    assert rules["plot_generator_samples"] == rules["plot_generator_curve"] == trained
+
+
+def test_a_network_outlives_a_picture_that_fails(tmp_path: Path) -> None:
+    workflow = Workflow(tmp_path / "workflow")
+    scripts = workflow.folder / "workflow/scripts"
+    for name in ("samples", "curve"):
+        (scripts / f"plot_generator_{name}.py").write_text("raise RuntimeError('no picture')\n")
+    run = "results/digits/seed0/generators"
+    network, history = f"{run}/wgan_gp.safetensors", f"{run}/wgan_gp.history.csv"
+    targets = (f"{run}/wgan_gp.samples.png", f"{run}/wgan_gp.curve.png")
+    options = ("--cores", "2", "--keep-going")
+    failed = workflow.run(*targets, options=options, check=False)
+    assert failed.returncode != 0 and failed.stdout.count("RuntimeError: no picture") >= 2
+    assert (workflow.folder / network).is_file() and (workflow.folder / history).is_file()
+    assert workflow.stale(network, history) == Jobs({}, set())
+
+
 def test_logs_show_progress(finished: Workflow) -> None:
     log = (finished.folder / "logs/train_wgan_gp/digits/seed0/wgan_gp.log").read_text()
     assert "device: cpu, threads: 1" in log

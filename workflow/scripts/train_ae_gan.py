@@ -30,5 +30,5 @@ history = train_ae_gan(
     seed=derive_seed(recipe["seed"], path, "training"),
     device=device,
 )
-write_rows(snakemake.output.history, history, recipe)
 save_network(path, network, recipe, shape)
+write_rows(snakemake.output.history, history, recipe)

@@ -36,5 +36,5 @@ history = train_classifier(
     validation=validation,
     device=device,
 )
-write_rows(snakemake.output.history, history, recipe)
 save_network(path, model, recipe, tuple(images.shape[1:]), classes=str(classes))
+write_rows(snakemake.output.history, history, recipe)

@@ -44,8 +44,8 @@ history = train_end_to_end(
     seed=derive_seed(recipe["seed"], output.vae, "training"),
     device=device,
 )
-write_rows(output.history, history, recipe)
 save_network(output.vae, vae, snakemake.params.vae, shape)
 save_network(
     output.classifier, classifier, snakemake.params.classifier, shape, classes=str(classes)
 )
+write_rows(output.history, history, recipe)

@@ -31,6 +31,6 @@ result = train_substitute(
     seed=derive_seed(recipe["seed"], path, "training"),
     device=device,
 )
-write_rows(snakemake.output.history, result.history, recipe)
 facts = {"queries": str(result.queries), "classes": str(classes)}
 save_network(path, network, recipe, shape, **facts)
+write_rows(snakemake.output.history, result.history, recipe)
