@@ -72,6 +72,14 @@ def start(log: str | None, threads: int, gpus: int = 0) -> "torch.device":
     return device
 
 
+def warn(message: str) -> None:
+    """Says on stderr, which is the job's log if it has one, what its user must know; and then also
+    where stderr led before, the terminal on which the workflow runs."""
+    for stream in (sys.stderr, _original_stderr):
+        if stream is not None:
+            print(f"WARNING: {message}", file=stream, flush=True)
+
+
 def _tell_start_up() -> None:
     """A line for benchmarks/overhead.py: seconds from the birth of the process to here."""
     import psutil

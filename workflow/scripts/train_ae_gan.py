@@ -27,6 +27,7 @@ history = train_ae_gan(
     saturating=game == "minimax",
     seed=derive_seed(recipe["seed"], path, "training"),
     device=device,
+    name=path,
 )
 with atomic(snakemake.output.history) as temporary:
     pd.DataFrame(history).to_csv(temporary, index=False)

@@ -17,7 +17,7 @@ with isolated_rng(derive_seed(recipe["seed"], path, "weights")):
     network = network_of(recipe, shape)
 settings = {k: v for k, v in recipe["settings"].items() if k not in ("latent", "width")}
 seed = derive_seed(recipe["seed"], path, "training")
-history = train_autoencoder(network, images, **settings, seed=seed, device=device)
+history = train_autoencoder(network, images, **settings, seed=seed, device=device, name=path)
 with atomic(snakemake.output.history) as temporary:
     pd.DataFrame(history).to_csv(temporary, index=False)
 save_network(path, network, recipe, shape)

@@ -21,7 +21,9 @@ with isolated_rng(derive_seed(recipe["seed"], path, "weights")):
     )
 settings = {k: v for k, v in recipe["settings"].items() if k not in ("latent", "width")}
 seed = derive_seed(recipe["seed"], path, "training")
-history = train_bigan(network, discriminator, images, **settings, seed=seed, device=device)
+history = train_bigan(
+    network, discriminator, images, **settings, seed=seed, device=device, name=path
+)
 with atomic(snakemake.output.history) as temporary:
     pd.DataFrame(history).to_csv(temporary, index=False)
 save_network(path, network, recipe, shape)

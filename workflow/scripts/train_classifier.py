@@ -33,6 +33,7 @@ history = train_classifier(
     seed=derive_seed(recipe["seed"], path, "training"),
     validation=validation,
     device=device,
+    name=path,
 )
 with atomic(snakemake.output.history) as temporary:
     pd.DataFrame(history).to_csv(temporary, index=False)

@@ -41,6 +41,7 @@ history = train_end_to_end(
     precision=recipe["classifier"]["settings"].get("precision", "float32"),
     seed=derive_seed(recipe["seed"], output.vae, "training"),
     device=device,
+    name=f"{output.vae} and {output.classifier}",
 )
 with atomic(output.history) as temporary:
     pd.DataFrame(history).to_csv(temporary, index=False)

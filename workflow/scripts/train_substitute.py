@@ -28,6 +28,7 @@ result = train_substitute(
     initial_labels=labels if recipe["training"]["initial_labels"] == "ground_truth" else None,
     seed=derive_seed(recipe["seed"], path, "training"),
     device=device,
+    name=path,
 )
 with atomic(snakemake.output.history) as temporary:
     pd.DataFrame(result.history).to_csv(temporary, index=False)

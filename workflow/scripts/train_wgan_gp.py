@@ -31,6 +31,7 @@ history = train_wgan_gp(
     state_every=snakemake.config["checkpoint_every"],
     recipe_digest=snakemake.params.resume_digest,
     device=device,
+    name=path,
 )
 history = pd.DataFrame(history)
 with atomic(snakemake.output.history) as temporary:
