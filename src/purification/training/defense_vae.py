@@ -240,10 +240,15 @@ def vae_losses(
         outputs, clean: (N, C, H, W), in [0, 1].
         mean, log_variance: (N, latent), of q(z|x).
         reconstruction: "mse", the squared error as in the paper; or "bce", the binary cross-entropy
-            with the clean pixel as the probability, the published code's.
+            with the clean pixel as the probability, the published code's; NaN if an output is.
     """
     if reconstruction == "bce":
-        error = functional.binary_cross_entropy(outputs, clean, reduction="sum")
+        # torch refuses NaN here, on CUDA with an assertion that ends the process. A training that
+        # has diverged is to be stopped by its loss, which therefore becomes NaN.
+        nan = outputs.isnan()
+        known = outputs.masked_fill(nan, 0.5)
+        error = functional.binary_cross_entropy(known, clean, reduction="sum")
+        error = error.masked_fill(nan.any(), torch.nan)
     else:
         error = functional.mse_loss(outputs, clean, reduction="sum")
     kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum()
