@@ -117,6 +117,7 @@ class Watch:
         """
         for key, value in row.items():
             if isinstance(value, float) and not math.isfinite(value):
+                self._read_losses()  # one of them may be why, and its step is known
                 raise self._stopped(self._steps, f"{key} of the history is {value}")
         return row
 
