@@ -398,7 +398,7 @@ def test_a_state_that_is_not_finite_is_not_resumed(
     write_checkpoint(path, state, metadata["recipe"], **facts)
     capsys.readouterr()
     again = wgan_gp(state_path=path)(steps=12)
-    assert f"WARNING: WGAN-GP: {path} holds numbers that are not finite" in capsys.readouterr().err
+    assert f"warning: WGAN-GP: {path} holds numbers that are not finite" in capsys.readouterr().err
     assert numbers(again) == numbers(wgan_gp()(steps=12))
     wgan_gp(state_path=path)(steps=12)
     assert "not finite" not in capsys.readouterr().err
@@ -453,7 +453,7 @@ def test_a_classifier_that_has_learned_nothing_says_so(
     model = new(build_classifier, "E") if learns else still(new(build_classifier, "E"))
     train_classifier(model, images, labels, **settings, validation=checked, name="my own")
     told = capsys.readouterr().err
-    assert told.count("WARNING") == (0 if learns else 1)
+    assert told.count("warning") == (0 if learns else 1)
     expected = f"my own: accuracy 0.*{'validation' if validation else 'training'} images"
     assert learns or re.search(expected, told)
 
@@ -466,7 +466,7 @@ def test_a_substitute_is_judged_at_its_end(capsys: pytest.CaptureFixture[str]) -
     model = still(new(build_classifier, "E"))
     train_substitute(model, lambda x: next(given), images, **settings)
     told = capsys.readouterr().err
-    assert told.count("WARNING") == 1 and "(160) is no better than chance (0.1000" in told
+    assert told.count("warning") == 1 and "(160) is no better than chance (0.1000" in told
 
 
 @pytest.mark.parametrize("loss", ["mse", "bce"])
@@ -485,7 +485,7 @@ def test_the_mean_image_and_what_is_hardly_better_are_told(
 ) -> None:
     for share, warns in [(2.0, True), (1.0, True), (0.995, True), (0.98, False), (0.0, False)]:
         warn_if_mean_image("VAE", 5 * share, 5.0)
-        assert ("WARNING: VAE" in capsys.readouterr().err) == warns, share
+        assert ("warning: VAE" in capsys.readouterr().err) == warns, share
 
 
 @pytest.mark.parametrize("rate", [3e-3, 1e-12])
@@ -564,4 +564,4 @@ def test_a_users_classifier_that_learns_nothing_warns_on_terminal_and_in_log(
     assert (workflow.folder / network).exists()
     log = workflow.folder / "logs/train_classifier/digits/seed0/plain/D.log"
     for text in (done.stdout, log.read_text()):
-        assert text.count(f"WARNING: {network}: accuracy 0.") == 1
+        assert text.count(f"warning: {network}: accuracy 0.") == 1

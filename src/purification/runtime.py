@@ -44,6 +44,13 @@ def log_to(log: str) -> None:
     _tell_start_up()
 
 
+def warn(message: str) -> None:
+    """Prints a warning where the user sees it: in the log, and on the stderr of before it."""
+    streams = [sys.stderr] if _original_stderr is None else [sys.stderr, _original_stderr]
+    for stream in streams:
+        print(f"warning: {message}", file=stream, flush=True)
+
+
 def start(log: str | None, threads: int, gpus: int = 0) -> "torch.device":
     """Prepares the process of a job; each workflow script calls it first.
 
@@ -70,14 +77,6 @@ def start(log: str | None, threads: int, gpus: int = 0) -> "torch.device":
         name = "cpu (a GPU was granted, but torch finds none)"
     print(f"device: {name}, threads: {torch.get_num_threads()}", file=sys.stderr)
     return device
-
-
-def warn(message: str) -> None:
-    """Says on stderr, which is the job's log if it has one, what its user must know; and then also
-    where stderr led before, the terminal on which the workflow runs."""
-    for stream in (sys.stderr, _original_stderr):
-        if stream is not None:
-            print(f"WARNING: {message}", file=stream, flush=True)
 
 
 def _tell_start_up() -> None:
