@@ -303,3 +303,15 @@ def test_progress_over_nothing(clock: _Clock, capsys: pytest.CaptureFixture[str]
     with runtime.progress(0, "nothing"):
         pass
     assert "nothing" in capsys.readouterr().err
+
+
+def test_a_warning_is_in_the_log_and_where_stderr_was(tmp_path: Path) -> None:
+    script = """
+        from purification.runtime import warn
+        warn("before")
+        start("job.log", threads=1)
+        warn("after")
+    """
+    done = _run(script, tmp_path)
+    assert (done.returncode, done.stderr) == (0, "warning: before\nwarning: after\n")
+    assert (tmp_path / "job.log").read_text().splitlines()[-1] == "warning: after"

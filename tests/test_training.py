@@ -380,6 +380,18 @@ def test_history_has_a_row_every_ten_iterations() -> None:
     assert [row["iteration"] for row in history] == [10, 20, 30, 40]
 
 
+def passes_in_training(network: nn.Module) -> list[int]:
+    """Grows by one with each pass in train mode from now on."""
+    count: list[int] = []
+
+    def add(network: nn.Module, *_: object) -> None:
+        if network.training:
+            count.append(1)
+
+    network.register_forward_hook(add)
+    return count
+
+
 def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
     whole = gan(state_path=tmp_path / "whole.safetensors")
 
@@ -399,8 +411,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
         gan((generator, critic), state_path=path)
     with isolated_rng(8):  # other initial weights: they must come from the state
         fresh = Generator(5, 2), Critic(2)
-    count: list[int] = []
-    fresh[0].register_forward_hook(lambda *_: count.append(1))
+    count = passes_in_training(fresh[0])
     resumed = gan(fresh, state_path=path)
     assert len(count) == 2 * 2, "two iterations were left"
     assert torch.equal(vector(*resumed[:2]), vector(*whole[:2]))
@@ -411,10 +422,9 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
 def test_more_iterations_continue_a_finished_training(tmp_path: Path) -> None:
     path = tmp_path / "state.safetensors"
     gan(iterations=3, state_path=path, state_every=100)
-    count: list[int] = []
     with isolated_rng(8):
         fresh = Generator(5, 2), Critic(2)
-    fresh[0].register_forward_hook(lambda *_: count.append(1))
+    count = passes_in_training(fresh[0])
     continued = gan(fresh, iterations=6, state_path=path)
     assert len(count) == 3 * 2
     whole = gan(iterations=6)

@@ -43,6 +43,7 @@ history = train_end_to_end(
     precision=recipe["classifier"]["settings"].get("precision", "float32"),
     seed=derive_seed(recipe["seed"], output.vae, "training"),
     device=device,
+    name=f"{output.vae} and {output.classifier}",
 )
 save_network(output.vae, vae, snakemake.params.vae, shape)
 save_network(

@@ -20,7 +20,7 @@ with isolated_rng(derive_seed(recipe["seed"], path, "weights")):
 settings = {k: v for k, v in recipe["settings"].items() if k not in ("latent", "width")}
 settings["saturating"] = settings.pop("adversarial") == "minimax"
 seed = derive_seed(recipe["seed"], path, "training")
-history, snapshots = train_gan(network, images, **settings, seed=seed, device=device)
+history, snapshots = train_gan(network, images, **settings, seed=seed, device=device, name=path)
 save_network(path, network, recipe, shape)
 save_snapshots(snakemake.output.snapshots, snapshots, recipe, shape)
 write_rows(snakemake.output.history, history, recipe)

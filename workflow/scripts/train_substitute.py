@@ -30,6 +30,7 @@ result = train_substitute(
     initial_labels=labels if recipe["training"]["initial_labels"] == "ground_truth" else None,
     seed=derive_seed(recipe["seed"], path, "training"),
     device=device,
+    name=path,
 )
 facts = {"queries": str(result.queries), "classes": str(classes)}
 save_network(path, network, recipe, shape, **facts)

@@ -32,6 +32,7 @@ history = train_wgan_gp(
     state_every=snakemake.config["checkpoint_every"],
     recipe_digest=snakemake.params.resume_digest,
     device=device,
+    name=path,
 )
 save_network(path, network, recipe, shape)
 write_rows(snakemake.output.history, history, recipe)
