@@ -449,6 +449,26 @@ def test_another_training_starts_over(tmp_path: Path, change: dict) -> None:
     assert torch.equal(vector(*again[:2]), vector(*scratch[:2]))
 
 
+@pytest.mark.parametrize("left", [b"", b"half of a state", None])
+def test_a_damaged_state_is_set_aside_and_training_begins_anew(
+    tmp_path: Path, left: bytes | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "state.safetensors"
+    gan(iterations=4, state_path=path)
+    whole = bytearray(path.read_bytes())
+    whole[-50] ^= 1
+    path.write_bytes(bytes(whole) if left is None else left)
+    trained = gan(iterations=4, state_path=path)
+    scratch = gan(iterations=4)
+    assert torch.equal(vector(*trained[:2]), vector(*scratch[:2]))
+    said = capsys.readouterr().err
+    assert str(path) in said and "begins anew" in said
+    assert sorted(p.name for p in tmp_path.iterdir()) == [path.name, f"{path.name}.damaged"]
+    count = passes_in_training(trained[0])
+    gan(trained[:2], iterations=4, state_path=path)
+    assert not count, "the state that was then written is this training's"
+
+
 # MagNet
 
 
