@@ -16,6 +16,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/slurm.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/classifiers.smk"
 include: "workflow/rules/generators.smk"
@@ -37,6 +38,9 @@ onstart:
     limiter = workflow.scheduler.job_rate_limiter
     if limiter is not None and (limiter.max_jobs, limiter.timespan) == (100, 1):
         workflow.scheduler.job_rate_limiter = None
+    count_every_end(
+        workflow.executor_settings, sys.modules.get("snakemake_executor_plugin_slurm")
+    )
 
 
 # A job that the kernel kills for want of memory leaves no message.
