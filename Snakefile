@@ -45,7 +45,7 @@ onstart:
 
 # A job that the kernel kills for want of memory leaves no message.
 onerror:
-    print(*explain_killed(log), sep="\n", file=sys.stderr)
+    sys.stderr.writelines(f"{line}\n" for line in explain_killed(log))
 
 
 rule all:
