@@ -26,6 +26,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/slurm.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/classifiers.smk"
 include: "workflow/rules/generators.smk"
@@ -50,11 +51,14 @@ onstart:
     limiter = workflow.scheduler.job_rate_limiter
     if limiter is not None and (limiter.max_jobs, limiter.timespan) == (100, 1):
         workflow.scheduler.job_rate_limiter = None
+    count_every_end(
+        workflow.executor_settings, sys.modules.get("snakemake_executor_plugin_slurm")
+    )
 
 
 # A job that the kernel kills for want of memory leaves no message.
 onerror:
-    print(*explain_killed(log), sep="\n", file=sys.stderr)
+    sys.stderr.writelines(f"{line}\n" for line in explain_killed(log))
 
 
 rule all:

@@ -100,7 +100,8 @@ def test_logs_that_break_off_are_explained(
     own = tmp_path / "snakemake.log"
     failed = f"    log: {log}, /cluster/12.log (check log file(s) for error details)\n"
     own.write_text(f"Error in rule purify_images:\n    jobid: 3\n{failed}" + " " * 8 + failed)
-    lines = explain_killed([str(own)])
+    lines = explain_killed([str(own), str(tmp_path / "is not there")])
+    assert explain_killed(str(own)) == lines
     if expected is None:
         assert lines == []
     else:

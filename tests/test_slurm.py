@@ -1,8 +1,8 @@
 """The SLURM profile on a real SLURM (tests/slurm), started here and stopped at the end.
 
 Two runs are submitted side by side: a small table4, and one with two faults, a script that raises
-and a job whose memory is too small at first. Skipped, with the reason, where SLURM is not installed
-or does not start.
+and a job whose memory is too small at first; then one whose job is preempted. Skipped, with the
+reason, where SLURM is not installed or does not start.
 """
 
 import os
@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 
 import pandas
 import pytest
@@ -36,6 +36,7 @@ LOCAL = [
     *("--slurm-init-seconds-before-status-checks", "3", "--latency-wait", "10", "--jobs", "4"),
 ]
 FIRST_MEMORY, BALLAST = 1000, 1200  # MB: limit of the first attempt, and what the script takes
+MOST_MINUTES = 180  # what the run with faults may ask for; twice `train_autoencoder`'s would be 240
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,8 @@ def submit_faults(workflow: Workflow, environment: dict[str, str]) -> Submission
     write_config(workflow)
     run = "results/digits/seed0"
     targets = [f"{run}/purified/clean/{defense}/test.h5" for defense in ("magnet", "defense_gan")]
-    return Submission(workflow, environment, "--retries", "1", "--", *targets)
+    limits = ("--resources", "turn=1", f"runtime={MOST_MINUTES}")
+    return Submission(workflow, environment, "--retries", "1", *limits, "--", *targets)
 
 
 def write_config(workflow: Workflow) -> None:
@@ -276,7 +278,33 @@ def test_job_out_of_memory_is_resubmitted_with_more(faults: Submission) -> None:
     assert (killed.memory, repeated.memory) == (f"{FIRST_MEMORY}M", f"{2 * FIRST_MEMORY}M")
     assert killed.state in ("FAILED", "OUT_OF_MEMORY", "CANCELLED")
     assert repeated.state == "COMPLETED"
+    assert (killed.time, repeated.time) == ("02:00:00", "03:00:00")
     # That it was the memory, SLURM says in its log of the job; a failed job's is kept, and named.
     (log,) = faults.folder.glob("logs/slurm/rule_train_autoencoder/*/*.log")
     assert "memory limit" in log.read_text()
     assert str(log) in faults.output
+
+
+def test_preempted_job_is_submitted_again(slurm: dict[str, str], tmp_path: Path) -> None:
+    workflow = Workflow(tmp_path / "workflow")
+    script = workflow.folder / "workflow/scripts/prepare_dataset.py"
+    begun = workflow.folder / "begun"
+    wait = "import time\nfrom pathlib import Path\nplace = Path('begun')\n"
+    wait += "if not place.exists():\n    place.touch()\n    time.sleep(300)\n"
+    script.write_text(wait + script.read_text())
+    write_config(workflow)
+    run = Submission(workflow, slurm, "--", "results/digits/dataset.h5")
+    try:
+        end = monotonic() + 60
+        while not begun.exists():
+            assert monotonic() < end, run.output
+            sleep(0.5)
+        urgent = ["sbatch", "--partition=urgent", "--exclusive", "--output=/dev/null"]
+        subprocess.run([*urgent, "--wrap=sleep 1"], env=slurm, check=True, timeout=20)
+        run.wait(120)
+    finally:
+        run.stop()
+    assert run.status == 0, run.output
+    first, second = run.jobs()
+    assert (first.state, second.state) == ("PREEMPTED", "COMPLETED")
+    assert run.output.count(" ended as PREEMPTED. It counts as failed.") == 1

@@ -61,7 +61,7 @@ def rule_of(log: str | Path) -> str:
     return parts[parts.index("logs") + 1] if "logs" in parts[:-2] else ""
 
 
-def explain_killed(run_logs: Iterable[str]) -> list[str]:
+def explain_killed(run_logs: str | Iterable[str]) -> list[str]:
     """What to say at the end of a run of those failed jobs whose own logs give no advice: of jobs
     that were killed, and of those that C++ aborted for want of memory.
 
@@ -71,7 +71,9 @@ def explain_killed(run_logs: Iterable[str]) -> list[str]:
     Returns:
         Two lines for each such log, which it names.
     """
-    shown = "".join(Path(log).read_text(errors="replace") for log in run_logs)
+    # The name of one log, or a list of them, by the version.
+    paths = map(Path, [run_logs] if isinstance(run_logs, str) else run_logs)
+    shown = "".join(path.read_text(errors="replace") for path in paths if path.is_file())
     logs = [log for found in _FAILED_LOGS.findall(shown) for log in found.split(", ")]
     reasons = {log: _reason(Path(log)) for log in logs}
     return [

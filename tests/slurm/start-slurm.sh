@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A real SLURM on this machine, for the tests: munged, slurmctld and slurmd, one node with pretend GPUs, in
-# partitions `cpu` and `gpu`. Everything lives in STATE_DIR; nothing outside it is touched.
+# partitions `cpu` and `gpu`, and `urgent`, whose jobs preempt theirs. Everything lives in STATE_DIR; nothing outside it is touched.
 #
 #   start-slurm.sh [--install] STATE_DIR     --install: get SLURM by apt-get where it is missing
 #   . STATE_DIR/env.sh                       then sbatch, srun, squeue and scontrol talk to this SLURM
@@ -120,6 +120,8 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory
 SlurmdParameters=config_overrides
 SchedulerParameters=sched_interval=2,bf_interval=2
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=1
 JobAcctGatherParams=OverMemoryKill
@@ -132,6 +134,7 @@ InactiveLimit=0
 NodeName=node1 NodeHostname=$host NodeAddr=127.0.0.1 CPUs=$cpus RealMemory=$memory $gres State=UNKNOWN
 PartitionName=cpu Nodes=node1 Default=YES MaxTime=2-00:00:00 DefaultTime=01:00:00 DefMemPerCPU=512 State=UP
 PartitionName=gpu Nodes=node1 Default=NO MaxTime=2-00:00:00 DefaultTime=01:00:00 DefMemPerCPU=512 State=UP
+PartitionName=urgent Nodes=node1 Default=NO PriorityTier=2 PreemptMode=OFF MaxTime=2-00:00:00 DefMemPerCPU=512 State=UP
 CONF
 : >"$state/plugstack.conf"
 export SLURM_CONF=$state/slurm.conf
