@@ -13,6 +13,7 @@ import torch
 from conftest import REPOSITORY, merged, micro_catalogue
 from torch import Tensor, nn
 
+from purification import provenance
 from purification.attacks import ATTACKS, MaskedGradientError, bim, run_attack
 from purification.datasets import NAMES
 from purification.evaluation import adversarial
@@ -735,6 +736,11 @@ def test_a_masked_gradient_takes_no_other_threat_model_down(
     assert "take `white_box_bpda`" in reason
     assert refusal(path, "gray_box") is None
     assert refusal(path, "no_such_group") is None
+    with monkeypatch.context() as patch:
+        patch.setattr(provenance, "_allowed", None)
+        provenance.expect({path: {"kind": "another"}})
+        with pytest.raises(provenance.ForeignFile, match=r"attacked\.h5"):
+            refusal(path, "white_box")
 
     labels = {"dataset": "digits", "seed": 0, "classifier": "A", "attack": "fgsm", "epsilon": 0.1}
     labels |= {"defense": "own", "variant": "", "iterations_L": None, "restarts_R": None}

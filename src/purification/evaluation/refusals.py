@@ -9,7 +9,7 @@ from pathlib import Path
 
 import h5py
 
-from purification.storage import ImageSet
+from purification.storage import ImageSet, read_field
 
 REFUSED = "refused"
 """The column that says why a row has no number."""
@@ -24,12 +24,19 @@ def record_refusals(sets: Mapping[str, ImageSet], refused: Mapping[str, str]) ->
 def refusal(path: str | Path, group: str | None) -> str | None:
     """Why a file has no set `group`; None if it has one, or if nothing was refused there.
 
-    A file that is missing or damaged is left to who reads the set.
+    A file that is missing or damaged is left to who reads the set; one that has a reason is read
+    as any other, and raises as `read_field` where it is not what the job expects.
     """
     if group is None or not Path(path).is_file() or not h5py.is_hdf5(path):
         return None
     with h5py.File(path, "r", locking=False) as file:
         if group in file:
             return None
-        reasons = (held.attrs.get(f"{REFUSED}_{group}") for held in file.values())
-        return next((str(reason) for reason in reasons if reason is not None), None)
+        name = f"{REFUSED}_{group}"
+        reasons = {
+            other: str(held.attrs[name]) for other, held in file.items() if name in held.attrs
+        }
+    for other, reason in reasons.items():
+        read_field(path, "labels", group=other)
+        return reason
+    return None
