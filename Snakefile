@@ -1,11 +1,13 @@
 # Adversarial purification with generative models: what is made, and in which order.
 # Rules stand by stage under workflow/rules; what they make is defined in src/purification/experiments.
 import os
+import sys
 
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
 from purification.config_files import ConfigFileError, check_files
+from purification.memory import explain_killed
 from purification.runs import begin
 
 min_version("9.0")
@@ -50,11 +52,19 @@ onstart:
         workflow.scheduler.job_rate_limiter = None
 
 
+# A job that the kernel kills for want of memory leaves no message.
+onerror:
+    print(*explain_killed(log), sep="\n", file=sys.stderr)
+
+
 rule all:
     default_target: True
     input:
         expand(rules.paper_table.output, table="table4"),
         EXAMPLES,
+        generator_pictures(
+            lambda catalogue: [paper_table(catalogue, "table4"), *table4_examples(catalogue)]
+        ),
 
 
 # Every table and figure of a paper.
@@ -68,6 +78,7 @@ rule defense_gan:
         expand(rules.plot_reconstructions.output, figure=["figure6", "figure7"]),
         rules.plot_white_box_over_steps.output,
         rules.defense_gan_page.output,
+        generator_pictures(lambda catalogue: defense_gan_page(catalogue).shown),
 
 
 rule defense_vae:
@@ -77,6 +88,7 @@ rule defense_vae:
         expand(rules.plot_defense_vae_reconstructions.output, figure=["figure1", "figure5"]),
         rules.plot_finetuning.output,
         rules.defense_vae_page.output,
+        generator_pictures(lambda catalogue: defense_vae_page(catalogue).shown),
 
 
 rule ae_gan:
@@ -88,6 +100,7 @@ rule ae_gan:
         rules.plot_cost_accuracy.output,
         rules.inference_rule_table.output,
         rules.ae_gan_page.output,
+        generator_pictures(lambda catalogue: ae_gan_page(catalogue).shown),
 
 
 rule cowboy:
@@ -102,3 +115,4 @@ rule cowboy:
         rules.compare_defenses.output,
         rules.cowboy_detection.output,
         rules.cowboy_page.output,
+        generator_pictures(lambda catalogue: cowboy_page(catalogue).shown),

@@ -213,9 +213,16 @@ def compared(right: dict[str, np.ndarray], full: dict[str, np.ndarray]) -> dict[
 
 
 def draw(rows: list[dict[str, float | str]], path: Path) -> None:
-    import matplotlib.pyplot as plt
+    from purification.reporting.plotting import Figure, FigureCanvasAgg, only_style
 
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    with only_style({}):
+        figure = Figure(figsize=(10, 4), layout="constrained")
+        FigureCanvasAgg(figure)
+        draw_on(figure.subplots(1, 2), rows)
+        figure.savefig(path, dpi=150)
+
+
+def draw_on(axes: np.ndarray, rows: list[dict[str, float | str]]) -> None:
     for axis, column in zip(axes, ("robust_accuracy", "reconstruction_error"), strict=True):
         for kind, marker in MARKERS.items():
             chosen = [row for row in rows if str(row["search"]).startswith(kind)]
@@ -232,7 +239,6 @@ def draw(rows: list[dict[str, float | str]], path: Path) -> None:
         axis.set(xscale="log", xlabel="generator evaluations an image")
         axis.set_ylabel(column.replace("_", " "))
     axes[0].legend()
-    figure.savefig(path, dpi=150)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from purification.experiments.artifacts import Artifact, File
 
 REPOSITORY = Path(__file__).parent.parent
 MICRO = REPOSITORY / "tests/micro.yaml"
+PATIENCE = 1800  # seconds for a run; on a quiet machine none takes a minute
 
 
 def merged(base: Any, overlay: Any) -> Any:
@@ -85,23 +86,31 @@ class Workflow:
         self, *targets: str, options: Sequence[str] = ("--cores", "2"), check: bool = True
     ) -> subprocess.CompletedProcess[str]:
         """Run snakemake; its output, both streams together, is in `stdout`."""
+        process = self.start(*targets, options=options)
+        try:
+            output, _ = process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        result = subprocess.CompletedProcess(process.args, process.returncode, output)
+        if check and result.returncode:
+            pytest.fail(f"{process.args}\n{result.stdout}", pytrace=False)
+        return result
+
+    def start(self, *targets: str, options: Sequence[str]) -> subprocess.Popen[str]:
+        """Start snakemake, with the config as it is now."""
         own = self.folder / "config/test.yaml"
         own.write_text(yaml.safe_dump(self.config))
         # Options before targets: --configfile takes all words that follow.
         command = [sys.executable, "-m", "snakemake", "--configfile", "config/test.yaml"]
-        command += [*options, "--", *targets]
-        result = subprocess.run(
-            command,
+        return subprocess.Popen(
+            [*command, *options, "--", *targets],
             cwd=self.folder,
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=600,
         )
-        if check and result.returncode:
-            pytest.fail(f"{' '.join(command)}\n{result.stdout}", pytrace=False)
-        return result
 
     def stale(self, *targets: str) -> "Jobs":
         """The job list of a dry run."""

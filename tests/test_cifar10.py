@@ -107,7 +107,7 @@ def test_archive_completes_a_folder_with_a_batch_missing(network: Network, tmp_p
 
 def test_missing_archive_is_downloaded_once(network: Network, tmp_path: Path) -> None:
     network.content = PACKED
-    root = tmp_path / "new" / "data"
+    root = tmp_path / "data"
     for _ in range(2):
         assert numbers(load(root)["test"]) == list(range(30, 36))
     assert network.asked == [CIFAR10.url]

@@ -1,7 +1,8 @@
 """The papers' numbers beside ours: every cell, the counts, and the page in the workflow."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -11,7 +12,7 @@ from test_swept_tables import FGSM as TRANSFERRED
 from test_swept_tables import OVER_STEPS, F, behind
 
 from purification.evaluation.accuracy import wilson_interval
-from purification.experiments import PAPER_TABLES, paper_comparison
+from purification.experiments import PAPER_TABLES, paper_comparison, paper_table
 from purification.reporting.comparison import (
     CELL_COLUMNS,
     ComparedTable,
@@ -43,11 +44,18 @@ COWBOYS = [
 ]
 
 
-def write_long(measured: Rows, paper: str, printed: str, path: Path, **searches: object) -> None:
+def write_long(
+    measured: Rows,
+    paper: str,
+    printed: str,
+    path: Path,
+    recipe: Mapping[str, Any] | None = None,
+    **searches: object,
+) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.with_suffix(".rows.csv")
     pd.DataFrame(measured).to_csv(file, index=False)
-    write_csv(long_table([file], paper_values(paper, printed, PAPERS), **searches), path)
+    write_csv(long_table([file], paper_values(paper, printed, PAPERS), **searches), path, recipe)
 
 
 @pytest.fixture
@@ -235,18 +243,18 @@ def test_tables_with_and_without_cells_keep_their_types(compare: Compare) -> Non
 
 def test_the_comparison_is_of_the_tables_that_the_config_names() -> None:
     found = paper_comparison(micro_catalogue(comparison={"tables": ["cowboy_table2", "table8"]}))
-    assert found.tables == [
+    assert found["tables"] == [
         ["cowboy", "Table 2", "results/cowboy/table2.long.csv"],
         ["defense_gan", "Table 8", "results/table8.long.csv"],
     ]
     every = paper_comparison(micro_catalogue(comparison={"tables": list(PAPER_TABLES)}))
-    assert len(set(every.files)) == len(set(every.digests)) == len(PAPER_TABLES)
+    assert len(set(every.sources)) == len(set(every["digests"])) == len(PAPER_TABLES)
 
 
 def test_an_edit_concerns_the_tables_that_it_is_in() -> None:
     tables = {"tables": ["table1", "table4"]}
     before, after = (
-        paper_comparison(micro_catalogue(comparison=tables, **edit)).digests
+        paper_comparison(micro_catalogue(comparison=tables, **edit))["digests"]
         for edit in ({}, {"substitute": {"rounds": 3}})
     )
     assert before[0] != after[0] and before[1] == after[1]
@@ -256,8 +264,10 @@ def test_the_page_is_made_from_the_long_tables(tmp_path: Path) -> None:
     workflow = Workflow(tmp_path / "workflow")
     workflow.config["comparison"] = {"tables": ["table4", "cowboy_table1"]}
     results = workflow.folder / "results"
-    write_long(TABLE4, "defense_gan", "Table 4", results / "table4.long.csv")
-    write_long(COWBOYS, "cowboy", "Table 1", results / "cowboy/table1.long.csv")
+    made = {name: paper_table(micro_catalogue(), name).job for name in ("table4", "cowboy_table1")}
+    write_long(TABLE4, "defense_gan", "Table 4", results / "table4.long.csv", made["table4"])
+    cowboys = (COWBOYS, "cowboy", "Table 1", results / "cowboy/table1.long.csv")
+    write_long(*cowboys, made["cowboy_table1"])
     # That rule alone: the tables stand for those of a finished run.
     options = ("--cores", "1", "--allowed-rules", "comparison")
     workflow.run("results/comparison.md", options=options)

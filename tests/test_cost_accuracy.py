@@ -54,7 +54,7 @@ def row(setting: tuple, threat_model: str, correct: int, seed: int = 0) -> dict[
         **{"dataset": "digits", "seed": seed, "classifier": "A"},
         **{"attack": "fgsm" if attacked else "none", "epsilon": 0.1 if attacked else None},
         **dict(zip(("defense", "variant", "iterations_L", "restarts_R"), setting, strict=True)),
-        **{"threat_model": threat_model, "n": 100, "correct": correct},
+        **{"threat_model": threat_model, "n": 100, "correct": correct, "accuracy": correct / 100},
     }
 
 

@@ -275,7 +275,7 @@ def test_validation_images_are_attacked_whole_and_apart_from_the_test_images() -
 
 def test_a_row_of_the_comparison_for_each_attack_and_seed() -> None:
     catalogue = micro_catalogue(seeds=[0, 1], cowboy_table2={"attacks": ["fgsm", "pgd"]})
-    found = comparisons(catalogue)
+    found = comparisons(catalogue)["rows"]
     labels = [(row["labels"]["seed"], row["labels"]["attack"]) for row in found]
     assert labels == [(0, "fgsm"), (0, "pgd"), (1, "fgsm"), (1, "pgd")]
     for row in found:
@@ -288,7 +288,7 @@ def test_figures_show_the_first_seed_alone() -> None:
     catalogue = micro_catalogue(seeds=[3, 1])
     for name in COWBOY_FIGURES:
         figure = cowboy_figure(catalogue, name)
-        assert all("seed3/" in path or path.endswith("dataset.h5") for path in figure.inputs)
+        assert all("seed3/" in path or path.endswith("dataset.h5") for path in figure.files)
     assert cowboy_figure(catalogue, "cowboy_figure1").content == {"seed": 3}
     assert len(detection_runs(catalogue)["runs"]) == 2
 
@@ -302,7 +302,7 @@ def files_of(catalogue: Catalogue) -> dict[str, str]:
     figures = [cowboy_figure(catalogue, name) for name in COWBOY_FIGURES]
     course = training_course(catalogue, DATA, 0)
     compared, detected = comparisons(catalogue), detection_runs(catalogue)
-    further = {"cowboy/mcnemar.csv": str(compared), "cowboy/detection.csv": str(detected)}
+    further = {"cowboy/mcnemar.csv": compared.digest, "cowboy/detection.csv": detected.digest}
     scores = discriminator_scores(catalogue, DATA, 0)
     return digests(tables, figures, course, scores) | further
 

@@ -260,11 +260,16 @@ def test_wrong_checksum_names_the_file(
 
 
 def test_missing_files_are_downloaded_once(
-    name: str, source: type, network: Network, tmp_path: Path
+    name: str,
+    source: type,
+    network: Network,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     network.files = dict(FILES)
     root = tmp_path / "data"
     splits = datasets.load(name, data_root=str(root), validation=10, test=None)
+    assert f"warning: data_root: {root} is not there: it is made" in capsys.readouterr().err
     assert _numbers(splits["train"]) == list(range(50))
     raw = root / source.__name__ / "raw"
     assert {path.name: path.read_bytes() for path in raw.iterdir()} == FILES
@@ -272,7 +277,7 @@ def test_missing_files_are_downloaded_once(
     assert sorted(url.rsplit("/", 1)[1] for url in asked) == sorted(FILES)
     assert all(url.startswith(source.mirrors[0]) for url in asked)
     datasets.load(name, data_root=str(root), validation=10, test=None)
-    assert network.asked == asked
+    assert network.asked == asked and "data_root" not in capsys.readouterr().err
 
 
 def test_only_the_missing_file_is_downloaded(

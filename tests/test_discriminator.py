@@ -120,6 +120,13 @@ def test_unknown_threshold_attack_is_named() -> None:
         detected(scores_of(), threshold_attack="pgd")
 
 
+def test_a_threshold_needs_validation_images() -> None:
+    scores = scores_of()
+    test_alone = (scores["split"] == "test") | (scores["source"] != "fgsm")
+    with pytest.raises(ValueError, match="no scores of validation images under 'fgsm'"):
+        detected(scores[test_alone], threshold_attack="fgsm")
+
+
 # From the files
 
 

@@ -53,6 +53,12 @@ def test_distance_is_finite_where_a_feature_never_varies() -> None:
     assert frechet_distance(features, features + 1) == pytest.approx(3)
 
 
+def test_a_distance_that_overflows_is_none() -> None:
+    far = torch.full((5, 2), 1e200, dtype=torch.float64)
+    with pytest.raises(ValueError, match="features too large: their Frechet distance is inf"):
+        frechet_distance(0 * far, far)
+
+
 def test_precision_and_recall_tell_collapse_from_garbage() -> None:
     """Real images of two kinds: a generator of one of them has no recall of the other; one that
     adds another kind is imprecise."""

@@ -1,6 +1,8 @@
 """The tables, the papers' numbers beside ours, and the pictures."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -652,3 +654,76 @@ def test_pictures_refuse_what_is_no_image(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no rows"):
         figures.purification_examples([], path)
     assert list(tmp_path.iterdir()) == []
+
+
+DRAWING = """
+import sys
+from pathlib import Path
+import numpy as np, pandas as pd
+from purification.reporting import figures, roc
+if sys.argv[2:]:
+    import matplotlib, seaborn
+    seaborn.set_theme(context="talk", font="serif")
+    matplotlib.rcParams["savefig.dpi"] = 40
+folder, images = Path(sys.argv[1]), np.linspace(0, 1, 6 * 784).reshape(6, 1, 28, 28)
+figures.sample_grid(images, folder / "grid.png", columns=3)
+history = pd.DataFrame({"step": [1, 2, 3], "loss": [3.0, 1.0, 2.0], "other": [1.0, 2.0, 2.5]})
+panels = {"Loss": ["loss", "other"], "Other": ["other"]}
+figures.loss_curve(history, folder / "curve.png", "A title", x="step", panels=panels)
+figures.purification_examples([("first", images), ("second", images)], folder / "rows.png")
+rows = [("A title", images, list("abcdef"))]
+figures.labelled_images(rows, folder / "labelled.png", folder / "labelled.pdf")
+with figures.paper_figure(1, 2, folder / "paper.png", folder / "paper.pdf") as figure:
+    axis = figure.subplots()
+    axis.plot([0, 1], [1, 0], **roc.looks(3)[1], label="a line")
+    axis.imshow(images[0, 0], cmap="vlag")
+    axis.set_xlabel("rate $x^2$")
+    axis.legend()
+"""
+SETTINGS = """
+backend: module://of_a_notebook
+font.family: serif
+font.size: 30
+savefig.dpi: 40
+savefig.bbox: tight
+figure.facecolor: yellow
+image.lut: 4
+text.usetex: True
+pdf.compression: 0
+lines.linewidth: 9
+"""
+
+
+def drawn(folder: Path, *words: str, **environment: str) -> dict[str, bytes]:
+    """Pictures of each kind, drawn by a process of its own whose working directory is `folder`."""
+    clean = {k: v for k, v in os.environ.items() if k not in ("MPLBACKEND", "MATPLOTLIBRC")}
+    out = folder / "out"
+    out.mkdir(parents=True)
+    command = [sys.executable, "-c", DRAWING, str(out), *words]
+    done = subprocess.run(
+        command, cwd=folder, env=clean | environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return {path.name: path.read_bytes() for path in out.iterdir()}
+
+
+def test_pictures_do_not_depend_on_what_a_machine_has_set_for_other_programs(
+    tmp_path: Path,
+) -> None:
+    right = drawn(tmp_path / "nothing set")
+    assert len(right) == 7
+    (tmp_path / "settings/matplotlib").mkdir(parents=True)
+    settings = tmp_path / "settings/matplotlib/matplotlibrc"
+    settings.write_text(SETTINGS)
+    notebook = {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+    assert drawn(tmp_path / "named", MATPLOTLIBRC=str(settings), **notebook) == right
+    here = tmp_path / "in the working directory"
+    here.mkdir()
+    (here / "matplotlibrc").write_text(SETTINGS)
+    assert drawn(here, MPLBACKEND="no backend") == right
+    home = {"MPLCONFIGDIR": str(settings.parent)}
+    assert drawn(tmp_path / "at home", **home) == right
+    # A process that has used matplotlib before, in a style of its own. What it has taken for good
+    # while it was imported stays.
+    settings.write_text(SETTINGS.replace("image.lut: 4\n", ""))
+    assert drawn(tmp_path / "in use before", "in use", **home) == right

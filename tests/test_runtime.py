@@ -60,6 +60,7 @@ def test_everything_printed_goes_to_the_log_in_order(tmp_path: Path) -> None:
         "child out",
         "child err",
         "cpu 2",
+        "end of the job",
     ]
 
 
@@ -73,6 +74,7 @@ def test_log_folder_is_made_and_a_missing_gpu_is_said(tmp_path: Path) -> None:
     assert (tmp_path / "a/b/job.log").read_text().splitlines()[1:] == [
         "device: cpu (a GPU was granted, but torch finds none), threads: 1",
         "cpu",
+        "end of the job",
     ]
 
 
@@ -105,6 +107,53 @@ def test_failure_shows_the_end_of_the_log_and_its_place(tmp_path: Path) -> None:
     assert log[-1] == "RuntimeError: the generator is missing"
     assert done.stderr.splitlines() == [*log[-15:], "full log: job.log"]
     assert done.stderr.count("RuntimeError") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        ("MemoryError()", "out of memory: Lower batch_size.attack (no result depends on it)"),
+        ("torch.OutOfMemoryError('CUDA out of memory.')", "out of memory: Lower batch_size.attack"),
+        ("RuntimeError('std::bad_alloc')", "out of memory: Lower batch_size.attack"),
+        ("OSError(28, 'No space left on device', '/dev/shm/x')", "the file system "),
+    ],
+)
+def test_want_of_memory_and_a_full_disk_come_first(
+    error: str, expected: str, tmp_path: Path
+) -> None:
+    script = f"""
+        import torch
+        start("logs/attack_defense/job.log", threads=1)
+        for number in range(40):
+            print("line", number)
+        try:
+            raise {error}
+        except Exception as error:
+            raise ValueError("what came of it") from error
+    """
+    done = _run(script, tmp_path)
+    log = (tmp_path / "logs/attack_defense/job.log").read_text().splitlines()
+    first, *others = done.stderr.splitlines()
+    assert first.startswith(expected) and log[-1] == first
+    assert others == [*log[-15:], "full log: logs/attack_defense/job.log"]
+
+
+def test_an_error_shows_where_the_log_cannot_be_written(tmp_path: Path) -> None:
+    script = """
+        import os
+        start("job.log", threads=1)
+        full = os.open("/dev/full", os.O_WRONLY)
+        os.dup2(full, 1)
+        os.dup2(full, 2)
+        with progress(2, "on a full disk") as bar:
+            bar.update(2)
+        print("x" * 100_000)
+        raise RuntimeError("the generator is missing")
+    """
+    done = _run(script, tmp_path)
+    assert done.returncode == 1
+    *_, error, place = done.stderr.splitlines()
+    assert (error, place) == ("RuntimeError: the generator is missing", "full log: job.log")
 
 
 def test_last_lines_of_short_and_of_huge_logs(tmp_path: Path) -> None:
@@ -143,7 +192,7 @@ def test_cuda_is_used_only_when_granted_and_repeats_its_bits(tmp_path: Path) -> 
         print("done")
     """
     assert _run(script, tmp_path).returncode == 0
-    assert (tmp_path / "job.log").read_text().endswith("done\n")
+    assert (tmp_path / "job.log").read_text().endswith("done\nend of the job\n")
 
 
 def test_progress_is_live_on_the_terminal_and_in_lines_in_the_log(tmp_path: Path) -> None:
@@ -165,10 +214,11 @@ def test_progress_is_live_on_the_terminal_and_in_lines_in_the_log(tmp_path: Path
     assert "training:  67%" in shown
     assert "step/s, loss=0.5" in shown
     lines = (tmp_path / "job.log").read_text().splitlines()
-    assert len(lines) == 4  # start-up, device, beginning, end: it took less than five seconds
+    assert len(lines) == 5  # start-up, device, beginning, end: it took less than five seconds
     assert lines[2].startswith("training:   0% 0/3 [")
     assert lines[3].startswith("training: 100% 3/3 [")
     assert lines[3].endswith("step/s, loss=1]")
+    assert lines[4] == "end of the job"
 
 
 class _Clock:
@@ -253,3 +303,15 @@ def test_progress_over_nothing(clock: _Clock, capsys: pytest.CaptureFixture[str]
     with runtime.progress(0, "nothing"):
         pass
     assert "nothing" in capsys.readouterr().err
+
+
+def test_a_warning_is_in_the_log_and_where_stderr_was(tmp_path: Path) -> None:
+    script = """
+        from purification.runtime import warn
+        warn("before")
+        start("job.log", threads=1)
+        warn("after")
+    """
+    done = _run(script, tmp_path)
+    assert (done.returncode, done.stderr) == (0, "warning: before\nwarning: after\n")
+    assert (tmp_path / "job.log").read_text().splitlines()[-1] == "warning: after"

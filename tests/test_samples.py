@@ -1,14 +1,20 @@
-"""Samples of a trained BiGAN, side by side."""
+"""Samples of trained generators, by themselves and side by side."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from purification.evaluation.samples import generated_samples, sample_blocks
+from purification.evaluation.samples import (
+    PRIORS,
+    first_samples,
+    generated_samples,
+    sample_blocks,
+)
 from purification.models.bigan import BiGAN
-from purification.models.checkpoints import load_network, save_network
+from purification.models.checkpoints import load_network, network_of, save_network
 from purification.randomness import generator
 from purification.reporting.reconstructions import reconstruction_grid
 
@@ -32,6 +38,32 @@ def test_samples_are_of_standard_normal_codes(checkpoint: str) -> None:
     assert not np.allclose(generated_samples(checkpoint, "BiGAN", 6, seed=4), samples)
     with pytest.raises(ValueError, match="the prior is known of BiGAN"):
         generated_samples(checkpoint, "DefenseVAE", 2, seed=0)
+
+
+@pytest.mark.parametrize("kind", PRIORS)
+@pytest.mark.parametrize("sample", [generated_samples, first_samples])
+def test_each_kind_with_a_prior_has_samples(
+    sample: Callable[..., np.ndarray], kind: str, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "network.safetensors")
+    recipe = {"kind": kind, "settings": {"latent": 4, "width": 2}}
+    save_network(path, network_of(recipe, (1, 28, 28)), recipe, (1, 28, 28))
+    samples = sample(path, kind, 5, 3)
+    assert samples.shape == (5, 1, 28, 28) and samples.dtype == np.float32
+    assert samples.min() >= 0 and samples.max() <= 1
+    assert len(np.unique(samples.reshape(5, -1), axis=0)) == 5
+    assert (sample(path, kind, 5, 3) == samples).all()
+
+
+def test_first_samples_are_of_the_networks_own_codes(checkpoint: str, tmp_path: Path) -> None:
+    samples = first_samples(checkpoint, "BiGAN", 6, seed=3)
+    codes = torch.randn(6, 4, generator=generator(3, checkpoint, "samples"))
+    network = load_network(checkpoint, "BiGAN").to(memory_format=torch.contiguous_format)
+    with torch.no_grad():
+        assert (network.generator(codes).numpy() == samples).all()
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(Path(checkpoint).read_bytes())
+    assert not np.allclose(first_samples(str(other), "BiGAN", 6, seed=3), samples)
 
 
 def test_panels_are_read_line_by_line(checkpoint: str, tmp_path: Path) -> None:

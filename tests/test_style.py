@@ -14,12 +14,14 @@ RULE_FILES = sorted((REPOSITORY / "workflow/rules").glob("*.smk"))
 MAY_IMPORT = {
     "experiments": {"plugins", "provenance"},
     "randomness": set(),
-    "runtime": set(),
+    "disk": set(),
+    "memory": {"disk"},
+    "runtime": {"disk", "memory"},
     "plugins": set(),
     "config_files": set(),
     "command_line": {"config_files"},
     "guests": {"randomness"},
-    "storage": {"provenance", "runs"},
+    "storage": {"disk", "provenance", "runs"},
     "provenance": set(),
     "runs": set(),
     "text_tables": {"provenance", "storage"},
@@ -28,7 +30,9 @@ MAY_IMPORT = {
     "models": {"storage", "plugins", "guests"},
     "attacks": {"models", "randomness", "plugins", "guests"},
     "purifiers": {"models", "randomness", "runtime", "plugins", "guests"},
-    "training": {"models", "attacks", "purifiers", "randomness", "runtime", "storage"},
+    "training": {
+        *("models", "attacks", "purifiers", "randomness", "runtime", "storage", "provenance"),
+    },
     "evaluation": {
         *("attacks", "purifiers", "models", "datasets", "storage", "randomness", "runtime"),
         "guests",
@@ -65,6 +69,16 @@ def test_scripts_are_thin(path: Path) -> None:
     assert len(body) <= 40
 
 
+@pytest.mark.parametrize(
+    "path", [path for path in SCRIPTS if path.stem.startswith("train_")], ids=lambda path: path.stem
+)
+def test_scripts_that_train_save_the_network_first_and_draw_nothing(path: Path) -> None:
+    """Snakemake deletes all outputs of a job that fails."""
+    text = path.read_text()
+    assert "purification.reporting" not in text
+    assert 0 < text.index("\nsave_network(") < text.index("\nwrite_rows(")
+
+
 def test_rooms_import_only_what_they_may() -> None:
     library = REPOSITORY / "src/purification"
     for path in library.rglob("*.py"):
@@ -75,9 +89,19 @@ def test_rooms_import_only_what_they_may() -> None:
         imported += re.findall(r"^from purification import (\w+)", path.read_text(), re.M)
         wrong = {name for name in imported if name} - MAY_IMPORT[room] - {room}
         assert not wrong, f"{path.relative_to(REPOSITORY)} imports {wrong}"
-        if room == "command_line":
+        if room in ("command_line", "runs"):
             continue
         assert "snakemake" not in re.sub(r"#.*|`[^`]*`", "", path.read_text()), path
+
+
+def test_one_module_imports_matplotlib_and_seaborn() -> None:
+    """Elsewhere they would be imported with what a machine has set for other programs."""
+    for folder in ("src", "workflow/scripts", "benchmarks"):
+        for path in (REPOSITORY / folder).rglob("*.py"):
+            # An import of types only is no import.
+            text = re.sub(r"^if TYPE_CHECKING:\n(    .*\n)+", "", path.read_text(), flags=re.M)
+            found = re.findall(r"^\s*(?:import|from) (?:matplotlib|seaborn|cycler)\b.*", text, re.M)
+            assert not found or path.name == "plotting.py", f"{path}: {found}"
 
 
 def test_library_never_reads_global_random_state() -> None:

@@ -107,7 +107,7 @@ def test_colours_and_directions(network: Network, tmp_path: Path) -> None:
 
 def test_missing_files_are_downloaded_once(network: Network, tmp_path: Path) -> None:
     network.files = FILES
-    root = tmp_path / "new" / "data"
+    root = tmp_path / "data"
     for _ in range(2):
         assert numbers(load(root)["test"]) == list(range(30, 36))
     assert network.asked == [SVHN.split_list[split][0] for split in ("train", "test")]

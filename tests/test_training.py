@@ -380,6 +380,18 @@ def test_history_has_a_row_every_ten_iterations() -> None:
     assert [row["iteration"] for row in history] == [10, 20, 30, 40]
 
 
+def passes_in_training(network: nn.Module) -> list[int]:
+    """Grows by one with each pass in train mode from now on."""
+    count: list[int] = []
+
+    def add(network: nn.Module, *_: object) -> None:
+        if network.training:
+            count.append(1)
+
+    network.register_forward_hook(add)
+    return count
+
+
 def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
     whole = gan(state_path=tmp_path / "whole.safetensors")
 
@@ -399,8 +411,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
         gan((generator, critic), state_path=path)
     with isolated_rng(8):  # other initial weights: they must come from the state
         fresh = Generator(5, 2), Critic(2)
-    count: list[int] = []
-    fresh[0].register_forward_hook(lambda *_: count.append(1))
+    count = passes_in_training(fresh[0])
     resumed = gan(fresh, state_path=path)
     assert len(count) == 2 * 2, "two iterations were left"
     assert torch.equal(vector(*resumed[:2]), vector(*whole[:2]))
@@ -411,10 +422,9 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
 def test_more_iterations_continue_a_finished_training(tmp_path: Path) -> None:
     path = tmp_path / "state.safetensors"
     gan(iterations=3, state_path=path, state_every=100)
-    count: list[int] = []
     with isolated_rng(8):
         fresh = Generator(5, 2), Critic(2)
-    fresh[0].register_forward_hook(lambda *_: count.append(1))
+    count = passes_in_training(fresh[0])
     continued = gan(fresh, iterations=6, state_path=path)
     assert len(count) == 3 * 2
     whole = gan(iterations=6)
@@ -437,6 +447,26 @@ def test_another_training_starts_over(tmp_path: Path, change: dict) -> None:
     # And the state is now this training's.
     again = gan(state_path=path, **settings)
     assert torch.equal(vector(*again[:2]), vector(*scratch[:2]))
+
+
+@pytest.mark.parametrize("left", [b"", b"half of a state", None])
+def test_a_damaged_state_is_set_aside_and_training_begins_anew(
+    tmp_path: Path, left: bytes | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "state.safetensors"
+    gan(iterations=4, state_path=path)
+    whole = bytearray(path.read_bytes())
+    whole[-50] ^= 1
+    path.write_bytes(bytes(whole) if left is None else left)
+    trained = gan(iterations=4, state_path=path)
+    scratch = gan(iterations=4)
+    assert torch.equal(vector(*trained[:2]), vector(*scratch[:2]))
+    said = capsys.readouterr().err
+    assert str(path) in said and "begins anew" in said
+    assert sorted(p.name for p in tmp_path.iterdir()) == [path.name, f"{path.name}.damaged"]
+    count = passes_in_training(trained[0])
+    gan(trained[:2], iterations=4, state_path=path)
+    assert not count, "the state that was then written is this training's"
 
 
 # MagNet

@@ -3,14 +3,22 @@
 import csv
 import json
 import os
+import shutil
+import time
 from pathlib import Path
+from typing import Any
 
 import h5py
+import psutil
 import pytest
 import torch
+import yaml
 from conftest import REPOSITORY, Jobs, Workflow
 
-from purification.storage import read_checkpoint, read_image_set, read_split
+from purification.storage import read_checkpoint, read_image_set, read_split, write_image_set
+
+PICTURES = {"plot_examples": 1, "plot_generator_samples": 1, "plot_generator_curve": 1}
+"""The jobs of the target `all` whose files carry no recipe."""
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -163,6 +171,29 @@ def test_pictures_and_curves_are_made(finished: Workflow) -> None:
         "figures/examples/D/fgsm.png",
     ):
         assert (run / name).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("target", ["all", "defense_gan", "defense_vae", "ae_gan", "cowboy"])
+def test_each_target_draws_the_generators_that_it_trains(target: str, tmp_path: Path) -> None:
+    rules = Workflow(tmp_path / "workflow").stale(target).rules
+    trained = rules.get("train_wgan_gp", 0) + rules.get("train_gan", 0)
+    assert trained >= 1
+    assert rules["plot_generator_samples"] == rules["plot_generator_curve"] == trained
+
+
+def test_a_network_outlives_a_picture_that_fails(tmp_path: Path) -> None:
+    workflow = Workflow(tmp_path / "workflow")
+    scripts = workflow.folder / "workflow/scripts"
+    for name in ("samples", "curve"):
+        (scripts / f"plot_generator_{name}.py").write_text("raise RuntimeError('no picture')\n")
+    run = "results/digits/seed0/generators"
+    network, history = f"{run}/wgan_gp.safetensors", f"{run}/wgan_gp.history.csv"
+    targets = (f"{run}/wgan_gp.samples.png", f"{run}/wgan_gp.curve.png")
+    options = ("--cores", "2", "--keep-going")
+    failed = workflow.run(*targets, options=options, check=False)
+    assert failed.returncode != 0 and failed.stdout.count("RuntimeError: no picture") >= 2
+    assert (workflow.folder / network).is_file() and (workflow.folder / history).is_file()
+    assert workflow.stale(network, history) == Jobs({}, set())
 
 
 def test_logs_show_progress(finished: Workflow) -> None:
@@ -419,3 +450,95 @@ def test_only_a_limit_of_jobs_a_second_that_was_asked_for_is_kept(
         file.write(f'\n\nonsuccess:\n    print("limited", {asked})\n')
     done = workflow.run("results/digits/dataset.h5", options=("--cores", "1", *limit))
     assert f"limited {kept}" in done.stdout
+
+
+# Results that Snakemake has no notes of, or wrong ones.
+
+
+def test_copied_results_are_remade_where_the_config_differs_and_nowhere_else(
+    workflow: Workflow,
+) -> None:
+    """As rsync or a backup brings them: without `.snakemake`. What carries a recipe is judged by
+    it; the picture, which carries none, is drawn again."""
+    shutil.rmtree(workflow.folder / ".snakemake")
+    assert workflow.stale("all").rules == PICTURES
+    workflow.config["generators"]["wgan_gp"]["iterations"] = 14
+    jobs = workflow.stale("results/table4.csv")
+    assert jobs.rules == {
+        "train_wgan_gp": 1,
+        "purify_images": 2,
+        "train_classifier": 1,
+        "attack_defense": 2,
+        "measure": 3,
+        "paper_table": 1,
+    }
+    told = workflow.run("results/table4.csv", options=("-n", "--cores", "1")).stdout
+    assert "settings.iterations: 12 in the file, 14 asked" in told
+
+
+def test_a_strange_file_is_made_again_or_refused_by_its_reader(workflow: Workflow) -> None:
+    """The file of another config under the name of this one's, as old as it was: Snakemake's notes
+    say that it is right."""
+    attacked = workflow.folder / "results/digits/seed0/adversarial/plain/D/fgsm.h5"
+    stat = attacked.stat()
+    image_set = read_image_set(attacked)
+    recipe = image_set.attributes["recipe"]
+    recipe["attack"]["settings"]["epsilon"] = 0.2
+    write_image_set(attacked, image_set, recipe, seed=0)
+    os.utime(attacked, (stat.st_atime, stat.st_mtime))
+    jobs = workflow.stale("results/table4.csv")
+    assert jobs.rules["attack_classifier"] == 1 and jobs.rules["paper_table"] == 1
+    # A job that is started all the same does not read it.
+    target = "results/digits/seed0/measurements/table4/D/fgsm.csv"
+    options = ("--cores", "1", "--forcerun", target, "--allowed-rules", "measure")
+    failed = workflow.run(target, options=options, check=False)
+    assert failed.returncode != 0
+    assert "fgsm.h5: made by another recipe" in failed.stdout
+    assert "attack.settings.epsilon: 0.2 in the file, 0.1 asked" in failed.stdout
+    workflow.run("results/table4.csv")
+    assert read_image_set(attacked).attributes["recipe"]["attack"]["settings"]["epsilon"] == 0.1
+    assert workflow.stale() == Jobs({}, set())
+
+
+def test_lines_of_the_config_in_another_order_concern_nothing(workflow: Workflow) -> None:
+    def turned(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: turned(value[key]) for key in reversed(list(value))}
+        return [turned(item) for item in value] if isinstance(value, list) else value
+
+    default = workflow.folder / "config/config.yaml"
+    config = turned(yaml.safe_load(default.read_text()))
+    default.write_text(yaml.safe_dump(config, sort_keys=False))
+    workflow.config = turned(workflow.config)
+    assert workflow.stale("all") == Jobs({}, set())
+
+
+def test_a_job_whose_snakemake_was_killed_changes_nothing_after_the_next_run(
+    workflow: Workflow,
+) -> None:
+    """The trials with many kills are benchmarks/damage.py's; this one waits for no clock."""
+    target = "results/digits/seed0/classifiers/plain/D.safetensors"
+    log = workflow.folder / "logs/train_classifier/digits/seed0/plain/D.log"
+    log.unlink()
+    workflow.config["classifiers"]["D"]["epochs"] = 60
+    main = workflow.start(target, options=("--cores", "1"))
+    while not (log.is_file() and "device" in log.read_text()):
+        assert main.poll() is None, main.communicate()
+        time.sleep(0.05)
+    jobs = psutil.Process(main.pid).children(recursive=True)
+    for job in jobs:
+        job.suspend()
+    main.kill()
+    main.wait()
+    workflow.config["classifiers"]["D"]["epochs"] = 2
+    workflow.run(options=("--unlock",))
+    workflow.run(target)
+    after = (workflow.folder / target).read_bytes()
+    for job in jobs:
+        job.resume()
+    psutil.wait_procs(jobs)
+    assert (workflow.folder / target).read_bytes() == after
+    folder = (workflow.folder / target).parent
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+    assert workflow.stale(target) == Jobs({}, set())
+    assert read_checkpoint(workflow.folder / target)[1]["recipe"]["settings"]["epochs"] == 2

@@ -87,7 +87,7 @@ def test_each_bounded_attack_of_the_tables_is_joined_once() -> None:
     once = worst_case(micro_catalogue(worst_case={"tables": ["table4"]}))
     twice = worst_case(micro_catalogue(worst_case={"tables": ["table4", "table12"]}))
     assert once == twice
-    labels = [cell["labels"] for cell in once.cells]
+    labels = [cell["labels"] for cell in once["cells"]]
     assert {label["threat_model"] for label in labels} == set(THREAT_MODELS)
     assert {label["attack"] for label in labels} == {"fgsm"}
 

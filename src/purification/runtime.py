@@ -1,6 +1,8 @@
 """How a job runs: its device and threads, its log, and what is seen of it while it works."""
 
+import atexit
 import faulthandler
+import io
 import os
 import sys
 import traceback
@@ -9,9 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, time
 from types import TracebackType
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from tqdm import tqdm
+
+from purification import disk, memory
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +28,7 @@ TAIL_LINES = 15  # last lines of the log that a failed job shows
 TAIL_BYTES = 2**16  # how far back in the log these lines are looked for
 
 _original_stderr: TextIO | None = None  # where stderr led before `start` sent it to the log
+_failed = False  # whether an exception has ended the job
 
 
 def has_gpu() -> bool:
@@ -35,9 +40,13 @@ def log_to(log: str) -> None:
     """Sends what is printed from now on, by Python, native libraries, child processes, to `log`.
 
     Folders are made, an older log is overwritten. An uncaught exception leaves its traceback in the
-    log, and shows the log's last lines and its place on the stderr of before. For jobs that do not
+    log, and shows the log's last lines and its place on the stderr of before; a full disk or want
+    of memory comes before them in plain words. A log that has neither an error nor the line of the
+    job's end is one of a job that was killed (`memory.explain_killed`). For jobs that do not
     compute with torch; the others call `start`. Raises OSError if the log cannot be written.
     """
+    if _original_stderr is None:
+        atexit.register(_tell_end)
     _redirect_output(Path(log))
     sys.excepthook = _failure_reporter(Path(log).absolute(), shown_as=log)
     faulthandler.enable()  # a crash in native code raises nothing, but can leave a traceback
@@ -84,7 +93,12 @@ def _tell_start_up() -> None:
     import psutil
 
     seconds = time() - psutil.Process().create_time()
-    print(f"start-up and imports: {seconds:.2f} s", file=sys.stderr)
+    print(f"{memory.START} {seconds:.2f} s", file=sys.stderr)
+
+
+def _tell_end() -> None:
+    if not _failed:
+        print(memory.END, file=sys.stderr)
 
 
 def _redirect_output(log: Path) -> None:
@@ -103,22 +117,56 @@ def _redirect_output(log: Path) -> None:
     sys.stderr = _line_stream(2)
 
 
+class _LogFile(io.FileIO):
+    """A log on a full disk loses lines. They are no reason to end a training."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            if error.errno not in disk.FULL:
+                raise
+            return len(data)
+
+
 def _line_stream(descriptor: int) -> TextIO:
-    return open(
-        descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False
-    )
+    file = io.BufferedWriter(_LogFile(descriptor, "w", closefd=False))
+    return io.TextIOWrapper(file, "utf-8", "backslashreplace", line_buffering=True)
 
 
 def _failure_reporter(log: Path, shown_as: str) -> ExceptHook:
     def report(
         kind: type[BaseException], error: BaseException, trace: TracebackType | None
     ) -> None:
+        if trace is not None and trace.tb_frame.f_code.co_name != "<module>":
+            # h5py's objects that cannot be closed any more (a full disk): not what ended the job.
+            print(f"(also: {kind.__name__}: {str(error).splitlines()[:1]})", file=sys.stderr)
+            return
+        global _failed
+        _failed = True
+        advice = _advice(error, shown_as)
         traceback.print_exception(kind, error, trace)
+        if advice and not isinstance(error, disk.FullDiskError):  # which has said the same
+            print(*advice, sep="\n", file=sys.stderr)
         sys.stdout.flush()
         sys.stderr.flush()
-        print(*_last_lines(log), f"full log: {shown_as}", sep="\n", file=_original_stderr)
+        lines, own = _last_lines(log), "".join(traceback.format_exception_only(error)).splitlines()
+        if own[-1] not in lines:  # the log's disk is full
+            lines += own
+        print(*advice, *lines, f"full log: {shown_as}", sep="\n", file=_original_stderr)
 
     return report
+
+
+def _advice(error: BaseException, log: str) -> list[str]:
+    """What ends a job is said in plain words where it is a full disk or want of memory."""
+    number = disk.number_of(error)
+    if number is not None:
+        named = [one for one in disk.chain(error) if isinstance(one, disk.FullDiskError)]
+        return [str(named[0] if named else disk.full_disk(getattr(error, "filename", None) or log))]
+    if memory.is_out_of_memory(error):
+        return [memory.OUT_OF_MEMORY + memory.advice(memory.rule_of(log))]
+    return []
 
 
 def _last_lines(log: Path) -> list[str]:

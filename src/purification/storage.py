@@ -23,6 +23,7 @@ import h5py
 import numpy as np
 
 from purification import runs
+from purification.disk import full_disk_named
 from purification.provenance import DamagedFile, ForeignFile, check_recipe
 
 if TYPE_CHECKING:
@@ -106,7 +107,9 @@ def atomic(path: str | Path) -> Iterator[Path]:
     and never one called `path`; the next writer of `path` removes it. The file has the permissions
     that the umask gives, and is on the disk before it has its name.
 
-    Raises RunEnded if the job that writes belongs to a run of Snakemake that is over.
+    Raises RunEnded if the job that writes belongs to a run of Snakemake that is over, and
+    FullDiskError, an OSError that names the file system and what is free there, whatever the block
+    raises for want of room.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,12 +118,14 @@ def atomic(path: str | Path) -> Iterator[Path]:
     stem = path.stem.encode()[:120].decode(errors="ignore")
     owner = f"{runs.here()}-{os.getpid()}"
     temporary = path.with_name(f".{stem}-{owner}-{uuid.uuid4().hex}{path.suffix}")
-    temporary.touch(exist_ok=False)
+    with full_disk_named(path):
+        temporary.touch(exist_ok=False)
     mode = temporary.stat().st_mode
     try:
-        yield temporary
-        temporary.chmod(mode)  # safetensors gives its files to their owner alone
-        _flush(temporary)
+        with full_disk_named(path):
+            yield temporary
+            temporary.chmod(mode)  # safetensors gives its files to their owner alone
+            _flush(temporary)
         runs.check_run(path)
         temporary.replace(path)
         _flush(path.parent)
@@ -206,6 +211,15 @@ def read_image_set(
         images, labels = (_values(held[name], first) for name in _IMAGES)
         fields = {name: _values(held[name], first) for name in names}
         return ImageSet(images, labels, fields, attributes)
+
+
+def read_attributes(path: str | Path) -> dict[str, dict[str, Any]]:
+    """The attributes of each set of what `write_image_sets` wrote, by its name, without its arrays.
+
+    Raises as `read_image_set`.
+    """
+    with _readable(path, "image sets: HDF5 with a group for each") as file:
+        return {name: _attributes(held) for name, held in file.items()}
 
 
 def read_field(path: str | Path, name: str, *, group: str | None = None) -> np.ndarray:

@@ -10,6 +10,7 @@ from purification.experiments import (
     AE_GAN_TABLE_CAPTIONS,
     COWBOY_TABLE_CAPTIONS,
     Catalogue,
+    all_made,
     ConfigError,
     FIGURES,
     File,
@@ -210,6 +211,38 @@ def scored(wildcards):
 def course(wildcards):
     """The course of a GAN's training in the run that a rule's wildcards name."""
     return of_run(training_course, wildcards)
+
+
+# Of which folder's networks there are samples and a loss curve, and their kind in the config.
+PICTURED = {"generators": "wgan_gp", "gans": "gan"}
+
+
+def generator_pictures(find):
+    """An input function: samples and loss curve of each generator that the files which `find` finds
+    are made with."""
+
+    def pictures(wildcards):
+        return [
+            str(Path(file.path).with_suffix(f".{picture}.png"))
+            for file in all_made(asked(find, CATALOGUE))
+            if Path(file.path).parent.name in PICTURED and Path(file.path).suffix == ".safetensors"
+            for picture in ("samples", "curve")
+        ]
+
+    return pictures
+
+
+def pictured(wildcards):
+    """The network that a picture's wildcards name."""
+    w = wildcards
+    kind = PICTURED[w.folder]
+    return asked(CATALOGUE.generator, w.dataset, int(w.seed), w.generator, kind)
+
+
+def picture_job(wildcards):
+    """What a picture's job is told: the network's recipe, by which its files were made."""
+    network = pictured(wildcards)
+    return told(network.recipe, [network, network.history])
 
 
 def rule_of(wildcards):

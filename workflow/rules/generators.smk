@@ -1,4 +1,5 @@
-# Generative models. They are what later jobs wait for, so they start first.
+# Generative models. They are what later jobs wait for, so they start first. Nothing is drawn in a job that trains:
+# Snakemake deletes all outputs of a job that fails, and a picture can fail.
 
 
 rule train_wgan_gp:
@@ -7,18 +8,6 @@ rule train_wgan_gp:
     output:
         network="results/{dataset}/seed{seed}/generators/{generator}.safetensors",
         history="results/{dataset}/seed{seed}/generators/{generator}.history.csv",
-        samples=report(
-            "results/{dataset}/seed{seed}/generators/{generator}.samples.png",
-            caption="../report/samples.rst",
-            category="Generators",
-            labels={"data set": "{dataset}", "seed": "{seed}", "figure": "samples"},
-        ),
-        curve=report(
-            "results/{dataset}/seed{seed}/generators/{generator}.curve.png",
-            caption="../report/curve.rst",
-            category="Generators",
-            labels={"data set": "{dataset}", "seed": "{seed}", "figure": "loss curve"},
-        ),
     log:
         "logs/train_wgan_gp/{dataset}/seed{seed}/{generator}.log",
     benchmark:
@@ -95,13 +84,6 @@ rule train_gan:
         network="results/{dataset}/seed{seed}/gans/{generator}.safetensors",
         snapshots="results/{dataset}/seed{seed}/gans/{generator}.snapshots.safetensors",
         history="results/{dataset}/seed{seed}/gans/{generator}.history.csv",
-        samples=report(
-            "results/{dataset}/seed{seed}/gans/{generator}.samples.png",
-            caption="../report/samples.rst",
-            category="Generators",
-            labels={"data set": "{dataset}", "seed": "{seed}", "figure": "samples"},
-        ),
-        curve="results/{dataset}/seed{seed}/gans/{generator}.curve.png",
     log:
         "logs/train_gan/{dataset}/seed{seed}/{generator}.log",
     benchmark:
@@ -118,6 +100,66 @@ rule train_gan:
         "GAN {wildcards.generator} on {wildcards.dataset}"
     script:
         "../scripts/train_gan.py"
+
+
+rule plot_generator_samples:
+    input:
+        network="results/{dataset}/seed{seed}/{folder}/{generator}.safetensors",
+    output:
+        report(
+            "results/{dataset}/seed{seed}/{folder}/{generator}.samples.png",
+            caption="../report/samples.rst",
+            category="Generators",
+            labels={"data set": "{dataset}", "seed": "{seed}", "figure": "samples"},
+        ),
+    log:
+        "logs/plot_generator_samples/{dataset}/seed{seed}/{folder}/{generator}.log",
+    benchmark:
+        "logs/plot_generator_samples/{dataset}/seed{seed}/{folder}/{generator}.benchmark.tsv"
+    wildcard_constraints:
+        folder="|".join(PICTURED),
+    group:
+        "measurements"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(10),
+    params:
+        recipe=lambda wildcards: picture_job(wildcards),
+    message:
+        "Samples of {wildcards.generator} on {wildcards.dataset}"
+    script:
+        "../scripts/plot_generator_samples.py"
+
+
+rule plot_generator_curve:
+    input:
+        history="results/{dataset}/seed{seed}/{folder}/{generator}.history.csv",
+    output:
+        report(
+            "results/{dataset}/seed{seed}/{folder}/{generator}.curve.png",
+            caption="../report/curve.rst",
+            category="Generators",
+            labels={"data set": "{dataset}", "seed": "{seed}", "figure": "loss curve"},
+        ),
+    log:
+        "logs/plot_generator_curve/{dataset}/seed{seed}/{folder}/{generator}.log",
+    benchmark:
+        "logs/plot_generator_curve/{dataset}/seed{seed}/{folder}/{generator}.benchmark.tsv"
+    wildcard_constraints:
+        folder="|".join(PICTURED),
+    group:
+        "measurements"
+    threads: 1
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        recipe=lambda wildcards: picture_job(wildcards),
+    message:
+        "Loss curve of {wildcards.generator} on {wildcards.dataset}"
+    script:
+        "../scripts/plot_generator_curve.py"
 
 
 rule train_autoencoder:

@@ -29,6 +29,7 @@ history = train_ae_gan(
     saturating=game == "minimax",
     seed=derive_seed(recipe["seed"], path, "training"),
     device=device,
+    name=path,
 )
-write_rows(snakemake.output.history, history, recipe)
 save_network(path, network, recipe, shape)
+write_rows(snakemake.output.history, history, recipe)

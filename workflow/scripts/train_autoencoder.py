@@ -19,6 +19,6 @@ with isolated_rng(derive_seed(recipe["seed"], path, "weights")):
     network = network_of(recipe, shape)
 settings = {k: v for k, v in recipe["settings"].items() if k not in ("latent", "width")}
 seed = derive_seed(recipe["seed"], path, "training")
-history = train_autoencoder(network, images, **settings, seed=seed, device=device)
-write_rows(snakemake.output.history, history, recipe)
+history = train_autoencoder(network, images, **settings, seed=seed, device=device, name=path)
 save_network(path, network, recipe, shape)
+write_rows(snakemake.output.history, history, recipe)

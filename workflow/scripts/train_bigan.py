@@ -23,6 +23,8 @@ with isolated_rng(derive_seed(recipe["seed"], path, "weights")):
     )
 settings = {k: v for k, v in recipe["settings"].items() if k not in ("latent", "width")}
 seed = derive_seed(recipe["seed"], path, "training")
-history = train_bigan(network, discriminator, images, **settings, seed=seed, device=device)
-write_rows(snakemake.output.history, history, recipe)
+history = train_bigan(
+    network, discriminator, images, **settings, seed=seed, device=device, name=path
+)
 save_network(path, network, recipe, shape)
+write_rows(snakemake.output.history, history, recipe)

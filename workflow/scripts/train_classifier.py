@@ -35,6 +35,7 @@ history = train_classifier(
     seed=derive_seed(recipe["seed"], path, "training"),
     validation=validation,
     device=device,
+    name=path,
 )
-write_rows(snakemake.output.history, history, recipe)
 save_network(path, model, recipe, tuple(images.shape[1:]), classes=str(classes))
+write_rows(snakemake.output.history, history, recipe)

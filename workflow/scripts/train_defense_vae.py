@@ -23,6 +23,6 @@ with isolated_rng(derive_seed(recipe["seed"], path, "weights")):
 named = ("latent", "width", "clean_pairs")
 settings = {key: value for key, value in recipe["settings"].items() if key not in named}
 seed = derive_seed(recipe["seed"], path, "training")
-history = train_defense_vae(network, copies, clean, **settings, seed=seed, device=device)
-write_rows(snakemake.output.history, history, recipe)
+history = train_defense_vae(network, copies, clean, **settings, seed=seed, device=device, name=path)
 save_network(path, network, recipe, shape)
+write_rows(snakemake.output.history, history, recipe)

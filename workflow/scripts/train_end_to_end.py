@@ -43,9 +43,10 @@ history = train_end_to_end(
     precision=recipe["classifier"]["settings"].get("precision", "float32"),
     seed=derive_seed(recipe["seed"], output.vae, "training"),
     device=device,
+    name=f"{output.vae} and {output.classifier}",
 )
-write_rows(output.history, history, recipe)
 save_network(output.vae, vae, snakemake.params.vae, shape)
 save_network(
     output.classifier, classifier, snakemake.params.classifier, shape, classes=str(classes)
 )
+write_rows(output.history, history, recipe)

@@ -1,14 +1,10 @@
-"""Cowboy's GAN on the training images, with what it was after fewer iterations and its samples."""
+"""Cowboy's GAN on the training images, with what it was after fewer iterations."""
 
-from pathlib import Path
-
-import pandas as pd
 import torch
 
 from purification.models.checkpoints import network_of, save_network, save_snapshots
 from purification.provenance import expect
-from purification.randomness import derive_seed, generator, isolated_rng
-from purification.reporting.figures import loss_curve, sample_grid
+from purification.randomness import derive_seed, isolated_rng
 from purification.runtime import start
 from purification.storage import read_split
 from purification.text_tables import write_rows
@@ -24,15 +20,7 @@ with isolated_rng(derive_seed(recipe["seed"], path, "weights")):
 settings = {k: v for k, v in recipe["settings"].items() if k not in ("latent", "width")}
 settings["saturating"] = settings.pop("adversarial") == "minimax"
 seed = derive_seed(recipe["seed"], path, "training")
-history, snapshots = train_gan(network, images, **settings, seed=seed, device=device)
-write_rows(snakemake.output.history, history, recipe)
-history = pd.DataFrame(history)
-title = f"{recipe['name']} on {recipe['dataset']['name']}, seed {recipe['seed']}"
-panels = {"Loss": ["discriminator", "generator"]}
-loss_curve(history, Path(snakemake.output.curve), title, x="iteration", panels=panels)
-codes = torch.randn(64, network.latent, generator=generator(recipe["seed"], path, "samples"))
-with torch.no_grad():
-    samples = network.generator(codes.to(device)).cpu()
-sample_grid(samples, Path(snakemake.output.samples), columns=8)
-save_snapshots(snakemake.output.snapshots, snapshots, recipe, shape)
+history, snapshots = train_gan(network, images, **settings, seed=seed, device=device, name=path)
 save_network(path, network, recipe, shape)
+save_snapshots(snakemake.output.snapshots, snapshots, recipe, shape)
+write_rows(snakemake.output.history, history, recipe)

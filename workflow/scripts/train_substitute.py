@@ -30,7 +30,8 @@ result = train_substitute(
     initial_labels=labels if recipe["training"]["initial_labels"] == "ground_truth" else None,
     seed=derive_seed(recipe["seed"], path, "training"),
     device=device,
+    name=path,
 )
-write_rows(snakemake.output.history, result.history, recipe)
 facts = {"queries": str(result.queries), "classes": str(classes)}
 save_network(path, network, recipe, shape, **facts)
+write_rows(snakemake.output.history, result.history, recipe)

@@ -1,15 +1,13 @@
-"""A WGAN-GP on the training images, with a grid of its samples and its loss curve."""
+"""A WGAN-GP on the training images."""
 
 from pathlib import Path
 
-import pandas as pd
 import torch
 
 from purification.models.checkpoints import network_of, save_network
 from purification.models.wgan import Critic
 from purification.provenance import expect
-from purification.randomness import derive_seed, generator, isolated_rng
-from purification.reporting.figures import loss_curve, sample_grid
+from purification.randomness import derive_seed, isolated_rng
 from purification.runtime import start
 from purification.storage import read_split
 from purification.text_tables import write_rows
@@ -34,14 +32,7 @@ history = train_wgan_gp(
     state_every=snakemake.config["checkpoint_every"],
     recipe_digest=snakemake.params.resume_digest,
     device=device,
+    name=path,
 )
-write_rows(snakemake.output.history, history, recipe)
-history = pd.DataFrame(history)
-panels = {"Wasserstein estimate": ["wasserstein"], "Gradient penalty": ["penalty"]}
-title = f"{recipe['name']} on {recipe['dataset']['name']}, seed {recipe['seed']}"
-loss_curve(history, Path(snakemake.output.curve), title, x="iteration", panels=panels)
-latents = torch.randn(64, settings["latent"], generator=generator(recipe["seed"], path, "samples"))
-with torch.no_grad():
-    samples = network.eval()(latents.to(device)).cpu()
-sample_grid(samples, Path(snakemake.output.samples), columns=8)
 save_network(path, network, recipe, shape)
+write_rows(snakemake.output.history, history, recipe)

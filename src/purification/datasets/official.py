@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
+from purification.runtime import warn
 from purification.storage import atomic
 
 DOWNLOAD_TIMEOUT = 60.0  # seconds without an answer; a cluster's nodes may drop what goes outside
@@ -26,11 +27,14 @@ class OfficialFile:
 def check_root(data_root: Path) -> None:
     """Raise RuntimeError for a `data_root` that is misspelt rather than new.
 
-    One that is missing is made by the first download; a path of several missing folders, or below
-    a file, is no place that anybody means to fill.
+    One that is missing is made by the first download, and warned of; a path of several missing
+    folders, or below a file, is no place that anybody means to fill.
     """
     place = data_root.absolute()
-    if place.is_dir() or (place.parent.is_dir() and not place.exists()):
+    if place.is_dir():
+        return
+    if place.parent.is_dir() and not place.exists():
+        warn(f"data_root: {place} is not there: it is made, and the data set downloaded into it")
         return
     what = "is no folder" if place.exists() else f"is not there, nor is {place.parent}"
     raise RuntimeError(

@@ -124,7 +124,7 @@ def discriminator_detection(
         attacked and of clean test images with D(x) below the threshold.
 
     Raises:
-        ValueError: no such source.
+        ValueError: no such source, or none of its validation images.
     """
     if threshold_attack not in set(scores["source"]):
         known = ", ".join(sorted(set(scores["source"]) - {REAL}))
@@ -132,6 +132,8 @@ def discriminator_detection(
     test = scores[scores["split"] == "test"]
     clean = test[test["source"] == REAL]
     base = scores[(scores["split"] == "validation") & (scores["source"] == threshold_attack)]
+    if base.empty:  # its drop would be NaN, and so no threshold, as if the attack cost too little
+        raise ValueError(f"no scores of validation images under {threshold_attack!r}")
     drop = float(base["clean_correct"].mean() - base["correct"].mean())
     thresholds = {p: _threshold(base["score"], drop, p) for p in exponents}
     rows = []

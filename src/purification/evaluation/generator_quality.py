@@ -7,6 +7,7 @@ data set and classifier only. Precision tells whether generated images look real
 kinds of real images are generated; a Frechet distance mixes both.
 """
 
+import math
 from typing import Literal
 
 import torch
@@ -73,7 +74,7 @@ def frechet_distance(real: Tensor, generated: Tensor) -> float:
         real, generated: (N, d) and (M, d), at least 2 rows each, finite.
 
     Raises:
-        ValueError: other shapes, or a feature that is not finite.
+        ValueError: other shapes, a feature that is not finite, or a distance that is not.
     """
     real, generated = _checked(real, generated, at_least=2)
     root = _square_root(real.T.cov())
@@ -81,7 +82,10 @@ def frechet_distance(real: Tensor, generated: Tensor) -> float:
     mixed = torch.linalg.eigvalsh(root @ generated.T.cov() @ root).clamp(min=0).sqrt().sum()
     spread = real.var(dim=0).sum() + generated.var(dim=0).sum() - 2 * mixed
     shift = (real.mean(dim=0) - generated.mean(dim=0)).square().sum()
-    return max(0.0, (shift + spread).item())
+    distance = (shift + spread).item()
+    if not math.isfinite(distance):  # max(0.0, nan) would be 0: a perfect generator
+        raise ValueError(f"features too large: their Frechet distance is {distance}")
+    return max(0.0, distance)
 
 
 def precision_and_recall(

@@ -7,9 +7,7 @@ an attribute. What reads the file has no number for it, and says so.
 from collections.abc import Mapping
 from pathlib import Path
 
-import h5py
-
-from purification.storage import ImageSet, read_field
+from purification.storage import ImageSet, read_attributes
 
 REFUSED = "refused"
 """The column that says why a row has no number."""
@@ -24,19 +22,12 @@ def record_refusals(sets: Mapping[str, ImageSet], refused: Mapping[str, str]) ->
 def refusal(path: str | Path, group: str | None) -> str | None:
     """Why a file has no set `group`; None if it has one, or if nothing was refused there.
 
-    A file that is missing or damaged is left to who reads the set; one that has a reason is read
-    as any other, and raises as `read_field` where it is not what the job expects.
+    Raises as `read_image_set`.
     """
-    if group is None or not Path(path).is_file() or not h5py.is_hdf5(path):
+    if group is None:
         return None
-    with h5py.File(path, "r", locking=False) as file:
-        if group in file:
-            return None
-        name = f"{REFUSED}_{group}"
-        reasons = {
-            other: str(held.attrs[name]) for other, held in file.items() if name in held.attrs
-        }
-    for other, reason in reasons.items():
-        read_field(path, "labels", group=other)
-        return reason
-    return None
+    sets = read_attributes(path)
+    if group in sets:
+        return None
+    reasons = (attributes.get(f"{REFUSED}_{group}") for attributes in sets.values())
+    return next((str(reason) for reason in reasons if reason is not None), None)

@@ -44,12 +44,28 @@ def generated_samples(path: str, kind: str, count: int, seed: int) -> np.ndarray
         FileNotFoundError: no such file.
         ValueError: the file is no checkpoint of that kind, or the kind has no known prior.
     """
+    return _images_of(path, kind, count, generator(seed, "samples"), torch.channels_last)
+
+
+def first_samples(path: str, kind: str, count: int, seed: int) -> np.ndarray:
+    """As `generated_samples`, of codes that are each network's own: drawn by its path too, which is
+    that of the workflow (`results/...`)."""
+    # In the order in memory that the network had when its training ended: the same rounding.
+    random = generator(seed, path, "samples")
+    return _images_of(path, kind, count, random, torch.contiguous_format)
+
+
+def _images_of(
+    path: str, kind: str, count: int, random: torch.Generator, order: torch.memory_format
+) -> np.ndarray:
     if kind not in PRIORS:
         raise ValueError(f"samples of a {kind}: the prior is known of {', '.join(PRIORS)}")
-    network = load_network(path, kind)
-    codes = PRIORS[kind](count, network.latent, generator(seed, "samples"))
+    network = load_network(path, kind).to(memory_format=order)
+    # A WGAN-GP's checkpoint is its generator; the others' have it beside another network.
+    make = network if kind == "Generator" else network.generator
+    codes = PRIORS[kind](count, network.latent, random)
     with torch.no_grad():
-        return network.generator(codes).numpy()
+        return make(codes).numpy()
 
 
 def sample_blocks(panels: Sequence[Mapping[str, Any]], rows: int, columns: int) -> list[Block]:

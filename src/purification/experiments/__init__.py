@@ -9,7 +9,7 @@ from purification.experiments.ae_gan import (
     inference_rules,
     rule_table,
 )
-from purification.experiments.artifacts import File, table_place, told
+from purification.experiments.artifacts import File, all_made, table_place, told
 from purification.experiments.catalogue import Catalogue
 from purification.experiments.comparison import paper_comparison
 from purification.experiments.config import PAPER_TABLES, ConfigError
@@ -61,6 +61,7 @@ __all__ = [
     "File",
     "ae_gan_figure",
     "ae_gan_page",
+    "all_made",
     "comparisons",
     "cost_job",
     "cost_measurements",

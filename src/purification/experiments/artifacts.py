@@ -148,6 +148,18 @@ def files_in(value: Any) -> list[File]:
     return []
 
 
+def all_made(files: Iterable[File]) -> list[File]:
+    """Files and all that they are made from, each once."""
+    found: dict[tuple[str, str], File] = {}
+    waiting = list(files)
+    while waiting:
+        file = waiting.pop()
+        if (key := (file.path, file.digest)) not in found:
+            found[key] = file
+            waiting += file.sources.values()
+    return list(found.values())
+
+
 def _by_path(files: Iterable[File]) -> dict[str, File]:
     return {file.path: file for file in files}
 
@@ -182,6 +194,10 @@ class Part(File):
     @property
     def path(self) -> str:
         return self.place
+
+    @property
+    def sources(self) -> dict[str, File]:
+        return self.whole.sources
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
@@ -258,6 +274,11 @@ class TrainedNetwork(OfRun):
     @property
     def path(self) -> str:
         return f"{self.folder}/{self.FOLDER}/{self.name}.safetensors"
+
+    @property
+    def history(self) -> "Part":
+        """Its losses over the training."""
+        return Part(self, f"{self.folder}/{self.FOLDER}/{self.name}.history.csv")
 
     @property
     def sources(self) -> dict[str, File]:

@@ -93,13 +93,13 @@ COWBOY_FIGURE_CAPTIONS = {
 
 @dataclass(frozen=True)
 class Page:
-    """`tables` and `figures` as [name, caption, (swept,) file], with a digest of all that they
-    show, and the notes. `read`: the files of ours that are read for it, but for the tables."""
+    """`tables` and `figures` as [name, caption, (swept,) file], and the notes. `shown`: all that
+    stands there; `read`: the files of ours that are read for it, but for the tables."""
 
     tables: list[list]
     figures: list[list[str]]
     notes: list[str]
-    digests: list[str]
+    shown: list[File]
     read: list[File]
 
     @property
@@ -107,7 +107,7 @@ class Page:
         """What the script is told; a table is read from its long form."""
         tables = [[*names, table.path] for *names, table in self.tables]
         content = {"tables": tables, "figures": self.figures, "notes": self.notes}
-        content["digests"] = self.digests
+        content["digests"] = [file.digest for file in self.shown]
         return told(content, [*(table.long for *_, table in self.tables), *self.read])
 
 
@@ -127,7 +127,7 @@ def defense_gan_page(catalogue: Catalogue) -> Page:
     ]
     links = [[_title(f.name), FIGURE_CAPTIONS[f.name], f"figures/{f.name}.png"] for f in figures]
     read = [timing_table(catalogue).long, detection_table(catalogue)]
-    return Page(_listed(tables, TABLE_CAPTIONS), links, notes, _digests(shown), read)
+    return Page(_listed(tables, TABLE_CAPTIONS), links, notes, shown, read)
 
 
 def defense_vae_page(catalogue: Catalogue) -> Page:
@@ -191,8 +191,8 @@ def _page(
     links = [
         [_title(f.name), figure_captions[f.name], f"{table_place(f.name)}.png"] for f in figures
     ]
-    digests = _digests([*tables, *figures, *also])
-    return Page(_listed(tables, table_captions), links, [note], digests, list(read))
+    shown = [*tables, *figures, *also]
+    return Page(_listed(tables, table_captions), links, [note], shown, list(read))
 
 
 def _listed(tables: list[Table], captions: dict[str, str]) -> list[list]:
@@ -200,10 +200,6 @@ def _listed(tables: list[Table], captions: dict[str, str]) -> list[list]:
     return [
         [_title(table.name), captions[table.name], table.name in swept, table] for table in tables
     ]
-
-
-def _digests(shown: list[File]) -> list[str]:
-    return [artifact.digest for artifact in shown]
 
 
 def _title(name: str) -> str:

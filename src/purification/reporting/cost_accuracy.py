@@ -297,7 +297,7 @@ def _settings(point: pd.Series) -> str:
 
 
 def _draw(axis: "Axes", points: pd.DataFrame, labels: Sequence[str]) -> None:
-    import seaborn
+    from purification.reporting.plotting import seaborn
 
     colors = seaborn.color_palette("colorblind", len(MARKERS))
     for i, label in enumerate(labels):

@@ -94,6 +94,8 @@ def typed_rows(
 
 def _check_counts(path: Path, rows: pd.DataFrame) -> None:
     """Raise ValueError, naming file and row, where an accuracy is not correct / n."""
+    # A reader that has no use for one of the columns has not asked for its type.
+    rows = rows.assign(**{name: pd.to_numeric(rows[name]) for name in ("n", "correct", "accuracy")})
     whole = (rows["n"] >= 1) & (rows["correct"] >= 0) & (rows["correct"] <= rows["n"])
     # Four decimals, as a long table has them, are enough to tell a wrong one.
     right = (rows["accuracy"] - rows["correct"] / rows["n"]).abs() < 1e-4

@@ -1,8 +1,8 @@
 """Pictures for the report: sample grids, loss curves, what purification does to an image.
 
 Figures are drawn on the Agg canvas through `Figure` objects, so no display is needed and nothing of
-matplotlib's global state is touched. Matplotlib and seaborn are imported inside the functions: they
-take longer to load than most jobs' own work.
+matplotlib's global state is touched. Matplotlib and seaborn come from `plotting`, which is imported
+inside the functions: they take longer to load than most jobs' own work.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +25,11 @@ _FONT_POINTS = 7
 # Default entries of the files' metadata, the date and matplotlib's version: without them the bytes
 # stay the same.
 _METADATA = {".png": ("Software",), ".pdf": ("CreationDate", "Creator", "Producer")}
+TRAINING_PANELS = {
+    "Generator": {"Wasserstein estimate": ["wasserstein"], "Gradient penalty": ["penalty"]},
+    "GAN": {"Loss": ["discriminator", "generator"]},
+}
+"""What `loss_curve` shows of a training's history, by the kind of the network."""
 
 
 def sample_grid(images: Any, path: Path, columns: int) -> None:
@@ -78,7 +83,7 @@ def loss_curve(
     Raises:
         ValueError: no panels, no rows, or a column that the history lacks.
     """
-    from matplotlib.ticker import MaxNLocator
+    from purification.reporting.plotting import MaxNLocator
 
     wanted = [x, *(column for columns in panels.values() for column in columns)]
     missing = [column for column in wanted if column not in history]
@@ -172,7 +177,7 @@ def checked_images(images: Any, name: str) -> np.ndarray:
 
 
 def _draw_lines(axis: Any, history: pd.DataFrame, x: str, columns: Sequence[str]) -> None:
-    import seaborn
+    from purification.reporting.plotting import seaborn
 
     # Line styles tell the curves apart in grey as well.
     styles = ("-", "--", ":", "-.")
@@ -248,10 +253,13 @@ def paper_figure(columns: int, height: float, *paths: Path) -> Iterator["Figure"
 @contextmanager
 def _figure(width: float, height: float, *paths: Path) -> Iterator["Figure"]:
     """A figure of that many inches in the project's style, written to `paths` at the end."""
-    import matplotlib
-    import seaborn
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from purification.reporting.plotting import (
+        Figure,
+        FigureCanvasAgg,
+        cycler,
+        only_style,
+        seaborn,
+    )
 
     style = seaborn.axes_style("ticks") | {
         "font.size": _FONT_POINTS,
@@ -265,9 +273,9 @@ def _figure(width: float, height: float, *paths: Path) -> Iterator["Figure"]:
         "axes.spines.top": False,
         "axes.spines.right": False,
         "pdf.fonttype": 42,  # TrueType: journals refuse matplotlib's usual Type 3
-        "axes.prop_cycle": matplotlib.cycler(color=seaborn.color_palette("colorblind")),
+        "axes.prop_cycle": cycler(color=seaborn.color_palette("colorblind")),
     }
-    with matplotlib.rc_context(style):
+    with only_style(style):
         figure = Figure(figsize=(width, height), dpi=DPI)
         FigureCanvasAgg(figure)
         yield figure

@@ -96,8 +96,7 @@ def finetuning_curves(panels: Sequence[AccuracyPanel], path_png: Path, path_pdf:
 
 def _draw(axis: "Axes", panel: AccuracyPanel, labels: Sequence[str]) -> dict[str, Any]:
     """Draw a panel; returns what the legend shows for each label."""
-    import seaborn
-    from matplotlib.ticker import MaxNLocator
+    from purification.reporting.plotting import MaxNLocator, seaborn
 
     colors = seaborn.color_palette("colorblind", len(MARKERS))
     spread = min(_SPREAD, _DODGE * (len(labels) - 1))

@@ -231,8 +231,7 @@ def _axis_name(points: pd.DataFrame) -> str:
 
 
 def _draw(axis: "Axes", points: pd.DataFrame, name: str, labels: Sequence[str]) -> None:
-    import seaborn
-    from matplotlib.ticker import LogLocator, NullFormatter
+    from purification.reporting.plotting import LogLocator, NullFormatter, seaborn
 
     colors = seaborn.color_palette("colorblind", len(MARKERS))
     for label, marker, color in zip(labels, MARKERS, colors, strict=False):

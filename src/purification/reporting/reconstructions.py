@@ -147,7 +147,7 @@ def _enlarged(shape: Shape, side: float) -> tuple[float, float]:
 
 
 def _draw_title(figure: "Figure", title: str, left: float, width: float) -> None:
-    from matplotlib.lines import Line2D
+    from purification.reporting.plotting import Line2D
 
     _text(figure, left + width / 2, _EDGE, title, fontsize=_TITLE_POINTS)
     ends = [left / _WIDTH, (left + width) / _WIDTH]

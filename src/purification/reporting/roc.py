@@ -144,7 +144,7 @@ def looks(lines: int) -> list[dict[str, Any]]:
     They go from wide to narrow: of curves that run along one another, as good detectors' do along
     the frame, each is seen at the sides of the next.
     """
-    import seaborn
+    from purification.reporting.plotting import seaborn
 
     # The lightest colours of the map would be lost on white.
     colors = seaborn.color_palette("viridis_r", as_cmap=True)(np.linspace(0.2, 1, max(2, lines)))
@@ -197,9 +197,7 @@ def draw_roc(axis: "Axes", panel: RocPanel) -> None:
 def draw_accuracies(axis: "Axes", panel: AccuracyPanel, labels: Sequence[str]) -> dict[str, Any]:
     """Draw a panel of `accuracy_lines` on an axis; returns what the legend shows for each label,
     and for the paper's values. `labels` are those of all panels of the figure."""
-    import seaborn
-    from matplotlib.lines import Line2D
-    from matplotlib.ticker import FixedLocator, NullLocator
+    from purification.reporting.plotting import FixedLocator, Line2D, NullLocator, seaborn
 
     values = np.unique(np.concatenate([points[panel.x] for points in panel.lines.values()]))
     values = values.astype(float)

@@ -123,8 +123,7 @@ def mean_score_curves(rows: pd.DataFrame, path_png: Path, path_pdf: Path) -> Non
 
 
 def _draw(axis: "Axes", rows: pd.DataFrame) -> None:
-    import seaborn
-    from matplotlib.ticker import FixedLocator, NullLocator
+    from purification.reporting.plotting import FixedLocator, NullLocator, seaborn
 
     colors = seaborn.color_palette("colorblind")
     for (source, (label, color)), marker in zip(_SOURCES.items(), MARKERS, strict=False):

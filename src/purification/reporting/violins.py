@@ -83,7 +83,7 @@ def score_violins(scores: pd.DataFrame, path_png: Path, path_pdf: Path) -> None:
 
 
 def _draw(axis: "Axes", scores: pd.DataFrame, summary: pd.DataFrame, dataset: str) -> None:
-    import seaborn
+    from purification.reporting.plotting import seaborn
 
     here = summary[summary["dataset"] == dataset].set_index("source")
     order = [REAL, *(source for source in here.index if source != REAL)]

@@ -14,6 +14,13 @@ from purification.randomness import generator
 from purification.runtime import progress
 from purification.training.adversarial_game import play
 from purification.training.draws import batches_with_draws
+from purification.training.finite import (
+    COLLAPSE_SAMPLES,
+    Watch,
+    mean_image_error,
+    warn_if_collapsed,
+    warn_if_mean_image,
+)
 
 
 def train_ae_gan(
@@ -30,6 +37,7 @@ def train_ae_gan(
     saturating: bool = True,
     seed: int,
     device: torch.device | str,
+    name: str = "AE-GAN",
 ) -> list[dict[str, float | int | None]]:
     """Trains `network`, and its discriminator if it has one, in place; leaves both in eval mode.
 
@@ -54,6 +62,9 @@ def train_ae_gan(
 
     The paper does not name the prior: U(-1, 1)^latent, the range of the encoder's tanh.
 
+    Warns, on the terminal too, if the last epoch's error is no better than the mean image's, and
+    with a discriminator if the samples of the prior are all the same image.
+
     Args:
         network: `models.ae_gan.AEGAN`, or what has its `encoder`, `generator` and `latent`.
         discriminator: images -> logits (N,), `models.ae_gan.Discriminator`; None for AE.
@@ -69,6 +80,7 @@ def train_ae_gan(
             whose gradient does not vanish where the discriminator is sure.
         seed: of order, noise and codes.
         device: where to train; the networks stay there.
+        name: of this training, in messages.
 
     Returns:
         A row an epoch: epoch (from 1), reconstruction (squared error: sum over pixels, mean over
@@ -77,6 +89,8 @@ def train_ae_gan(
 
     Raises:
         ValueError: no images, or a negative noise bound.
+        FloatingPointError: a loss or a weight is not finite any more; the message names epoch and
+            step.
     """
     if not len(images) or noise_bound < 0:
         raise ValueError(
@@ -103,7 +117,10 @@ def train_ae_gan(
             drawn += [draw_prior(size, network.latent, random["prior"])]
         return tuple(drawn)
 
-    with progress(epochs * -(-len(images) // batch_size), "AE-GAN") as bar:
+    batches = -(-len(images) // batch_size)
+    named = dict(zip(("network", "discriminator"), networks, strict=False))
+    watch = Watch(name, named, optimizers, batches)
+    with progress(epochs * batches, "AE-GAN") as bar:
         for epoch in range(1, epochs + 1):
             began = time.perf_counter()
             totals = torch.zeros(3, device=device)
@@ -124,20 +141,27 @@ def train_ae_gan(
                     inputs=list(network.parameters())
                 )
                 optimizers[0].step()
-                totals += torch.stack([error, *game]).detach() * len(chosen)
+                losses = torch.stack([error, *game]).detach()
+                watch.step(reconstruction=losses[0], discriminator=losses[1], adversarial=losses[2])
+                totals += losses * len(chosen)
                 bar.update(reconstruction=error.detach())
+            watch.check()
             error, *game = (totals / len(images)).tolist()
-            history.append(
-                {
-                    "epoch": epoch,
-                    "reconstruction": error,
-                    "discriminator": None if discriminator is None else game[0],
-                    "adversarial": None if discriminator is None else game[1],
-                    "seconds": time.perf_counter() - began,
-                }
-            )
+            row = {
+                "epoch": epoch,
+                "reconstruction": error,
+                "discriminator": None if discriminator is None else game[0],
+                "adversarial": None if discriminator is None else game[1],
+                "seconds": time.perf_counter() - began,
+            }
+            history.append(watch.row(row))
     for each in networks:
         each.to(memory_format=torch.contiguous_format).eval()
+    if history:
+        warn_if_mean_image(name, history[-1]["reconstruction"], mean_image_error(images))
+    if discriminator is not None:
+        codes = draw_prior(COLLAPSE_SAMPLES, network.latent, generator(seed, "collapse"))
+        warn_if_collapsed(name, network.generator, codes, images)
     return history
 
 

@@ -9,6 +9,7 @@ from torch.nn import functional
 from purification.randomness import derive_seed, generator, isolated_rng
 from purification.runtime import progress
 from purification.training.draws import batches_with_draws
+from purification.training.finite import COLLAPSE_SAMPLES, Watch, warn_if_collapsed
 
 
 def train_bigan(
@@ -23,6 +24,7 @@ def train_bigan(
     betas: tuple[float, float],
     seed: int,
     device: torch.device | str,
+    name: str = "BiGAN",
 ) -> list[dict[str, float | int]]:
     """Trains both networks in place, and leaves them in eval mode.
 
@@ -32,6 +34,8 @@ def train_bigan(
     step, as in ALI's Algorithm 1. AE-GAN+rs says nothing about this training but that its samples
     are fair. As in ALI's published code the generator begins at the images' mean brightness
     (`network.start_at`).
+
+    Warns, on the terminal too, if the trained generator's samples are all the same image.
 
     Args:
         network: `models.bigan.BiGAN`, or what has its `encoder.distribution`, `generator`,
@@ -46,12 +50,15 @@ def train_bigan(
         betas: Adam's, of both networks; (0.5, 0.999) in ALI.
         seed: of order, noise, codes and dropout.
         device: where to train; both networks stay there.
+        name: of this training, in messages.
 
     Returns:
         A row an epoch: epoch (from 1), discriminator and generator (means of the losses), seconds.
 
     Raises:
         ValueError: no images.
+        FloatingPointError: a loss or a weight is not finite any more; the message names epoch and
+            step.
     """
     if not len(images):
         raise ValueError("expected at least one image, got none")
@@ -67,13 +74,14 @@ def train_bigan(
         for own, rate in zip(weights, rates, strict=True)
     ]
     order, noises = generator(seed, "order"), generator(seed, "noise")
-    steps = epochs * -(-len(images) // batch_size)
+    batches = -(-len(images) // batch_size)
+    watch = Watch(name, {"discriminator": discriminator, "network": network}, optimizers, batches)
     history = []
 
     def draw(size: int) -> tuple[Tensor]:
         return (torch.randn(2, size, network.latent, generator=noises),)
 
-    with isolated_rng(derive_seed(seed, "dropout")), progress(steps, "BiGAN") as bar:
+    with isolated_rng(derive_seed(seed, "dropout")), progress(epochs * batches, "BiGAN") as bar:
         for epoch in range(1, epochs + 1):
             began = time.perf_counter()
             totals = torch.zeros(2, device=device)
@@ -85,19 +93,22 @@ def train_bigan(
                     loss.backward(inputs=own, retain_graph=True)
                 for optimizer in optimizers:
                     optimizer.step()
+                watch.step(discriminator=losses[0], generator=losses[1])
                 totals += torch.stack(losses).detach() * len(chosen)
                 bar.update(discriminator=losses[0].detach(), generator=losses[1].detach())
+            watch.check()
             means = (totals / len(images)).tolist()
-            history.append(
-                {
-                    "epoch": epoch,
-                    "discriminator": means[0],
-                    "generator": means[1],
-                    "seconds": time.perf_counter() - began,
-                }
-            )
+            row = {
+                "epoch": epoch,
+                "discriminator": means[0],
+                "generator": means[1],
+                "seconds": time.perf_counter() - began,
+            }
+            history.append(watch.row(row))
     for each in networks:
         each.to(memory_format=torch.contiguous_format).eval()
+    codes = torch.randn(COLLAPSE_SAMPLES, network.latent, generator=generator(seed, "collapse"))
+    warn_if_collapsed(name, network.generator, codes, images)
     return history
 
 

@@ -14,6 +14,7 @@ from purification.attacks.iterative import pgd
 from purification.models.prediction import predict
 from purification.randomness import derive_seed, generator, isolated_rng
 from purification.runtime import progress
+from purification.training.finite import Watch, warn_at_chance
 from purification.training.precision import Precision, in_precision
 
 Labels = Literal["ground_truth", "predicted"]
@@ -34,8 +35,13 @@ def train_classifier(
     seed: int,
     validation: tuple[Tensor, Tensor] | None,
     device: torch.device | str,
+    name: str = "classifier",
+    may_warn: bool = True,
 ) -> list[dict[str, float | int | None]]:
     """Trains `model` in place with Adam on the cross-entropy, and leaves it in eval mode.
+
+    Warns, on the terminal too, if in the end it does no better than chance on the validation
+    images, or without them on the training images as the last epoch saw them (`warn_at_chance`).
 
     Every epoch visits all images in a new random order, the last batch may be smaller. The same
     seed and initial weights give the same weights again on the same kind of device.
@@ -74,6 +80,8 @@ def train_classifier(
         seed: of the order of the images, of dropout and of PGD's starts.
         validation: images and labels on which each epoch's accuracy is measured, or None.
         device: where to train; `model` stays there.
+        name: of this training, in messages.
+        may_warn: whether it may warn. Not where a training is a part of another one.
 
     Returns:
         A row an epoch: epoch (from 1), loss (mean over the epoch's training images), accuracy (on
@@ -83,6 +91,8 @@ def train_classifier(
     Raises:
         ValueError: both forms of adversarial training, settings that the attack refuses, or an
             unknown precision.
+        FloatingPointError: a loss or a weight is not finite any more; the message names epoch and
+            step.
     """
     if adversarial_epsilon is not None and adversarial_pgd is not None:
         raise ValueError("adversarial_epsilon and adversarial_pgd: expected one of them at most")
@@ -96,8 +106,9 @@ def train_classifier(
     history = []
     batches = -(-len(images) // batch_size)
     plain = adversarial_epsilon is None and adversarial_pgd is None
-    name = "classifier" if plain else "classifier, adversarial"
-    with isolated_rng(derive_seed(seed, "dropout")), progress(epochs * batches, name) as bar:
+    shown = "classifier" if plain else "classifier, adversarial"
+    watch = Watch(name, {"classifier": model}, [optimizer], batches)
+    with isolated_rng(derive_seed(seed, "dropout")), progress(epochs * batches, shown) as bar:
         for epoch in range(1, epochs + 1):
             began = time.perf_counter()
             model.train()
@@ -130,24 +141,31 @@ def train_classifier(
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
+                watch.step(classifier=loss)
                 total_loss += loss.detach() * len(chosen)
                 first = slice(len(chosen))
                 correct += (logits[first].argmax(dim=1) == truth[first]).sum()
                 bar.update(loss=loss.detach())
-            history.append(
-                {
-                    "epoch": epoch,
-                    "loss": total_loss.item() / len(images),
-                    "accuracy": correct.item() / len(images),
-                    "validation_accuracy": None
-                    if validation is None
-                    else _accuracy(model, *validation),
-                    "seconds": time.perf_counter() - began,
-                }
-            )
+            watch.check()
+            row = {
+                "epoch": epoch,
+                "loss": total_loss.item() / len(images),
+                "accuracy": correct.item() / len(images),
+                "validation_accuracy": None
+                if validation is None
+                else _accuracy(model, *validation),
+                "seconds": time.perf_counter() - began,
+            }
+            history.append(watch.row(row))
     # Channels-last only paid during training; contiguous weights are what files and users expect.
     model.to(memory_format=torch.contiguous_format)
     model.eval()
+    if may_warn and history:
+        if validation is None:
+            warn_at_chance(name, history[-1]["accuracy"], labels, "training images")
+        else:
+            accuracy = history[-1]["validation_accuracy"]
+            warn_at_chance(name, accuracy, validation[1], "validation images")
     return history
 
 

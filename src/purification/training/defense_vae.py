@@ -14,6 +14,12 @@ from purification.models.prediction import predict
 from purification.purifiers.base import Defended
 from purification.randomness import derive_seed, generator, isolated_rng
 from purification.runtime import progress
+from purification.training.finite import (
+    Watch,
+    mean_image_error,
+    warn_at_chance,
+    warn_if_mean_image,
+)
 from purification.training.precision import Precision, in_precision
 
 RECONSTRUCTION_LOSSES = ("bce", "mse")
@@ -32,6 +38,7 @@ def train_defense_vae(
     kl_weight: float,
     seed: int,
     device: torch.device | str,
+    name: str = "Defense-VAE",
 ) -> list[dict[str, float | int]]:
     """Trains `vae` in place to turn attacked images into the clean ones; leaves it in eval mode.
 
@@ -44,6 +51,8 @@ def train_defense_vae(
     held on the device, where they fit there, in the copies' own dtype (12 copies of MNIST in
     float32: 1.9 GB) and become float32 batch by batch. float16, which rounds by at most 1/16 of an
     8-bit step, halves that.
+
+    Warns, on the terminal too, if the last epoch's reconstruction is no better than the mean image.
 
     Args:
         vae: `models.vae.VAE`, or what has its `encode`, `decode` and `latent`.
@@ -58,6 +67,7 @@ def train_defense_vae(
         kl_weight: factor of the KL term.
         seed: of order and noise.
         device: where to train; `vae` stays there.
+        name: of this training, in messages.
 
     Returns:
         A row an epoch: epoch (from 1), loss, reconstruction, kl (not yet weighted; these three
@@ -66,6 +76,8 @@ def train_defense_vae(
     Raises:
         ValueError: no copies, copies of other shapes than the clean images, or an unknown
             reconstruction loss.
+        FloatingPointError: a loss or a weight is not finite any more; the message names epoch and
+            step.
     """
     _check(copies, clean, reconstruction)
     vae.to(device, memory_format=torch.channels_last).train()
@@ -73,7 +85,9 @@ def train_defense_vae(
     optimizer = torch.optim.Adam(vae.parameters(), learning_rate, fused=True)
     random = generator(seed, "order"), generator(seed, "noise")
     history = []
-    with progress(epochs * -(-len(attacked) // batch_size), "Defense-VAE") as bar:
+    batches = -(-len(attacked) // batch_size)
+    watch = Watch(name, {"vae": vae}, [optimizer], batches)
+    with progress(epochs * batches, "Defense-VAE") as bar:
         for epoch in range(1, epochs + 1):
             began = time.perf_counter()
             totals = torch.zeros(3, device=device)
@@ -85,12 +99,19 @@ def train_defense_vae(
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-                totals += torch.stack([loss, *losses]).detach() * len(pairs)
+                parts = torch.stack([loss, *losses]).detach()
+                watch.step(vae=parts)
+                totals += parts * len(pairs)
                 bar.update(loss=loss.detach())
+            watch.check()
             means = (totals / len(attacked)).tolist()
             row = dict(zip(("loss", "reconstruction", "kl"), means, strict=True))
-            history.append({"epoch": epoch, **row, "seconds": time.perf_counter() - began})
+            row = {"epoch": epoch, **row, "seconds": time.perf_counter() - began}
+            history.append(watch.row(row))
     vae.to(memory_format=torch.contiguous_format).eval()
+    if history:
+        mean_image = mean_image_error(clean, reconstruction)
+        warn_if_mean_image(name, history[-1]["reconstruction"], mean_image)
     return history
 
 
@@ -111,6 +132,7 @@ def train_end_to_end(
     precision: Precision = "float32",
     seed: int,
     device: torch.device | str,
+    name: str = "end to end",
 ) -> list[dict[str, float | int | None]]:
     """Trains all weights of both networks in place on one loss (E2E, eq. 5).
 
@@ -120,6 +142,9 @@ def train_end_to_end(
     for both. The paper finetunes a trained VAE and its REC classifier, and finds training from
     scratch almost as good: that is the same function, given new networks. It states no schedule,
     and the published code does not include E2E. Both networks are left in eval mode.
+
+    Warns, on the terminal too, if in the last epoch the classifier did no better than chance, or
+    the VAE no better than the mean image.
 
     Args:
         vae, copies, clean: as in `train_defense_vae`, as are the settings of the same names.
@@ -133,6 +158,7 @@ def train_end_to_end(
         precision: of the classifier's part, as in `train_classifier`; the VAE's is float32.
         seed: of order, noise and dropout.
         device: where to train; both networks stay there.
+        name: of this training, in messages.
 
     Returns:
         A row for the start, epoch 0, whose losses are None, and one an epoch: epoch, loss,
@@ -142,6 +168,8 @@ def train_end_to_end(
 
     Raises:
         ValueError: as `train_defense_vae`, not one label a clean image, or an unknown precision.
+        FloatingPointError: as `train_defense_vae`, also of weights that are not finite to begin
+            with.
     """
     deployed = in_precision(classifier, precision)
     _check(copies, clean, reconstruction)
@@ -157,10 +185,12 @@ def train_end_to_end(
     optimizer = torch.optim.Adam(weights, learning_rate, fused=True)
     random = generator(seed, "order"), generator(seed, "noise")
     names = ("loss", "reconstruction", "kl", "cross_entropy", "accuracy")
+    batches = -(-len(attacked) // batch_size)
+    watch = Watch(name, {"vae": vae, "classifier": classifier}, [optimizer], batches)
     accuracies = _accuracies(vae, classifier, evaluated, device)
     history = [{"epoch": 0, **dict.fromkeys(names), **accuracies, "seconds": 0.0}]
-    steps = epochs * -(-len(attacked) // batch_size)
-    with isolated_rng(derive_seed(seed, "dropout")), progress(steps, "end to end") as bar:
+    dropout = isolated_rng(derive_seed(seed, "dropout"))
+    with dropout, progress(epochs * batches, "end to end") as bar:
         for epoch in range(1, epochs + 1):
             began = time.perf_counter()
             vae.train()
@@ -178,14 +208,23 @@ def train_end_to_end(
                 loss.backward()
                 optimizer.step()
                 right = (logits.argmax(dim=1) == labels[rows]).float().mean()
-                totals += torch.stack([loss, *losses, right]).detach() * len(pairs)
+                parts = torch.stack([loss, *losses, right]).detach()
+                watch.step(joint=parts)
+                totals += parts * len(pairs)
                 bar.update(loss=loss.detach())
+            watch.check()
             means = dict(zip(names, (totals / len(attacked)).tolist(), strict=True))
             accuracies = _accuracies(vae, classifier, evaluated, device)
             seconds = time.perf_counter() - began
-            history.append({"epoch": epoch, **means, **accuracies, "seconds": seconds})
+            row = {"epoch": epoch, **means, **accuracies, "seconds": seconds}
+            history.append(watch.row(row))
     for network in (vae, classifier):
         network.to(memory_format=torch.contiguous_format).eval()
+    if epochs:
+        last = history[-1]
+        of = "attacked training images, purified"
+        warn_at_chance(name, last["accuracy"], labels.repeat(len(copies)), of)
+        warn_if_mean_image(name, last["reconstruction"], mean_image_error(clean, reconstruction))
     return history
 
 
@@ -201,10 +240,15 @@ def vae_losses(
         outputs, clean: (N, C, H, W), in [0, 1].
         mean, log_variance: (N, latent), of q(z|x).
         reconstruction: "mse", the squared error as in the paper; or "bce", the binary cross-entropy
-            with the clean pixel as the probability, the published code's.
+            with the clean pixel as the probability, the published code's; NaN if an output is.
     """
     if reconstruction == "bce":
-        error = functional.binary_cross_entropy(outputs, clean, reduction="sum")
+        # torch refuses NaN here, on CUDA with an assertion that ends the process. A training that
+        # has diverged is to be stopped by its loss, which therefore becomes NaN.
+        nan = outputs.isnan()
+        known = outputs.masked_fill(nan, 0.5)
+        error = functional.binary_cross_entropy(known, clean, reduction="sum")
+        error = error.masked_fill(nan.any(), torch.nan)
     else:
         error = functional.mse_loss(outputs, clean, reduction="sum")
     kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum()

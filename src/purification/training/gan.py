@@ -10,6 +10,7 @@ from purification import randomness
 from purification.runtime import progress
 from purification.training.adversarial_game import play
 from purification.training.draws import draws_on_device
+from purification.training.finite import COLLAPSE_SAMPLES, Watch, warn_if_collapsed
 
 HISTORY_ROWS = 200
 
@@ -26,6 +27,7 @@ def train_gan(
     snapshots: Sequence[int],
     seed: int,
     device: torch.device | str,
+    name: str = "GAN",
 ) -> tuple[list[dict[str, float | int]], dict[int, dict[str, Tensor]]]:
     """Trains generator and discriminator in place; leaves both in eval mode.
 
@@ -33,6 +35,8 @@ def train_gan(
     images. Batches are drawn with replacement, codes from a standard normal distribution, both from
     (seed, iteration) alone; so the snapshot of step s is what a training of s iterations leaves.
     There is no regularisation, and none in the paper.
+
+    Warns, on the terminal too, if the trained generator's samples are all the same image.
 
     Args:
         network: `models.gan.GAN`, or what has its `generator`, `discriminator` (images -> logits)
@@ -49,6 +53,7 @@ def train_gan(
         snapshots: steps, from 1 to `iterations`, after which all weights are copied.
         seed: of batches and codes.
         device: where to train; both networks stay there.
+        name: of this training, in messages.
 
     Returns:
         About 200 rows, evenly spaced: iteration (from 1, the last one of the row), discriminator
@@ -57,6 +62,8 @@ def train_gan(
 
     Raises:
         ValueError: no images, or a snapshot that the training does not reach.
+        FloatingPointError: a loss or a weight is not finite any more; the message names the
+            iteration.
     """
     _check(images, iterations, snapshots)
     generator, discriminator = network.generator, network.discriminator
@@ -71,6 +78,7 @@ def train_gan(
     numbers = range(1, iterations + 1)
     draw = partial(_draw, len(images), batch_size, network.latent, seed)
     drawn = draws_on_device(draw, numbers, device)
+    watch = Watch(name, {"network": network}, optimizers)
     with progress(iterations, "GAN") as bar:
         for iteration, (chosen, codes) in zip(numbers, drawn, strict=True):
             real = images[chosen]
@@ -80,16 +88,22 @@ def train_gan(
             losses[1].backward(inputs=list(generator.parameters()))
             optimizers[1].step()
             losses = losses.detach()
+            watch.step(discriminator=losses[0], generator=losses[1])
             totals += losses
             bar.update(discriminator=losses[0], generator=losses[1])
             if iteration % every == 0:
                 means = (totals / every).tolist()
                 row = {"iteration": iteration, "discriminator": means[0], "generator": means[1]}
-                history.append(row)
+                history.append(watch.row(row))
                 totals.zero_()
             if iteration in snapshots:
+                watch.check()
                 kept[iteration] = _copied(network)
+    watch.check()
     network.to(memory_format=torch.contiguous_format).eval()
+    random = randomness.generator(seed, "collapse")
+    codes = torch.randn(COLLAPSE_SAMPLES, network.latent, generator=random)
+    warn_if_collapsed(name, generator, codes, images)
     return history, kept
 
 

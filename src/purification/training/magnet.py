@@ -11,6 +11,7 @@ from purification.models.autoencoder import MagNetAutoencoder
 from purification.randomness import generator
 from purification.runtime import progress
 from purification.training.draws import batches_with_draws
+from purification.training.finite import Watch, mean_image_error, warn_if_mean_image
 
 FirstOutput = Literal["gray", "mean"]
 
@@ -26,12 +27,15 @@ def train_autoencoder(
     first_output: FirstOutput = "gray",
     seed: int,
     device: torch.device | str,
+    name: str = "MagNet autoencoder",
 ) -> list[dict[str, float | int]]:
     """Trains `model` in place to undo Gaussian noise, with Adam, and leaves it in eval mode.
 
     Defense-GAN does not say how it trained MagNet. MagNet itself (Meng and Chen 2017, section 5)
     minimises the squared error between the clean image and the output for the image with Gaussian
     noise of small deviation added, clipped to the range of pixels.
+
+    Warns, on the terminal too, if the last epoch's error is no better than the mean image's.
 
     Args:
         model: autoencoder, images -> images of the same shape.
@@ -47,6 +51,7 @@ def train_autoencoder(
             not.
         seed: of order and noise.
         device: where to train; `model` stays there.
+        name: of this training, in messages.
 
     Returns:
         A row an epoch: epoch (from 1), loss (squared error, mean over pixels and the epoch's
@@ -54,6 +59,8 @@ def train_autoencoder(
 
     Raises:
         ValueError: an unknown `first_output`.
+        FloatingPointError: a loss or a weight is not finite any more; the message names epoch and
+            step.
     """
     if first_output not in get_args(FirstOutput):
         raise ValueError(
@@ -71,7 +78,9 @@ def train_autoencoder(
     def draw(size: int) -> tuple[Tensor]:
         return (noise * torch.randn(size, *images.shape[1:], generator=noises),)
 
-    with progress(epochs * -(-len(images) // batch_size), "MagNet autoencoder") as bar:
+    batches = -(-len(images) // batch_size)
+    watch = Watch(name, {"autoencoder": model}, [optimizer], batches)
+    with progress(epochs * batches, "MagNet autoencoder") as bar:
         for epoch in range(1, epochs + 1):
             began = time.perf_counter()
             total_loss = torch.zeros((), device=device)
@@ -82,15 +91,19 @@ def train_autoencoder(
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
+                watch.step(reconstruction=loss)
                 total_loss += loss.detach() * len(chosen)
                 bar.update(loss=loss.detach())
-            history.append(
-                {
-                    "epoch": epoch,
-                    "loss": total_loss.item() / len(images),
-                    "seconds": time.perf_counter() - began,
-                }
-            )
+            watch.check()
+            row = {
+                "epoch": epoch,
+                "loss": total_loss.item() / len(images),
+                "seconds": time.perf_counter() - began,
+            }
+            history.append(watch.row(row))
     model.to(memory_format=torch.contiguous_format)
     model.eval()
+    if history:
+        pixels = images[0].numel()
+        warn_if_mean_image(name, history[-1]["loss"], mean_image_error(images) / pixels)
     return history

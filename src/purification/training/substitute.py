@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from purification.attacks.substitute import jacobian_augmentation
 from purification.randomness import derive_seed
 from purification.training.classifier import train_classifier
+from purification.training.finite import warn_at_chance
 
 AUGMENTATION_BATCH = 500  # images a gradient; no result depends on it
 
@@ -46,6 +47,7 @@ def train_substitute(
     initial_labels: Tensor | None,
     seed: int,
     device: torch.device | str,
+    name: str = "substitute",
 ) -> SubstituteResult:
     """Trains `substitute` in place to answer as `oracle` does, and leaves it in eval mode.
 
@@ -56,6 +58,9 @@ def train_substitute(
     As in the published code of Defense-GAN, a round starts from the weights of the round before,
     but with a new Adam (CleverHans' `model_train` makes an optimizer at each call, and with
     `init_all=False` initialises nothing but its moments).
+
+    Warns, on the terminal too, if its agreement with the labels in the last epoch is no better than
+    chance (`warn_at_chance`).
 
     Args:
         substitute: classifier, (N, C, H, W) -> logits (N, classes).
@@ -72,10 +77,13 @@ def train_substitute(
             the true ones. None: the oracle labels them too.
         seed: of the order of the images and of dropout.
         device: where to train; `substitute` stays there.
+        name: of this training, in messages.
 
     Raises:
         ValueError: no image, no round, not one initial label an image, or the oracle's answer is
             not an int64 label for each image.
+        FloatingPointError: a loss or a weight is not finite any more; the message names round,
+            epoch and step.
     """
     if rounds < 1 or len(images) == 0:
         raise ValueError(
@@ -101,6 +109,8 @@ def train_substitute(
             seed=derive_seed(seed, "round", str(number)),
             validation=None,
             device=device,
+            name=f"{name}, round {number}",
+            may_warn=False,
         )
         history += [
             {
@@ -117,6 +127,8 @@ def train_substitute(
             labels = torch.cat([labels, _ask(oracle, new)])
             images = torch.cat([images, new])
             queries += len(new)
+    if history:
+        warn_at_chance(name, history[-1]["agreement"], labels, "the images the oracle labelled")
     return SubstituteResult(history, queries, images, labels)
 
 

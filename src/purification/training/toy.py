@@ -15,6 +15,12 @@ from torch.nn import functional
 from purification.randomness import derive_seed, generator, isolated_rng
 from purification.runtime import progress
 from purification.training.adversarial_game import discriminator_loss, generator_loss
+from purification.training.finite import (
+    COLLAPSE_SAMPLES,
+    Watch,
+    warn_at_chance,
+    warn_if_collapsed,
+)
 
 CENTRES = ((3.0, 3.0), (-3.0, -3.0))
 """Of class 0 and class 1; both have the identity as covariance."""
@@ -65,6 +71,9 @@ def train_toy(
     standard game (equation 1) without anything that would stabilise it. The same seed gives the
     same result on the same kind of machine.
 
+    Warns, on the terminal too, of a classifier no better than chance, and of a generator whose
+    samples are all the same point.
+
     Args:
         seed: of points, weights, batches and codes.
         points: training points, an even number.
@@ -79,6 +88,8 @@ def train_toy(
 
     Raises:
         ValueError: an odd number of points, or one below 2.
+        FloatingPointError: a loss or a weight is not finite any more; the message names the network
+            and the step.
     """
     if points < 2 or points % 2:
         raise ValueError(f"expected an even number of points, at least 2, got {points}")
@@ -89,21 +100,36 @@ def train_toy(
         classifier, maker, discriminator = _mlp(width, 1), _mlp(width, 2), _mlp(width, 1)
     with progress(classifier_steps + gan_steps, "toy") as bar:
         optimizer = torch.optim.Adam(classifier.parameters(), learning_rate)
+        watch = Watch("the toy's classifier", {"classifier": classifier}, [optimizer])
         for batch in _batches(points, batch_size, classifier_steps, seed, "classifier"):
             logits, truth = classifier(real[batch])[:, 0], labels[batch].float()
-            _step(optimizer, functional.binary_cross_entropy_with_logits(logits, truth))
+            loss = functional.binary_cross_entropy_with_logits(logits, truth)
+            _step(optimizer, loss)
+            watch.step(classifier=loss)
             bar.update()
+        watch.check()
         optimizers = [
             torch.optim.Adam(each.parameters(), learning_rate, BETAS)
             for each in (discriminator, maker)
         ]
+        networks = {"discriminator": discriminator, "generator": maker}
+        watch = Watch("the toy's GAN", networks, optimizers)
         codes = generator(seed, "codes")
         for batch in _batches(points, batch_size, gan_steps, seed, "gan"):
             fake = maker(torch.randn(batch_size, 2, generator=codes))
             judged = discriminator(torch.cat([real[batch], fake.detach()]))[:, 0]
-            _step(optimizers[0], discriminator_loss(*judged.split(batch_size)))
-            _step(optimizers[1], generator_loss(discriminator(fake)[:, 0], saturating))
+            losses = [discriminator_loss(*judged.split(batch_size))]
+            _step(optimizers[0], losses[0])
+            losses.append(generator_loss(discriminator(fake)[:, 0], saturating))
+            _step(optimizers[1], losses[1])
+            watch.step(discriminator=losses[0], generator=losses[1])
             bar.update()
+        watch.check()
+    with torch.no_grad():
+        right = ((classifier(real)[:, 0] > 0) == labels).double().mean().item()
+    warn_at_chance("the toy's classifier", right, labels, "its points")
+    looked_at = torch.randn(COLLAPSE_SAMPLES, 2, generator=generator(seed, "collapse"))
+    warn_if_collapsed("the toy's GAN", maker, looked_at, real)
     axis = torch.linspace(-EXTENT, EXTENT, side)
     with torch.no_grad():
         samples = maker(torch.randn(points, 2, generator=generator(seed, "samples")))

@@ -1,6 +1,7 @@
 """WGAN training with gradient penalty (Gulrajani et al. 2017, algorithm 1)."""
 
 import json
+import math
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -9,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from purification import randomness
-from purification.runtime import progress
-from purification.storage import read_checkpoint, write_checkpoint
+from purification.provenance import DamagedFile
+from purification.runtime import progress, warn
+from purification.storage import read_state, write_checkpoint
 from purification.training.draws import draws_on_device
+from purification.training.finite import COLLAPSE_SAMPLES, Watch, finite, warn_if_collapsed
 from purification.training.precision import Precision
 from purification.training.training_network import training_network
 
@@ -36,6 +39,7 @@ def train_wgan_gp(
     device: torch.device | str,
     precision: Precision = "float32",
     fast_convolutions: bool = False,
+    name: str = "WGAN-GP",
 ) -> list[dict[str, float | int]]:
     """Trains both networks in place; an interrupted training goes on from its last saved state.
 
@@ -46,6 +50,9 @@ def train_wgan_gp(
     The published code of Defense-GAN takes the penalty's norm over one axis of the batch of
     gradients, hence of every (column, channel) apart. That is not the Lipschitz constraint of
     Gulrajani et al. 2017, eq. 3; here the norm is over the whole image.
+
+    Warns, on the terminal too, if the trained generator's samples are all the same image, and if a
+    state holds numbers that are not finite, which is then not read.
 
     Args:
         generator: z (N, generator.latent) -> images; z is standard normal.
@@ -70,12 +77,17 @@ def train_wgan_gp(
         precision, fast_convolutions: of the convolutions in training, see `training_network`; what
             is trained are float32 networks like any other. Whoever changes them changes the
             weights' bits, hence they belong to what `recipe_digest` identifies.
+        name: of this training, in messages.
 
     Returns:
         About 200 rows, evenly spaced: iteration (from 1), wasserstein (estimate of the distance:
         mean score of the real minus that of the generated images), penalty (not yet times
         lambda), critic_loss (-wasserstein + lambda * penalty; these three at the iteration's last
         critic step), generator_loss (minus the mean score of generated images).
+
+    Raises:
+        FloatingPointError: a loss or a weight is not finite any more; the message names the
+            iteration. The last state is one from before.
     """
     generator.to(device, memory_format=torch.channels_last).train()
     critic.to(device, memory_format=torch.channels_last).train()
@@ -90,24 +102,28 @@ def train_wgan_gp(
     }
     done, history = 0, []
     if state_path is not None:
-        done, history = _resume(state_path, networks, optimizers, recipe_digest, iterations)
+        done, history = _resume(state_path, networks, optimizers, recipe_digest, iterations, name)
+    watch = Watch(name, networks, list(optimizers.values()), done=done)
     steps, numbers = (critic_steps, batch_size), range(done + 1, iterations + 1)
     draw = partial(_draw, len(images), steps, generator.latent, seed)
     drawn = draws_on_device(draw, numbers, device)
-    name = f"WGAN-GP from iteration {done}" if done else "WGAN-GP"
-    with progress(iterations - done, name) as bar:
+    shown = f"WGAN-GP from iteration {done}" if done else "WGAN-GP"
+    with progress(iterations - done, shown) as bar:
         for iteration, (chosen, mixes, noise) in zip(numbers, drawn, strict=True):
             # The generator rests during the critic's steps: one pass makes the images of them all.
             with torch.no_grad():
                 fakes = generate(noise[:-1].flatten(0, 1)).unflatten(0, steps)
+            critic_losses = []
             for batch, fake, mix in zip(chosen, fakes, mixes, strict=True):
                 real = images[batch]
                 real_scores, fake_scores = judge(torch.cat([real, fake])).chunk(2)
                 wasserstein = real_scores.mean() - fake_scores.mean()
                 penalty = slope_penalty(judge_images, real, fake, mix)
                 optimizers["critic"].zero_grad()
-                (gradient_penalty * penalty - wasserstein).backward()
+                critic_loss = gradient_penalty * penalty - wasserstein
+                critic_loss.backward()
                 optimizers["critic"].step()
+                critic_losses.append(critic_loss.detach())
 
             generator_loss = -judge_images(generate(noise[-1])).mean()
             optimizers["generator"].zero_grad()
@@ -115,14 +131,20 @@ def train_wgan_gp(
             generator_loss.backward(inputs=list(generator.parameters()))
             optimizers["generator"].step()
 
+            watch.step(critic=torch.stack(critic_losses), generator=generator_loss)
             losses = torch.stack([wasserstein, penalty, generator_loss]).detach()
             bar.update(wasserstein=losses[0], penalty=losses[1], generator_loss=losses[2])
             if iteration % HISTORY_EVERY == 0:
-                history.append(_row(iteration, losses, gradient_penalty))
+                history.append(watch.row(_row(iteration, losses, gradient_penalty)))
             if state_path is not None and (iteration % state_every == 0 or iteration == iterations):
+                watch.check()
                 _save(state_path, networks, optimizers, recipe_digest, iteration, history)
+    watch.check()
     for network in networks.values():
         network.to(memory_format=torch.contiguous_format).eval()
+    random = randomness.generator(seed, "collapse")
+    codes = torch.randn(COLLAPSE_SAMPLES, generator.latent, generator=random)
+    warn_if_collapsed(name, generator, codes, images)
     return history
 
 
@@ -193,12 +215,24 @@ def _resume(
     optimizers: Mapping[str, torch.optim.Adam],
     digest: str,
     iterations: int,
+    training: str,
 ) -> tuple[int, list[dict[str, float | int]]]:
-    """Loads the state if it is this training's; returns its iteration and history, or 0 and []."""
+    """Loads the state if it is this training's, and finite; returns its iteration and history, or 0
+    and []. A damaged one is set aside."""
     if not path.exists():
         return 0, []
-    state, metadata = read_checkpoint(path)
+    try:
+        state, metadata = read_state(path)
+    except DamagedFile as error:
+        aside = path.with_name(f"{path.name}.damaged")
+        path.replace(aside)
+        warn(f"{training}: {error}. It is now {aside}; the training begins anew")
+        return 0, []
     if metadata["recipe"].get("digest") != digest or int(metadata["iteration"]) > iterations:
+        return 0, []
+    history = json.loads(metadata["history"])
+    if not (finite(state) and all(math.isfinite(v) for row in history for v in row.values())):
+        warn(f"{training}: {path} holds numbers that are not finite; the training begins anew")
         return 0, []
     for name, network in networks.items():
         weights = {key: state[f"{name}.{key}"] for key in network.state_dict()}
@@ -215,4 +249,4 @@ def _resume(
                 "exp_avg": torch.empty_like(weight).copy_(moments["exp_avg"]),
                 "exp_avg_sq": torch.empty_like(weight).copy_(moments["exp_avg_sq"]),
             }
-    return int(metadata["iteration"]), json.loads(metadata["history"])
+    return int(metadata["iteration"]), history
