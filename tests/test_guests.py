@@ -13,9 +13,12 @@ import torch
 from conftest import REPOSITORY, merged, micro_catalogue
 from torch import Tensor, nn
 
+from purification import provenance
 from purification.attacks import ATTACKS, MaskedGradientError, bim, run_attack
 from purification.datasets import NAMES
 from purification.evaluation import adversarial
+from purification.evaluation.detection_rows import columns_of as detection_columns
+from purification.evaluation.detection_rows import detection_rows
 from purification.evaluation.measure import NAMING_COLUMN, columns_of, measure
 from purification.evaluation.oracle import label_oracle
 from purification.evaluation.refusals import refusal
@@ -28,11 +31,27 @@ from purification.models.prediction import predict
 from purification.plugins import FILES_VARIABLE, file_digest, provide_files
 from purification.purifiers import Defended, StraightThrough
 from purification.purifiers.loading import load_purifier, purify_images
-from purification.reporting.detection import attach_paper_auc
+from purification.reporting.comparison import (
+    cell_table,
+    compared_cells,
+    comparison_page,
+    read_compared_tables,
+)
+from purification.reporting.detection import attach_paper_auc, detection_table
+from purification.reporting.page import detection_summary
 from purification.reporting.papers import paper_values
-from purification.reporting.tables import long_table, markdown_table, wide_table, write_csv
+from purification.reporting.sweeps import figure3_panels, figure8_panels
+from purification.reporting.tables import (
+    brief_table,
+    long_table,
+    markdown_table,
+    read_long_table,
+    wide_table,
+    write_csv,
+)
 from purification.reporting.worst_case import worst_case_page
 from purification.storage import ImageSet, write_image_set, write_image_sets
+from purification.text_tables import write_rows
 from purification.training.classifier import train_classifier
 
 SHAPE, CLASSES, COUNT = (1, 6, 6), 4, 10
@@ -735,6 +754,11 @@ def test_a_masked_gradient_takes_no_other_threat_model_down(
     assert "take `white_box_bpda`" in reason
     assert refusal(path, "gray_box") is None
     assert refusal(path, "no_such_group") is None
+    with monkeypatch.context() as patch:
+        patch.setattr(provenance, "_allowed", None)
+        provenance.expect({path: {"kind": "another"}})
+        with pytest.raises(provenance.ForeignFile, match=r"attacked\.h5"):
+            refusal(path, "white_box")
 
     labels = {"dataset": "digits", "seed": 0, "classifier": "A", "attack": "fgsm", "epsilon": 0.1}
     labels |= {"defense": "own", "variant": "", "iterations_L": None, "restarts_R": None}
@@ -863,3 +887,98 @@ def test_networks_with_papers_names_are_all_known() -> None:
     assert set(cells._PAPERS_NETWORKS) == set(ARCHITECTURES)
     assert {"digits", *cells._PAPERS_DATASETS} == set(NAMES)
     assert set(cells._PAPERS_ATTACKS.values()) | {"random_signs"} == set(ATTACKS)
+
+
+def refused_row(**labels: Any) -> dict[str, Any]:
+    """A measurement row without a number, as `measure` makes it."""
+    row = {"dataset": "mnist", "seed": 0, "classifier": "A", "attack": "fgsm", "epsilon": 0.3}
+    row |= {"threat_model": "white_box", "defense": "magnet", "variant": ""}
+    row |= {"iterations_L": None, "restarts_R": None, "n": 0, "correct": 0, "accuracy": None}
+    row |= dict.fromkeys(("ci_low", "ci_high", "success_rate", "mean_l2", "mean_linf"))
+    return row | {"zero_gradient_share": None, "refused": "it cannot move"} | labels
+
+
+def measured_row(**labels: Any) -> dict[str, Any]:
+    row = {k: v for k, v in refused_row().items() if k != "refused"}
+    row |= {"n": 10, "correct": 5, "accuracy": 0.5, "ci_low": 0.24, "ci_high": 0.76}
+    row |= {"success_rate": 0.5, "mean_l2": 2.0, "mean_linf": 0.3, "zero_gradient_share": 0.0}
+    return row | labels
+
+
+def tabulated(tmp_path: Path, rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """The long table, written and read again."""
+    write_rows(tmp_path / "rows.csv", rows, {"kind": "test"}, columns_of(rows))
+    printed = paper_values("defense_gan", "Table 4", REPOSITORY / "resources/papers")
+    write_csv(long_table([tmp_path / "rows.csv"], printed), tmp_path / "long.csv")
+    return read_long_table(tmp_path / "long.csv")
+
+
+def test_a_refused_attack_is_compared_with_no_printed_number(tmp_path: Path) -> None:
+    bare = measured_row(defense="none")
+    long = tabulated(tmp_path, [bare, refused_row()])
+    (refused,) = (row for row in compared_cells(long).itertuples() if row.defense == "magnet")
+    assert (refused.paper_value, refused.counted, refused.seeds) == (0.191, False, 0)
+    (table,) = read_compared_tables([("defense_gan", "Table 4", str(tmp_path / "long.csv"))])
+    row = cell_table([table]).set_index("defense").loc["magnet"]
+    assert np.isnan(row["value"])
+    assert row["why_not"] == "refused: it cannot move"
+    page = comparison_page([table])
+    assert "nan" not in page
+    assert "attack refused" in page
+    assert "refused: it cannot move" in page
+    assert "no number: attack refused" in brief_table(long, wide_table(long))
+
+
+def test_of_several_seeds_those_with_a_number_count(tmp_path: Path) -> None:
+    long = tabulated(tmp_path, [measured_row(), refused_row(seed=1), measured_row(seed=2)])
+    wide = wide_table(long)
+    assert (wide["magnet"].item(), wide["magnet_n"].item()) == (0.5, 20)
+    page = markdown_table(long, wide, title="T")
+    assert "n = 20, 2 seeds" in page
+    assert "it cannot move" in page.split("## Warnings")[1]
+
+
+@pytest.mark.parametrize("changed", [{"accuracy": 0.5}, {"refused": ""}, {"n": 3}])
+def test_rows_without_a_number_say_why(tmp_path: Path, changed: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="expected n >= 1"):
+        tabulated(tmp_path, [measured_row(defense="none"), refused_row(**changed)])
+
+
+def test_a_detector_of_a_refused_attack_has_no_number(tmp_path: Path) -> None:
+    images = np.zeros((4, *SHAPE), np.float32)
+    made = ImageSet(images, np.arange(4), {"score": np.arange(4.0)}, {})
+    made.attributes["refused_white_box"] = "it cannot move"
+    path = str(tmp_path / "attacked.h5")
+    write_image_sets(path, {"gray_box": made}, {"kind": "test"})
+    labels = {"dataset": "digits", "seed": 0, "classifier": "A", "attack": "fgsm", "epsilon": 0.1}
+    labels |= {"defense": "own", "iterations_L": None, "restarts_R": None}
+    clean = {"images": path, "group": "gray_box"}
+    jobs = [
+        {
+            **{"labels": labels | {"threat_model": name}, "validation": clean, "clean": clean},
+            "attacked": {"images": path, "group": name},
+        }
+        for name in ("gray_box", "white_box")
+    ]
+    rows = detection_rows(jobs, seed=0, repeats=2)
+    assert (rows[0]["n"], rows[1]["n"], rows[1]["auc"]) == (4, 0, None)
+    write_rows(tmp_path / "d.csv", rows, {"kind": "test"}, detection_columns(rows))
+    table = detection_table([tmp_path / "d.csv"]).set_index("threat_model")
+    assert table.loc["white_box", "refused"] == "it cannot move"
+    assert np.isnan(table.loc["white_box", "auc"])
+    text = detection_summary(table.reset_index())
+    assert "attack refused" in text
+    assert "nan" not in text
+
+
+@pytest.mark.parametrize("draw", [figure8_panels, figure3_panels])
+def test_a_figure_of_a_refused_attack_is_refused(draw: Any) -> None:
+    rows = pd.DataFrame([refused_row(iterations_L=10, restarts_R=2, threat_model="black_box")])
+    settings = {"restarts": 2}
+    arguments = [rows, rows]
+    if draw is figure8_panels:
+        rows["threat_model"], arguments = "white_box", [rows]
+    else:
+        settings["steps"] = 10
+    with pytest.raises(ValueError, match=r"no number of magnet before A.*it cannot move"):
+        draw(*arguments, **settings)
