@@ -242,19 +242,20 @@ def test_tables_with_and_without_cells_keep_their_types(compare: Compare) -> Non
 
 
 def test_the_comparison_is_of_the_tables_that_the_config_names() -> None:
-    found = paper_comparison(micro_catalogue(comparison={"tables": ["cowboy_table2", "table8"]}))
+    config = {"tables": ["cowboy_table2", "table8"]}
+    found = paper_comparison(micro_catalogue(comparison=config)).job
     assert found["tables"] == [
         ["cowboy", "Table 2", "results/cowboy/table2.long.csv"],
         ["defense_gan", "Table 8", "results/table8.long.csv"],
     ]
-    every = paper_comparison(micro_catalogue(comparison={"tables": list(PAPER_TABLES)}))
+    every = paper_comparison(micro_catalogue(comparison={"tables": list(PAPER_TABLES)})).job
     assert len(set(every.sources)) == len(set(every["digests"])) == len(PAPER_TABLES)
 
 
 def test_an_edit_concerns_the_tables_that_it_is_in() -> None:
     tables = {"tables": ["table1", "table4"]}
     before, after = (
-        paper_comparison(micro_catalogue(comparison=tables, **edit))["digests"]
+        paper_comparison(micro_catalogue(comparison=tables, **edit)).job["digests"]
         for edit in ({}, {"substitute": {"rounds": 3}})
     )
     assert before[0] != after[0] and before[1] == after[1]

@@ -275,7 +275,7 @@ def test_validation_images_are_attacked_whole_and_apart_from_the_test_images() -
 
 def test_a_row_of_the_comparison_for_each_attack_and_seed() -> None:
     catalogue = micro_catalogue(seeds=[0, 1], cowboy_table2={"attacks": ["fgsm", "pgd"]})
-    found = comparisons(catalogue)["rows"]
+    found = comparisons(catalogue).job["rows"]
     labels = [(row["labels"]["seed"], row["labels"]["attack"]) for row in found]
     assert labels == [(0, "fgsm"), (0, "pgd"), (1, "fgsm"), (1, "pgd")]
     for row in found:
@@ -290,7 +290,7 @@ def test_figures_show_the_first_seed_alone() -> None:
         figure = cowboy_figure(catalogue, name)
         assert all("seed3/" in path or path.endswith("dataset.h5") for path in figure.files)
     assert cowboy_figure(catalogue, "cowboy_figure1").content == {"seed": 3}
-    assert len(detection_runs(catalogue)["runs"]) == 2
+    assert len(detection_runs(catalogue).job["runs"]) == 2
 
 
 # What an edit makes stale

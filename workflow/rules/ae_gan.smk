@@ -141,7 +141,7 @@ rule measure_inference_rule:
 
 rule inference_rule_table:
     input:
-        lambda wildcards: paths(asked(inference_rules, CATALOGUE)),
+        lambda wildcards: asked(rule_table, CATALOGUE).files,
     output:
         table=report(
             "results/ae_gan/rule.csv",
@@ -170,7 +170,7 @@ rule inference_rule_table:
 
 rule ae_gan_page:
     input:
-        tables=expand("results/{table}.long.csv", table=AE_GAN_TABLE_PATHS),
+        tables=of_page(ae_gan_page, "ae_gan", AE_GAN_TABLE_PATHS),
         figures=expand("results/ae_gan/figure{number}.png", number=range(3, 11)),
         cost="results/figures/cost_accuracy.png",
         further=["results/ae_gan/rule.md"],

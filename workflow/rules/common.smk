@@ -10,6 +10,7 @@ from purification.experiments import (
     AE_GAN_TABLE_CAPTIONS,
     COWBOY_TABLE_CAPTIONS,
     Catalogue,
+    Made,
     all_made,
     ConfigError,
     FIGURES,
@@ -221,15 +222,21 @@ def generator_pictures(find):
     """An input function: samples and loss curve of each generator that the files which `find` finds
     are made with."""
 
-    def pictures(wildcards):
-        return [
-            str(Path(file.path).with_suffix(f".{picture}.png"))
-            for file in all_made(asked(find, CATALOGUE))
-            if Path(file.path).parent.name in PICTURED and Path(file.path).suffix == ".safetensors"
-            for picture in ("samples", "curve")
-        ]
+    def drawn(catalogue):
+        networks = all_made(find(catalogue))
+        return [picture for network in networks for picture in getattr(network, "pictures", ())]
 
-    return pictures
+    return lambda wildcards: paths(asked(drawn, CATALOGUE))
+
+
+def of_page(find, name, tables):
+    """An input function: the long tables that a paper's page shows."""
+
+    def shown(wildcards):
+        asked(lambda catalogue: Made(f"results/{name}.md", find(catalogue).job), CATALOGUE)
+        return expand("results/{table}.long.csv", table=tables)
+
+    return shown
 
 
 def pictured(wildcards):

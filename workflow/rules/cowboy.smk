@@ -223,7 +223,7 @@ rule plot_scores_over_training:
 
 rule compare_defenses:
     input:
-        lambda wildcards: list(asked(comparisons, CATALOGUE).sources),
+        lambda wildcards: asked(comparisons, CATALOGUE).files,
     output:
         table=report(
             "results/cowboy/mcnemar.csv",
@@ -243,7 +243,7 @@ rule compare_defenses:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        recipe=lambda wildcards: asked(comparisons, CATALOGUE),
+        recipe=lambda wildcards: asked(comparisons, CATALOGUE).job,
     message:
         "Cowboy with and without the discriminator, image by image"
     script:
@@ -252,7 +252,7 @@ rule compare_defenses:
 
 rule cowboy_detection:
     input:
-        lambda wildcards: list(asked(detection_runs, CATALOGUE).sources),
+        lambda wildcards: asked(detection_runs, CATALOGUE).files,
     output:
         table=report(
             "results/cowboy/detection.csv",
@@ -272,7 +272,7 @@ rule cowboy_detection:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        recipe=lambda wildcards: asked(detection_runs, CATALOGUE),
+        recipe=lambda wildcards: asked(detection_runs, CATALOGUE).job,
     message:
         "Detection by Cowboy's discriminator"
     script:
@@ -281,7 +281,7 @@ rule cowboy_detection:
 
 use rule ae_gan_page as cowboy_page with:
     input:
-        tables=expand("results/{table}.long.csv", table=COWBOY_TABLE_PATHS),
+        tables=of_page(cowboy_page, "cowboy", COWBOY_TABLE_PATHS),
         figures=expand("results/cowboy/figure{number}.png", number=range(1, 8)),
         further=["results/cowboy/mcnemar.md", "results/cowboy/detection.md"],
     output:

@@ -26,7 +26,7 @@ rule measure_generators:
 
 rule generator_quality_table:
     input:
-        lambda wildcards: asked(quality_table, CATALOGUE).files,
+        lambda wildcards: asked(quality_file, CATALOGUE).files,
     output:
         table=report(
             "results/generator_quality.csv",

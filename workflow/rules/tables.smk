@@ -44,7 +44,7 @@ rule paper_table:
 
 rule detection:
     input:
-        measurements=lambda wildcards: paths(asked(detections, CATALOGUE)),
+        measurements=lambda wildcards: asked(detection_table, CATALOGUE).files,
         paper="resources/papers/defense_gan.csv",
     output:
         report(
@@ -106,7 +106,7 @@ rule table13:
 
 rule defense_gan_page:
     input:
-        tables=expand("results/{table}.long.csv", table=TABLE_CAPTIONS),
+        tables=of_page(defense_gan_page, "defense_gan", TABLE_CAPTIONS),
         figures=expand("results/figures/{figure}.png", figure=FIGURES),
         timing="results/table13.long.csv",
         detection="results/detection.csv",
@@ -163,7 +163,7 @@ rule run_time_table:
 
 rule defense_vae_page:
     input:
-        tables=expand("results/{table}.long.csv", table=VAE_TABLE_PATHS),
+        tables=of_page(defense_vae_page, "defense_vae", VAE_TABLE_PATHS),
         figures=expand("results/defense_vae/{figure}.png", figure=["figure1", "figure4", "figure5"]),
         timings=lambda wildcards: asked(run_time_table, CATALOGUE).files,
         paper="resources/papers/defense_vae.csv",
@@ -192,7 +192,7 @@ rule defense_vae_page:
 
 rule worst_case:
     input:
-        lambda wildcards: list(asked(worst_case, CATALOGUE).sources),
+        lambda wildcards: asked(worst_case, CATALOGUE).files,
     output:
         table=report(
             "results/worst_case.csv",
@@ -212,7 +212,7 @@ rule worst_case:
         mem_mb=growing(2000),
         runtime=growing(30),
     params:
-        recipe=lambda wildcards: asked(worst_case, CATALOGUE),
+        recipe=lambda wildcards: asked(worst_case, CATALOGUE).job,
     message:
         "The best of several attackers, image by image"
     script:
@@ -221,7 +221,7 @@ rule worst_case:
 
 rule comparison:
     input:
-        lambda wildcards: list(asked(paper_comparison, CATALOGUE).sources),
+        lambda wildcards: asked(paper_comparison, CATALOGUE).files,
     output:
         cells=report(
             "results/comparison.csv",
@@ -241,7 +241,7 @@ rule comparison:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        recipe=lambda wildcards: asked(paper_comparison, CATALOGUE),
+        recipe=lambda wildcards: asked(paper_comparison, CATALOGUE).job,
     message:
         "The papers' numbers and ours"
     script:

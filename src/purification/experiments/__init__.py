@@ -9,7 +9,7 @@ from purification.experiments.ae_gan import (
     inference_rules,
     rule_table,
 )
-from purification.experiments.artifacts import File, all_made, table_place, told
+from purification.experiments.artifacts import File, Made, all_made, table_place, told
 from purification.experiments.catalogue import Catalogue
 from purification.experiments.comparison import paper_comparison
 from purification.experiments.config import PAPER_TABLES, ConfigError
@@ -59,6 +59,7 @@ __all__ = [
     "Catalogue",
     "ConfigError",
     "File",
+    "Made",
     "ae_gan_figure",
     "ae_gan_page",
     "all_made",

@@ -175,6 +175,10 @@ class Made(File):
     def path(self) -> str:
         return self.place
 
+    @property
+    def files(self) -> list[str]:
+        return list(self.content.sources)
+
     @cached_property
     def recipe(self) -> dict[str, Any]:
         return self.content
@@ -262,6 +266,10 @@ class OfRun(File):
         return f"results/{self.dataset.name}/seed{self.seed}"
 
 
+PICTURED = ("generators", "gans")
+"""Folders of the networks of which samples and a loss curve are drawn."""
+
+
 @dataclass(frozen=True)
 class TrainedNetwork(OfRun):
     """A network, or several in one file, trained on the training images."""
@@ -279,6 +287,13 @@ class TrainedNetwork(OfRun):
     def history(self) -> "Part":
         """Its losses over the training."""
         return Part(self, f"{self.folder}/{self.FOLDER}/{self.name}.history.csv")
+
+    @property
+    def pictures(self) -> list["Part"]:
+        """What is drawn of it: samples and loss curve of those in `PICTURED`."""
+        stem = f"{self.folder}/{self.FOLDER}/{self.name}"
+        drawn = ("samples", "curve") if self.FOLDER in PICTURED else ()
+        return [Part(self, f"{stem}.{picture}.png") for picture in drawn]
 
     @property
     def sources(self) -> dict[str, File]:

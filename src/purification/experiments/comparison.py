@@ -1,18 +1,17 @@
 """The papers' numbers beside ours on one page: which tables it is made from."""
 
-from purification.experiments.artifacts import Recipe, told
+from purification.experiments.artifacts import Made, told
 from purification.experiments.catalogue import Catalogue
 from purification.experiments.tables import paper_table
 
 
-def paper_comparison(catalogue: Catalogue) -> Recipe:
-    """The comparison as the config asks for it: `tables` as [paper, printed name, file of the long
-    table], with the digest of each."""
+def paper_comparison(catalogue: Catalogue) -> Made:
+    """The comparison as the config asks for it. Its job is told the `tables` as [paper, printed
+    name, file of the long table], with the digest of each."""
     wanted = catalogue.config["comparison"]["tables"]
     tables = [paper_table(catalogue, name) for name in wanted]
-    return told(
-        {
-            "tables": [[table.paper, table.printed, table.long] for table in tables],
-            "digests": [table.digest for table in tables],
-        }
-    )
+    content = {
+        "tables": [[table.paper, table.printed, table.long] for table in tables],
+        "digests": [table.digest for table in tables],
+    }
+    return Made("results/comparison.md", told(content))

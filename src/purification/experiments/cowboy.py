@@ -13,7 +13,6 @@ from purification.experiments.artifacts import (
     DiscriminatorScores,
     Figure,
     Made,
-    Recipe,
     TrainingCourse,
     told,
 )
@@ -69,9 +68,9 @@ def training_course(catalogue: Catalogue, dataset: str, seed: int) -> TrainingCo
     return TrainingCourse(catalogue.dataset(dataset), seed, purifier, attacked, *steps)
 
 
-def comparisons(catalogue: Catalogue) -> Recipe:
-    """What each of the `rows` of the paired comparison is made from: the sets of Table 2's first
-    two defences, of the same attacked images."""
+def comparisons(catalogue: Catalogue) -> Made:
+    """The paired comparison for reading; its job is told what each of its `rows` is made from: the
+    sets of Table 2's first two defences, of the same attacked images."""
     wanted = catalogue.config[COMPARED]
     first, second = wanted["defenses"][:2]
     rows = []
@@ -87,17 +86,7 @@ def comparisons(catalogue: Catalogue) -> Recipe:
                     labels = {"dataset": dataset, "seed": seed, "classifier": classifier}
                     labels |= of_attack(catalogue, attack)
                     rows.append(_paired(labels, sets))
-    return told({"rows": rows})
-
-
-def comparison_table(catalogue: Catalogue) -> Made:
-    """The paired comparison for reading."""
-    return Made("results/cowboy/mcnemar.md", comparisons(catalogue))
-
-
-def score_detection_table(catalogue: Catalogue) -> Made:
-    """Detection by the discriminator's score for reading."""
-    return Made("results/cowboy/detection.md", detection_runs(catalogue))
+    return Made("results/cowboy/mcnemar.md", told({"rows": rows}))
 
 
 def _paired(labels: Mapping[str, Any], sets: Mapping[str, AttackedDefense]) -> dict[str, Any]:
@@ -113,8 +102,9 @@ def _paired(labels: Mapping[str, Any], sets: Mapping[str, AttackedDefense]) -> d
     }
 
 
-def detection_runs(catalogue: Catalogue) -> Recipe:
-    """What the table of detection is made from: settings, and the scores of each run."""
+def detection_runs(catalogue: Catalogue) -> Made:
+    """Detection by the discriminator's score for reading; its job is told the `settings`, and the
+    scores of each of the `runs`."""
     classifier = catalogue.config[SCORES]["classifier"]
     runs = [
         {
@@ -124,7 +114,8 @@ def detection_runs(catalogue: Catalogue) -> Recipe:
         }
         for s in all_scores(catalogue)
     ]
-    return told({"settings": dict(catalogue.config["cowboy_detection"]), "runs": runs})
+    content = {"settings": dict(catalogue.config["cowboy_detection"]), "runs": runs}
+    return Made("results/cowboy/detection.md", told(content))
 
 
 def cowboy_figure(catalogue: Catalogue, figure: str) -> Figure:

@@ -13,9 +13,9 @@ from purification.experiments.artifacts import Figure, File, Recipe, Table, tabl
 from purification.experiments.catalogue import Catalogue
 from purification.experiments.cowboy import (
     all_scores,
-    comparison_table,
+    comparisons,
     cowboy_figure,
-    score_detection_table,
+    detection_runs,
 )
 from purification.experiments.defense_vae import run_time_table, vae_figure
 from purification.experiments.detection import detection_table, detections
@@ -171,7 +171,7 @@ def cowboy_page(catalogue: Catalogue) -> Page:
     )
     also = all_scores(catalogue)
     captions = (COWBOY_TABLE_CAPTIONS, cowboy_figure, COWBOY_FIGURE_CAPTIONS)
-    read = [comparison_table(catalogue), score_detection_table(catalogue)]
+    read = [comparisons(catalogue), detection_runs(catalogue)]
     return _page(catalogue, *captions, note, also, read)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from purification.experiments.artifacts import Cell, Recipe, files_of, told
+from purification.experiments.artifacts import Cell, Made, files_of, told
 from purification.experiments.catalogue import Catalogue
 from purification.experiments.tables import paper_table
 
@@ -11,16 +11,17 @@ THREAT_MODELS = ("gray_box", "white_box", "white_box_bpda")
 some of these.)"""
 
 
-def worst_case(catalogue: Catalogue) -> Recipe:
-    """Summaries (`cells`) of all cells of the config's `worst_case.tables` that are attacks of a
-    bounded strength, each set of images once."""
+def worst_case(catalogue: Catalogue) -> Made:
+    """The worst case for reading. Its job is told the summaries (`cells`) of all cells of the
+    config's `worst_case.tables` that are attacks of a bounded strength, each set of images once."""
     cells = {
         (cell.classifier.path, cell.images.path, cell.group): cell
         for name in catalogue.config["worst_case"]["tables"]
         for cell in _bounded(catalogue, name)
     }
     summaries = [cell.summary for cell in cells.values()]
-    return told({"cells": summaries}, files_of(cells.values()).values())
+    job = told({"cells": summaries}, files_of(cells.values()).values())
+    return Made("results/worst_case.md", job)
 
 
 def _bounded(catalogue: Catalogue, table: str) -> Iterator[Cell]:
