@@ -32,6 +32,7 @@ from purification.training.defense_vae import train_defense_vae, train_end_to_en
 from purification.training.draws import AT_ONCE
 from purification.training.finite import (
     COLLAPSE_SAMPLES,
+    WEIGHTS_EVERY,
     Watch,
     mean_image_error,
     warn_at_chance,
@@ -279,8 +280,8 @@ def test_a_weight_that_is_not_finite_is_found_though_all_losses_are(key: str) ->
     network.state_dict()[key].view(-1)[0] = math.nan
     with pytest.raises(FloatingPointError, match=rf"iteration 1: not finite any more: net\.{key}"):
         watch.check()
-    with pytest.raises(FloatingPointError, match=f"iteration {AT_ONCE}: not finite"):
-        for _ in range(AT_ONCE):
+    with pytest.raises(FloatingPointError, match=f"iteration {WEIGHTS_EVERY}: not finite"):
+        for _ in range(WEIGHTS_EVERY):
             watch.step(loss=torch.ones(()))
 
 

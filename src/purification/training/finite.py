@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from purification.runtime import warn
 from purification.training.draws import AT_ONCE
 
+WEIGHTS_EVERY = 10 * AT_ONCE
+"""Steps. A loss tells of nearly all that is wrong with weights in the next step; to look at them
+costs about as much as a twentieth of a small network's step."""
 ONE_SIDED_95 = 1.645  # of the standard normal distribution
 MEAN_IMAGE_SHARE = 0.99
 """Of the mean image's error. An output that does not depend on the image leaves at least all of it;
@@ -25,11 +28,12 @@ COLLAPSE_SAMPLES = 64
 
 
 class Watch:
-    """Looks at the losses of every step of a training, and at its weights every `AT_ONCE` steps.
+    """Looks at the losses of every step of a training, and at its weights now and then.
 
     It only looks: what is trained is the same to the last bit. On the CPU a loss is read in its
     step. On another device that would wait for it, so the losses of `AT_ONCE` steps are read at
-    once; the first that is not finite is named all the same.
+    once; the first that is not finite is named all the same. Weights are looked at every
+    `WEIGHTS_EVERY` steps and where `check` is called.
 
         watch = Watch(name, {"classifier": model}, [optimizer], steps_in_epoch)
         for ...:
@@ -67,7 +71,7 @@ class Watch:
         self._steps = done
         self._pending: list[dict[str, Tensor]] = []
         device = self._optimizers[0].param_groups[0]["params"][0].device
-        self._interval = 1 if device.type == "cpu" else AT_ONCE
+        self._on_the_cpu = device.type == "cpu"
         # A mask may well be full of -inf; what a training has not made is no sign of divergence.
         self._constant: frozenset[str] = frozenset()
         bad = _not_finite(self._tensors())
@@ -91,11 +95,16 @@ class Watch:
                 `AT_ONCE` steps later, and for weights as `check`.
         """
         self._steps += 1
-        self._pending.append({name: loss.detach() for name, loss in losses.items()})
-        if self._steps % AT_ONCE == 0:
+        if self._on_the_cpu:
+            for name, loss in losses.items():
+                numbers = loss.reshape(-1).tolist() if loss.dim() else (loss.item(),)
+                self._check_loss(self._steps, name, numbers)
+        else:
+            self._pending.append({name: loss.detach() for name, loss in losses.items()})
+            if self._steps % AT_ONCE == 0:
+                self._read_losses()
+        if self._steps % WEIGHTS_EVERY == 0:
             self.check()
-        elif len(self._pending) >= self._interval:
-            self._read_losses()
 
     def check(self) -> None:
         """To be called at each epoch's end, before anything is kept, and at the training's end.
@@ -124,13 +133,18 @@ class Watch:
     def _read_losses(self) -> None:
         pending, self._pending = self._pending, []
         losses = [loss for named in pending for loss in named.values()]
-        numbers = iter(_on_the_cpu(losses))
-        first = self._steps - len(pending) + 1
-        for step, named in enumerate(pending, first):
+        if not losses:
+            return
+        sizes = [loss.numel() for loss in losses]
+        numbers = iter(torch.cat([loss.reshape(-1) for loss in losses]).cpu().split(sizes))
+        for step, named in enumerate(pending, self._steps - len(pending) + 1):
             for name in named:
-                for number in next(numbers):
-                    if not math.isfinite(number):
-                        raise self._stopped(step, f"the {name} loss is {number}")
+                self._check_loss(step, name, next(numbers).tolist())
+
+    def _check_loss(self, step: int, name: str, numbers: Iterable[float]) -> None:
+        for number in numbers:
+            if not math.isfinite(number):
+                raise self._stopped(step, f"the {name} loss is {number}")
 
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:
         """All that must be finite, with names."""
@@ -182,14 +196,6 @@ def _not_finite(tensors: Iterable[tuple[str, Tensor]]) -> list[str]:
     if not sums or torch.stack(sums).isfinite().all():
         return []
     return [name for name, tensor in named.items() if not tensor.isfinite().all()]
-
-
-def _on_the_cpu(losses: list[Tensor]) -> Iterator[list[float]]:
-    """The numbers of each loss, with a single copy where they are elsewhere."""
-    if losses and losses[0].device.type != "cpu":
-        sizes = [loss.numel() for loss in losses]
-        losses = torch.cat([loss.reshape(-1) for loss in losses]).cpu().split(sizes)
-    return (loss.reshape(-1).tolist() for loss in losses)
 
 
 def _few(names: list[str]) -> str:
