@@ -30,13 +30,13 @@ class Freshness:
         tell: Callable[[str], None],
     ) -> None:
         self._force, self._recorded, self._tell = force, recorded, tell
-        self._seen: set[tuple[str, str]] = set()
+        # By identity: what is not there needs no digest, and a catalogue makes a file once.
+        self._seen: dict[int, File] = {}
         self._told: set[str] = set()
 
     def look_at(self, file: File) -> None:
         """A file that the DAG may need, and all that it is made from."""
-        key = (file.path, file.digest)
-        if key in self._seen:
+        if id(file) in self._seen:
             return
         # Of a table the long form carries the recipe: the wide one is as the paper has it.
         carrier = file.long.path if isinstance(file, Table) else file.path
@@ -49,7 +49,7 @@ class Freshness:
                 return
             if objection is not None:
                 self._explain(file.path, objection)
-        self._seen.add(key)
+        self._seen[id(file)] = file
         for source in file.sources.values():
             self.look_at(source)
 
