@@ -30,28 +30,36 @@ class Freshness:
         tell: Callable[[str], None],
     ) -> None:
         self._force, self._recorded, self._tell = force, recorded, tell
-        # By identity: what is not there needs no digest, and a catalogue makes a file once.
-        self._seen: dict[int, File] = {}
+        self._absent: set[str] = set()
+        self._seen: set[tuple[str, str]] = set()
         self._told: set[str] = set()
 
     def look_at(self, file: File) -> None:
         """A file that the DAG may need, and all that it is made from."""
-        if id(file) in self._seen:
+        path = file.path
+        if path in self._absent:
             return
-        # Of a table the long form carries the recipe: the wide one is as the paper has it.
-        carrier = file.long.path if isinstance(file, Table) else file.path
-        if Path(file.path).exists():
-            try:
-                objection = objection_to(carrier, file.recipe)
-            except LookupError:
-                objection = None if self._recorded(file.path) else _UNKNOWN
-            if objection is not None and not self._force(file.path):
+        if not Path(path).exists():
+            self._absent.add(path)
+        elif (key := (path, file.digest)) in self._seen:
+            return
+        else:
+            objection = self._objection_to(file)
+            if objection is not None and not self._force(path):
                 return
             if objection is not None:
-                self._explain(file.path, objection)
-        self._seen[id(file)] = file
+                self._explain(path, objection)
+            self._seen.add(key)
         for source in file.sources.values():
             self.look_at(source)
+
+    def _objection_to(self, file: File) -> str | None:
+        # Of a table the long form carries the recipe: the wide one is as the paper has it.
+        carrier = file.long.path if isinstance(file, Table) else file.path
+        try:
+            return objection_to(carrier, file.recipe)
+        except LookupError:
+            return None if self._recorded(file.path) else _UNKNOWN
 
     def _explain(self, path: str, objection: str) -> None:
         """Tell why, once for all files that differ in the same settings, wherever these stand."""

@@ -83,7 +83,7 @@ class File(Artifact):
     @cached_property
     def job(self) -> "Recipe":
         """What the job that makes it is told: its recipe, and those of the files it reads."""
-        return Recipe(self.recipe, self.sources.values(), self.digest)
+        return Recipe(self.recipe, self.sources.values())
 
     def shown(self, header: str) -> dict[str, Any]:
         """A column of its images in a picture, as `evaluation.reconstructions` wants it."""
@@ -99,25 +99,17 @@ class Recipe(dict[str, Any]):
     sources: path -> recipe of each file.
     """
 
-    def __init__(
-        self, content: Mapping[str, Any], files: Iterable[File] = (), digest: str | None = None
-    ) -> None:
+    def __init__(self, content: Mapping[str, Any], files: Iterable[File] = ()) -> None:
         super().__init__(content)
         self.sources = {file.path: file.recipe for file in files}
-        self.digest = digest or digest_of(content)
+
+    @cached_property
+    def digest(self) -> str:
+        """As of an artifact."""
+        return digest_of(self)
 
     def __repr__(self) -> str:
         return f"<{self.get('kind', 'recipe')} {self.digest}>"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Plain parts: a script reads it without this class's arguments.
-        return _restored, (dict(self), self.sources, self.digest)
-
-
-def _restored(content: dict[str, Any], sources: dict[str, dict[str, Any]], digest: str) -> "Recipe":
-    recipe = Recipe(content, digest=digest)
-    recipe.sources = sources
-    return recipe
 
 
 def told(content: Mapping[str, Any], further: Iterable[File] = ()) -> Recipe:
