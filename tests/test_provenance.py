@@ -74,7 +74,7 @@ KINDS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
 def forget() -> Iterator[None]:
     """What a test's job expects is not what the next one does."""
     yield
-    provenance._allowed = None
+    provenance._allowed = provenance._made = None
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -178,8 +178,76 @@ def test_files_of_before_are_refused_with_the_remedy(tmp_path: Path) -> None:
         ("net.safetensors", read_state),
         ("rows.csv", read_text_table),
     ):
-        with pytest.raises(DamagedFile, match=f"{name}.*earlier version.*makes it again"):
+        with pytest.raises(DamagedFile, match=f"{name}.*earlier version"):
             read(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_jobs_damaged_file_is_set_aside_so_that_the_next_run_makes_it(
+    name: str, tmp_path: Path
+) -> None:
+    write, read = KINDS[name]
+    path = tmp_path / name
+    write(path, RECIPE)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(DamagedFile):
+        read(path)
+    assert path.exists()  # a reader that is no job's changes nothing
+    expect({str(path): RECIPE})
+    with pytest.raises(DamagedFile, match=rf"{name}.*{name}\.damaged.*makes it again"):
+        read(path)
+    assert [left.name for left in tmp_path.iterdir()] == [f"{name}.damaged"]
+
+
+def test_a_file_that_cannot_be_read_is_not_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "set.h5"
+    write_image_set(path, _image_set(), RECIPE)
+    expect({str(path): RECIPE})
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    monkeypatch.setattr("h5py.File", fail)
+    with pytest.raises(ValueError, match=r"set\.h5: cannot be read: Input/output error") as error:
+        read_image_set(path)
+    assert not isinstance(error.value, DamagedFile) and path.exists()
+
+
+def test_a_page_answers_for_the_table_beside_it(tmp_path: Path) -> None:
+    table, page = tmp_path / "table4.csv", tmp_path / "table4.md"
+    table.write_text("a\n1\n")
+    write_page(page, "# Table", RECIPE, table)
+    assert objection_to(page, RECIPE) is None
+    table.write_text("a\n2\n")
+    assert "what belongs to it" in str(objection_to(page, RECIPE))
+
+
+def test_a_picture_carries_the_recipe_of_its_job(tmp_path: Path) -> None:
+    from purification.reporting.figures import paper_figure
+
+    path = tmp_path / "figure.png"
+    provenance.start_job(Recipe(RECIPE))
+    with paper_figure(1, 1.0, path, tmp_path / "figure.pdf"):
+        pass
+    assert objection_to(path, RECIPE) is None
+    assert objection_to(path, OTHER)
+    path.write_bytes(path.read_bytes().replace(b"tEXtrecipe", b"tEXtnothin"))
+    assert "without the digest" in str(objection_to(path, RECIPE))
+
+
+def test_a_strange_further_file_has_the_whole_job_made_again(tmp_path: Path) -> None:
+    network, history = tmp_path / "net.safetensors", tmp_path / "history.csv"
+    write_checkpoint(network, {"w": torch.ones(2)}, RECIPE)
+    write_text_table(history, _rows(), OTHER)
+    forced: list[str] = []
+    file = _File(network, RECIPE)
+    file.parts = [_File(history, RECIPE)]
+    force = lambda path, reason: forced.append(path) or True  # noqa: E731
+    Freshness(force, lambda path: True, print).look_at(file)  # type: ignore[arg-type]
+    assert forced == [str(network)]
 
 
 def test_a_field_that_is_gone_is_missed(tmp_path: Path) -> None:
@@ -242,6 +310,7 @@ class _File:
     def __init__(self, path: Path, recipe: dict[str, Any], *sources: "_File") -> None:
         self.path, self.recipe, self.digest = str(path), recipe, digest_of(recipe)
         self.sources = {source.path: source for source in sources}
+        self.parts: list[_File] = []
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -252,7 +321,8 @@ def test_a_strange_or_damaged_file_is_made_again(name: str, tmp_path: Path) -> N
 
     def look(recipe: dict[str, Any]) -> list[str]:
         forced.clear()
-        freshness = Freshness(lambda p: forced.append(p) or True, lambda p: True, told.append)
+        force = lambda path, reason: forced.append(path) or True  # noqa: E731
+        freshness = Freshness(force, lambda path: True, told.append)
         user = _File(tmp_path / "user.h5", {"kind": "User"}, _File(path, recipe))
         freshness.look_at(user)  # type: ignore[arg-type]
         freshness.look_at(user)  # type: ignore[arg-type]
@@ -269,11 +339,12 @@ def test_a_strange_or_damaged_file_is_made_again(name: str, tmp_path: Path) -> N
 
 
 def test_what_carries_no_recipe_is_made_again_unless_snakemake_knows_it(tmp_path: Path) -> None:
-    path = tmp_path / "figure.png"
+    path = tmp_path / "figure.pdf"
     path.write_bytes(b"picture")
     for recorded in (True, False):
         forced: list[str] = []
-        freshness = Freshness(lambda p: forced.append(p) or True, lambda p: recorded, print)  # noqa: B023
+        force = lambda path, reason: forced.append(path) or True  # noqa: B023, E731
+        freshness = Freshness(force, lambda path: recorded, print)  # noqa: B023
         freshness.look_at(_File(path, RECIPE))  # type: ignore[arg-type]
         assert forced == ([] if recorded else [str(path)])
 

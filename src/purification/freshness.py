@@ -10,22 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from purification.experiments.artifacts import File, Table
-from purification.provenance import differences, digest_of
+from purification.provenance import PNG_MARK, DamagedFile, differences, digest_of
 
 
 class Freshness:
     """Has files made again that lie where the config wants another content.
 
     Args:
-        force: makes Snakemake make a file again, if it is not too late or too early for that: then
-            it returns False.
+        force: makes Snakemake make a file again, for the reason given, if it is not too late or too
+            early for that: then it returns False.
         recorded: whether Snakemake's notes have the parameters that a file was made with.
         tell: shows a line to the user.
     """
 
     def __init__(
         self,
-        force: Callable[[str], bool],
+        force: Callable[[str, str], bool],
         recorded: Callable[[str], bool],
         tell: Callable[[str], None],
     ) -> None:
@@ -45,7 +45,7 @@ class Freshness:
             return
         else:
             objection = self._objection_to(file)
-            if objection is not None and not self._force(path):
+            if objection is not None and not self._force(path, objection):
                 return
             if objection is not None:
                 self._explain(path, objection)
@@ -54,10 +54,15 @@ class Freshness:
             self.look_at(source)
 
     def _objection_to(self, file: File) -> str | None:
-        # Of a table the long form carries the recipe: the wide one is as the paper has it.
-        carrier = file.long.path if isinstance(file, Table) else file.path
+        """That to the file or to a further one of its job (what is missing Snakemake sees)."""
+        for part in file.parts:
+            if Path(part.path).exists() and (objection := objection_to(part.path, file.recipe)):
+                return objection
+        # A table in a paper's layout carries nothing: its parts answer for it.
+        if isinstance(file, Table) and all(Path(part.path).exists() for part in file.parts):
+            return None
         try:
-            return objection_to(carrier, file.recipe)
+            return objection_to(file.path, file.recipe)
         except LookupError:
             return None if self._recorded(file.path) else _UNKNOWN
 
@@ -66,7 +71,7 @@ class Freshness:
         news = [line for line in map(_tail, objection.split("; ")) if line not in self._told]
         if news:
             self._told.update(news)
-            self._tell(f"{path} is made again, and what else differs so: {'; '.join(news)}")
+            self._tell(f"{path} is to be made again, and what else differs so: {'; '.join(news)}")
 
 
 def _tail(line: str) -> str:
@@ -95,6 +100,16 @@ def objection_to(path: str | Path, asked: Mapping[str, Any]) -> str | None:
     return "; ".join(lines) if lines else None
 
 
+def _picture_digest(path: str | Path) -> str:
+    """From the metadata at the beginning of a PNG file."""
+    with Path(path).open("rb") as file:
+        start = file.read(4096)
+    _, mark, rest = start.partition(f"tEXt{PNG_MARK}\0".encode())
+    if not mark:
+        raise DamagedFile(f"{path}: a picture without the digest of its recipe")
+    return rest[:16].decode("ascii", errors="replace")
+
+
 def found_recipe(path: str | Path) -> dict[str, Any] | str:
     """The recipe that a file carries, or a table's or page's digest of it; no more is read.
 
@@ -113,4 +128,6 @@ def found_recipe(path: str | Path) -> dict[str, Any] | str:
             return text_table_digest(path)
         case ".md":
             return page_digest(path)
+        case ".png":
+            return _picture_digest(path)
     raise LookupError(f"{path}: files of this kind carry no recipe")

@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+CODE_VARIABLE = "PURIFICATION_CODE"
+"""The environment variable in which `provide_code` leaves the digests of places."""
 FILES_VARIABLE = "PURIFICATION_FILES"
 """The environment variable in which `provide_files` leaves the places of files by their digests."""
 _DIGESTS: dict[tuple[str, int, int], str] = {}
@@ -26,10 +28,15 @@ _DIGESTS: dict[tuple[str, int, int], str] = {}
 def import_named(place: str) -> Any:
     """The object of a place "package.module:name"; the working directory is looked in as well.
 
-    Raises ValueError, with the reason, if there is no such module or it has no such name.
+    Raises ValueError, with the reason, if there is no such module, it has no such name, or its file
+    is another one than when the workflow was planned (`provide_code`): what is made would carry the
+    digest of the older one.
     """
     module, _, name = place.partition(":")
     _look_in_working_directory()
+    planned = json.loads(os.environ.get(CODE_VARIABLE, "{}")).get(place)
+    if planned is not None and planned != source_digest(place):
+        raise ValueError(f"{place!r}: {_source(module)} was changed since the workflow was planned")
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
@@ -103,6 +110,12 @@ def _look_in_working_directory() -> None:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.append(here)
+
+
+def provide_code(places: Iterable[str]) -> None:
+    """Have this process, and those that it starts, take the code of these places only as it is
+    now. The Snakefile says so of all that the config names."""
+    os.environ[CODE_VARIABLE] = json.dumps({place: source_digest(place) for place in places})
 
 
 def place_of_file(path: str | Path) -> Path:

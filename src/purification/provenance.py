@@ -13,6 +13,8 @@ from typing import Any
 
 SHOWN = 4
 """Differing keys that a message names."""
+PNG_MARK = "recipe"
+"""The key of the digest of its recipe in the metadata of a picture."""
 REMEDY = (
     "Snakemake, run again with the config that you want, makes it again; "
     "docs/reliability.md says how files come to differ."
@@ -20,6 +22,7 @@ REMEDY = (
 _absent = object()
 Asked = Mapping[str, Any] | str
 """A recipe, or the digest of one."""
+_made: str | None = None
 _allowed: dict[str, Asked] | None = None  # by path; None: no job has said
 
 
@@ -29,6 +32,25 @@ class ForeignFile(ValueError):
 
 class DamagedFile(ValueError):
     """A file does not hold what was written to it."""
+
+
+def damaged(path: str | Path, complaint: str) -> ValueError:
+    """What to raise where a file is not what was written: a DamagedFile that names it.
+
+    In a job a file that it is made from is set aside, as `<name>.damaged`, so that the next run
+    makes it again. One that cannot be read at all (permissions, a disk's or network's error) stays
+    where it is, and is said to be just that.
+    """
+    place = Path(path)
+    try:
+        place.read_bytes()
+    except OSError as error:
+        return ValueError(f"{path}: cannot be read: {error.strerror}; {complaint}")
+    if _allowed is not None and _place(path) in _allowed:
+        aside = place.with_name(f"{place.name}.damaged")
+        place.replace(aside)
+        complaint = f"{complaint}. It is now {aside}, and Snakemake, run again, makes it again"
+    return DamagedFile(f"{path}: {complaint}")
 
 
 def digest_of(recipe: Mapping[str, Any]) -> str:
@@ -42,6 +64,19 @@ def expect(sources: Mapping[str, Asked]) -> None:
     compared, but where a reader is given a recipe."""
     global _allowed
     _allowed = {_place(path): recipe for path, recipe in sources.items()}
+
+
+def start_job(recipe: Any) -> None:
+    """What every job says first: it may read the files of the recipe's `sources` (`expect`), and
+    what it draws carries the recipe's digest. `recipe`: as `experiments` hands it to a job."""
+    global _made
+    expect(recipe.sources)
+    _made = digest_of(recipe)
+
+
+def digest_of_job() -> str | None:
+    """The digest of what this job makes; None if the process is no job."""
+    return _made
 
 
 def expected_of(path: str | Path) -> Mapping[str, Any] | None:

@@ -24,7 +24,7 @@ import numpy as np
 
 from purification import runs
 from purification.disk import full_disk_named
-from purification.provenance import DamagedFile, ForeignFile, check_recipe
+from purification.provenance import ForeignFile, check_recipe, damaged
 
 if TYPE_CHECKING:
     import torch
@@ -37,10 +37,7 @@ CHUNK_BYTES = 2**18  # uncompressed; the first few images can be read without th
 HDF5_FORMAT = ("v110", "v110")
 COMPRESSION = 4  # gzip's level; h5py's default
 CONTENT = "sha256"  # the attribute of an HDF5 dataset that holds the digest of its values
-EARLIER = (
-    "it has no digests: written by an earlier version of this project, whose files could not be "
-    "checked. Snakemake, run again, makes it again"
-)
+EARLIER = "it has no digests: written by an earlier version of this project, and cannot be checked"
 """What is said of a file of a format that is not read any more."""
 
 
@@ -339,11 +336,11 @@ def read_state(path: str | Path) -> tuple[dict[str, "torch.Tensor"], dict[str, A
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         written = header.pop(CONTENT, None)
     except (SafetensorError, KeyError, TypeError, AttributeError, ValueError, OSError) as error:
-        raise DamagedFile(f"{path}: expected {expected}; {error}") from error
+        raise damaged(path, f"expected {expected}; {error}") from error
     if written is None:
-        raise DamagedFile(f"{path}: {EARLIER}")
+        raise damaged(path, EARLIER)
     if written != _checkpoint_digest(state, header):
-        raise DamagedFile(f"{path}: damaged: its digest is not that of what it holds")
+        raise damaged(path, "damaged: its digest is not that of what it holds")
     return state, header
 
 
@@ -383,7 +380,7 @@ def checkpoint_recipe(path: str | Path) -> dict[str, Any]:
             raise ValueError(EARLIER)
         return dict(held["recipe"])
     except (ValueError, KeyError, TypeError, OSError) as error:
-        raise DamagedFile(f"{path}: expected a checkpoint with a recipe; {error}") from error
+        raise damaged(path, f"expected a checkpoint with a recipe; {error}") from error
 
 
 def _json(value: Mapping[str, Any]) -> str:
@@ -482,4 +479,4 @@ def _readable(path: str | Path, expected: str, checked: bool = True) -> Iterator
     except ForeignFile:
         raise
     except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise DamagedFile(f"{path}: expected {expected}; {error}") from error
+        raise damaged(path, f"expected {expected}; {error}") from error

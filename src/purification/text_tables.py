@@ -8,17 +8,18 @@ with both in a comment at its end.
 import csv
 import hashlib
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from purification.provenance import DamagedFile, check_recipe, digest_of, in_a_job
+from purification.provenance import check_recipe, damaged, digest_of, in_a_job
 from purification.storage import EARLIER, atomic
 
 MARKS = ("recipe", "check")
 """The last columns."""
 _END = "," + ",".join(MARKS)
-_COMMENT = "<!-- recipe {} check {} -->"
+_COMMENT = "<!-- recipe {} check {} with {} -->"
 
 
 def write_rows(
@@ -69,14 +70,29 @@ def read_text_table(path: str | Path) -> str:
     Raises FileNotFoundError, or ValueError, naming the file: one of its kind without rows, cut
     short or changed; or of another recipe than the job expects.
     """
+    if not in_a_job() and Path(path).is_file():
+        text = Path(path).read_bytes().decode("utf-8", errors="replace")
+        if not text.partition("\n")[0].endswith(_END):
+            return text
+    digest, lines = _verified_table(path)
+    check_recipe(path, digest)
+    return "\n".join(lines) + "\n"
+
+
+def text_table_digest(path: str | Path) -> str:
+    """The digest of the recipe that a table carries. Raises as `read_text_table`, but for what the
+    job expects."""
+    return _verified_table(path)[0]
+
+
+def _verified_table(path: str | Path) -> tuple[str, list[str]]:
+    """The digest of its recipe, and its lines without the marks."""
     expected = f"a CSV with the columns {' and '.join(MARKS)} at its end"
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such file; expected {expected}")
     try:
         header, *rows = Path(path).read_bytes().decode("utf-8").split("\n")
         if not header.endswith(_END):
-            if not in_a_job():
-                return "\n".join((header, *rows))
             raise ValueError(EARLIER if "," in header else "no such header")
         if len(rows) < 2 or rows.pop() != "":
             raise ValueError("cut short: its last row has no end")
@@ -84,18 +100,24 @@ def read_text_table(path: str | Path) -> str:
         lines = [line.rsplit(",", len(MARKS))[0] for line in (header, *rows)]
         if others or check != _text_check(digest, lines):
             raise ValueError("damaged: its check is not that of its rows")
-    except ValueError as error:
-        raise DamagedFile(f"{path}: expected {expected}; {error}") from error
-    check_recipe(path, digest)
-    return "\n".join(lines) + "\n"
+    except (ValueError, OSError) as error:
+        raise damaged(path, f"expected {expected}; {error}") from error
+    return digest, lines
 
 
-def write_page(path: str | Path, text: str, recipe: Mapping[str, Any]) -> None:
-    """Writes Markdown with the digest of its recipe, and of its text, in a comment at its end."""
+def write_page(
+    path: str | Path, text: str, recipe: Mapping[str, Any], beside: str | Path | None = None
+) -> None:
+    """Writes Markdown with the digest of its recipe, and of its text, in a comment at its end.
+
+    `beside`: a file that belongs to it and has no marks, such as a table in a paper's layout. Its
+    content is part of the page's digest, and `page_digest` compares it.
+    """
     digest, text = digest_of(recipe), text.rstrip("\n")
     with atomic(path) as temporary:
-        check = _text_check(digest, [text])
-        temporary.write_text(f"{text}\n\n{_COMMENT.format(digest, check)}\n", encoding="utf-8")
+        check = _text_check(digest, [text, *_content_of(beside)])
+        comment = _COMMENT.format(digest, check, Path(beside).name if beside else "nothing")
+        temporary.write_text(f"{text}\n\n{comment}\n", encoding="utf-8")
 
 
 def read_page(path: str | Path) -> str:
@@ -104,37 +126,38 @@ def read_page(path: str | Path) -> str:
     Raises FileNotFoundError, or ValueError, naming the file: no such page, or a changed one, or of
     another recipe than the job expects.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such file; expected a page of Markdown")
-    try:
-        text, _, comment = Path(path).read_bytes().decode("utf-8").rpartition("\n\n")
-    except UnicodeDecodeError as error:
-        raise DamagedFile(f"{path}: expected a page of Markdown; {error}") from error
-    digest = page_digest(path)
-    if comment != _COMMENT.format(digest, _text_check(digest, [text])) + "\n":
-        raise DamagedFile(f"{path}: damaged: its check is not that of its text")
+    digest, text = _verified_page(path)
     check_recipe(path, digest)
     return text + "\n"
 
 
 def page_digest(path: str | Path) -> str:
-    """The digest of the recipe that a page carries; nothing else is checked. Raises DamagedFile."""
-    *_, last = Path(path).read_text(encoding="utf-8", errors="replace").rstrip("\n").split("\n")
-    words = last.split(" ")
-    if len(words) != len(_COMMENT.split(" ")) or words[0] != "<!--":
-        raise DamagedFile(f"{path}: expected a page of Markdown that ends with its digests")
-    return words[2]
+    """The digest of the recipe that a page carries. Raises as `read_page`, but for what the job
+    expects."""
+    return _verified_page(path)[0]
 
 
-def text_table_digest(path: str | Path) -> str:
-    """The digest of the recipe that a table carries; nothing else is checked. Raises
-    DamagedFile."""
-    with Path(path).open(encoding="utf-8", errors="replace") as file:
-        header, first = file.readline().rstrip("\n"), file.readline().rstrip("\n")
-    cells = first.split(",")
-    if not header.endswith(_END) or len(cells) < len(MARKS):
-        raise DamagedFile(f"{path}: expected a CSV with the columns {' and '.join(MARKS)}")
-    return cells[-len(MARKS)]
+def _verified_page(path: str | Path) -> tuple[str, str]:
+    """The digest of its recipe, and its text."""
+    expected = "a page of Markdown that ends with its digests"
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such file; expected {expected}")
+    try:
+        text, _, comment = Path(path).read_bytes().decode("utf-8").rpartition("\n\n")
+        found = re.fullmatch(_COMMENT.format("(.*)", "(.*)", "(.*)") + "\n", comment)
+        if found is None:
+            raise ValueError("no such end")
+        digest, check, name = found.groups()
+        beside = None if name == "nothing" else Path(path).with_name(name)
+        if check != _text_check(digest, [text, *_content_of(beside)]):
+            raise ValueError("damaged: its check is not that of its text and what belongs to it")
+    except (ValueError, OSError) as error:
+        raise damaged(path, f"expected {expected}; {error}") from error
+    return digest, text
+
+
+def _content_of(beside: str | Path | None) -> list[str]:
+    return [] if beside is None else [hashlib.sha256(Path(beside).read_bytes()).hexdigest()]
 
 
 def _text_check(digest: str, lines: Iterable[str]) -> str:

@@ -88,7 +88,7 @@ use rule plot_reconstructions as plot_ae_gan_reconstructions with:
 
 rule plot_cost_accuracy:
     input:
-        lambda wildcards: paths(asked(cost_measurements, CATALOGUE)),
+        lambda wildcards: asked(cost_figure, CATALOGUE).files,
     output:
         png=report(
             "results/figures/cost_accuracy.png",
@@ -109,7 +109,7 @@ rule plot_cost_accuracy:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        recipe=lambda wildcards: asked(cost_job, CATALOGUE),
+        recipe=lambda wildcards: asked(cost_figure, CATALOGUE).job,
     message:
         "Robust accuracy over generator evaluations"
     script:

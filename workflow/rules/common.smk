@@ -1,4 +1,5 @@
 # What the rules of all stages share: the catalogue of artifacts, and how a rule looks its own up.
+import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -21,8 +22,7 @@ from purification.experiments import (
     ae_gan_figure,
     ae_gan_page,
     comparisons,
-    cost_job,
-    cost_measurements,
+    cost_figure,
     cowboy_figure,
     cowboy_page,
     defense_gan_page,
@@ -41,22 +41,20 @@ from purification.experiments import (
     worst_case,
     paper_figure,
     paper_table,
+    quality_figure,
     quality_file,
-    quality_table,
     rule_table,
     run_time_table,
     run_times,
     table4_examples,
-    table_notes,
     table_place,
-    timing_notes,
     timing_table,
     told,
     training_course,
     vae_figure,
 )
 from purification.freshness import Freshness
-from purification.plugins import provide_files
+from purification.plugins import provide_code, provide_files
 from purification.runtime import has_gpu
 
 SCHEMA = Path(workflow.basedir) / "workflow/schemas/config.schema.yaml"
@@ -72,11 +70,15 @@ config.clear()
 config.update(CATALOGUE.config)
 
 
-def force(path):
+def force(path, reason):
     """Have a file made again, as `--forcerun` does. Says whether it was in time."""
     # The rules are read before there is a DAG. In a job's own Snakemake it has been decided what is made.
     if workflow.dag is None or not workflow.is_main_process:
         return False
+    if any(word.startswith("--report") for word in sys.argv):
+        raise WorkflowError(
+            f"{path} is not what the config asks for: {reason}. Make it before the report."
+        )
     workflow.dag.forcefiles.add(path)
     return True
 
@@ -88,8 +90,9 @@ def recorded(path):
 
 FRESHNESS = Freshness(force, recorded, tell=logger.warning)
 
-# Jobs, which load users' own code by its recipe, find its files by their digests.
+# Jobs, which load users' own code by its recipe, find its files by their digests, and take it as it is now.
 provide_files(CATALOGUE.files)
+provide_code(CATALOGUE.code)
 
 
 wildcard_constraints:

@@ -47,6 +47,8 @@ rule follow_training:
 
 
 rule plot_toy:
+    input:
+        lambda wildcards: figure("cowboy_figure1").files,
     output:
         classifier_png=report(
             "results/cowboy/figure1.png",

@@ -46,7 +46,7 @@ rule generator_quality_table:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        recipe=lambda wildcards: asked(quality_table, CATALOGUE).job,
+        recipe=lambda wildcards: asked(quality_file, CATALOGUE).job,
     message:
         "Quality of generators, and accuracies behind their defenses"
     script:
@@ -55,7 +55,7 @@ rule generator_quality_table:
 
 rule plot_generator_quality:
     input:
-        lambda wildcards: asked(quality_file, CATALOGUE).path,
+        lambda wildcards: asked(quality_figure, CATALOGUE).files,
     output:
         png=report(
             "results/figures/generator_quality.png",
@@ -76,7 +76,7 @@ rule plot_generator_quality:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        recipe=lambda wildcards: told({}, [asked(quality_file, CATALOGUE)]),
+        recipe=lambda wildcards: asked(quality_figure, CATALOGUE).job,
     message:
         "Accuracy over the quality of the generator"
     script:

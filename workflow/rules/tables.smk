@@ -35,7 +35,6 @@ rule paper_table:
     params:
         recipe=lambda wildcards: table(wildcards).job,
         printed=lambda wildcards: table(wildcards).printed,
-        notes=lambda wildcards: table_notes(CATALOGUE, table(wildcards).name),
     message:
         "Paper table {wildcards.table}"
     script:
@@ -94,7 +93,6 @@ rule table13:
         runtime=growing(10),
     params:
         recipe=lambda wildcards: timing_table(CATALOGUE).job,
-        notes=lambda wildcards: timing_notes(CATALOGUE),
     message:
         "Defense-GAN, Table 13"
     script:

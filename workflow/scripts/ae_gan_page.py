@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from purification.provenance import expect
+from purification.provenance import start_job
 from purification.reporting.page import further_section, paper_page, read_page_tables
 from purification.reporting.papers import TITLES
 from purification.runtime import log_to
 from purification.text_tables import write_page
 
 log_to(snakemake.log[0])
-expect(snakemake.params.recipe.sources)
+start_job(snakemake.params.recipe)
 page, path = snakemake.params.recipe, Path(snakemake.output[0])
 tables = read_page_tables(page["tables"], path.parent)
 further = list(map(further_section, map(Path, snakemake.input.further)))

@@ -1,12 +1,12 @@
 """Adversarial images against a bare classifier, or against a black-box attacker's substitute."""
 
 from purification.evaluation.adversarial import attack_network
-from purification.provenance import expect
+from purification.provenance import start_job
 from purification.runtime import start
 from purification.storage import write_image_set
 
 device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
-expect(snakemake.params.recipe.sources)
+start_job(snakemake.params.recipe)
 recipe, path = snakemake.params.recipe, snakemake.output.adversarial
 batch_size = snakemake.config["batch_size"]["attack"]
 made = attack_network(recipe, snakemake.input, path, batch_size, device)

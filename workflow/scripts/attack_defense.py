@@ -1,12 +1,12 @@
 """A purifier and the classifier behind it, attacked in each threat model."""
 
 from purification.evaluation.adversarial import attack_defense
-from purification.provenance import expect
+from purification.provenance import start_job
 from purification.runtime import start
 from purification.storage import write_image_sets
 
 device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
-expect(snakemake.params.recipe.sources)
+start_job(snakemake.params.recipe)
 recipe, path = snakemake.params.recipe, snakemake.output.attacked
 batch_size = snakemake.config["batch_size"]["attack"]
 sets = attack_defense(recipe, snakemake.input, path, batch_size, device)

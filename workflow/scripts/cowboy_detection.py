@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from purification.provenance import expect
+from purification.provenance import start_job
 from purification.reporting.cowboy import detection_of, write_discriminator_detection
 from purification.runtime import log_to
 
 log_to(snakemake.log[0])
-expect(snakemake.params.recipe.sources)
+start_job(snakemake.params.recipe)
 recipe, output = snakemake.params.recipe, snakemake.output
 table = detection_of(recipe["runs"], recipe["settings"])
 write_discriminator_detection(table, Path(output.table), Path(output.markdown), recipe)

@@ -1,12 +1,12 @@
 """The training images attacked through a classifier, once for each strength of an attack."""
 
 from purification.evaluation.copies import craft_copies
-from purification.provenance import expect
+from purification.provenance import start_job
 from purification.runtime import start
 from purification.storage import write_image_sets
 
 device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
-expect(snakemake.params.recipe.sources)
+start_job(snakemake.params.recipe)
 recipe, path = snakemake.params.recipe, snakemake.output.copies
 batch_size = snakemake.config["batch_size"]["attack"]
 copies = craft_copies(recipe, snakemake.input, path, batch_size, device)

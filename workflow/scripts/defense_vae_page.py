@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from purification.provenance import expect
+from purification.provenance import start_job
 from purification.reporting.page import paper_page, read_page_tables
 from purification.reporting.papers import paper_values
 from purification.reporting.run_time import long_run_times, run_time_grids
@@ -10,7 +10,7 @@ from purification.runtime import log_to
 from purification.text_tables import write_page
 
 log_to(snakemake.log[0])
-expect(snakemake.params.recipe.sources)
+start_job(snakemake.params.recipe)
 page = snakemake.params.recipe
 tables = read_page_tables(page["tables"], Path(snakemake.output[0]).parent)
 printed = paper_values("defense_vae", "Table 4", Path(snakemake.input.paper).parent)

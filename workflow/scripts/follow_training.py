@@ -5,13 +5,13 @@ from pathlib import Path
 import pandas as pd
 
 from purification.evaluation.training_course import training_course
-from purification.provenance import expect
+from purification.provenance import start_job
 from purification.reporting.csv_files import write_formatted
 from purification.reporting.training_steps import ACCURACY_COLUMNS, SCORE_COLUMNS
 from purification.runtime import start
 
 device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
-expect(snakemake.params.recipe.sources)
+start_job(snakemake.params.recipe)
 batch_size = snakemake.config["batch_size"]["purification"]
 recipe, output = snakemake.params.recipe, snakemake.output
 cleaning, scores = training_course(recipe, snakemake.input, batch_size, device)

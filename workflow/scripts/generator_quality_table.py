@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from purification.provenance import expect
+from purification.provenance import start_job
 from purification.reporting.csv_files import write_numbers
 from purification.reporting.generator_quality import quality_markdown, quality_table
 from purification.runtime import log_to
 from purification.text_tables import write_page
 
 log_to(snakemake.log[0])
-expect(snakemake.params.recipe.sources)
+start_job(snakemake.params.recipe)
 table = quality_table(snakemake.params.recipe)
 write_page(snakemake.output.markdown, quality_markdown(table), snakemake.params.recipe)
 write_numbers(table, Path(snakemake.output.table), snakemake.params.recipe)

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from purification.provenance import expect
+from purification.provenance import start_job
 from purification.reporting.roc import accuracy_lines
 from purification.reporting.sweeps import figure3_panels, read_long, write_panels
 from purification.runtime import log_to
 
 log_to(snakemake.log[0])
-expect(snakemake.params.recipe.sources)
+start_job(snakemake.params.recipe)
 recipe, output = snakemake.params.recipe, snakemake.output
 over_steps = read_long(snakemake.input[0], recipe["dataset"])
 over_restarts = read_long(snakemake.input[1], recipe["dataset"])

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from purification.provenance import expect
+from purification.provenance import start_job
 from purification.reporting.roc import accuracy_lines
 from purification.reporting.sweeps import write_panels
 from purification.reporting.training_steps import cleaning_panels
 from purification.runtime import log_to
 
 log_to(snakemake.log[0])
-expect(snakemake.params.recipe.sources)
+start_job(snakemake.params.recipe)
 output = snakemake.output
 panels = [panel for path in snakemake.input for panel in cleaning_panels(Path(path))]
 write_panels(panels, Path(output.points))

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from purification.provenance import expect
+from purification.provenance import start_job
 from purification.reporting.cost_accuracy import (
     cost_accuracy,
     cost_points,
@@ -12,7 +12,7 @@ from purification.reporting.csv_files import write_numbers
 from purification.runtime import log_to
 
 log_to(snakemake.log[0])
-expect(snakemake.params.recipe.sources)
+start_job(snakemake.params.recipe)
 content, output = snakemake.params.recipe, snakemake.output
 long = read_measurements(map(Path, snakemake.input), content["dataset"])
 points = cost_points(long, content)

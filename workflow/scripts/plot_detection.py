@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from purification.provenance import expect
+from purification.provenance import start_job
 from purification.reporting.csv_files import write_numbers
 from purification.reporting.detection_curves import (
     detection_curves,
@@ -12,7 +12,7 @@ from purification.reporting.papers import paper_values
 from purification.runtime import log_to
 
 log_to(snakemake.log[0])
-expect(snakemake.params.recipe.sources)
+start_job(snakemake.params.recipe)
 recipe, output = snakemake.params.recipe, snakemake.output
 printed = recipe["paper_figure"]
 folder = Path(snakemake.input.paper).parent

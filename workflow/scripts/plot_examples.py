@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from purification.evaluation.examples import example_rows
-from purification.provenance import expect
+from purification.provenance import start_job
 from purification.reporting.figures import purification_examples
 from purification.runtime import start
 
 start(snakemake.log[0], snakemake.threads)
-expect(snakemake.params.recipe.sources)
+start_job(snakemake.params.recipe)
 rows = example_rows(snakemake.params.recipe["rows"], snakemake.params.recipe["columns"])
 purification_examples(
     [(row.label, row.images) for row in rows],

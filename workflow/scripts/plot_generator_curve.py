@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from purification.provenance import expect
+from purification.provenance import start_job
 from purification.reporting.figures import TRAINING_PANELS, loss_curve
 from purification.runtime import log_to
 from purification.text_tables import read_text_table
 
 log_to(snakemake.log[0])
-expect(snakemake.params.recipe.sources)
+start_job(snakemake.params.recipe)
 recipe = snakemake.params.recipe
 title = f"{recipe['name']} on {recipe['dataset']['name']}, seed {recipe['seed']}"
 history = pd.read_csv(io.StringIO(read_text_table(snakemake.input.history)))

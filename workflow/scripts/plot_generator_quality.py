@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from purification.provenance import expect
+from purification.provenance import start_job
 from purification.reporting.csv_files import write_numbers
 from purification.reporting.generator_quality import (
     accuracy_over_quality,
@@ -12,7 +12,7 @@ from purification.reporting.generator_quality import (
 from purification.runtime import log_to
 
 log_to(snakemake.log[0])
-expect(snakemake.params.recipe.sources)
+start_job(snakemake.params.recipe)
 output = snakemake.output
 table = read_quality_table(Path(snakemake.input[0]))
 write_numbers(drawn_points(table), Path(output.points))

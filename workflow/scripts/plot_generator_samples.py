@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from purification.evaluation.samples import first_samples
-from purification.provenance import expect
+from purification.provenance import start_job
 from purification.reporting.figures import sample_grid
 from purification.runtime import start
 
 start(snakemake.log[0], snakemake.threads)
-expect(snakemake.params.recipe.sources)
+start_job(snakemake.params.recipe)
 recipe = snakemake.params.recipe
 samples = first_samples(snakemake.input.network, recipe["kind"], 64, recipe["seed"])
 sample_grid(samples, Path(snakemake.output[0]), columns=8)

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from purification.provenance import expect
+from purification.provenance import start_job
 from purification.reporting.cowboy import score_extremes
 from purification.reporting.figures import labelled_images
 from purification.runtime import log_to
 
 log_to(snakemake.log[0])
-expect(snakemake.params.recipe.sources)
+start_job(snakemake.params.recipe)
 recipe, output = snakemake.params.recipe, snakemake.output
 rows = score_extremes(recipe["scores"], recipe["datasets"], recipe["images"])
 labelled_images(rows, Path(output.png), Path(output.pdf))

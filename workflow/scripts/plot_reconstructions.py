@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from purification.evaluation.reconstructions import picture_blocks
-from purification.provenance import expect
+from purification.provenance import start_job
 from purification.reporting.reconstructions import reconstruction_grid
 from purification.runtime import log_to
 
 log_to(snakemake.log[0])
-expect(snakemake.params.recipe.sources)
+start_job(snakemake.params.recipe)
 blocks = picture_blocks(snakemake.params.recipe)
 reconstruction_grid(blocks, Path(snakemake.output.png), Path(snakemake.output.pdf))

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from purification.provenance import expect
+from purification.provenance import start_job
 from purification.reporting.csv_files import write_numbers
 from purification.reporting.detection import roc_figure
 from purification.reporting.papers import paper_values
@@ -10,7 +10,7 @@ from purification.reporting.roc import roc_panels
 from purification.runtime import log_to
 
 log_to(snakemake.log[0])
-expect(snakemake.params.recipe.sources)
+start_job(snakemake.params.recipe)
 output = snakemake.output
 papers = paper_values("defense_gan", "Figure 5", Path(snakemake.input.paper).parent)
 panels, points = roc_figure(snakemake.params.recipe["panels"], papers)

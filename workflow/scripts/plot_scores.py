@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from purification.provenance import expect
+from purification.provenance import start_job
 from purification.reporting.cowboy import test_and_real_scores
 from purification.reporting.csv_files import write_numbers
 from purification.reporting.violins import score_summary, score_violins
 from purification.runtime import log_to
 
 log_to(snakemake.log[0])
-expect(snakemake.params.recipe.sources)
+start_job(snakemake.params.recipe)
 output = snakemake.output
 scores = test_and_real_scores(map(Path, snakemake.input))
 write_numbers(score_summary(scores), Path(output.points))

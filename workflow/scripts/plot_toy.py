@@ -4,12 +4,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from purification.provenance import start_job
 from purification.reporting.csv_files import write_numbers
 from purification.reporting.toy import classifier_surface, discriminator_surface
 from purification.runtime import log_to
 from purification.training.toy import distance_rows, train_toy
 
 log_to(snakemake.log[0])
+start_job(snakemake.params.recipe)
 output = {name: Path(path) for name, path in snakemake.output.items()}
 toy = train_toy(seed=snakemake.params.recipe["seed"])
 write_numbers(pd.DataFrame(distance_rows(toy)), output["points"])

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from purification.provenance import expect
+from purification.provenance import start_job
 from purification.reporting.papers import paper_values
 from purification.reporting.roc import accuracy_lines
 from purification.reporting.sweeps import figure8_panels, write_panels
@@ -10,7 +10,7 @@ from purification.reporting.tables import long_table
 from purification.runtime import log_to
 
 log_to(snakemake.log[0])
-expect(snakemake.params.recipe.sources)
+start_job(snakemake.params.recipe)
 recipe, output = snakemake.params.recipe, snakemake.output
 values = paper_values("defense_gan", "Figure 8", Path(snakemake.input.paper).parent)
 long = long_table(map(Path, snakemake.input.measurements), values, recipe["cells"])

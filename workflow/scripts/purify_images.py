@@ -1,12 +1,12 @@
 """Images of a clean split or of a black-box set, purified."""
 
 from purification.evaluation.adversarial import purify_set
-from purification.provenance import expect
+from purification.provenance import start_job
 from purification.runtime import start
 from purification.storage import write_image_set
 
 device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
-expect(snakemake.params.recipe.sources)
+start_job(snakemake.params.recipe)
 recipe, path = snakemake.params.recipe, snakemake.output.purified
 batch_size = snakemake.config["batch_size"]["purification"]
 purified = purify_set(recipe, snakemake.input, batch_size, device)

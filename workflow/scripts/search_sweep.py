@@ -1,12 +1,12 @@
 """One latent search of a set of images, for several L and R at once."""
 
 from purification.evaluation.sweeps import sweep_images
-from purification.provenance import expect
+from purification.provenance import start_job
 from purification.runtime import start
 from purification.storage import write_image_sets
 
 device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
-expect(snakemake.params.recipe.sources)
+start_job(snakemake.params.recipe)
 recipe, path = snakemake.params.recipe, snakemake.output.searched
 batch_size = snakemake.config["batch_size"]["purification"]
 sets = sweep_images(recipe, snakemake.input, batch_size, device)

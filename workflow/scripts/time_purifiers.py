@@ -1,12 +1,12 @@
 """How long purifiers take for 1,000 images, in turns and alone on the machine."""
 
 from purification.evaluation.timing import run_time_rows
-from purification.provenance import expect
+from purification.provenance import start_job
 from purification.runtime import start
 from purification.text_tables import write_rows
 
 device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
-expect(snakemake.params.recipe.sources)
+start_job(snakemake.params.recipe)
 recipe = snakemake.params.recipe
 measured = {
     "dataset": recipe["dataset"],

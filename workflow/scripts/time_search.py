@@ -1,11 +1,11 @@
 """How long a defence's latent search takes, alone on the machine."""
 
 from purification.evaluation.timing import timing_rows
-from purification.provenance import expect
+from purification.provenance import start_job
 from purification.runtime import start
 from purification.text_tables import write_rows
 
 device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
-expect(snakemake.params.recipe.sources)
+start_job(snakemake.params.recipe)
 rows = timing_rows(snakemake.params.recipe, snakemake.input, device)
 write_rows(snakemake.output[0], rows, snakemake.params.recipe)

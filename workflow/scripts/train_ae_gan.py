@@ -4,7 +4,7 @@ import torch
 
 from purification.models.ae_gan import Discriminator
 from purification.models.checkpoints import network_of, save_network
-from purification.provenance import expect
+from purification.provenance import start_job
 from purification.randomness import derive_seed, isolated_rng
 from purification.runtime import start
 from purification.storage import read_split
@@ -12,7 +12,7 @@ from purification.text_tables import write_rows
 from purification.training.ae_gan import train_ae_gan
 
 device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
-expect(snakemake.params.recipe.sources)
+start_job(snakemake.params.recipe)
 recipe, path = snakemake.params.recipe, snakemake.output.network
 images = torch.from_numpy(read_split(snakemake.input.dataset, "train")[0])
 shape = tuple(images.shape[1:])

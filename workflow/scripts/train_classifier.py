@@ -4,7 +4,7 @@ import torch
 
 from purification.datasets import classes_of
 from purification.models.checkpoints import classifier_of, save_network
-from purification.provenance import expect
+from purification.provenance import start_job
 from purification.randomness import derive_seed, isolated_rng
 from purification.runtime import start
 from purification.storage import read_image_set, read_split
@@ -12,7 +12,7 @@ from purification.text_tables import write_rows
 from purification.training.classifier import train_classifier
 
 device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
-expect(snakemake.params.recipe.sources)
+start_job(snakemake.params.recipe)
 recipe, path = snakemake.params.recipe, snakemake.output.network
 settings, classes = recipe["settings"], classes_of(recipe["dataset"]["settings"])
 images, labels = map(torch.from_numpy, read_split(snakemake.input.dataset, "train"))

@@ -5,7 +5,7 @@ import torch
 from purification.datasets import classes_of
 from purification.evaluation.copies import read_copies
 from purification.models.checkpoints import classifier_of, load_network, network_of, save_network
-from purification.provenance import expect
+from purification.provenance import start_job
 from purification.randomness import derive_seed, isolated_rng
 from purification.runtime import start
 from purification.storage import read_image_set, read_split
@@ -13,7 +13,7 @@ from purification.text_tables import write_rows
 from purification.training.defense_vae import train_end_to_end
 
 device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
-expect(snakemake.params.recipe.sources)
+start_job(snakemake.params.recipe)
 recipe, given, output = snakemake.params.recipe, snakemake.input, snakemake.output
 clean, labels = map(torch.from_numpy, read_split(given.dataset, "train"))
 shape, classes = tuple(clean.shape[1:]), classes_of(recipe["dataset"]["settings"])

@@ -5,7 +5,7 @@ import torch
 from purification.datasets import attacker_images, classes_of
 from purification.evaluation.oracle import load_oracle
 from purification.models.checkpoints import classifier_of, save_network
-from purification.provenance import expect
+from purification.provenance import start_job
 from purification.randomness import derive_seed, isolated_rng
 from purification.runtime import start
 from purification.storage import read_split
@@ -13,7 +13,7 @@ from purification.text_tables import write_rows
 from purification.training.substitute import train_substitute
 
 device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
-expect(snakemake.params.recipe.sources)
+start_job(snakemake.params.recipe)
 recipe, path = snakemake.params.recipe, snakemake.output.network
 settings = {k: v for k, v in recipe["training"].items() if k != "initial_labels"}
 test = map(attacker_images, read_split(snakemake.input.dataset, "test"))

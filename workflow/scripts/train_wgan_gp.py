@@ -6,7 +6,7 @@ import torch
 
 from purification.models.checkpoints import network_of, save_network
 from purification.models.wgan import Critic
-from purification.provenance import expect
+from purification.provenance import start_job
 from purification.randomness import derive_seed, isolated_rng
 from purification.runtime import start
 from purification.storage import read_split
@@ -14,7 +14,7 @@ from purification.text_tables import write_rows
 from purification.training.wgan_gp import train_wgan_gp
 
 device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
-expect(snakemake.params.recipe.sources)
+start_job(snakemake.params.recipe)
 recipe, path = snakemake.params.recipe, snakemake.output.network
 settings = recipe["settings"]
 images = torch.from_numpy(read_split(snakemake.input.dataset, "train")[0])

@@ -25,6 +25,7 @@ from purification.experiments.detection import detection, detection_table, detec
 from purification.experiments.figures import FIGURES, paper_figure
 from purification.experiments.generator_quality import (
     generator_quality,
+    quality_figure,
     quality_file,
     quality_table,
 )
@@ -41,7 +42,7 @@ from purification.experiments.page import (
 from purification.experiments.table4 import examples, table4_examples
 from purification.experiments.table13 import timing_notes, timing_table
 from purification.experiments.tables import (
-    cost_job,
+    cost_figure,
     cost_measurements,
     measurement,
     paper_table,
@@ -64,7 +65,7 @@ __all__ = [
     "ae_gan_page",
     "all_made",
     "comparisons",
-    "cost_job",
+    "cost_figure",
     "cost_measurements",
     "cowboy_figure",
     "cowboy_page",
@@ -83,6 +84,7 @@ __all__ = [
     "paper_comparison",
     "paper_figure",
     "paper_table",
+    "quality_figure",
     "quality_file",
     "quality_table",
     "rule_table",

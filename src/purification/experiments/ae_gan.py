@@ -107,6 +107,7 @@ def _detection(catalogue: Catalogue, figure: str, seed: int) -> Figure:
         "false_positive_rate": wanted["false_positive_rate"],
         "paper_threshold": PAPER_THRESHOLD.get(wanted["indicator"]),
         "paper_figure": "Figure 6" if figure == "ae_gan_figure6" else None,
+        "papers": catalogue.printed_numbers("ae_gan"),
         "accuracy": figure == "ae_gan_figure3",
         "seed": seed,
         "repeats": wanted["repeats"],

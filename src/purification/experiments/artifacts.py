@@ -76,6 +76,11 @@ class File(Artifact):
         return {name: file.path for name, file in self.sources.items()}
 
     @property
+    def parts(self) -> list["Part"]:
+        """Further files of the same job that carry its recipe."""
+        return []
+
+    @property
     def files(self) -> list[str]:
         """The places alone."""
         return list(self.inputs.values())
@@ -281,6 +286,10 @@ class TrainedNetwork(OfRun):
         return Part(self, f"{self.folder}/{self.FOLDER}/{self.name}.history.csv")
 
     @property
+    def parts(self) -> list["Part"]:
+        return [self.history]
+
+    @property
     def pictures(self) -> list["Part"]:
         """What is drawn of it: samples and loss curve of those in `PICTURED`."""
         stem = f"{self.folder}/{self.FOLDER}/{self.name}"
@@ -334,7 +343,11 @@ class GAN(TrainedNetwork):
     FOLDER = "gans"
 
     @property
-    def snapshots_file(self) -> Part:
+    def parts(self) -> list["Part"]:
+        return [self.history, self.snapshots_file]
+
+    @property
+    def snapshots_file(self) -> "Part":
         return Part(self, f"{self.folder}/{self.FOLDER}/{self.name}.snapshots.safetensors")
 
 
@@ -699,6 +712,10 @@ class TrainingCourse(OfRun):
         return f"{self.folder}/courses/{self.purifier.name}.cleaning.csv"
 
     @property
+    def parts(self) -> list[Part]:
+        return [self.scores_file]
+
+    @property
     def scores_file(self) -> Part:
         return Part(self, f"{self.folder}/courses/{self.purifier.name}.scores.csv")
 
@@ -913,11 +930,14 @@ class InferenceRule(OfRun):
 
 @dataclass(frozen=True)
 class Table(File):
-    """A paper's table and its measurements. `cells`: of a swept table, the (L, R) that it shows."""
+    """A paper's table and its measurements. `cells`: of a swept table, the (L, R) that it shows.
+    `notes`: what its reader is told; `papers`: the digest of the file of the paper's numbers."""
 
     name: str
     measurements: tuple[Measurement | Timing | RunTimes, ...]
     cells: tuple[tuple[int, int], ...] | None = None
+    notes: tuple[str, ...] = ()
+    papers: str = ""
 
     @property
     def paper(self) -> str:
@@ -938,12 +958,18 @@ class Table(File):
         """Its file with a row for each number."""
         return Part(self, f"results/{table_place(self.name)}.long.csv")
 
+    @property
+    def parts(self) -> list[Part]:
+        """The page answers for the table in the paper's layout, too."""
+        return [self.long, Part(self, f"results/{table_place(self.name)}.md")]
+
     @cached_property
     def recipe(self) -> dict[str, Any]:
         digests = {measurement.path: measurement.digest for measurement in self.measurements}
         swept = {"cells": [list(cell) for cell in self.cells]} if self.cells else {}
         named = {"kind": "Table", "version": self.VERSION, "name": self.name}
-        return {**named, "digests": digests, **swept}
+        said = {"notes": list(self.notes), "papers": self.papers}
+        return {**named, "digests": digests, **swept, **said}
 
     @property
     def sources(self) -> dict[str, File]:

@@ -79,8 +79,18 @@ class Catalogue:
 
     def __init__(self, config: Mapping[str, Any], schema_file: Path) -> None:
         self.config = check_config(config, schema_file)
+        self._papers = schema_file.parents[2] / "resources/papers"
         self.files = sorted({path for section in OWN_CODE for path in self._files_of(section)})
         """The files that users' own code reads."""
+        named = (e[key] for section, key in OWN_CODE.items() for e in self.config[section].values())
+        self.code = sorted({place for place in named if ":" in place})
+        """The places of users' own code."""
+
+    @cache  # noqa: B019
+    def printed_numbers(self, paper: str) -> str:
+        """The digest of the file of a paper's numbers: with them a table or figure changes."""
+        path = self._papers / f"{paper}.csv"
+        return file_digest(path)[:16] if path.is_file() else ""
 
     def defense_settings(self, defense: str) -> Mapping[str, Any]:
         """A defence's settings in the config, also of one with another L or R."""

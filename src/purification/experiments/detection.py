@@ -30,7 +30,9 @@ def detections(catalogue: Catalogue) -> list[Detection]:
 def detection_table(catalogue: Catalogue) -> Made:
     """The detectors of all runs in one table."""
     runs = detections(catalogue)
-    return Made("results/detection.csv", told({"digests": [run.digest for run in runs]}, runs))
+    content = {"digests": [run.digest for run in runs]}
+    content |= {"papers": catalogue.printed_numbers("defense_gan")}
+    return Made("results/detection.csv", told(content, runs))
 
 
 def detection(catalogue: Catalogue, dataset: str, seed: int) -> Detection:

@@ -67,6 +67,7 @@ def _roc(catalogue: Catalogue, figure: str) -> Figure:
         for grid in grids_of(catalogue.config, figure)
     ]
     content = {"panels": [[varied, [d.job for d in detectors]] for varied, detectors in panels]}
+    content |= {"papers": catalogue.printed_numbers("defense_gan")}
     return Figure(figure, content)
 
 
@@ -120,6 +121,7 @@ def _white_box_over_steps(catalogue: Catalogue, figure: str) -> Figure:
         "restarts": restarts,
         "cells": [[steps, restarts] for steps in wanted["steps"]],
         "digests": {m.path: m.digest for m in measurements},
+        "papers": catalogue.printed_numbers("defense_gan"),
     }
     return Figure(figure, content, tuple(measurements))
 

@@ -3,7 +3,14 @@
 from collections.abc import Iterator
 from typing import Any
 
-from purification.experiments.artifacts import Cell, Figure, GeneratorQuality, Made, Measurement
+from purification.experiments.artifacts import (
+    Cell,
+    Figure,
+    GeneratorQuality,
+    Made,
+    Measurement,
+    told,
+)
 from purification.experiments.catalogue import PLAIN, Catalogue
 from purification.experiments.cells import CLEAN, of_attack, of_defense, of_no_defense
 from purification.experiments.config import ConfigError
@@ -86,6 +93,12 @@ def quality_table(catalogue: Catalogue) -> Figure:
 def quality_file(catalogue: Catalogue) -> Made:
     """That table."""
     return Made("results/generator_quality.csv", quality_table(catalogue).job)
+
+
+def quality_figure(catalogue: Catalogue) -> Made:
+    """Accuracy over quality, drawn from that table."""
+    table = quality_file(catalogue)
+    return Made("results/figures/generator_quality.png", told({"digest": table.digest}, [table]))
 
 
 def _generator_of(catalogue: Catalogue, defense: str) -> str:

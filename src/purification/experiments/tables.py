@@ -12,7 +12,7 @@ from purification.experiments.ae_gan import (
     cost_content,
     searches,
 )
-from purification.experiments.artifacts import Measurement, Recipe, Table, told
+from purification.experiments.artifacts import Made, Measurement, Table, told
 from purification.experiments.black_box import targets, transferred_cells
 from purification.experiments.catalogue import Catalogue
 from purification.experiments.cells import CLEAN, UNIT_RANGE, as_named, clean_cells
@@ -50,7 +50,18 @@ def paper_table(catalogue: Catalogue, table: str) -> Table:
         for classifier in classifiers
     ]
     shown = tuple(searches(catalogue)) if table == SEARCHES_TABLE else None
-    return Table(table, tuple(measurements), shown)
+    return _table(catalogue, table, measurements, shown)
+
+
+def _table(
+    catalogue: Catalogue,
+    table: str,
+    measurements: Sequence[Measurement],
+    shown: tuple[tuple[int, int], ...] | None,
+) -> Table:
+    papers = catalogue.printed_numbers(Table(table, ()).paper)
+    notes = tuple(table_notes(catalogue, table))
+    return Table(table, tuple(measurements), shown, notes, papers)
 
 
 def cost_measurements(catalogue: Catalogue) -> list[Measurement]:
@@ -64,11 +75,12 @@ def cost_measurements(catalogue: Catalogue) -> list[Measurement]:
     ]
 
 
-def cost_job(catalogue: Catalogue) -> Recipe:
-    """What the figure of accuracy over cost is told."""
+def cost_figure(catalogue: Catalogue) -> Made:
+    """The figure of accuracy over cost."""
     measurements = cost_measurements(catalogue)
     digests = [measurement.digest for measurement in measurements]
-    return told({**cost_content(catalogue), "digests": digests}, measurements)
+    job = told({**cost_content(catalogue), "digests": digests}, measurements)
+    return Made("results/figures/cost_accuracy.png", job)
 
 
 def _swept_table(catalogue: Catalogue, table: str) -> Table:
@@ -81,7 +93,7 @@ def _swept_table(catalogue: Catalogue, table: str) -> Table:
         for seed in catalogue.config["seeds"]
         for attack in table_attacks(catalogue, table)
     ]
-    return Table(table, tuple(measurements), table_cells(catalogue, table))
+    return _table(catalogue, table, measurements, table_cells(catalogue, table))
 
 
 def measurement(

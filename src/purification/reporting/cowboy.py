@@ -113,8 +113,8 @@ def _write(
     lines = [[str(name) for name in table], ["---"] * len(table.columns)]
     lines += [[_text(value) for value in row] for row in table.itertuples(index=False)]
     text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    write_page(markdown, f"# {title}\n\n{notes}\n\n{text}\n", recipe)
     write_numbers(table, csv)
+    write_page(markdown, f"# {title}\n\n{notes}\n\n{text}\n", recipe, csv)
 
 
 def _text(value: Any) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from purification.provenance import PNG_MARK, digest_of_job
 from purification.storage import atomic
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ DPI = 300
 _FONT_POINTS = 7
 # Default entries of the files' metadata, the date and matplotlib's version: without them the bytes
 # stay the same.
+_MARK = {".png": PNG_MARK, ".pdf": "Keywords"}
+"""Where a file's metadata have the digest of the recipe of the job that drew it."""
 _METADATA = {".png": ("Software",), ".pdf": ("CreationDate", "Creator", "Producer")}
 TRAINING_PANELS = {
     "Generator": {"Wasserstein estimate": ["wasserstein"], "Gradient penalty": ["penalty"]},
@@ -285,6 +288,5 @@ def _figure(width: float, height: float, *paths: Path) -> Iterator["Figure"]:
             for path in paths:
                 temporary = stack.enter_context(atomic(path))
                 kind = path.suffix
-                figure.savefig(
-                    temporary, format=kind[1:], dpi=DPI, metadata=dict.fromkeys(_METADATA[kind])
-                )
+                metadata = dict.fromkeys(_METADATA[kind]) | {_MARK[kind]: digest_of_job()}
+                figure.savefig(temporary, format=kind[1:], dpi=DPI, metadata=metadata)

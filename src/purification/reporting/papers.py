@@ -148,9 +148,11 @@ def checked_content(path: Path) -> bytes:
     content, sums = path.read_bytes(), path.with_name(CHECKSUMS)
     if not sums.is_file() and not in_a_job():
         return content
+    if not sums.is_file():
+        raise ValueError(f"{sums}: no such file; expected the digests of the papers' numbers")
     listed = dict(
         reversed(line.split(maxsplit=1))
-        for line in (sums.read_text() if sums.is_file() else "").splitlines()
+        for line in sums.read_text().splitlines()
         if len(line.split(maxsplit=1)) == 2
     )
     if listed.get(path.name) != hashlib.sha256(content).hexdigest():
