@@ -205,4 +205,12 @@ def _listed(settings: Mapping[str, Any], hide: tuple[str, ...] = ()) -> str:
     # Sorted: the order of keys in the config decides nothing. And where a user's files lie is no
     # fact about the numbers.
     hide = (*hide, "files")
-    return ", ".join(f"{key} {value}" for key, value in sorted(settings.items()) if key not in hide)
+    shown = [(key, settings[key]) for key in sorted(settings) if key not in hide]
+    return ", ".join(f"{key} {_in_order(value)}" for key, value in shown)
+
+
+def _in_order(value: Any) -> Any:
+    """A setting, the keys of mappings in it sorted."""
+    if isinstance(value, Mapping):
+        return {key: _in_order(value[key]) for key in sorted(value, key=str)}
+    return [_in_order(item) for item in value] if isinstance(value, list) else value
