@@ -19,12 +19,11 @@ from purification.experiments import (
     Catalogue,
     ConfigError,
     ae_gan_figure,
-    cost_content,
     cost_measurements,
     inference_rules,
     paper_table,
 )
-from purification.experiments.ae_gan import AE_GAN_FIGURES, searches
+from purification.experiments.ae_gan import AE_GAN_FIGURES, cost_content, searches
 from purification.models.checkpoints import load_network
 from purification.storage import read_field, read_image_set, read_split
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import Workflow
 
+from purification import plugins
 from purification.plugins import import_named, problem_with
 
 MY_LAB = '''
@@ -192,3 +193,17 @@ def test_own_code_that_is_missing_is_refused_before_anything_runs(own: Workflow)
     assert failed.returncode != 0
     assert "defenses.blur.method: module 'my_lab' is neither installed nor" in failed.stdout
     assert not (own.folder / "results").exists()
+
+
+def test_code_that_changed_since_the_workflow_was_planned_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(plugins.CODE_VARIABLE, "{}")
+    file = tmp_path / "planned_code.py"
+    file.write_text("def attack(): return 1\n")
+    plugins.provide_code(["planned_code:attack"])
+    assert import_named("planned_code:attack")() == 1
+    file.write_text("def attack(): return 2\n")
+    with pytest.raises(ValueError, match=r"planned_code\.py was changed since"):
+        import_named("planned_code:attack")
