@@ -72,8 +72,8 @@ config.update(CATALOGUE.config)
 
 def force(path, reason):
     """Have a file made again, as `--forcerun` does. Says whether it was in time."""
-    # The rules are read before there is a DAG. In a job's own Snakemake it has been decided what is made.
-    if workflow.dag is None or not workflow.is_main_process:
+    # The rules are read before there is a DAG.
+    if workflow.dag is None:
         return False
     if any(word.startswith("--report") for word in sys.argv):
         raise WorkflowError(
@@ -124,9 +124,11 @@ def asked(make, *names, **named):
         made = make(*names, **named)
     except ConfigError as error:
         raise WorkflowError(str(error))
-    for file in made if isinstance(made, list) else [made]:
-        if isinstance(file, File):
-            FRESHNESS.look_at(file)
+    # In a job's own Snakemake it has been decided what is made.
+    if workflow.is_main_process:
+        for file in made if isinstance(made, list) else [made]:
+            if isinstance(file, File):
+                FRESHNESS.look_at(file)
     return made
 
 
