@@ -553,3 +553,72 @@ def test_a_job_whose_snakemake_was_killed_changes_nothing_after_the_next_run(
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
     assert workflow.stale(target) == Jobs({}, set())
     assert read_checkpoint(workflow.folder / target)[1]["recipe"]["settings"]["epochs"] == 2
+
+
+def test_a_copy_without_times_is_put_in_order_by_touch_which_hides_no_difference(
+    workflow: Workflow,
+) -> None:
+    shutil.rmtree(workflow.folder / ".snakemake")
+    files = [path for path in (workflow.folder / "results").rglob("*") if path.is_file()]
+    for age, path in enumerate(sorted(files, key=lambda path: path.stat().st_mtime)):
+        os.utime(path, (1e9 - age, 1e9 - age))  # what was made first is now the newest
+    assert workflow.stale("all") != Jobs({}, set())
+    workflow.run("all", options=("--touch", "--cores", "1"))
+    assert workflow.stale("all") == Jobs({}, set())
+    workflow.config["attacks"]["fgsm"]["epsilon"] = 0.15
+    workflow.run("all", options=("--touch", "--cores", "1"))
+    jobs = workflow.stale("results/table4.csv")
+    assert jobs.rules == {
+        "attack_classifier": 2,
+        "attack_defense": 2,
+        "measure": 1,
+        "paper_table": 1,
+    }
+
+
+def test_a_report_of_other_results_is_refused(workflow: Workflow) -> None:
+    workflow.config["attacks"]["fgsm"]["epsilon"] = 0.15
+    options = ("--report", "report.html")
+    failed = workflow.run("results/table4.csv", options=options, check=False)
+    assert failed.returncode != 0 and not (workflow.folder / "report.html").exists()
+    assert "settings.epsilon: 0.1 in the file, 0.15 asked. Make it before" in failed.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("table4.csv", "paper_table"),
+        ("table4.md", "paper_table"),
+        ("table4.long.csv", "paper_table"),
+        ("digits/seed0/generators/wgan_gp.history.csv", "train_wgan_gp"),
+        ("digits/seed0/generators/wgan_gp.curve.png", "plot_generator_curve"),
+        ("digits/seed0/figures/examples/D/fgsm.png", "plot_examples"),
+    ],
+)
+def test_a_changed_file_beside_right_ones_has_its_job_run_again(
+    workflow: Workflow, name: str, rule: str
+) -> None:
+    path = workflow.folder / "results" / name
+    stat, content = path.stat(), path.read_bytes()
+    path.write_bytes(content.replace(b"recipe", b"recepi") if rule[:4] == "plot" else content[:-9])
+    if name == "table4.csv":
+        path.write_bytes(content.replace(b"0.", b"1.", 1))
+    os.utime(path, (stat.st_atime, stat.st_mtime))
+    assert workflow.stale("all").rules[rule] == 1
+
+
+def test_joined_tables_of_other_results_are_made_again(workflow: Workflow) -> None:
+    """Those that put several tables together, copied with a config that has changed since."""
+    workflow.config["comparison"] = {"tables": ["table4"]}
+    workflow.config["worst_case"] = {"tables": ["table4"]}
+    targets = ("results/comparison.md", "results/worst_case.csv")
+    workflow.run(*targets)
+    assert workflow.stale(*targets) == Jobs({}, set())
+    shutil.rmtree(workflow.folder / ".snakemake")
+    workflow.config["table4"]["defenses"] = ["defense_gan", "magnet"]
+    assert workflow.stale(*targets).rules == {
+        "measure": 3,
+        "paper_table": 1,
+        "comparison": 1,
+        "worst_case": 1,
+    }
