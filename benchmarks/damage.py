@@ -280,6 +280,8 @@ def killed(folder: Path, config: dict[str, Any], number: int) -> Counter[str]:
     main = start(folder, with_rate(config, rate), TARGET)
     # The later it is killed, the nearer to its result is the job that lives on.
     while not (log.is_file() and "device" in log.read_text()):
+        if main.poll() is not None:
+            sys.exit(f"the run ended before its job began:\n{main.communicate()[0]}")
         time.sleep(0.02)
     orphans = psutil.Process(main.pid).children(recursive=True)
     time.sleep(0.1 * (number % 8))
@@ -310,7 +312,7 @@ def killed(folder: Path, config: dict[str, Any], number: int) -> Counter[str]:
 
 def with_rate(config: dict[str, Any], rate: float) -> dict[str, Any]:
     classifiers = config["classifiers"]
-    changed = {**classifiers["D"], "learning_rate": rate, "epochs": 30}
+    changed = {**classifiers["D"], "learning_rate": rate, "epochs": 10}
     return {**config, "classifiers": {**classifiers, "D": changed}}
 
 
