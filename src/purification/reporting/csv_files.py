@@ -63,7 +63,7 @@ def read_rows(
     if {"n", "correct", "accuracy"} <= set(rows):
         _check_counts(path, rows)
     asked = expected_of(path)
-    if asked is not None and asked["kind"] == "Measurement":
+    if asked is not None and asked.get("kind") == "Measurement":
         _check_cells(path, rows, asked)
     return rows
 
