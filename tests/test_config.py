@@ -880,7 +880,7 @@ def test_notes_name_the_trainings_on_the_data_sets_of_their_table() -> None:
     catalogue = Catalogue(config, SCHEMA)
     notes = {table: " ".join(table_notes(catalogue, table)) for table in PAPER_TABLES}
     assert "On svhn: iterations 40000" in notes["cowboy_table1"]
-    assert "On celeba: epochs 100, batch_size 64" in notes["ae_gan_table9"]
+    assert "On celeba: batch_size 64, epochs 100" in notes["ae_gan_table9"]
     assert "On celeba" not in notes["ae_gan_table1"] and "On " not in notes["table3"]
 
 

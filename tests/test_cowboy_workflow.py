@@ -316,7 +316,7 @@ def stale(**changes: Any) -> set[str]:
 
 OF_COWBOY = {
     *("purified/clean/cowboy/test.h5", "attacked/cowboy/D/fgsm.h5"),
-    "courses/cowboy.cleaning.csv",
+    *("courses/cowboy.cleaning.csv", "courses/cowboy.scores.csv"),
     *(
         f"measurements/cowboy_table{n}/D/{attack}.csv"
         for n in (1, 2)
@@ -358,7 +358,8 @@ def test_settings_of_detection_concern_it_alone() -> None:
 
 
 def test_cleaning_steps_concern_the_course() -> None:
-    course = {"courses/cowboy.cleaning.csv", "cowboy/figure6.png", "cowboy/figure7.png"}
+    course = {f"courses/cowboy.{name}.csv" for name in ("cleaning", "scores")}
+    course |= {"cowboy/figure6.png", "cowboy/figure7.png"}
     assert stale(cowboy_figure6={"cleaning_steps": [2, 3]}) == course
 
 

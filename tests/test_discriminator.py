@@ -275,7 +275,7 @@ def test_table_of_detection_leaves_empty_what_there_is_not(written: Path, tmp_pa
     table = detection_of([{"labels": labels, "scores": str(written)}], settings)
     assert list(table) == [*labels, *DETECTION_COLUMNS] and len(table) == 2
     csv, markdown = tmp_path / "t.csv", tmp_path / "t.md"
-    write_discriminator_detection(table, csv, markdown)
+    write_discriminator_detection(table, csv, markdown, {"kind": "trial"})
     again = pd.read_csv(csv)
     assert again[["threshold", "tpr", "fpr"]].isna().all(axis=None) and again["auc"].notna().all()
     lines = [line for line in markdown.read_text().splitlines() if line.startswith("| digits")]
@@ -286,9 +286,9 @@ def test_table_of_detection_leaves_empty_what_there_is_not(written: Path, tmp_pa
 def test_comparison_is_written_for_reading_and_for_computing(tmp_path: Path) -> None:
     row = {"first": "cowboy", "second": "b", "n": 12, "difference": 1 / 3, "p_value": 0.04}
     csv, markdown = tmp_path / "m.csv", tmp_path / "m.md"
-    write_comparison([row], csv, markdown)
+    write_comparison([row], csv, markdown, {"kind": "trial"})
     assert pd.read_csv(csv).to_dict("records") == [row | {"difference": 0.333333}]
-    assert markdown.read_text().splitlines()[-1] == "| cowboy | b | 12 | 0.3333 | 0.04 |"
+    assert markdown.read_text().splitlines()[-3] == "| cowboy | b | 12 | 0.3333 | 0.04 |"
 
 
 def test_labelled_images_stand_above_their_labels(tmp_path: Path, record_figures: Callable) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from purification import runtime
+from purification import memory, runtime
 
 
 def _run(
@@ -314,4 +314,4 @@ def test_a_warning_is_in_the_log_and_where_stderr_was(tmp_path: Path) -> None:
     """
     done = _run(script, tmp_path)
     assert (done.returncode, done.stderr) == (0, "warning: before\nwarning: after\n")
-    assert (tmp_path / "job.log").read_text().splitlines()[-1] == "warning: after"
+    assert (tmp_path / "job.log").read_text().splitlines()[-2:] == ["warning: after", memory.END]

@@ -154,6 +154,11 @@ def _failure_reporter(log: Path, shown_as: str) -> ExceptHook:
         if own[-1] not in lines:  # the log's disk is full
             lines += own
         print(*advice, *lines, f"full log: {shown_as}", sep="\n", file=_original_stderr)
+        if disk.number_of(error) is not None:
+            # HDF5 2.0 can crash at exit over files that it could not write, after pages of errors.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(1)
 
     return report
 

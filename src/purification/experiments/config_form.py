@@ -15,6 +15,7 @@ import jsonschema
 NAMED_ENTRIES = (
     *("datasets", "classifiers", "generators", "attacks", "copies", "defenses"),
     *("classifiers.*.per_dataset", "generators.*.per_dataset", "copies.*"),
+    *(f"{section}.*.files" for section in ("datasets", "classifiers", "attacks", "defenses")),
     *("defense_vae_table2.trained_on", "defense_vae_table2.trained_on.*", "cost_accuracy.lines"),
 )
 """Mappings whose keys are names, of which an overlay can remove an entry."""
