@@ -12,6 +12,12 @@ from purification.runs import begin
 
 min_version("9.0")
 
+# With a --configfile Snakemake passes over a default that is missing.
+if not os.path.exists("config/config.yaml"):
+    raise WorkflowError(
+        f"config/config.yaml is not in {os.getcwd()}: start Snakemake in the repository's root"
+    )
+
 # Before Snakemake reads the default: it would take the last of two equal keys, and not say which file is broken.
 try:
     check_files(filter(os.path.exists, [*workflow.configfiles, "config/config.yaml"]))

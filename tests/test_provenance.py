@@ -220,7 +220,7 @@ def test_a_page_answers_for_the_table_beside_it(tmp_path: Path) -> None:
     table, page = tmp_path / "table4.csv", tmp_path / "table4.md"
     table.write_text("a\n1\n")
     write_page(page, "# Table", RECIPE, table)
-    assert objection_to(page, RECIPE) is None
+    assert objection_to(page, RECIPE) == []
     table.write_text("a\n2\n")
     assert "what belongs to it" in str(objection_to(page, RECIPE))
 
@@ -232,7 +232,7 @@ def test_a_picture_carries_the_recipe_of_its_job(tmp_path: Path) -> None:
     provenance.start_job(Recipe(RECIPE))
     with paper_figure(1, 1.0, path, tmp_path / "figure.pdf"):
         pass
-    assert objection_to(path, RECIPE) is None
+    assert objection_to(path, RECIPE) == []
     assert objection_to(path, OTHER)
     path.write_bytes(path.read_bytes().replace(b"tEXtrecipe", b"tEXtnothin"))
     assert "without the digest" in str(objection_to(path, RECIPE))
@@ -347,6 +347,28 @@ def test_what_carries_no_recipe_is_made_again_unless_snakemake_knows_it(tmp_path
         freshness = Freshness(force, lambda path: recorded, print)  # noqa: B023
         freshness.look_at(_File(path, RECIPE))  # type: ignore[arg-type]
         assert forced == ([] if recorded else [str(path)])
+
+
+def test_what_was_set_aside_is_made_again_and_why_is_told_once_in_few_words(
+    tmp_path: Path,
+) -> None:
+    forced: list[str] = []
+    told: list[str] = []
+    force = lambda path, reason: forced.append(path) or True  # noqa: E731
+    freshness = Freshness(force, lambda path: True, told.append)
+    (tmp_path / "gone.h5.damaged").write_bytes(b"")
+    freshness.look_at(_File(tmp_path / "gone.h5", RECIPE))  # type: ignore[arg-type]
+    assert forced == [str(tmp_path / "gone.h5")] and "set aside" in told.pop()
+    nested = {"kind": "Measured", "attack": OTHER["attack"], "of": {"attack": OTHER["attack"]}}
+    asked = {"kind": "Measured", "attack": RECIPE["attack"], "of": {"attack": RECIPE["attack"]}}
+    for name in ("one.safetensors", "other.safetensors"):
+        write_checkpoint(tmp_path / name, {}, nested)
+        freshness.look_at(_File(tmp_path / name, asked))  # type: ignore[arg-type]
+    assert len(forced) == 3
+    assert told == [
+        f"{tmp_path}/one.safetensors will be made again, and so will all other files with the same "
+        "difference: settings.epsilon: 0.2 in the file, 0.1 asked"
+    ]
 
 
 # --- jobs whose run is over

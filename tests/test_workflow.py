@@ -578,7 +578,7 @@ def test_a_report_of_other_results_is_refused(workflow: Workflow) -> None:
     options = ("--report", "report.html")
     failed = workflow.run("results/table4.csv", options=options, check=False)
     assert failed.returncode != 0 and not (workflow.folder / "report.html").exists()
-    assert "settings.epsilon: 0.1 in the file, 0.15 asked. Make it before" in failed.stdout
+    assert "is not what the config asks for: made with other settings." in failed.stdout
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from purification.experiments.artifacts import File, Table
-from purification.provenance import PNG_MARK, DamagedFile, differences, digest_of
+from purification.provenance import (
+    PNG_MARK,
+    SHOWN,
+    DamagedFile,
+    all_differences,
+    digest_of,
+)
 
 
 class Freshness:
@@ -41,37 +47,43 @@ class Freshness:
             return
         if not Path(path).exists():
             self._absent.add(path)
+            # Snakemake misses no file that only finished ones were made of.
+            if Path(f"{path}.damaged").exists() and self._force(path, _DAMAGED):
+                self._explain(path, [_DAMAGED])
         elif (key := (path, file.digest)) in self._seen:
             return
         else:
             objection = self._objection_to(file)
-            if objection is not None and not self._force(path, objection):
+            if objection and not self._force(path, "; ".join(objection[:SHOWN])):
                 return
-            if objection is not None:
+            if objection:
                 self._explain(path, objection)
             self._seen.add(key)
         for source in file.sources.values():
             self.look_at(source)
 
-    def _objection_to(self, file: File) -> str | None:
+    def _objection_to(self, file: File) -> list[str]:
         """That to the file or to a further one of its job (what is missing Snakemake sees)."""
         for part in file.parts:
             if Path(part.path).exists() and (objection := objection_to(part.path, file.recipe)):
                 return objection
         # A table in a paper's layout carries nothing: its parts answer for it.
         if isinstance(file, Table) and all(Path(part.path).exists() for part in file.parts):
-            return None
+            return []
         try:
             return objection_to(file.path, file.recipe)
         except LookupError:
-            return None if self._recorded(file.path) else _UNKNOWN
+            return [] if self._recorded(file.path) else [_UNKNOWN]
 
-    def _explain(self, path: str, objection: str) -> None:
+    def _explain(self, path: str, objection: list[str]) -> None:
         """Tell why, once for all files that differ in the same settings, wherever these stand."""
-        news = [line for line in map(_tail, objection.split("; ")) if line not in self._told]
+        news = [line for line in dict.fromkeys(map(_tail, objection)) if line not in self._told]
         if news:
             self._told.update(news)
-            self._tell(f"{path} is to be made again, and what else differs so: {'; '.join(news)}")
+            self._tell(
+                f"{path} will be made again, and so will all other files with the same difference: "
+                f"{'; '.join(news[:SHOWN])}{'; ...' if len(news) > SHOWN else ''}"
+            )
 
 
 def _tail(line: str) -> str:
@@ -80,24 +92,25 @@ def _tail(line: str) -> str:
     return ".".join(key.split(".")[-2:]) + colon + values if values.endswith(" asked") else line
 
 
-_UNKNOWN = "it says not what it was made by, and neither does Snakemake (a copied folder?)"
+_UNKNOWN = "neither the file nor Snakemake says what it was made with (a copied folder?)"
+_DAMAGED = "a damaged one was set aside"
+_OTHER = "made with other settings"
 
 
-def objection_to(path: str | Path, asked: Mapping[str, Any]) -> str | None:
-    """Why a file is not what the recipe `asked` makes, in a line; None if it is.
+def objection_to(path: str | Path, asked: Mapping[str, Any]) -> list[str]:
+    """Why a file is not what the recipe `asked` makes, a line a reason; none if it is.
 
-    Of the content nothing is read. Raises LookupError if files of its kind carry no recipe.
+    Of large files no content is read. Raises LookupError if files of its kind carry no recipe.
     """
     try:
         found = found_recipe(path)
     except FileNotFoundError:
-        return "it is there in part"
+        return ["a part of it is missing"]
     except ValueError as error:
-        return str(error)
+        return [str(error).removeprefix(f"{path}: ")]
     if isinstance(found, str):
-        return None if found == digest_of(asked) else "another recipe's digest in the file"
-    lines = differences(found, asked)
-    return "; ".join(lines) if lines else None
+        return [] if found == digest_of(asked) else [_OTHER]
+    return all_differences(found, asked)
 
 
 def _picture_digest(path: str | Path) -> str:

@@ -131,17 +131,22 @@ def differences(found: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]
     A data set's file holds all its splits. One who reads no test image asks without their number
     (`Dataset.for_training`), and any number serves.
     """
+    lines = all_differences(found, asked)
+    further = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    return lines[:SHOWN] + further
+
+
+def all_differences(found: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+    """As `differences`, all of them."""
     found, asked = (json.loads(json.dumps(recipe)) for recipe in (found, asked))
     if asked.get("kind") == found.get("kind") == "Dataset":
         settings = found.get("settings")
         if isinstance(settings, dict) and "test" not in asked["settings"]:
             settings.pop("test", None)
-    lines = [
+    return [
         f"{key}: {_shown(one)} in the file, {_shown(other)} asked"
         for key, one, other in _differing("", found, asked)
     ]
-    further = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
-    return lines[:SHOWN] + further
 
 
 def _differing(key: str, one: Any, other: Any) -> Iterator[tuple[str, Any, Any]]:

@@ -77,7 +77,8 @@ def force(path, reason):
         return False
     if any(word.startswith("--report") for word in sys.argv):
         raise WorkflowError(
-            f"{path} is not what the config asks for: {reason}. Make it before the report."
+            f"{path} is not what the config asks for: {reason}. Make it before the report, "
+            "or give the --configfile that it was made with."
         )
     workflow.dag.forcefiles.add(path)
     return True

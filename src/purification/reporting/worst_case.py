@@ -28,9 +28,8 @@ def _line(row: Mapping[str, Any]) -> list[Any]:
     units = f" of {row['pixel_range']}" if row["pixel_range"] else ""
     alone, all_of_them = "none", "none"
     if row["n"]:
-        half = (row["ci_high"] - row["ci_low"]) / 2
         alone = f"{row['strongest_accuracy']:.3f} ({row['strongest']})"
-        all_of_them = f"{row['accuracy']:.3f} ± {half:.3f}"
+        all_of_them = f"{row['accuracy']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
     refused = [text for text in row["attacks"].split("; ") if text.endswith(" refused")]
     return [
         *(f"{row['dataset']}{seed}", row["classifier"]),
@@ -47,7 +46,7 @@ _LEGEND = (
     "the white box by the true gradient and by BPDA, and succeeds on an image if one of them does. "
     "All of a line are of "
     "the same n images, as many as the shortest attack has; `left by all` is the share that the "
-    "defense gets right under every attacker, with half the width of Wilson's 95 % interval. More "
+    "defense gets right under every attacker, with Wilson's 95 % interval. More "
     "attackers leave less: compare lines of the same number. `worst_case.csv` names them all, with "
     "what each leaves alone. CW has no bound and is not among them; nor is an attack that was "
     "refused, because the gradient is zero everywhere, which says nothing of how robust a defense "
