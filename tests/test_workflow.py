@@ -575,9 +575,9 @@ def test_a_copy_without_times_is_put_in_order_by_touch_which_hides_no_difference
 
 def test_a_report_of_other_results_is_refused(workflow: Workflow) -> None:
     workflow.config["attacks"]["fgsm"]["epsilon"] = 0.15
-    options = ("--report", "report.html")
+    options = ("--report", "stale.html")
     failed = workflow.run("results/table4.csv", options=options, check=False)
-    assert failed.returncode != 0 and not (workflow.folder / "report.html").exists()
+    assert failed.returncode != 0 and not (workflow.folder / "stale.html").exists()
     assert "is not what the config asks for: made with other settings." in failed.stdout
 
 
