@@ -61,7 +61,7 @@ def digest_of(recipe: Mapping[str, Any]) -> str:
 def expect(sources: Mapping[str, Asked]) -> None:
     """From now on this process may read the files of `sources` alone (path -> recipe), and each
     only if it was made by that recipe. A job says so before it reads; without it nothing is
-    compared, but where a reader is given a recipe."""
+    compared."""
     global _allowed
     _allowed = {_place(path): recipe for path, recipe in sources.items()}
 
@@ -71,7 +71,7 @@ def start_job(recipe: Any) -> None:
     what it draws carries the recipe's digest. `recipe`: as `experiments` hands it to a job."""
     global _made
     expect(recipe.sources)
-    _made = digest_of(recipe)
+    _made = recipe.digest
 
 
 def digest_of_job() -> str | None:
@@ -91,25 +91,22 @@ def in_a_job() -> bool:
     return _allowed is not None
 
 
-def check_recipe(path: str | Path, found: Asked, asked: Asked | None = None) -> None:
-    """Compare the recipe that a file carries with the one that is asked for.
+def check_recipe(path: str | Path, found: Asked) -> None:
+    """Compare the recipe that a file carries with the one that the job expects (`expect`); nothing
+    is compared if it has not said.
 
     Args:
-        path: the file, for the message, and to find what the job expects of it.
+        path: the file, for the message, and to find what is expected of it.
         found: its recipe, or that recipe's digest.
-        asked: None: what the job expects (`expect`); nothing is compared if it has not said.
 
     Raises:
         ForeignFile: they differ; the message names the file, the keys, both values and what to do.
             Or the job has not named the file among those that it reads.
     """
-    if asked is None:
-        if _allowed is None:
-            return
-        try:
-            asked = _allowed[_place(path)]
-        except KeyError:
-            raise ForeignFile(f"{path}: not among the files that this job is made from") from None
+    if _allowed is None:
+        return
+    if (asked := _allowed.get(_place(path))) is None:
+        raise ForeignFile(f"{path}: not among the files that this job is made from")
     if isinstance(found, str) or isinstance(asked, str):
         digests = [each if isinstance(each, str) else digest_of(each) for each in (found, asked)]
         if digests[0] != digests[1]:

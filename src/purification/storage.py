@@ -111,10 +111,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(path)
-    # The longest name that a file may have is 255 bytes: of a long stem the beginning serves.
-    stem = path.stem.encode()[:120].decode(errors="ignore")
     owner = f"{runs.here()}-{os.getpid()}"
-    temporary = path.with_name(f".{stem}-{owner}-{uuid.uuid4().hex}{path.suffix}")
+    temporary = path.with_name(f"{_hidden(path)}{owner}-{uuid.uuid4().hex}{path.suffix}")
     with full_disk_named(path):
         temporary.touch(exist_ok=False)
     mode = temporary.stat().st_mode
@@ -144,15 +142,21 @@ def _flush(path: Path) -> None:
 
 def _remove_abandoned(path: Path) -> None:
     """Remove what dead writers of `path` have left."""
-    stem = path.stem.encode()[:120].decode(errors="ignore")
-    for left in path.parent.glob(f".{_literal(stem)}-*{_literal(path.suffix)}"):
-        host, process, mark = ["", "", *left.name[len(stem) + 2 :].rsplit("-", 2)][-3:]
+    start = _hidden(path)
+    for left in path.parent.glob(f"{_literal(start)}*{_literal(path.suffix)}"):
+        host, process, mark = ["", "", *left.name.removeprefix(start).rsplit("-", 2)][-3:]
         if len(mark) != 32 + len(path.suffix) or not process.isdigit():
             continue  # another file's, whose name begins alike
         # Of another machine's writer nothing is known; a run of Snakemake has one job for a file.
         dead = not runs.process_runs(int(process)) if host == runs.here() else runs.in_a_run()
         if dead:
             left.unlink(missing_ok=True)
+
+
+def _hidden(path: Path) -> str:
+    """How the names begin that writers of `path` write to. (The longest name that a file may have
+    is 255 bytes: of a long stem the beginning serves.)"""
+    return f".{path.stem.encode()[:120].decode(errors='ignore')}-"
 
 
 def _literal(text: str) -> str:

@@ -17,6 +17,7 @@ from purification.experiments import (
     FIGURES,
     File,
     PAPER_TABLES,
+    PICTURED,
     TABLE_CAPTIONS,
     VAE_TABLE_CAPTIONS,
     ae_gan_figure,
@@ -218,10 +219,6 @@ def scored(wildcards):
 def course(wildcards):
     """The course of a GAN's training in the run that a rule's wildcards name."""
     return of_run(training_course, wildcards)
-
-
-# Of which folder's networks there are samples and a loss curve, and their kind in the config.
-PICTURED = {"generators": "wgan_gp", "gans": "gan"}
 
 
 def generator_pictures(find):

@@ -9,7 +9,7 @@ from purification.experiments.ae_gan import (
     inference_rules,
     rule_table,
 )
-from purification.experiments.artifacts import File, Made, all_made, table_place, told
+from purification.experiments.artifacts import PICTURED, File, Made, all_made, table_place, told
 from purification.experiments.catalogue import Catalogue
 from purification.experiments.comparison import paper_comparison
 from purification.experiments.config import PAPER_TABLES, ConfigError
@@ -55,6 +55,7 @@ __all__ = [
     "COWBOY_TABLE_CAPTIONS",
     "FIGURES",
     "PAPER_TABLES",
+    "PICTURED",
     "TABLE_CAPTIONS",
     "VAE_TABLE_CAPTIONS",
     "Catalogue",

@@ -146,13 +146,13 @@ def files_in(value: Any) -> list[File]:
 
 
 def all_made(files: Iterable[File]) -> list[File]:
-    """Files and all that they are made from, each once."""
-    found: dict[tuple[str, str], File] = {}
+    """Files and all that they are made from, one of each place."""
+    found: dict[str, File] = {}
     waiting = list(files)
     while waiting:
         file = waiting.pop()
-        if (key := (file.path, file.digest)) not in found:
-            found[key] = file
+        if file.path not in found:
+            found[file.path] = file
             waiting += file.sources.values()
     return list(found.values())
 
@@ -263,8 +263,8 @@ class OfRun(File):
         return f"results/{self.dataset.name}/seed{self.seed}"
 
 
-PICTURED = ("generators", "gans")
-"""Folders of the networks of which samples and a loss curve are drawn."""
+PICTURED = {"generators": "wgan_gp", "gans": "gan"}
+"""Folders of the networks of which samples and a loss curve are drawn, and their kinds."""
 
 
 @dataclass(frozen=True)
