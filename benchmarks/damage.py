@@ -33,6 +33,7 @@ import numpy as np
 import psutil
 import torch
 import yaml
+from overhead import copy_workflow
 
 from purification import provenance
 from purification.freshness import found_recipe
@@ -255,12 +256,9 @@ def same(one: Any, other: Any) -> bool:
 
 
 def kills(folder: Path, trials: int) -> None:
-    for part in ("Snakefile", "workflow", "config", "resources/papers", "profiles"):
-        source, target = REPOSITORY / part, folder / part
-        target.parent.mkdir(parents=True, exist_ok=True)
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
+    copy_workflow(folder)
     config = yaml.safe_load((REPOSITORY / "tests/micro.yaml").read_text())
-    run_to_the_end(folder, config, "results/digits/dataset.h5")
+    snakemake(folder, config, "results/digits/dataset.h5")
     counts: Counter[str] = Counter()
     for number in range(trials):
         counts += killed(folder, config, number)
@@ -292,7 +290,7 @@ def killed(folder: Path, config: dict[str, Any], number: int) -> Counter[str]:
     main.wait()
     new = 1e-4 * (2 * number + 2)
     snakemake(folder, with_rate(config, new), "--unlock")
-    run_to_the_end(folder, with_rate(config, new), TARGET)
+    snakemake(folder, with_rate(config, new), TARGET)
     for each in orphans:
         if each.is_running():
             each.resume()
@@ -333,10 +331,6 @@ def snakemake(folder: Path, config: dict[str, Any], *arguments: str) -> str:
     if process.returncode:
         sys.exit(output)
     return output
-
-
-def run_to_the_end(folder: Path, config: dict[str, Any], target: str) -> None:
-    snakemake(folder, config, target)
 
 
 if __name__ == "__main__":

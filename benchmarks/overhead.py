@@ -39,10 +39,7 @@ def main() -> None:
         options.folder.mkdir(parents=True)
     with nullcontext(options.folder) if options.folder else tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for part in ("Snakefile", "workflow", "profiles", "config", "resources/papers"):
-            source, target = REPOSITORY / part, folder / part
-            target.parent.mkdir(parents=True, exist_ok=True)
-            (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
+        copy_workflow(folder)
         wall, own_cpu, peak = run(folder, options.cores, snakemake or ["results/table4.csv"])
         rules = by_rule(folder)
     report(rules, wall, own_cpu, peak, options.cores)
@@ -51,6 +48,14 @@ def main() -> None:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["rule", "jobs", "job_seconds", "start_up_seconds", "max_rss_mb"])
             writer.writerows([rule, *numbers] for rule, numbers in rules.items())
+
+
+def copy_workflow(folder: Path) -> None:
+    """All of the repository that a run needs, in a folder of its own."""
+    for part in ("Snakefile", "workflow", "profiles", "config", "resources/papers"):
+        source, target = REPOSITORY / part, folder / part
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
 
 
 def run(folder: Path, cores: int, arguments: list[str]) -> tuple[float, float, float]:
