@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Workflow, micro_catalogue, rows
+from conftest import micro_catalogue
 
 from purification.evaluation.accuracy import wilson_interval
 from purification.evaluation.worst_case import WORST_CASE_COLUMNS, worst_case_rows
 from purification.experiments import ConfigError, worst_case
 from purification.experiments.worst_case import THREAT_MODELS
 from purification.reporting.worst_case import worst_case_page
-from purification.storage import ImageSet, read_field, write_image_sets
+from purification.storage import ImageSet, write_image_sets
 
 Attacked = Callable[..., dict[str, Any]]
 LABELS = np.array([3, 1, 4, 1, 5])
@@ -80,7 +80,7 @@ def test_a_page_without_attacks_is_refused() -> None:
         worst_case_page([])
 
 
-# The workflow's part
+# What is joined
 
 
 def test_each_bounded_attack_of_the_tables_is_joined_once() -> None:
@@ -95,26 +95,3 @@ def test_each_bounded_attack_of_the_tables_is_joined_once() -> None:
 def test_other_tables_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"worst_case\.tables: got 'table1'.*; allowed: table4, "):
         micro_catalogue(worst_case={"tables": ["table1"]})
-
-
-def test_rows_are_of_the_sets_of_the_run(workflow: Workflow) -> None:
-    workflow.run("results/worst_case.csv")
-    found = rows(workflow.folder / "results/worst_case.csv")
-    by_defense = {row["defense"]: row for row in found}
-    assert set(by_defense) == {"none", "defense_gan", "magnet", "adv_training"}
-    file = workflow.folder / "results/digits/seed0/attacked/defense_gan/D/fgsm.h5"
-    right = [
-        (read_field(file, "predictions", group=name) == read_field(file, "labels", group=name))[:6]
-        for name in THREAT_MODELS
-    ]
-    row = by_defense["defense_gan"]
-    assert (row["n"], row["attackers"]) == ("6", "3")
-    assert int(row["correct"]) == int(np.logical_and.reduce(right).sum())
-    assert float(row["strongest_accuracy"]) == pytest.approx(min(map(np.mean, right)), abs=1e-5)
-    page = (workflow.folder / "results/worst_case.md").read_text()
-    assert page.count("\n| digits |") == len(found)
-    assert workflow.stale("results/worst_case.csv").rules == {}
-    workflow.config["worst_case"] = {"tables": ["table4", "table12"]}
-    assert workflow.stale("results/worst_case.csv").rules == {}
-    workflow.config["attacks"]["fgsm"]["epsilon"] = 0.07
-    assert workflow.stale("results/worst_case.csv").rules.keys() >= {"worst_case", "attack_defense"}

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from conftest import REPOSITORY
 
 from purification import datasets
 
-ROOT = Path(__file__).resolve().parents[1]
-SHARED_DATA = ROOT / "../shared/data"
+SHARED_DATA = REPOSITORY / "../shared/data"
 
 TRAIN, TEST = 60, 20  # images in the made-up files
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Jobs, Workflow
-from test_config import DEFAULT, SCHEMA, merged
+from conftest import DEFAULT, SCHEMA, Jobs, Workflow, merged
 
 from purification.evaluation.measure import measure
 from purification.experiments import Catalogue, measurement

@@ -11,8 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from conftest import REPOSITORY, digests, merged
-from test_config import DEFAULT, SCHEMA, also, edit
+from conftest import DEFAULT, REPOSITORY, SCHEMA, also, digests, edit, merged
 
 from purification.experiments import Catalogue, ConfigError, inference_rules, paper_table
 from purification.experiments.config_form import FILES_BESIDE, NAMED_ENTRIES, SUFFIXES

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from test_reporting import PAPERS, measurement
+from made_up_measurements import PAPERS, measurement
 
 from purification.evaluation.accuracy import wilson_interval
 from purification.evaluation.measure import BLACK_BOX_COLUMNS

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from made_up_measurements import ADVERSARIAL, FGSM, PAPERS, REC, measurement
 
 from purification.evaluation.accuracy import wilson_interval
 from purification.reporting import figures
@@ -21,24 +22,9 @@ from purification.reporting.tables import (
     write_csv,
 )
 
-PAPERS = Path(__file__).parents[1] / "resources" / "papers"
 Tabulate = Callable[[list[dict[str, object]]], pd.DataFrame]
 
 
-def measurement(correct: int, n: int = 1000, **changes: object) -> dict[str, object]:
-    """A made-up measurement row: no attack, no defence on MNIST unless changed."""
-    low, high = wilson_interval(correct, n)
-    row = dict.fromkeys(MEASUREMENT_COLUMNS, "") | {
-        **{"dataset": "mnist", "seed": 0, "classifier": "A", "attack": "none"},
-        **{"threat_model": "none", "defense": "none"},
-        **{"n": n, "correct": correct, "accuracy": correct / n, "ci_low": low, "ci_high": high},
-    }
-    return row | changes
-
-
-FGSM = {"attack": "fgsm", "epsilon": 0.3, "threat_model": "white_box", "success_rate": 0.8}
-REC = {"defense": "defense_gan", "variant": "rec", "iterations_L": 200, "restarts_R": 10}
-ADVERSARIAL = {"defense": "adv_training", "variant": "eps=0.3"}
 GRAY = {"threat_model": "gray_box"}
 BPDA = {"threat_model": "white_box_bpda"}
 

@@ -1,18 +1,17 @@
-"""The papers' numbers beside ours: every cell, the counts, and the page in the workflow."""
+"""The papers' numbers beside ours: every cell, the counts, and which tables are compared."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
-from conftest import Workflow, micro_catalogue, rows
-from test_reporting import ADVERSARIAL, FGSM, PAPERS, REC, measurement
+from conftest import micro_catalogue
+from made_up_measurements import ADVERSARIAL, COWBOYS, FGSM, REC, TABLE4, measurement, write_long
 from test_swept_tables import FGSM as TRANSFERRED
 from test_swept_tables import OVER_STEPS, F, behind
 
 from purification.evaluation.accuracy import wilson_interval
-from purification.experiments import PAPER_TABLES, paper_comparison, paper_table
+from purification.experiments import PAPER_TABLES, paper_comparison
 from purification.reporting.comparison import (
     CELL_COLUMNS,
     ComparedTable,
@@ -20,42 +19,9 @@ from purification.reporting.comparison import (
     comparison_page,
     read_compared_tables,
 )
-from purification.reporting.papers import paper_values
-from purification.reporting.tables import long_table, write_csv
 
 Rows = list[dict[str, object]]
 Compare = Callable[..., list[ComparedTable]]
-SIMPLE = {"classifier": "simple_cnn"}
-COWBOY = {"defense": "cowboy", "iterations_L": 100, "restarts_R": 1}
-TABLE4 = [
-    measurement(980),  # The paper prints 0.997: within 2 points, outside of the interval.
-    measurement(250, **FGSM),  # 0.217: within 5.
-    measurement(500, **FGSM | REC),  # 0.988, left out.
-    measurement(195, **FGSM | {"defense": "magnet"}),  # 0.191: within 2, and in the interval.
-    measurement(500, **FGSM | ADVERSARIAL),  # 0.651: beyond.
-    measurement(700, **FGSM | REC | {"threat_model": "gray_box"}),  # Not printed.
-    measurement(975, **REC | {"threat_model": "none"}),  # Within 2 of the printed 0.988.
-]
-COWBOYS = [
-    measurement(965, **SIMPLE),  # 0.97: within 2, and in the interval.
-    # 0.12, at whatever strength: within 2, and in the interval.
-    measurement(102, **FGSM | SIMPLE | {"epsilon": 0.1}),
-    measurement(820, **FGSM | SIMPLE | COWBOY | {"threat_model": "gray_box"}),  # 0.78: within 5.
-]
-
-
-def write_long(
-    measured: Rows,
-    paper: str,
-    printed: str,
-    path: Path,
-    recipe: Mapping[str, Any] | None = None,
-    **searches: object,
-) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.with_suffix(".rows.csv")
-    pd.DataFrame(measured).to_csv(file, index=False)
-    write_csv(long_table([file], paper_values(paper, printed, PAPERS), **searches), path, recipe)
 
 
 @pytest.fixture
@@ -238,7 +204,7 @@ def test_tables_with_and_without_cells_keep_their_types(compare: Compare) -> Non
     assert len(cells) == 5
 
 
-# The workflow's part
+# Which tables
 
 
 def test_the_comparison_is_of_the_tables_that_the_config_names() -> None:
@@ -259,21 +225,3 @@ def test_an_edit_concerns_the_tables_that_it_is_in() -> None:
         for edit in ({}, {"substitute": {"rounds": 3}})
     )
     assert before[0] != after[0] and before[1] == after[1]
-
-
-def test_the_page_is_made_from_the_long_tables(tmp_path: Path) -> None:
-    workflow = Workflow(tmp_path / "workflow")
-    workflow.config["comparison"] = {"tables": ["table4", "cowboy_table1"]}
-    results = workflow.folder / "results"
-    made = {name: paper_table(micro_catalogue(), name).job for name in ("table4", "cowboy_table1")}
-    write_long(TABLE4, "defense_gan", "Table 4", results / "table4.long.csv", made["table4"])
-    cowboys = (COWBOYS, "cowboy", "Table 1", results / "cowboy/table1.long.csv")
-    write_long(*cowboys, made["cowboy_table1"])
-    # That rule alone: the tables stand for those of a finished run.
-    options = ("--cores", "1", "--allowed-rules", "comparison")
-    workflow.run("results/comparison.md", options=options)
-    assert "| all | 7 | 4 | 6 | 1 | 3 | 0 | 1 |" in (results / "comparison.md").read_text()
-    written = rows(results / "comparison.csv")
-    assert [row["paper_value"] for row in written][:3] == ["0.9970", "0.2170", "0.9880"]
-    assert [row["counted"] for row in written].count("False") == 1
-    assert written[2]["paper_iterations_L"] == "200" and written[0]["paper_iterations_L"] == ""

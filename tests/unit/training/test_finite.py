@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Workflow
 from pretend_device import PretendedGpu, pretended_gpu
 from torch import Tensor, nn
 from torch.nn import functional
@@ -525,44 +524,3 @@ def test_a_collapsed_generator_says_so(
     monkeypatch.setattr(build, "__init__", with_still_generator)
     ON_A_DEVICE[name](rate=1e-12)
     assert "64 samples are nearly the same image" in capsys.readouterr().err
-
-
-# In the workflow
-
-
-def test_a_diverged_classifier_fails_its_job_and_leaves_no_network(tmp_path: Path) -> None:
-    workflow = Workflow(tmp_path / "workflow")
-    workflow.config["classifiers"]["D"]["learning_rate"] = 1.0e30
-    network = "results/digits/seed0/classifiers/plain/D.safetensors"
-    done = workflow.run(network, check=False)
-    assert done.returncode
-    assert f"{network}: training stopped at epoch 1, step " in done.stdout
-    assert "smaller learning_rate (here 1e+30)" in done.stdout
-    assert not list((workflow.folder / "results/digits/seed0").rglob("*.*"))
-
-
-BLIND = """
-from torch import nn
-
-class Blind(nn.Module):
-    def __init__(self, input_shape, classes):
-        super().__init__()
-        self.linear = nn.Linear(1, classes)
-
-    def forward(self, images):
-        return self.linear(0 * images.flatten(1)[:, :1])
-"""
-
-
-def test_a_users_classifier_that_learns_nothing_warns_on_terminal_and_in_log(
-    tmp_path: Path,
-) -> None:
-    workflow = Workflow(tmp_path / "workflow")
-    (workflow.folder / "own.py").write_text(BLIND)
-    workflow.config["classifiers"]["D"] |= {"architecture": "own:Blind"}
-    network = "results/digits/seed0/classifiers/plain/D.safetensors"
-    done = workflow.run(network)
-    assert (workflow.folder / network).exists()
-    log = workflow.folder / "logs/train_classifier/digits/seed0/plain/D.log"
-    for text in (done.stdout, log.read_text()):
-        assert text.count(f"warning: {network}: accuracy 0.") == 1

@@ -9,8 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from conftest import REPOSITORY
-from test_config import DEFAULT, SCHEMA, edit
+from conftest import DEFAULT, REPOSITORY, SCHEMA, edit
 from torch import Tensor, nn
 
 from purification.evaluation.timing import (

@@ -8,12 +8,13 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 import torchvision
+from conftest import REPOSITORY
 from made_up_cifar10 import ARCHIVE, FILES, FOLDER, PACKED, accept, label_of, write_cifar10
 from torchvision.datasets import CIFAR10
 
 from purification import datasets
 
-SHARED_DATA = Path(__file__).resolve().parents[1] / "../shared/data"
+SHARED_DATA = REPOSITORY / "../shared/data"
 
 
 class Network:

@@ -7,12 +7,13 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 import torchvision
+from conftest import REPOSITORY
 from made_up_svhn import FILES, FOLDER, accept, label_of
 from torchvision.datasets import SVHN
 
 from purification import datasets
 
-SHARED_DATA = Path(__file__).resolve().parents[1] / "../shared/data"
+SHARED_DATA = REPOSITORY / "../shared/data"
 TRAIN_FILE, TEST_FILE = FILES
 OFFICIAL = SVHN.split_list
 

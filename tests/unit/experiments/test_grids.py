@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import REPOSITORY
-from test_config import DEFAULT, SCHEMA, merged
+from conftest import DEFAULT, REPOSITORY, SCHEMA, merged
 
 from purification.experiments import Catalogue, ConfigError, measurement, paper_table
 from purification.experiments.grids import Grid, grids_of, sweep_cells, sweep_epsilons
