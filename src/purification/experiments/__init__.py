@@ -33,17 +33,19 @@ from purification.experiments.papers import (
     study_of,
 )
 from purification.experiments.tables import (
+    MEASURED_FORMS,
     cost_figure,
     cost_measurements,
     measurement,
     paper_table,
     table_notes,
 )
-from purification.experiments.times import run_times, search_times, timing_notes
+from purification.experiments.times import run_times, times_at, timing_notes
 from purification.experiments.worst_case import worst_case
 
 __all__ = [
     "ACCURACY_FORMS",
+    "MEASURED_FORMS",
     "PAPERS",
     "PICTURED",
     "STUDIES",
@@ -75,11 +77,11 @@ __all__ = [
     "quality_table",
     "rule_table",
     "run_times",
-    "search_times",
     "studies_of",
     "study_of",
     "table4_examples",
     "table_notes",
+    "times_at",
     "timing_notes",
     "told",
     "training_course",

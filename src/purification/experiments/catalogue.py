@@ -96,7 +96,9 @@ class Catalogue:
         found = study_of(self.config, name)
         if found is None:
             known = [*STUDIES, *self.config.get("tables", ())]
-            raise ConfigError(f"no table or figure {name!r} in the config{did_you_mean(name, known)}")
+            raise ConfigError(
+                f"no table or figure {name!r} in the config{did_you_mean(name, known)}"
+            )
         return found
 
     @cache  # noqa: B019

@@ -584,8 +584,8 @@ def _wrong_sweep(config: Mapping[str, Any]) -> Iterator[str]:
         for epsilon in study.settings["epsilons"]:
             if epsilon <= alpha:
                 yield (
-                    f"{_place(study)}.epsilons: {epsilon} is not above attacks.{wanted['attack']}.alpha = "
-                    f"{alpha}, the random step that is part of it"
+                    f"{_place(study)}.epsilons: {epsilon} is not above attacks."
+                    f"{wanted['attack']}.alpha = {alpha}, the random step that is part of it"
                 )
     if not set(config["table8"]["datasets"]) & set(config["table10"]["datasets"]):
         yield "table10.datasets: Figure 3 shows a data set of Tables 8 and 10; none is in both"

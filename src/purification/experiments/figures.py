@@ -3,6 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from purification.experiments.ae_gan import (
+    corrupted_pictures,
+    one_pass_detection,
+    purified_pictures,
+    samples,
+)
 from purification.experiments.artifacts import (
     AdversarialSet,
     Dataset,
@@ -10,8 +16,6 @@ from purification.experiments.artifacts import (
     Sweep,
     cell_group,
 )
-from purification.experiments.ae_gan import corrupted_pictures, one_pass_detection
-from purification.experiments.ae_gan import purified_pictures, samples
 from purification.experiments.catalogue import Catalogue
 from purification.experiments.config import ConfigError
 from purification.experiments.cowboy import cleaned_pictures, over_training, scores, toy

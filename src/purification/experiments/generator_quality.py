@@ -110,7 +110,9 @@ def _course(catalogue: Catalogue, dataset: str, seed: int) -> dict[str, Any] | N
     defences: the most of its cleaning steps. Its classifier and attack are its own."""
     wanted = catalogue.study(COURSE).settings
     defense = wanted["defense"]
-    known = dataset in wanted["datasets"] and defense in catalogue.study(QUALITY).settings["defenses"]
+    known = (
+        dataset in wanted["datasets"] and defense in catalogue.study(QUALITY).settings["defenses"]
+    )
     if not known or seed != catalogue.config["seeds"][0]:
         return None
     course = training_course(catalogue, dataset, seed)

@@ -1,7 +1,7 @@
 """Which L, R and epsilon Defense-GAN's sweeps want: the config's grids as sets of cells.
 
-Tables 3 and 8 to 11, Figures 4 to 7 and a user's own tables look at the same few searches. Every set of images is
-searched once, for the cells that any of them wants.
+Tables 3 and 8 to 11, Figures 4 to 7 and a user's own tables look at the same few searches. Every
+set of images is searched once, for the cells that any of them wants.
 """
 
 from collections.abc import Iterator, Mapping

@@ -42,6 +42,9 @@ class Page:
         """What it is made from, by name."""
         files = {"tables": [table.long.path for table in self.tables]}
         files["figures"] = [f"results/{link}" for *_, link in self.figures]
+        if "run_times" in self.further:
+            # It is made of them and of the paper's numbers once more.
+            files["paper"] = [f"resources/papers/{self.key}.csv"]
         return files | {form: [file.path for file in own] for form, own in self.further.items()}
 
 

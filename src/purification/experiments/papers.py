@@ -43,8 +43,8 @@ class Study:
     `quirks`: in what it differs from others of its form: `over_latent`, a table whose defences
     differ in the length of the code; `accuracy`, a figure that shows accuracies as well; `printed`,
     one of which the paper prints numbers; `no_points`, one that has no CSV; `bare_times`, a table
-    whose times lie under its defence's name alone. `of`: the studies that it is made of; one that has
-    no section is made of them alone. `settings`: what the config asks for (`study_of`).
+    whose times lie under its defence's name alone. `of`: the studies that it is made of; without a
+    section, of them alone. `settings`: what the config asks for (`study_of`).
     """
 
     name: str
@@ -95,6 +95,8 @@ class Study:
     @property
     def files(self) -> list[str]:
         """All files of it below the results."""
+        if self.form == "sweep":
+            return []
         if self.form in TABLE_FORMS:
             suffixes: tuple[str, ...] = ("csv", "long.csv", "md")
         elif self.form in _PLACES:
@@ -107,11 +109,12 @@ class Study:
 
 @dataclass(frozen=True)
 class Paper:
-    """`key`: its file in resources/papers; `title`: what its defence is called; `studies`: in the
-    order of its page."""
+    """`key`: its file in resources/papers; `title`: what its defence is called; `no_gradient`: why
+    its white box of a search is another attack than ours; `studies`: in the order of its page."""
 
     key: str
     title: str
+    no_gradient: str
     studies: tuple[Study, ...]
 
     @property
@@ -130,14 +133,15 @@ class Paper:
         return [study for study in self.studies if study.printed.startswith("Figure")]
 
 
-def _paper(key: str, title: str, *studies: Study) -> Paper:
-    return Paper(key, title, tuple(replace(study, paper=key) for study in studies))
+def _paper(key: str, title: str, no_gradient: str, *studies: Study) -> Paper:
+    return Paper(key, title, no_gradient, tuple(replace(study, paper=key) for study in studies))
 
 
 _PAPERS = (
     _paper(
         "defense_gan",
         "Defense-GAN",
+        "in its published code no gradient passes the search",
         Study("table1", "transferred", "black-box attacks (the paper: MNIST)"),
         Study("table2", "transferred", "black-box attacks (the paper: Fashion-MNIST)"),
         Study("table3", "over_epsilon", "black-box FGSM of several strengths"),
@@ -175,6 +179,7 @@ _PAPERS = (
     _paper(
         "defense_vae",
         "Defense-VAE",
+        "copied from Defense-GAN, in whose published code no gradient passes the search",
         Study(
             "defense_vae_table1",
             "direct",
@@ -200,6 +205,7 @@ _PAPERS = (
     _paper(
         "ae_gan",
         "AE-GAN+rs",
+        "its white box lies above its gray box, which a working gradient does not allow",
         Study("ae_gan_table1", "direct", "attacks in each threat model"),
         Study("ae_gan_table2", "searches", "searches with few steps, beside Defense-GAN's"),
         Study(
@@ -241,6 +247,7 @@ _PAPERS = (
     _paper(
         "cowboy",
         "Cowboy",
+        "",
         Study("cowboy_table1", "direct", "attacked and cleaned"),
         Study("cowboy_table2", "direct", "Cowboy beside the same search without the discriminator"),
         Study("cowboy_figure1", "toy", "a classifier's probability, two Gaussians", ("no_points",)),

@@ -33,6 +33,8 @@ _CELLS: dict[str, Callable[[Catalogue, Study, str, int, str, str], Iterator[Cell
     "cost_accuracy": cost_cells,
 }
 """The cells of each form under one attack."""
+MEASURED_FORMS = (*_CELLS, QUALITY)
+"""The forms of studies that have measurements of their own."""
 
 
 def paper_table(catalogue: Catalogue, name: str) -> Table:

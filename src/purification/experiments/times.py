@@ -2,8 +2,11 @@
 one-pass purifier beside a search (Defense-VAE's Table 4). Of the first seed: times differ by no
 seed."""
 
-from purification.experiments.artifacts import RunTimes, Table, Timing
+from purification.experiments.artifacts import File, RunTimes, Table, Timing
 from purification.experiments.catalogue import Catalogue
+from purification.experiments.config import ConfigError
+from purification.experiments.config_form import listed
+from purification.experiments.papers import studies_of
 
 
 def time_table(catalogue: Catalogue, name: str) -> Table:
@@ -42,6 +45,18 @@ def run_times(catalogue: Catalogue, name: str, dataset: str, seed: int) -> RunTi
         {key: wanted[key] for key in ("images", "batch", "search_images", "repeats")},
         study.place_of_times(wanted["defense"]),
     )
+
+
+def times_at(catalogue: Catalogue, form: str, dataset: str, seed: int, place: str) -> File:
+    """The times of a form, `search_times` or `run_times`, by their place among those."""
+    find = search_times if form == "search_times" else run_times
+    known = []
+    for study in studies_of(catalogue.config, form):
+        defense = study.settings.get("defense", "")
+        known.append(study.place_of_times(defense) or defense)
+        if known[-1] == place:
+            return find(catalogue, study.name, dataset, seed)
+    raise ConfigError(f"no table of times asks for {place!r}; {listed(known)}")
 
 
 def timing_notes(catalogue: Catalogue, table: str) -> list[str]:
