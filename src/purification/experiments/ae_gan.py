@@ -21,8 +21,6 @@ COST = "cost_accuracy"
 """Name of the measurements of accuracy over cost, and of their figure."""
 PAPER_THRESHOLD = {"l1": 0.06}
 """Thresholds that the paper names (appendix F), by the indicator."""
-SHOWN = 5
-"""Images of a picture, one a class."""
 
 
 def one_pass_detection(catalogue: Catalogue, study: Study, seed: int) -> Figure:
@@ -82,39 +80,6 @@ def samples(catalogue: Catalogue, study: Study, seed: int) -> Figure:
         panel = {"title": dataset, "images": network, "kind": "BiGAN", "seed": seed}
         panels.append(panel | {"digest": network.digest})
     return Figure(study, {"panels": panels, "rows": 6, "columns": 6})
-
-
-def corrupted_pictures(catalogue: Catalogue, study: Study, seed: int) -> Figure:
-    """Corrupted images, what each defence makes of them, and the truth, a block each panel."""
-    wanted, found = study.settings, []
-    for panel in wanted["panels"]:
-        dataset, attack = panel["dataset"], panel["attack"]
-        columns = []
-        for defense in wanted["defenses"]:
-            names = (dataset, seed, defense, wanted["classifier"], attack)
-            attacked = catalogue.attacked(*names)
-            if not columns:
-                assert attacked.gray is not None
-                columns.append(attacked.gray.shown("corrupted"))
-            columns.append(attacked.shown(defense) | {"group": "gray_box"})
-        columns.append(catalogue.dataset(dataset).shown("truth") | {"split": "test"})
-        found.append([[f"{dataset}, {attack}", columns]])
-    return Figure(study, {"images": SHOWN, "blocks": found, "arranged": "beside"})
-
-
-def purified_pictures(catalogue: Catalogue, study: Study, seed: int) -> Figure:
-    """Images under each attack, and those purified."""
-    wanted, found = study.settings, []
-    for dataset in wanted["datasets"]:
-        attacked, purified = [], []
-        for attack in wanted["attacks"]:
-            names = (dataset, seed, wanted["defense"], wanted["classifier"], attack)
-            made = catalogue.attacked(*names)
-            assert made.gray is not None
-            attacked.append(made.gray.shown(attack))
-            purified.append(made.shown(attack) | {"group": "gray_box"})
-        found.append([["Attacked", attacked], ["Purified", purified]])
-    return Figure(study, {"images": SHOWN, "blocks": found})
 
 
 def cost_cells(

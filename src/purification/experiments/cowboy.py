@@ -22,8 +22,8 @@ from purification.experiments.papers import Study
 
 SCORES = "cowboy_figure3"
 COURSE = "cowboy_figure6"
-LOWEST, CLEANED = 10, 5
-"""Images of a row of the scores' extremes, and of a column of cleaned images."""
+LOWEST = 10
+"""Images of a row of the scores' extremes."""
 
 
 def discriminator_scores(catalogue: Catalogue, dataset: str, seed: int) -> DiscriminatorScores:
@@ -136,21 +136,3 @@ def over_training(catalogue: Catalogue, study: Study, seed: int) -> Figure:
     cleaning = study.form == "cleaning_over_training"
     files = tuple(course if cleaning else course.scores_file for course in courses)
     return Figure(study, {"digests": {file.path: file.digest for file in files}}, files)
-
-
-def cleaned_pictures(catalogue: Catalogue, study: Study, seed: int) -> Figure:
-    """Originals, attacked, and cleaned, one block an attack."""
-    wanted = study.settings
-    datasets = []
-    for dataset in wanted["datasets"]:
-        original = catalogue.dataset(dataset).shown("original") | {"split": "test"}
-        blocks: list[list[Any]] = [["", [original]]]
-        for attack in wanted["attacks"]:
-            names = (dataset, seed, wanted["defense"], wanted["classifier"], attack)
-            attacked = catalogue.attacked(*names)
-            assert attacked.gray is not None
-            columns = [attacked.gray.shown("attacked")]
-            columns.append(attacked.shown("cleaned") | {"group": "gray_box"})
-            blocks.append([attack, columns])
-        datasets.append(blocks)
-    return Figure(study, {"images": CLEANED, "blocks": datasets, "parts": 1})
