@@ -33,15 +33,12 @@ from purification.experiments.artifacts import (
     TrainedNetwork,
     cell_group,
 )
-from purification.experiments.config import (
-    OWN_CODE,
-    SEARCHES,
-    STEPPED,
-    WGAN_GP,
-    ConfigError,
-    check_config,
-)
+from purification.experiments.config import ConfigError, check_config, check_study, uses
+from purification.experiments.entries import OWN_CODE
 from purification.experiments.grids import sweep_cells, sweep_epsilons
+from purification.experiments.papers import STUDIES, Study
+from purification.experiments.references import SEARCHES, STEPPED, WGAN_GP
+from purification.experiments.schema import read_schema
 from purification.plugins import file_digest, place_of_file, source_digest
 
 PLAIN = "plain"
@@ -78,13 +75,34 @@ class Catalogue:
     """All artifacts that a config can name. Names that it does not define raise ConfigError."""
 
     def __init__(self, config: Mapping[str, Any], schema_file: Path) -> None:
-        self.config = check_config(config, schema_file)
+        self._schema = read_schema(schema_file)
+        self.config = check_config(config, self._schema)
         self._papers = schema_file.parents[2] / "resources/papers"
         self.files = sorted({path for section in OWN_CODE for path in self._files_of(section)})
         """The files that users' own code reads."""
         named = (e[key] for section, key in OWN_CODE.items() for e in self.config[section].values())
         self.code = sorted({place for place in named if ":" in place})
         """The places of users' own code."""
+
+    @cache  # noqa: B019
+    def study(self, name: str) -> Study:
+        """A study with its settings in the config. It is looked at here, with all that it uses, and
+        nowhere before: ConfigError if the config does not have it or it is wrong there."""
+        own = self.config.get("tables", {})
+        if name in own:
+            place, settings = f"tables.{name}", own[name]
+            study = Study(name, settings["form"], settings=settings)
+        else:
+            place, study = name, STUDIES[name]
+            settings = self.config.get(name)
+        if study.form in self._schema["$defs"]["forms"]:
+            if name not in self.config:
+                raise ConfigError(f"{name} is asked for, and the config has no section {name!r}")
+            study = replace(study, settings=self.config[name])
+            check_study(self.config, self._schema, study, name)
+        for used in uses(self._schema, study):
+            self.study(used)
+        return study
 
     @cache  # noqa: B019
     def printed_numbers(self, paper: str) -> str:

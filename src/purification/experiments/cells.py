@@ -5,7 +5,7 @@ from typing import Any
 
 from purification.experiments.artifacts import Cell
 from purification.experiments.catalogue import PLAIN, Catalogue, base_name
-from purification.experiments.config import OVER_LATENT, encoder_column
+from purification.experiments.studies import encoder_column
 
 CLEAN = "none"
 """Attack and defence of a cell that has none."""
