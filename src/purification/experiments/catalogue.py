@@ -34,9 +34,10 @@ from purification.experiments.artifacts import (
     cell_group,
 )
 from purification.experiments.config import ConfigError, check_config, check_study, uses
+from purification.experiments.config_form import did_you_mean
 from purification.experiments.entries import OWN_CODE
 from purification.experiments.grids import sweep_cells, sweep_epsilons
-from purification.experiments.papers import STUDIES, Study
+from purification.experiments.papers import STUDIES, Study, study_of
 from purification.experiments.references import SEARCHES, STEPPED, WGAN_GP
 from purification.experiments.schema import read_schema
 from purification.plugins import file_digest, place_of_file, source_digest
@@ -88,21 +89,15 @@ class Catalogue:
     def study(self, name: str) -> Study:
         """A study with its settings in the config. It is looked at here, with all that it uses, and
         nowhere before: ConfigError if the config does not have it or it is wrong there."""
-        own = self.config.get("tables", {})
-        if name in own:
-            place, settings = f"tables.{name}", own[name]
-            study = Study(name, settings["form"], settings=settings)
-        else:
-            place, study = name, STUDIES[name]
-            settings = self.config.get(name)
-        if study.form in self._schema["$defs"]["forms"]:
-            if name not in self.config:
-                raise ConfigError(f"{name} is asked for, and the config has no section {name!r}")
-            study = replace(study, settings=self.config[name])
-            check_study(self.config, self._schema, study, name)
-        for used in uses(self._schema, study):
+        found = study_of(self.config, name)
+        if found is None or (name in self._schema["properties"] and name not in self.config):
+            known = [*STUDIES, *self.config.get("tables", ())]
+            hint = did_you_mean(name, known)
+            raise ConfigError(f"{name} is asked for, and the config has no section of it{hint}")
+        for used in uses(self._schema, found):
             self.study(used)
-        return study
+        check_study(self.config, self._schema, found)
+        return found
 
     @cache  # noqa: B019
     def printed_numbers(self, paper: str) -> str:

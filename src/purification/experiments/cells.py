@@ -77,7 +77,7 @@ def _searched(catalogue: Catalogue, wanted: Mapping[str, Any], defense: str) -> 
 def named_defense(catalogue: Catalogue, table: str, defense: str) -> dict[str, Any]:
     """The columns that name a defence in a table: in one over the length of the code with that."""
     labels = of_defense(catalogue, defense)
-    if table in OVER_LATENT:
+    if catalogue.study(table).over_latent:
         own = catalogue.defense_settings(defense)
         own = catalogue.config["generators"][own["generator"]] if "generator" in own else own
         parts = [labels["variant"], f"latent={own['latent']}"]

@@ -1,4 +1,4 @@
-"""The config, checked: the shared sections before the DAG is built, a study when it is asked for."""
+"""The config, checked: what all share before the DAG is built, a study when it is asked for."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -11,8 +11,8 @@ from purification.experiments.config_form import (
     wrong_values,
 )
 from purification.experiments.image_counts import SWEPT, too_many_images
-from purification.experiments.papers import ACCURACY_FORMS, STUDIES, Study, named
-from purification.experiments.references import broken_rules, wrong_references
+from purification.experiments.papers import ACCURACY_FORMS, Study, named, place_of, studies_of
+from purification.experiments.references import broken_rules, located, wrong_references
 from purification.experiments.schema import of_form, shared, wrong_form
 
 PAPER_TABLES = named(*ACCURACY_FORMS)
@@ -26,14 +26,13 @@ class ConfigError(ValueError):
 
 
 def check_config(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The config as all that comes after reads it (`config_form.prepared`), its shared sections
-    and its names checked; of the studies nothing is looked at.
+    """The config as all that comes after reads it (`config_form.prepared`), with what is shared and
+    all names checked. Of studies nothing else is looked at.
 
     Raises ConfigError naming each wrong place and what is allowed there. References are looked at
     only when the form is right, and what takes several keys to tell when the references are.
     """
-    made = prepared(config)
-    part = shared(schema)
+    made, part = prepared(config), shared(schema)
     always = {k: v for k, v in made.items() if not isinstance(k, str) or k in schema["required"]}
     _refuse(
         lambda: (*wrong_values(always), *wrong_form(made, part)),
@@ -47,37 +46,41 @@ def check_config(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[s
     return made
 
 
-def check_study(
-    config: Mapping[str, Any], schema: Mapping[str, Any], study: Study, place: str
-) -> None:
-    """Raise ConfigError, as `check_config`, for a study whose settings stand at a place of a config
-    that is checked otherwise, what the study uses included."""
-    form, settings = of_form(schema, study.form), study.settings
-    rules = dict(studies.RULES)
-    if "over_latent" in study.quirks:
-        rules["columns"] = rules["over_latent"]
-    own = {"rules": [quirk for quirk in study.quirks if quirk == "compared"]}
-    others = [name for name in SWEPT if name in config] if uses(schema, study) else []
+def check_study(config: Mapping[str, Any], schema: Mapping[str, Any], study: Study) -> None:
+    """Raise ConfigError, as `check_config`, for a study of a config that this has made. What the
+    study `uses` must be right."""
+    settings, place = study.settings, place_of(study)
+    form = of_form(schema, study.form)
     _refuse(
-        lambda: (*wrong_values(settings, place), *wrong_form(settings, form, place)),
-        # One search serves all sweeps that the config has: which, their settings say.
+        lambda: _wrong_settings(schema, study),
+        # All sweeps are cut from one search: of which L and R, their settings say.
         lambda: (
             line
-            for other in others
-            for line in wrong_form(config[other], of_form(schema, STUDIES[other].form), other)
+            for other in studies_of(config, *SWEPT)
+            if study.form == "sweep"
+            for line in _wrong_settings(schema, other)
         ),
         lambda: wrong_references(settings, form, config, place),
         lambda: (
-            *broken_rules(settings, form, config, rules, place),
-            *broken_rules(settings, own, config, rules, place),
+            *(
+                located(place, where, what)
+                for rule in schema["$defs"]["forms"][study.form].get("rules", ())
+                for where, what in studies.RULES[rule](config, study)
+            ),
             *too_many_images(config, settings),
         ),
     )
 
 
+def _wrong_settings(schema: Mapping[str, Any], study: Study) -> Iterator[str]:
+    place = place_of(study)
+    yield from wrong_values(study.settings, place)
+    yield from wrong_form(study.settings, of_form(schema, study.form), place)
+
+
 def uses(schema: Mapping[str, Any], study: Study) -> tuple[str, ...]:
-    """The sections that a study reads beside its own."""
-    return (*schema["$defs"]["forms"].get(study.form, {}).get("uses", ()), *study.of)
+    """The studies that one reads beside its own section."""
+    return (*schema["$defs"]["forms"][study.form].get("uses", ()), *study.of)
 
 
 def _refuse(*checks: Callable[[], Iterator[str] | tuple[str, ...]]) -> None:

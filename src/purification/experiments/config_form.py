@@ -6,12 +6,13 @@ The functions yield one line a mistake, each beginning with its place in the con
 import difflib
 import math
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from purification.experiments.papers import STUDIES, wrong_tables
+
 NAMED_ENTRIES = (
-    *("datasets", "classifiers", "generators", "attacks", "copies", "defenses"),
+    *("datasets", "classifiers", "generators", "attacks", "copies", "defenses", "tables"),
     *("classifiers.*.per_dataset", "generators.*.per_dataset", "copies.*"),
     *(f"{section}.*.files" for section in ("datasets", "classifiers", "attacks", "defenses")),
     *("defense_vae_table2.trained_on", "defense_vae_table2.trained_on.*", "cost_accuracy.lines"),
@@ -29,9 +30,13 @@ _FREE = "settings"
 
 
 def prepared(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of the config as the rest reads it: without the entries that an overlay has removed
-    (`null` under a name), and `~` in `data_root` replaced by the home folder."""
-    made = {key: _without_removed(value, str(key)) for key, value in config.items()}
+    """A copy of the config as the rest reads it: without the entries and studies that an overlay has
+    removed (`null` under a name), and `~` in `data_root` replaced by the home folder."""
+    made = {
+        key: _without_removed(value, str(key))
+        for key, value in config.items()
+        if not (key in STUDIES and value is None)
+    }
     root = made.get("data_root")
     if isinstance(root, str) and root.startswith("~"):
         made["data_root"] = os.path.expanduser(root)  # noqa: PTH111 (Path's raises where there is no such user)
@@ -99,10 +104,11 @@ def wrong_data_root(root: str) -> Iterator[str]:
 
 def wrong_names(config: Mapping[str, Any], reserved: Iterable[str]) -> Iterator[str]:
     """Names whose files would be another's. `reserved`: those that a defence may not have."""
+    yield from wrong_tables(config)
     reserved = {word.casefold(): word for word in reserved}
-    for section in ("datasets", "classifiers", "generators", "attacks", "defenses"):
+    for section in ("datasets", "classifiers", "generators", "attacks", "defenses", "tables"):
         same: dict[str, str] = {}
-        for name in config[section]:
+        for name in config.get(section, ()):
             place = f"{section}: the name {name!r}"
             _, dot, end = name.casefold().rpartition(".")
             if dot and end in FILES_BESIDE | SUFFIXES:

@@ -1,12 +1,12 @@
 """Rules of the shared sections' entries that take more than one key: `rules` in the schema."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from purification.experiments.artifacts import CELEBA_IMAGES, TEST_IMAGES, TRAINING_IMAGES
-from purification.experiments.references import Rule, unknown
+from purification.experiments.references import Rule, Wrong, unknown
 from purification.experiments.schema import wrong_form
 from purification.plugins import place_of_file, problem_with
 
@@ -17,7 +17,6 @@ OWN_CODE = {
     "defenses": "method",
 }
 """Sections whose entries may name a user's own code, and the key that does."""
-Wrong = Iterator[tuple[str, str]]
 
 
 def _own_code(_: Mapping[str, Any], entry: Mapping[str, Any], __: Mapping[str, Any]) -> Wrong:
@@ -37,7 +36,7 @@ def _own_code(_: Mapping[str, Any], entry: Mapping[str, Any], __: Mapping[str, A
 
 
 def _splits(_: Mapping[str, Any], dataset: Mapping[str, Any], __: Mapping[str, Any]) -> Wrong:
-    """The splits of a data set: keys that its source has no use for, and more images than it has."""
+    """The splits of a data set: keys that its source has no use for, more images than it has."""
     if misplaced := list(_misplaced(dataset)):
         yield from misplaced
     elif dataset["source"] == "digits":
@@ -111,8 +110,9 @@ def _copies(
             )
         for key, values in changes.items():
             for value in _as_list(values):
-                lines = wrong_form({**attack, key: value}, attacks, f"copies.{name}")
-                yield from ((f"/{place}", what) for place, what in (s.split(": ", 1) for s in lines))
+                for text in wrong_form({**attack, key: value}, attacks, name):
+                    where, _, what = text.partition(": ")
+                    yield where, what
 
 
 def _as_list(value: Any) -> list[Any]:

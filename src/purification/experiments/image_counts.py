@@ -8,12 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from purification.experiments.artifacts import CELEBA_IMAGES, TEST_IMAGES
-from purification.experiments.grids import ROC_FIGURES, SWEPT_TABLES
+from purification.experiments.grids import GRID_FORMS
+from purification.experiments.papers import studies_of
 
 ATTACKERS_IMAGES = 150
 """As `datasets.BLACK_BOX_HOLD_OUT`, which this room may not import."""
-SWEPT = (*SWEPT_TABLES, *ROC_FIGURES, "figure6", "figure7", "detection")
-"""What the settings of `sweep` hold for."""
+SWEPT = (*GRID_FORMS, "detection")
+"""The forms of what the settings of `sweep` hold for."""
 _NAMING = {
     "attacks": ("attacks", "attack"),
     "defenses": ("defenses", "defense", "one_pass", "search", "lines", "trained_on"),
@@ -30,16 +31,16 @@ def available(config: Mapping[str, Any], dataset: str, split: str) -> int | None
     return TEST_IMAGES.get(source) if asked is None and split == "test" else asked
 
 
-def too_many_images(config: Mapping[str, Any], study: Mapping[str, Any]) -> Iterator[str]:
+def too_many_images(config: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[str]:
     """The attacks and defences that a study names and that have more images than any data set on
     which they stand, in this study or another. The references of this one must be right."""
-    for name in _named(study, "attacks"):
+    for name in _named(settings, "attacks"):
         used = _datasets(config, "attacks", name)
         for threat_model, number in config["attacks"].get(name, {}).get("images", {}).items():
             black = threat_model == "black_box"
             place = f"attacks.{name}.images.{threat_model}"
             yield from _beyond(config, place, number, used, held_out=black)
-    for name in _named(study, "defenses"):
+    for name in _named(settings, "defenses"):
         purifier = config["defenses"].get(name, {}).get("purifier", name)
         deployed = [n for n, d in config["defenses"].items() if d.get("purifier") == purifier]
         used = [d for n in (purifier, *deployed) for d in _datasets(config, "defenses", n)]
@@ -50,39 +51,42 @@ def too_many_images(config: Mapping[str, Any], study: Mapping[str, Any]) -> Iter
 
 def too_many_validation_images(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """More validation images in a sweep than any of its data sets has."""
-    swept = [name for target in SWEPT for name in _names(_part(config, target).get("datasets"))]
+    swept = [
+        name
+        for study in studies_of(config, *SWEPT)
+        for name in _names(_mapping(study.settings).get("datasets"))
+    ]
     number = config["sweep"]["validation_images"]
     for line in _beyond(config, "/sweep.validation_images", number, swept, split="validation"):
         place, _, what = line.partition(": ")
         yield place, what
 
 
-def _part(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """A study as far as it has settings: of those that nobody asks for the form may be wrong."""
-    found = config.get(name)
-    return found if isinstance(found, Mapping) else {}
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """A study's settings as far as it has any: of those that nobody asks for they may be wrong."""
+    return value if isinstance(value, Mapping) else {}
 
 
-def _parts(study: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    panels = study.get("panels")
-    panels = panels if isinstance(panels, list) else []
-    return [study, *(panel for panel in panels if isinstance(panel, Mapping))]
+def _parts(settings: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    panels = settings.get("panels")
+    return [settings, *map(_mapping, panels if isinstance(panels, list) else ())]
 
 
-def _named(study: Mapping[str, Any], section: str) -> list[str]:
+def _named(settings: Mapping[str, Any], section: str) -> list[str]:
     """The attacks or defences that a study names, each once."""
     keys = _NAMING[section]
-    found = (n for part in _parts(study) for key in keys for n in _names(part.get(key)))
+    found = (n for part in _parts(settings) for key in keys for n in _names(part.get(key)))
     return list(dict.fromkeys(found))
 
 
 def _datasets(config: Mapping[str, Any], section: str, name: str) -> list[str]:
     """The data sets on which any table or figure has an attack or a defence."""
     found: list[str] = []
-    for target in config:
-        wanted = _part(config, target)
+    for study in studies_of(config):
+        wanted = _mapping(study.settings)
         if "datasets" in wanted or "panels" in wanted:
-            settings = {**_part(config, "sweep"), **wanted} if target in SWEPT else wanted
+            shared = _mapping(config.get("sweep")) if study.form in SWEPT else {}
+            settings = {**shared, **wanted}
             for part in _parts(settings):
                 used = _names(part.get("datasets", part.get("dataset")))
                 found += used * (name in _named({**part, "panels": []}, section))

@@ -7,7 +7,7 @@ new table of an existing form is one line here, its numbers in resources/papers 
 the config.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,6 +19,21 @@ ACCURACY_FORMS = (*ATTACKED_FORMS, "transferred", "unseen", *SWEPT_FORMS)
 TIME_FORMS = ("search_times", "run_times")
 TABLE_FORMS = (*ACCURACY_FORMS, *TIME_FORMS)
 """All forms of tables, each of them open to a user's own."""
+PICTURE_FORMS = (
+    *("reconstructions_over_search", "reconstructions_over_epsilon", "gray_box_pictures"),
+    *("black_box_pictures", "samples", "corrupted_pictures", "purified_pictures", "low_scores"),
+    "cleaned_pictures",
+)
+"""Figures of images, which have no points."""
+_PLACES = {
+    "detection": "detection",
+    "inference_rule": "ae_gan/rule",
+    "mcnemar": "cowboy/mcnemar",
+    "score_detection": "cowboy/detection",
+    "comparison": "comparison",
+    "worst_case": "worst_case",
+}
+"""Further tables of a form of their own, where they lie."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +42,9 @@ class Study:
 
     `quirks`: in what it differs from others of its form: `over_latent`, a table whose defences
     differ in the length of the code; `accuracy`, a figure that shows accuracies as well; `printed`,
-    a figure of which the paper prints numbers. `of`: the tables that a figure is made of.
-    `settings`: what the config asks for, once it is looked up there (`Catalogue.study`).
+    one of which the paper prints numbers; `no_points`, one that has no CSV; `bare_times`, a table
+    whose times lie under its defence's name alone. `of`: the studies that it is made of; one that
+    has no section is made of them alone. `settings`: what the config asks for (`study_of`).
     """
 
     name: str
@@ -58,12 +74,35 @@ class Study:
         return f"{PAPERS[self.paper].title}, {self.printed}" if self.printed else self.name
 
     @property
+    def over_latent(self) -> bool:
+        """Whether a defence is named in it with the length of its code."""
+        return "over_latent" in self.quirks or self.settings.get("over_latent", False)
+
+    @property
     def place(self) -> str:
         """Where it lies below the results, without suffix: Defense-GAN's tables there, another
-        paper's in a folder of its own."""
-        if self.paper not in ("", "defense_gan"):
+        paper's tables and figures in a folder of its own."""
+        if self.printed and self.paper != "defense_gan":
             return f"{self.paper}/{self.number}"
+        if self.form in _PLACES:
+            return _PLACES[self.form]
         return self.name if self.form in TABLE_FORMS else f"figures/{self.name}"
+
+    def place_of_times(self, defense: str) -> str | None:
+        """Where the times of a defence lie among others of their form; None: at its name."""
+        return None if "bare_times" in self.quirks else f"{self.name}/{defense}"
+
+    @property
+    def files(self) -> list[str]:
+        """All files of it below the results."""
+        if self.form in TABLE_FORMS:
+            suffixes: tuple[str, ...] = ("csv", "long.csv", "md")
+        elif self.form in _PLACES:
+            suffixes = ("csv",) if self.form == "detection" else ("csv", "md")
+        else:
+            bare = self.form in PICTURE_FORMS or "no_points" in self.quirks
+            suffixes = ("png", "pdf") if bare else ("png", "pdf", "csv")
+        return [f"{self.place}.{suffix}" for suffix in suffixes]
 
 
 @dataclass(frozen=True)
@@ -108,7 +147,7 @@ _PAPERS = (
         Study("table10", "over_restarts", "accuracy over the restarts R (MNIST)"),
         Study("table11", "over_restarts", "accuracy over the restarts R (Fashion-MNIST)"),
         Study("table12", "direct", "white-box attacks (the paper: CelebA)"),
-        Study("table13", "search_times", "time of a reconstruction"),
+        Study("table13", "search_times", "time of a reconstruction", ("bare_times",)),
         Study(
             "figure3",
             "accuracy_over_search",
@@ -143,7 +182,7 @@ _PAPERS = (
         ),
         Study("defense_vae_table2", "unseen", "attacks that the VAE has not seen"),
         Study("defense_vae_table3", "transferred", "black-box attacks"),
-        Study("defense_vae_table4", "run_times", "seconds for 1,000 images"),
+        Study("defense_vae_table4", "run_times", "seconds for 1,000 images", ("bare_times",)),
         Study("defense_vae_table7", "direct", "as Table 1 (the paper: CIFAR-10 and CelebA)"),
         Study("defense_vae_table8", "transferred", "as Table 3 (the paper: CIFAR-10)"),
         Study(
@@ -204,7 +243,7 @@ _PAPERS = (
         "Cowboy",
         Study("cowboy_table1", "direct", "attacked and cleaned"),
         Study("cowboy_table2", "direct", "Cowboy beside the same search without the discriminator"),
-        Study("cowboy_figure1", "toy", "a classifier's probability, two Gaussians"),
+        Study("cowboy_figure1", "toy", "a classifier's probability, two Gaussians", ("no_points",)),
         Study("cowboy_figure2", "toy", "a discriminator's score, two Gaussians"),
         Study(
             "cowboy_figure3", "scores", "the discriminator's scores of real and of attacked images"
@@ -227,17 +266,19 @@ _PAPERS = (
             "scores over the GAN's training",
             of=("cowboy_figure6",),
         ),
+        Study("cowboy_mcnemar", "mcnemar", of=("cowboy_table2",)),
         Study("cowboy_detection", "score_detection", of=("cowboy_figure3",)),
     ),
 )
 PAPERS: Mapping[str, Paper] = {paper.key: paper for paper in _PAPERS}
-_ACROSS = (
-    Study("generator_quality", "generator_quality"),
-    Study("comparison", "comparison"),
-    Study("worst_case", "worst_case"),
-)
 STUDIES: Mapping[str, Study] = {
-    study.name: study for study in (*(s for paper in _PAPERS for s in paper.studies), *_ACROSS)
+    study.name: study
+    for study in (
+        *(study for paper in _PAPERS for study in paper.studies),
+        Study("generator_quality", "generator_quality"),
+        Study("comparison", "comparison"),
+        Study("worst_case", "worst_case"),
+    )
 }
 """All of them by their sections of the config, a paper's in its own order."""
 
@@ -245,3 +286,40 @@ STUDIES: Mapping[str, Study] = {
 def named(*forms: str) -> tuple[str, ...]:
     """The names of the papers' studies of these forms."""
     return tuple(name for name, study in STUDIES.items() if study.form in forms)
+
+
+def study_of(config: Mapping[str, Any], name: str) -> Study | None:
+    """A study of the papers, or a table of the user's own, with its settings in the config; None if
+    there is none of that name."""
+    own = config.get("tables", {}).get(name)
+    if own is not None:
+        settings = {key: value for key, value in own.items() if key != "form"}
+        return Study(name, own["form"], settings=settings)
+    study = STUDIES.get(name)
+    if study is None or (name not in config and not study.of):
+        return None
+    return replace(study, settings=config.get(name, {}))
+
+
+def studies_of(config: Mapping[str, Any], *forms: str) -> Iterator[Study]:
+    """All studies of these forms (none given: of any) that the config has, the papers' first."""
+    for name in dict.fromkeys((*STUDIES, *config.get("tables", ()))):
+        study = study_of(config, name)
+        if study is not None and (study.form in forms or not forms):
+            yield study
+
+
+def place_of(study: Study) -> str:
+    """Where a study's settings stand in the config."""
+    return study.name if study.name in STUDIES else f"tables.{study.name}"
+
+
+def wrong_tables(config: Mapping[str, Any]) -> Iterator[str]:
+    """Tables of the user's own whose files would be others', a line each."""
+    taken = {name.casefold() for name in (*STUDIES, *PAPERS)}
+    for name in config.get("tables", {}):
+        if name.casefold() in taken:
+            yield (
+                f"tables: the name {name!r} is taken, by a section or a result of the papers: give "
+                "your table another"
+            )

@@ -5,12 +5,14 @@ They are read when the form is right, and yield one line a mistake, with its pla
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 import jsonschema
 
 from purification.experiments.config_form import did_you_mean, listed
-from purification.experiments.papers import STUDIES
+from purification.experiments.papers import studies_of
 from purification.experiments.schema import Validator
 
 WGAN_GP = "wgan_gp"
@@ -19,9 +21,10 @@ SEARCHES = ("defense_gan",)
 """Methods that search a latent space from random starts: swept, and timed in Table 13."""
 STEPPED = (*SEARCHES, "ae_gan", "cowboy")
 """Methods whose search has steps L."""
-Rule = Callable[[Mapping[str, Any], Any, Mapping[str, Any]], Iterator[tuple[str, str]]]
-"""From config, value and schema to mistakes: a place within the value, or after "/" one in the
-config, and what is wrong there ("{place}": the value's own place)."""
+Wrong = Iterator[tuple[str, str]]
+"""Mistakes: a place and what is wrong there, as `located` takes them."""
+Rule = Callable[[Mapping[str, Any], Any, Mapping[str, Any]], Wrong]
+"""From config, value and schema."""
 
 
 def purifier_of(config: Mapping[str, Any], defense: str) -> str:
@@ -44,9 +47,7 @@ PREDICATES: Mapping[str, Callable[[Mapping[str, Any], str, Mapping[str, Any], An
     "kind": lambda config, name, entry, kinds: kind_of(entry) in kinds,
     "form": lambda config, name, entry, forms: entry["form"] in forms,
     "own_method": lambda config, name, entry, methods: entry["method"] in methods,
-    "method": lambda config, name, entry, methods: (
-        _purifier(config, name).get("method") in methods
-    ),
+    "method": lambda config, name, entry, methods: _purifier(config, name).get("method") in methods,
     "purifier_has": lambda config, name, entry, key: key in _purifier(config, name),
     "purifier_lacks": lambda config, name, entry, key: key not in _purifier(config, name),
 }
@@ -57,9 +58,10 @@ _ANY_OF = ("kind", "form", "own_method", "method")
 
 def known(config: Mapping[str, Any], section: str, that: Mapping[str, Any]) -> list[str]:
     """The names in a section of the config of which all that is asked holds."""
-    entries: Any = studies(config) if section == "studies" else config
-    for part in section.split(".") if section != "studies" else ():
-        entries = entries[part]
+    if section == "studies":
+        entries: Any = {study.name: {"form": study.form} for study in studies_of(config)}
+    else:
+        entries = reduce(getitem, section.split("."), config)
     asked = [
         (PREDICATES[key], [value] if key in _ANY_OF and isinstance(value, str) else value)
         for key, value in that.items()
@@ -69,13 +71,6 @@ def known(config: Mapping[str, Any], section: str, that: Mapping[str, Any]) -> l
         for name in entries
         if all(holds(config, name, entries[name], value) for holds, value in asked)
     ]
-
-
-def studies(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The studies that a config has, a user's own tables among them, each with its form."""
-    own = config.get("tables", {})
-    own = {k: v for k, v in own.items() if isinstance(v, Mapping) and "form" in v}
-    return {**{k: {"form": v.form} for k, v in STUDIES.items() if k in config}, **own}
 
 
 def unknown(name: str, allowed: Iterable[str]) -> Iterator[str]:
@@ -98,30 +93,23 @@ def wrong_references(
     def measured_in(_: Any, model: str, name: str, own: Mapping[str, Any]) -> Iterator[Any]:
         models = config["defenses"].get(name, {}).get("threat_models", [model])
         if model not in models:
-            yield jsonschema.ValidationError(
-                f"/defenses.{name}.threat_models: {{place}} needs {model}; got {', '.join(models)}"
-            )
+            needed = f"{{place}} needs {model}; got {', '.join(models)}"
+            yield jsonschema.ValidationError(f"/defenses.{name}.threat_models\n{needed}")
 
     yield from _lines({"names": names, "measured_in": measured_in}, value, schema, place)
 
 
 def broken_rules(
-    value: Any,
-    schema: Mapping[str, Any],
-    config: Mapping[str, Any],
-    rules: Mapping[str, Rule],
-    place: str = "",
+    value: Any, schema: Mapping[str, Any], config: Mapping[str, Any], rules: Mapping[str, Rule]
 ) -> Iterator[str]:
     """What the schema's `rules` say of a value whose form and references are right."""
 
     def broken(_: Any, wanted: list[str], value: Any, own: Mapping[str, Any]) -> Iterator[Any]:
         for rule in wanted:
             for where, what in rules[rule](config, value, schema):
-                inner = [where] if where and where[0] != "/" else []
-                text = f"{where}: {what}" if where[:1] == "/" else what
-                yield jsonschema.ValidationError(text, path=inner)
+                yield jsonschema.ValidationError(f"{where}\n{what}")
 
-    yield from _lines({"rules": broken}, value, schema, place)
+    yield from _lines({"rules": broken}, value, schema, "")
 
 
 def _lines(
@@ -131,6 +119,12 @@ def _lines(
     for error in validator.iter_errors(value):
         # Of a list it says enough which name is wrong.
         inner = (str(part) for part in error.absolute_path if not isinstance(part, int))
-        at = ".".join(filter(None, (place, *inner)))
-        own = error.message.startswith("/")
-        yield error.message[1:].replace("{place}", at) if own else f"{at}: {error.message}"
+        where, _, what = error.message.rpartition("\n")
+        yield located(".".join(filter(None, (place, *inner))), where, what)
+
+
+def located(place: str, where: str, what: str) -> str:
+    """A line: a mistake at a place within another, or, after "/", at one elsewhere in the config;
+    "{place}" in what is wrong stands for the former."""
+    at = where[1:] if where[:1] == "/" else ".".join(filter(None, (place, where)))
+    return f"{at}: {what.replace('{place}', place)}"

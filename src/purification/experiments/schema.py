@@ -25,7 +25,7 @@ def read_schema(file: Path) -> dict[str, Any]:
     schema["properties"] |= {
         name: {"$ref": f"#/$defs/forms/{study.form}"}
         for name, study in STUDIES.items()
-        if study.form in forms
+        if forms[study.form].get("section", True)
     }
     return schema
 

@@ -1,7 +1,9 @@
-"""Rules of tables and figures that take more than one key: `rules` in the schema, `quirks` of a
-study. What a study names is there; it is only asked whether it goes together."""
+"""Rules of tables and figures that take more than one key: `rules` of their forms in the schema.
 
-from collections.abc import Iterator, Mapping
+All that a study names is there; these say whether it goes together.
+"""
+
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from purification.experiments.image_counts import (
@@ -10,9 +12,9 @@ from purification.experiments.image_counts import (
     beyond,
     too_many_validation_images,
 )
-from purification.experiments.references import Rule, kind_of, purifier_of, unknown
+from purification.experiments.papers import Study
+from purification.experiments.references import Wrong, kind_of, purifier_of, unknown
 
-Wrong = Iterator[tuple[str, str]]
 Settings = Mapping[str, Any]
 
 
@@ -26,10 +28,10 @@ def encoder_column(config: Settings, defense: Settings) -> tuple[str, str]:
     return defense.get("column", family), (variant or "base") + rule
 
 
-def _columns(config: Settings, table: Settings, _: Settings, over_latent: bool = False) -> Wrong:
+def _columns(config: Settings, table: Study) -> Wrong:
     """Two defences that would fill one column of a table, which would be refused at its end."""
     taken: dict[tuple[Any, ...], str] = {}
-    for name in table["defenses"]:
+    for name in table.settings["defenses"]:
         defense = config["defenses"][name]
         if defense["method"] == "adversarial_training":
             strength = "pgd" if defense.get("attack") == "pgd" else defense["epsilon"]
@@ -44,7 +46,7 @@ def _columns(config: Settings, table: Settings, _: Settings, over_latent: bool =
             if settings["method"] == "ae_gan":
                 label = encoder_column(config, settings)
             generator = config["generators"].get(settings.get("generator"), settings)
-            length = generator.get("latent") if over_latent else None
+            length = generator.get("latent") if table.over_latent else None
             column = (label, length, defense["classifier"])
             what = f"have one column, {' '.join(label)!r}"
         twin = taken.setdefault(column, own)
@@ -52,26 +54,23 @@ def _columns(config: Settings, table: Settings, _: Settings, over_latent: bool =
             yield "defenses", f"{twin!r} and {own!r} {what}"
 
 
-def _over_latent(config: Settings, table: Settings, schema: Settings) -> Wrong:
-    yield from _columns(config, table, schema, over_latent=True)
-
-
-def _transferred(config: Settings, table: Settings, schema: Settings) -> Wrong:
+def _transferred(config: Settings, table: Study) -> Wrong:
     """Transferred attacks come with pairs and an oracle, and are attacks of the table."""
-    if len({key in table for key in ("pairs", "transferred", "oracle")}) > 1:
+    if len({key in table.settings for key in ("pairs", "transferred", "oracle")}) > 1:
         yield "", "pairs, transferred and oracle go together"
-    for name in table.get("transferred", ()):
-        yield from (("transferred", text) for text in unknown(name, table["attacks"]))
-    if "pairs" in table:
-        yield from _hold_out(config, table, schema)
+    for name in table.settings.get("transferred", ()):
+        yield from (("transferred", text) for text in unknown(name, table.settings["attacks"]))
+    if "pairs" in table.settings:
+        yield from _hold_out(config, table)
 
 
-def _hold_out(config: Settings, study: Settings, _: Settings) -> Wrong:
+def _hold_out(config: Settings, study: Study) -> Wrong:
     """The black-box attacker's images are measured on by nobody else."""
-    swept = "pair" not in study and "pairs" not in study
-    # A picture shows its first images, whatever its defences have of clean ones.
-    named = (config["sweep"] if swept else study)["defenses"] if "pair" not in study else ()
-    limits = [("datasets", "test", name) for name in study["datasets"]]
+    if "pair" in study.settings:
+        named = ()  # a picture shows its first images, whatever its defences have of clean ones
+    else:
+        named = (study.settings if "pairs" in study.settings else config["sweep"])["defenses"]
+    limits = [("datasets", "test", name) for name in study.settings["datasets"]]
     purifiers = dict.fromkeys(purifier_of(config, name) for name in named)
     limits += [("defenses", "clean_images", name) for name in purifiers]
     for section, key, name in limits:
@@ -84,32 +83,42 @@ def _hold_out(config: Settings, study: Settings, _: Settings) -> Wrong:
             )
 
 
-def _compared(config: Settings, table: Settings, _: Settings) -> Wrong:
+def _compared(config: Settings, comparison: Study) -> Wrong:
     """The first two defences may differ in the discriminator's part alone."""
-    pair = table["defenses"][:2]
+    [table] = comparison.of
+    place, pair = f"/{table}.defenses", config[table]["defenses"][:2]
     if len(pair) < 2:
-        yield "defenses", f"{table['defenses']} is too short: two are compared"
+        yield place, f"two are compared; got {pair}"
         return
     cowboys = [n for n, d in config["defenses"].items() if d["method"] == "cowboy"]
     for name in pair:
         models = config["defenses"][name].get("threat_models", ())
         if purifier_of(config, name) not in cowboys:
-            yield from (("defenses", text) for text in unknown(name, cowboys))
+            yield from ((place, text) for text in unknown(name, cowboys))
         elif "gray_box" not in models:
-            place = f"/defenses.{name}.threat_models"
-            yield place, f"{{place}}.defenses needs gray_box; got {', '.join(models)}"
+            needed = f"{place[1:]} needs gray_box; got {', '.join(models)}"
+            yield f"/defenses.{name}.threat_models", needed
     first, second = (config["defenses"][name] for name in pair)
     for key in ("generator", "steps", "restarts", "classifier"):
         if first.get(key) != second.get(key):
-            what = f"{pair[0]!r} and {pair[1]!r} are compared, and differ in their {key}"
-            yield "defenses", what
+            yield place, f"{pair[0]!r} and {pair[1]!r} are compared, and differ in their {key}"
 
 
-def _random_step(config: Settings, study: Settings, _: Settings) -> Wrong:
+def _common_dataset(config: Settings, figure: Study) -> Wrong:
+    """Figure 3 shows one data set over L and over R."""
+    one, other = figure.of
+    if not set(config[one]["datasets"]) & set(config[other]["datasets"]):
+        yield (
+            f"/{other}.datasets",
+            "Figure 3 shows a data set of Tables 8 and 10; none is in both",
+        )
+
+
+def _random_step(config: Settings, study: Study) -> Wrong:
     """Strengths of an attack that are no greater than the random step within it."""
-    attack = study.get("attack") or config["sweep"]["attack"]
+    attack = study.settings.get("attack") or config["sweep"]["attack"]
     alpha = config["attacks"][attack].get("alpha", 0)
-    for epsilon in study["epsilons"]:
+    for epsilon in study.settings["epsilons"]:
         if epsilon <= alpha:
             yield (
                 "epsilons",
@@ -118,54 +127,54 @@ def _random_step(config: Settings, study: Settings, _: Settings) -> Wrong:
             )
 
 
-def _one_search(config: Settings, sweep: Settings, _: Settings) -> Wrong:
-    purifiers = {purifier_of(config, name) for name in sweep["defenses"]}
+def _one_search(config: Settings, sweep: Study) -> Wrong:
+    purifiers = {purifier_of(config, name) for name in sweep.settings["defenses"]}
     if len(purifiers) > 1:
         yield "defenses", f"one search serves them all, and these have {len(purifiers)}"
 
 
-def _validation_images(config: Settings, study: Settings, _: Settings) -> Wrong:
+def _validation_images(config: Settings, study: Study) -> Wrong:
     yield from too_many_validation_images(config)
 
 
-def _beyond_pruning(config: Settings, figure: Settings, _: Settings) -> Wrong:
-    pruned = config["defenses"][figure["defense"]].get("prune") or [[0, 1]]
-    if min(figure["steps"]) <= pruned[-1][0]:
-        yield "steps", f"must be above the steps of defenses.{figure['defense']}.prune"
+def _beyond_pruning(config: Settings, figure: Study) -> Wrong:
+    pruned = config["defenses"][figure.settings["defense"]].get("prune") or [[0, 1]]
+    if min(figure.settings["steps"]) <= pruned[-1][0]:
+        yield "steps", f"must be above the steps of defenses.{figure.settings['defense']}.prune"
 
 
-def _timed(config: Settings, table: Settings, _: Settings) -> Wrong:
+def _timed(config: Settings, table: Study) -> Wrong:
     """Each data set has the images that are timed: a time for fewer is another number."""
-    for key in {"largest_batch", "images", "search_images"} & table.keys():
-        for name in table["datasets"]:
+    for key in {"largest_batch", "images", "search_images"} & table.settings.keys():
+        for name in table.settings["datasets"]:
             there = available(config, name, "test")
-            lines = beyond(key, table[key], f"datasets.{name}.test", there)
+            lines = beyond(key, table.settings[key], f"datasets.{name}.test", there)
             yield from (tuple(line.split(": ", 1)) for line in lines)
 
 
-def _panels(config: Settings, figure: Settings, _: Settings) -> Wrong:
+def _panels(config: Settings, figure: Study) -> Wrong:
     begun: dict[bool, str] = {}
-    for name in figure["defenses"]:
+    for name in figure.settings["defenses"]:
         twin = begun.setdefault(config["defenses"][name]["from_scratch"], name)
         if twin != name:
             yield "defenses", f"{twin!r} and {name!r} would be one line of one panel"
 
 
-def _lines(config: Settings, figure: Settings, _: Settings) -> Wrong:
+def _lines(config: Settings, figure: Study) -> Wrong:
     """The lines of accuracy over cost are of searches as they are, in the figure's threat models,
     and one of them is that which the others are compared with."""
-    wanted = figure["reference"]
-    allowed = figure["lines"][wanted["defense"]].get("restarts", [None])
+    wanted = figure.settings["reference"]
+    allowed = figure.settings["lines"][wanted["defense"]].get("restarts", [None])
     if wanted.get("restarts") not in allowed:
         expected = f"one of {allowed}" if allowed != [None] else "left out, as in its line"
         yield "reference.restarts", f"must be {expected}; got {wanted.get('restarts')}"
-    for name, grid in figure["lines"].items():
+    for name, grid in figure.settings["lines"].items():
         own = config["defenses"][name]
         searched = config["defenses"][purifier_of(config, name)]
         if ("restarts" in grid) != ("restarts" in searched):
             which = "needs" if "restarts" in searched else "has no"
             yield f"lines.{name}", f"this search {which} restarts"
-        if missing := set(figure["threat_models"]) - set(own["threat_models"]):
+        if missing := set(figure.settings["threat_models"]) - set(own["threat_models"]):
             yield (
                 f"/defenses.{name}.threat_models",
                 f"{{place}} needs {', '.join(sorted(missing))}; got "
@@ -173,9 +182,9 @@ def _lines(config: Settings, figure: Settings, _: Settings) -> Wrong:
             )
 
 
-def _quality(config: Settings, study: Settings, _: Settings) -> Wrong:
+def _quality(config: Settings, study: Study) -> Wrong:
     """Generators with a prior, before the classifier that is attacked."""
-    for name in study["defenses"]:
+    for name in study.settings["defenses"]:
         if (deployed := config["defenses"][name]["classifier"]) != "originals":
             yield (
                 f"/defenses.{name}.classifier",
@@ -191,12 +200,12 @@ def _quality(config: Settings, study: Settings, _: Settings) -> Wrong:
             )
 
 
-RULES: dict[str, Rule] = {
+RULES: Mapping[str, Callable[[Settings, Study], Wrong]] = {
     "columns": _columns,
-    "over_latent": _over_latent,
     "transferred": _transferred,
     "hold_out": _hold_out,
     "compared": _compared,
+    "common_dataset": _common_dataset,
     "random_step": _random_step,
     "one_search": _one_search,
     "validation_images": _validation_images,
