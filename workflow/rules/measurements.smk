@@ -3,6 +3,7 @@
 
 
 rule measure:
+    """Measure the accuracies that share table, data set, seed, classifier and attack"""
     input:
         lambda wildcards: row(wildcards).files,
         own_files=lambda wildcards: own_files(row(wildcards)),
@@ -12,8 +13,6 @@ rule measure:
         "logs/measure/{dataset}/seed{seed}/{table}/{classifier}/{attack}.log",
     benchmark:
         "logs/measure/{dataset}/seed{seed}/{table}/{classifier}/{attack}.benchmark.tsv"
-    group:
-        "measurements"
     threads: 1
     resources:
         mem_mb=memory(2500, copies=1),
@@ -26,10 +25,8 @@ rule measure:
         "../scripts/measure.py"
 
 
-# Detection: one file for all detectors of a run.
-
-
 rule measure_detection:
+    """Measure how well each detector of a run tells attacked images from clean ones"""
     input:
         lambda wildcards: detectors(wildcards).files,
     output:
@@ -38,8 +35,6 @@ rule measure_detection:
         "logs/measure_detection/{dataset}/seed{seed}.log",
     benchmark:
         "logs/measure_detection/{dataset}/seed{seed}.benchmark.tsv"
-    group:
-        "measurements"
     threads: 1
     resources:
         mem_mb=growing(2000),
@@ -53,14 +48,15 @@ rule measure_detection:
 
 
 rule time_search:
+    """Time the latent search over L and R (Defense-GAN, Table 13)"""
     input:
-        unpack(inputs("timing")),
+        unpack(lambda wildcards: with_old_dataset(timed("search_times", wildcards))),
     output:
-        "results/{dataset}/seed{seed}/timings/{defense}.csv",
+        "results/{dataset}/seed{seed}/timings/{timed}.csv",
     log:
-        "logs/time_search/{dataset}/seed{seed}/{defense}.log",
+        "logs/time_search/{dataset}/seed{seed}/{timed}.log",
     benchmark:
-        "logs/time_search/{dataset}/seed{seed}/{defense}.benchmark.tsv"
+        "logs/time_search/{dataset}/seed{seed}/{timed}.benchmark.tsv"
     # All of them, so that no other job runs beside it.
     threads: ALL_CORES
     resources:
@@ -68,31 +64,32 @@ rule time_search:
         runtime=growing(4 * 60),
         gpu=GPUS,
     params:
-        recipe=recipe("timing"),
+        recipe=lambda wildcards: timed("search_times", wildcards).job,
     message:
-        "Time of {wildcards.defense}'s search, {wildcards.dataset}, alone on the machine"
+        "Time of {wildcards.timed}'s search, {wildcards.dataset}, alone on the machine"
     script:
         "../scripts/time_search.py"
 
 
 rule time_purifiers:
+    """Time a one-pass purifier and a latent search (Defense-VAE, Table 4)"""
     input:
-        unpack(lambda wildcards: with_old_dataset(timed(wildcards))),
+        unpack(lambda wildcards: with_old_dataset(timed("run_times", wildcards))),
     output:
-        "results/{dataset}/seed{seed}/run_times/{defense}.csv",
+        "results/{dataset}/seed{seed}/run_times/{timed}.csv",
     log:
-        "logs/time_purifiers/{dataset}/seed{seed}/{defense}.log",
+        "logs/time_purifiers/{dataset}/seed{seed}/{timed}.log",
     benchmark:
-        "logs/time_purifiers/{dataset}/seed{seed}/{defense}.benchmark.tsv"
+        "logs/time_purifiers/{dataset}/seed{seed}/{timed}.benchmark.tsv"
     threads: ALL_CORES
     resources:
         mem_mb=growing(4000),
         runtime=growing(4 * 60),
         gpu=GPUS,
     params:
-        recipe=lambda wildcards: timed(wildcards).job,
-        jobs=lambda wildcards: told({"jobs": timed(wildcards).jobs}),
+        recipe=lambda wildcards: timed("run_times", wildcards).job,
+        jobs=lambda wildcards: told({"jobs": timed("run_times", wildcards).jobs}),
     message:
-        "Time of {wildcards.defense} and of a search, {wildcards.dataset}, alone on the machine"
+        "Time of {wildcards.timed} and of a search, {wildcards.dataset}, alone on the machine"
     script:
         "../scripts/time_purifiers.py"

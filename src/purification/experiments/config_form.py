@@ -13,6 +13,7 @@ from purification.experiments.papers import STUDIES, wrong_tables
 
 NAMED_ENTRIES = (
     *("datasets", "classifiers", "generators", "attacks", "copies", "defenses", "tables"),
+    *("tables.*.trained_on", "tables.*.trained_on.*"),
     *("classifiers.*.per_dataset", "generators.*.per_dataset", "copies.*"),
     *(f"{section}.*.files" for section in ("datasets", "classifiers", "attacks", "defenses")),
     *("defense_vae_table2.trained_on", "defense_vae_table2.trained_on.*", "cost_accuracy.lines"),
@@ -30,8 +31,8 @@ _FREE = "settings"
 
 
 def prepared(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of the config as the rest reads it: without the entries and studies that an overlay has
-    removed (`null` under a name), and `~` in `data_root` replaced by the home folder."""
+    """A copy of the config as the rest reads it: without what an overlay has removed (`null` under
+    the name of an entry or a study), and `~` in `data_root` replaced by the home folder."""
     made = {
         key: _without_removed(value, str(key))
         for key, value in config.items()

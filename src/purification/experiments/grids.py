@@ -1,6 +1,6 @@
 """Which L, R and epsilon Defense-GAN's sweeps want: the config's grids as sets of cells.
 
-Tables 3 and 8 to 11, Figures 4 to 7 and tables of one's own look at the same few searches. Every
+Tables 3 and 8 to 11, Figures 4 to 7 and a user's own tables look at the same few searches. Every
 set of images is searched once, for the cells that any of them wants.
 """
 
@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from purification.experiments.papers import SWEPT_FORMS, Study, named, studies_of, study_of
+from purification.experiments.papers import SWEPT_FORMS, Study, studies_of, study_of
 
 GRID_FORMS = (*SWEPT_FORMS, "roc", "reconstructions_over_search", "reconstructions_over_epsilon")
 """Tables and figures that are cut from the sweeps."""
-SWEPT_TABLES = named(*SWEPT_FORMS)
 
 
 @dataclass(frozen=True)
@@ -81,8 +80,7 @@ def sweep_epsilons(config: Mapping[str, Any], dataset: str) -> list[float]:
 
 def _all_grids(config: Mapping[str, Any], dataset: str) -> Iterator[Grid]:
     for study in studies_of(config, *GRID_FORMS):
-        there = all(name in config for name in study.of)
-        if there and dataset in study.settings["datasets"]:
+        if dataset in study.settings["datasets"]:
             yield from _grids(config, study)
 
 

@@ -13,7 +13,7 @@ import jsonschema
 import yaml
 
 from purification.experiments.config_form import did_you_mean, is_number, listed
-from purification.experiments.papers import STUDIES
+from purification.experiments.papers import BARE_FORMS, STUDIES
 
 
 @cache
@@ -21,20 +21,18 @@ def read_schema(file: Path) -> dict[str, Any]:
     """The schema with a section for each study of a form that takes settings."""
     # libyaml's loader, where it is: the schema is read at the start of every job.
     schema = yaml.load(file.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    forms = schema["$defs"]["forms"]
     schema["properties"] |= {
         name: {"$ref": f"#/$defs/forms/{study.form}"}
         for name, study in STUDIES.items()
-        if forms[study.form].get("section", True)
+        if study.form not in BARE_FORMS
     }
     return schema
 
 
 def shared(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema of the sections that are checked always; of others it knows the names alone."""
-    always = (*schema["required"], "tables")
+    """The schema of what is checked always; of studies it knows the names alone."""
     sections = schema["properties"].items()
-    return {**schema, "properties": {k: form if k in always else True for k, form in sections}}
+    return {**schema, "properties": {k: k in STUDIES or form for k, form in sections}}
 
 
 def of_form(schema: Mapping[str, Any], form: str) -> dict[str, Any]:

@@ -200,6 +200,16 @@ def _quality(config: Settings, study: Study) -> Wrong:
             )
 
 
+def _printed(config: Settings, comparison: Study) -> Wrong:
+    for name in comparison.settings["tables"]:
+        if name in config.get("tables", ()):
+            yield (
+                "tables",
+                f"{name!r} is a table of your own, beside which no paper prints a number: name it "
+                "in worst_case.tables, or nowhere",
+            )
+
+
 RULES: Mapping[str, Callable[[Settings, Study], Wrong]] = {
     "columns": _columns,
     "transferred": _transferred,
@@ -214,4 +224,5 @@ RULES: Mapping[str, Callable[[Settings, Study], Wrong]] = {
     "panels": _panels,
     "lines": _lines,
     "quality": _quality,
+    "printed": _printed,
 }
