@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 import yaml
 
-from purification.experiments import Catalogue
+from purification.experiments import Catalogue, ConfigError
 from purification.experiments.artifacts import Artifact, File
+from purification.experiments.papers import studies_of
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MICRO = REPOSITORY / "tests/micro.yaml"
@@ -52,6 +53,22 @@ def also(*edits: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]],
             one(config)
 
     return apply
+
+
+def refusal(config: Mapping[str, Any], *studies: str) -> str:
+    """What is wrong in the shared sections of a config, or else where any of these studies is asked
+    for (none named: all that it has); "" if nothing is."""
+    try:
+        catalogue = Catalogue(config, SCHEMA)
+    except ConfigError as error:
+        return str(error)
+    messages = []
+    for name in studies or [study.name for study in studies_of(catalogue.config)]:
+        try:
+            catalogue.study(name)
+        except ConfigError as error:
+            messages.append(str(error))
+    return "\n".join(messages)
 
 
 def rows(path: Path) -> list[dict[str, str]]:

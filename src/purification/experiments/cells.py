@@ -5,8 +5,8 @@ from typing import Any
 
 from purification.experiments.artifacts import Cell
 from purification.experiments.catalogue import PLAIN, Catalogue, base_name
-from purification.experiments.config import encoder_column
 from purification.experiments.papers import Study
+from purification.experiments.studies import encoder_column
 
 CLEAN = "none"
 """Attack and defence of a cell that has none."""

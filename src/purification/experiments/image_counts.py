@@ -31,36 +31,66 @@ def available(config: Mapping[str, Any], dataset: str, split: str) -> int | None
     return TEST_IMAGES.get(source) if asked is None and split == "test" else asked
 
 
-def too_many_images(config: Mapping[str, Any]) -> Iterator[str]:
-    """The places whose data sets have fewer images. References must be right already."""
-    for name, attack in config["attacks"].items():
+def too_many_images(config: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[str]:
+    """The attacks and defences that a study names and that have more images than any data set on
+    which they stand, in this study or another. The references of this one must be right."""
+    for name in _named(settings, "attacks"):
         used = _datasets(config, "attacks", name)
-        for threat_model, number in attack["images"].items():
+        for threat_model, number in config["attacks"].get(name, {}).get("images", {}).items():
             black = threat_model == "black_box"
             place = f"attacks.{name}.images.{threat_model}"
             yield from _beyond(config, place, number, used, held_out=black)
-    for name, defense in config["defenses"].items():
-        deployed = [n for n, d in config["defenses"].items() if d.get("purifier") == name]
-        used = [d for n in (name, *deployed) for d in _datasets(config, "defenses", n)]
-        place = f"defenses.{name}.clean_images"
-        yield from _beyond(config, place, defense.get("clean_images"), used)
-    swept = [name for study in studies_of(config, *SWEPT) for name in study.settings["datasets"]]
+    for name in _named(settings, "defenses"):
+        purifier = config["defenses"].get(name, {}).get("purifier", name)
+        deployed = [n for n, d in config["defenses"].items() if d.get("purifier") == purifier]
+        used = [d for n in (purifier, *deployed) for d in _datasets(config, "defenses", n)]
+        place = f"defenses.{purifier}.clean_images"
+        number = config["defenses"].get(purifier, {}).get("clean_images")
+        yield from _beyond(config, place, number, used)
+
+
+def too_many_validation_images(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """More validation images in a sweep than any of its data sets has."""
+    swept = [
+        name
+        for study in studies_of(config, *SWEPT)
+        for name in _names(_mapping(study.settings).get("datasets"))
+    ]
     number = config["sweep"]["validation_images"]
-    yield from _beyond(config, "sweep.validation_images", number, swept, split="validation")
-    yield from _too_many_timed(config)
+    for line in _beyond(config, "/sweep.validation_images", number, swept, split="validation"):
+        place, _, what = line.partition(": ")
+        yield place, what
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """A study's settings as far as it has any: of those that nobody asks for they may be wrong."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def _parts(settings: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    panels = settings.get("panels")
+    return [settings, *map(_mapping, panels if isinstance(panels, list) else ())]
+
+
+def _named(settings: Mapping[str, Any], section: str) -> list[str]:
+    """The attacks or defences that a study names, each once."""
+    keys = _NAMING[section]
+    found = (n for part in _parts(settings) for key in keys for n in _names(part.get(key)))
+    return list(dict.fromkeys(found))
 
 
 def _datasets(config: Mapping[str, Any], section: str, name: str) -> list[str]:
     """The data sets on which any table or figure has an attack or a defence."""
     found: list[str] = []
     for study in studies_of(config):
-        wanted = study.settings
+        wanted = _mapping(study.settings)
         if "datasets" in wanted or "panels" in wanted:
-            settings = {**config["sweep"], **wanted} if study.form in SWEPT else wanted
-            for part in (settings, *wanted.get("panels", ())):
-                named = [n for key in _NAMING[section] for n in _names(part.get(key, ()))]
-                found += _names(part.get("datasets", part.get("dataset", ()))) * (name in named)
-    return found
+            shared = _mapping(config.get("sweep")) if study.form in SWEPT else {}
+            settings = {**shared, **wanted}
+            for part in _parts(settings):
+                used = _names(part.get("datasets", part.get("dataset")))
+                found += used * (name in _named({**part, "panels": []}, section))
+    return [dataset for dataset in found if dataset in config["datasets"]]
 
 
 def _names(value: Any) -> list[str]:
@@ -68,7 +98,7 @@ def _names(value: Any) -> list[str]:
     if isinstance(value, str):
         return [value]
     if isinstance(value, Mapping):
-        return [*value, *(name for item in value.values() for name in _names(item))]
+        return [*map(str, value), *(name for item in value.values() for name in _names(item))]
     return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
 
@@ -92,16 +122,6 @@ def _beyond(
             f"{place}: must be at most {limit}, the {split} images of {largest}{without}; got "
             f"{number} (null takes all)"
         )
-
-
-def _too_many_timed(config: Mapping[str, Any]) -> Iterator[str]:
-    """Images of which each data set must have so many: a time for fewer is another number."""
-    counted = {"search_times": ("largest_batch",), "run_times": ("images", "search_images")}
-    for study in studies_of(config, *counted):
-        for name in study.settings["datasets"]:
-            for key in counted[study.form]:
-                limit = (f"datasets.{name}.test", available(config, name, "test"))
-                yield from beyond(f"{study.name}.{key}", study.settings[key], *limit)
 
 
 def beyond(place: str, number: int, limit: str, there: int | None) -> Iterator[str]:

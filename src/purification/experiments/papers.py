@@ -19,6 +19,8 @@ ACCURACY_FORMS = (*ATTACKED_FORMS, "transferred", "unseen", *SWEPT_FORMS)
 TIME_FORMS = ("search_times", "run_times")
 TABLE_FORMS = (*ACCURACY_FORMS, *TIME_FORMS)
 """All forms of tables, each of them open to a user's own."""
+BARE_FORMS = ("accuracy_over_search", "mcnemar")
+"""Made of other studies alone: the config has no section of them."""
 PICTURE_FORMS = (
     *("reconstructions_over_search", "reconstructions_over_epsilon", "gray_box_pictures"),
     *("black_box_pictures", "samples", "corrupted_pictures", "purified_pictures", "low_scores"),
@@ -249,7 +251,7 @@ def study_of(config: Mapping[str, Any], name: str) -> Study | None:
         settings = {key: value for key, value in own.items() if key != "form"}
         return Study(name, own["form"], settings=settings)
     study = STUDIES.get(name)
-    if study is None or (name not in config and not study.of):
+    if study is None or (name not in config and study.form not in BARE_FORMS):
         return None
     return replace(study, settings=config.get(name, {}))
 
@@ -258,8 +260,14 @@ def studies_of(config: Mapping[str, Any], *forms: str) -> Iterator[Study]:
     """All studies of these forms (none given: of any) that the config has, the papers' first."""
     for name in dict.fromkeys((*STUDIES, *config.get("tables", ()))):
         study = study_of(config, name)
-        if study is not None and (study.form in forms or not forms):
+        there = study is not None and all(other in config for other in study.of)
+        if study is not None and there and (study.form in forms or not forms):
             yield study
+
+
+def place_of(study: Study) -> str:
+    """Where a study's settings stand in the config."""
+    return study.name if study.name in STUDIES else f"tables.{study.name}"
 
 
 def wrong_tables(config: Mapping[str, Any]) -> Iterator[str]:

@@ -1,0 +1,130 @@
+"""What the schema says of a value beside its form: the names of other entries, and rules.
+
+`names`, `that`, `or`, `apart`, `measured_in` and `rules` are described at the head of the schema.
+They are read when the form is right, and yield one line a mistake, with its place in the config.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import reduce
+from operator import getitem
+from typing import Any
+
+import jsonschema
+
+from purification.experiments.config_form import did_you_mean, listed
+from purification.experiments.papers import studies_of
+from purification.experiments.schema import Validator
+
+WGAN_GP = "wgan_gp"
+"""The kind of a generator that names none."""
+SEARCHES = ("defense_gan",)
+"""Methods that search a latent space from random starts: swept, and timed in Table 13."""
+STEPPED = (*SEARCHES, "ae_gan", "cowboy")
+"""Methods whose search has steps L."""
+Wrong = Iterator[tuple[str, str]]
+"""Mistakes: a place and what is wrong there, as `located` takes them."""
+Rule = Callable[[Mapping[str, Any], Any, Mapping[str, Any]], Wrong]
+"""From config, value and schema."""
+
+
+def purifier_of(config: Mapping[str, Any], defense: str) -> str:
+    """The defence that a redeployed one takes its purifier from, or itself."""
+    return config["defenses"].get(defense, {}).get("purifier", defense)
+
+
+def _purifier(config: Mapping[str, Any], defense: str) -> Mapping[str, Any]:
+    return config["defenses"].get(purifier_of(config, defense), {})
+
+
+def kind_of(generator: Mapping[str, Any]) -> str:
+    """What is trained."""
+    return generator.get("kind", WGAN_GP)
+
+
+PREDICATES: Mapping[str, Callable[[Mapping[str, Any], str, Mapping[str, Any], Any], bool]] = {
+    "has": lambda config, name, entry, key: key in entry,
+    "lacks": lambda config, name, entry, key: key not in entry,
+    "kind": lambda config, name, entry, kinds: kind_of(entry) in kinds,
+    "form": lambda config, name, entry, forms: entry["form"] in forms,
+    "own_method": lambda config, name, entry, methods: entry["method"] in methods,
+    "method": lambda config, name, entry, methods: _purifier(config, name).get("method") in methods,
+    "purifier_has": lambda config, name, entry, key: key in _purifier(config, name),
+    "purifier_lacks": lambda config, name, entry, key: key not in _purifier(config, name),
+}
+"""What a schema's `that` may ask of an entry; of a redeployed defence `method` and `purifier_...`
+ask its purifier."""
+_ANY_OF = ("kind", "form", "own_method", "method")
+
+
+def known(config: Mapping[str, Any], section: str, that: Mapping[str, Any]) -> list[str]:
+    """The names in a section of the config of which all that is asked holds."""
+    if section == "studies":
+        entries: Any = {study.name: {"form": study.form} for study in studies_of(config)}
+    else:
+        entries = reduce(getitem, section.split("."), config)
+    asked = [
+        (PREDICATES[key], [value] if key in _ANY_OF and isinstance(value, str) else value)
+        for key, value in that.items()
+    ]
+    return [
+        str(name)
+        for name in entries
+        if all(holds(config, name, entries[name], value) for holds, value in asked)
+    ]
+
+
+def unknown(name: str, allowed: Iterable[str]) -> Iterator[str]:
+    """What is said of a name that is none of those allowed."""
+    allowed = list(allowed)
+    if name not in allowed:
+        yield f"got {name!r}{did_you_mean(name, allowed)}; {listed(allowed)}"
+
+
+def wrong_references(
+    value: Any, schema: Mapping[str, Any], config: Mapping[str, Any], place: str = ""
+) -> Iterator[str]:
+    """Names, in a value of the right form, of what the config does not have."""
+
+    def names(_: Any, section: str, text: str, own: Mapping[str, Any]) -> Iterator[Any]:
+        allowed = [*own.get("or", ()), *known(config, section, own.get("that", {}))]
+        for name in text.split(own["apart"]) if "apart" in own else [text]:
+            yield from map(jsonschema.ValidationError, unknown(name, allowed))
+
+    def measured_in(_: Any, model: str, name: str, own: Mapping[str, Any]) -> Iterator[Any]:
+        models = config["defenses"].get(name, {}).get("threat_models", [model])
+        if model not in models:
+            needed = f"{{place}} needs {model}; got {', '.join(models)}"
+            yield jsonschema.ValidationError(f"/defenses.{name}.threat_models\n{needed}")
+
+    yield from _lines({"names": names, "measured_in": measured_in}, value, schema, place)
+
+
+def broken_rules(
+    value: Any, schema: Mapping[str, Any], config: Mapping[str, Any], rules: Mapping[str, Rule]
+) -> Iterator[str]:
+    """What the schema's `rules` say of a value whose form and references are right."""
+
+    def broken(_: Any, wanted: list[str], value: Any, own: Mapping[str, Any]) -> Iterator[Any]:
+        for rule in wanted:
+            for where, what in rules[rule](config, value, schema):
+                yield jsonschema.ValidationError(f"{where}\n{what}")
+
+    yield from _lines({"rules": broken}, value, schema, "")
+
+
+def _lines(
+    keywords: Mapping[str, Any], value: Any, schema: Mapping[str, Any], place: str
+) -> Iterator[str]:
+    validator = jsonschema.validators.extend(Validator, keywords)(schema)
+    for error in validator.iter_errors(value):
+        # Of a list it says enough which name is wrong.
+        inner = (str(part) for part in error.absolute_path if not isinstance(part, int))
+        where, _, what = error.message.rpartition("\n")
+        yield located(".".join(filter(None, (place, *inner))), where, what)
+
+
+def located(place: str, where: str, what: str) -> str:
+    """A line: a mistake at a place within another, or, after "/", at one elsewhere in the config;
+    "{place}" in what is wrong stands for the former."""
+    at = where[1:] if where[:1] == "/" else ".".join(filter(None, (place, where)))
+    return f"{at}: {what.replace('{place}', place)}"
