@@ -22,8 +22,10 @@ from purification.experiments import (
     worst_case,
 )
 from purification.experiments.papers import TABLE_FORMS, Study
+from purification.reporting.long_tables import long_table, write_csv
+from purification.reporting.markdown_tables import markdown_table
 from purification.reporting.papers import known_of, paper_values, values_of
-from purification.reporting.tables import long_table, markdown_table, wide_table, write_csv
+from purification.reporting.wide_tables import wide_table
 from purification.text_tables import write_rows
 
 HERE = {"datasets": ["digits"], "classifiers": ["D"], "attacks": ["fgsm"]}
