@@ -331,7 +331,7 @@ def test_page_has_every_table_and_figure_and_its_links_lead_somewhere(paper: Wor
 
 # What an edit makes stale.
 
-AFTER_SWEEP = {"measure_detection": 1, "detection": 1, "defense_gan_page": 1}
+AFTER_SWEEP = {"measure_detection": 1, "detection": 1, "paper_page": 1}
 
 
 def stale(workflow: Workflow, **changes: dict[str, Any]) -> Jobs:
@@ -387,14 +387,14 @@ def test_figure8s_steps_concern_its_own_attacks(edited: Workflow) -> None:
     jobs = stale(edited, figure8={"steps": [2, 3, 4]})
     assert jobs.rules == {
         **{"attack_defense": 1, "measure": 1, "plot_white_box_over_steps": 1},
-        "defense_gan_page": 1,
+        "paper_page": 1,
     }
     assert f"fgsm on defense_gan@L3 and classifier D, {DATA}" in jobs.messages
 
 
 def test_a_cell_that_a_table_has_is_not_searched_again_for_a_figure(edited: Workflow) -> None:
     wanted = edited.config["figure6"] | {"over_restarts": {"steps": 2, "restarts": [1, 2, 3]}}
-    expected = {"plot_reconstructions": 1, "defense_gan_page": 1}
+    expected = {"plot_reconstructions": 1, "paper_page": 1}
     assert stale(edited, figure6=wanted).rules == expected
 
 

@@ -338,8 +338,8 @@ def stale(workflow: Workflow, **changes: dict[str, Any]) -> Jobs:
 AFTER_VAE = {
     # Table 1, 3, 7 and 8 clean and under FGSM, Table 2 under both attacks.
     **{"purify_black_box": 1, "measure": 10, "paper_table": 5, "plot_finetuning": 1},
-    **{"plot_defense_vae_reconstructions": 2, "time_purifiers": 1, "run_time_table": 1},
-    "defense_vae_page": 1,
+    **{"plot_defense_vae_reconstructions": 2, "time_purifiers": 1, "time_table": 1},
+    "paper_page": 1,
 }
 
 
@@ -374,7 +374,7 @@ def test_a_vae_that_has_not_seen_an_attack_concerns_table2_alone(edited: Workflo
     jobs = stale(edited, defenses={"defense_vae_without_cw": {"kl_weight": 0.5}})
     assert jobs.rules == {
         **{"train_defense_vae": 1, "purify_images": 1, "train_classifier": 1, "attack_defense": 1},
-        **{"measure": 1, "paper_table": 1, "defense_vae_page": 1},
+        **{"measure": 1, "paper_table": 1, "paper_page": 1},
     }
     assert "Paper table defense_vae/table2" in jobs.messages
 
@@ -383,7 +383,7 @@ def test_end_to_end_training_concerns_itself_alone(edited: Workflow) -> None:
     jobs = stale(edited, defenses={"defense_vae_e2e": {"classifier_weight": 3.0}})
     assert jobs.rules == {
         **{"train_end_to_end": 1, "purify_images": 1, "attack_defense": 1, "measure": 2},
-        **{"paper_table": 1, "plot_finetuning": 1, "defense_vae_page": 1},
+        **{"paper_table": 1, "plot_finetuning": 1, "paper_page": 1},
     }
     assert f"defense_vae_e2e: VAE and classifier D together, on {DATA}" in jobs.messages
 
@@ -392,11 +392,11 @@ def test_threat_models_concern_that_defenses_attacks(edited: Workflow) -> None:
     models = ["gray_box", "white_box", "white_box_bpda"]
     jobs = stale(edited, defenses={"defense_vae_rec": {"threat_models": models}})
     assert jobs.rules == {
-        **{"attack_defense": 2, "measure": 3, "paper_table": 2, "defense_vae_page": 1},
+        **{"attack_defense": 2, "measure": 3, "paper_table": 2, "paper_page": 1},
     }
     assert f"fgsm on defense_vae_rec and classifier D, {DATA}" in jobs.messages
 
 
 def test_steps_of_table4_are_timed_alone(edited: Workflow) -> None:
-    expected = {"time_purifiers": 1, "run_time_table": 1, "defense_vae_page": 1}
+    expected = {"time_purifiers": 1, "time_table": 1, "paper_page": 1}
     assert stale(edited, defense_vae_table4={"steps": [2, 3]}).rules == expected

@@ -436,7 +436,7 @@ def test_table13_times_each_search_and_nothing_beside_it(workflow: Workflow) -> 
     workflow.config["defenses"]["defense_gan"]["steps"] = 5
     assert workflow.stale(target) == Jobs({}, set())
     workflow.config["table13"]["repeats"] = 3
-    assert workflow.stale(target).rules == {"time_search": 1, "table13": 1}
+    assert workflow.stale(target).rules == {"time_search": 1, "time_table": 1}
 
 
 def test_report_holds_table_and_pictures_with_captions(finished: Workflow) -> None:

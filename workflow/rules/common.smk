@@ -248,7 +248,7 @@ def generator_pictures(find):
 
 def of_paper(key):
     """An input function: every table and figure of a paper, and its page."""
-    files = [f"results/{file}" for study in PAPERS[key].studies for file in study.files]
+    files = [file for study in PAPERS[key].studies for file in study.files]
     return lambda wildcards: [*files, f"results/{key}.md"]
 
 

@@ -96,7 +96,7 @@ class Study:
 
     @property
     def files(self) -> list[str]:
-        """All files of it below the results."""
+        """The paths of all files of it."""
         if self.form == "sweep":
             return []
         if self.form in TABLE_FORMS:
@@ -106,7 +106,7 @@ class Study:
         else:
             bare = self.form in PICTURE_FORMS or "no_points" in self.quirks
             suffixes = ("png", "pdf") if bare else ("png", "pdf", "csv")
-        return [f"{self.place}.{suffix}" for suffix in suffixes]
+        return [f"results/{self.place}.{suffix}" for suffix in suffixes]
 
 
 @dataclass(frozen=True)
