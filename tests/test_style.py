@@ -35,7 +35,7 @@ MAY_IMPORT = {
     },
     "evaluation": {
         *("attacks", "purifiers", "models", "datasets", "storage", "randomness", "runtime"),
-        "guests",
+        *("guests", "provenance"),
     },
     "reporting": {"storage", "evaluation", "provenance", "text_tables"},
 }
