@@ -7,13 +7,14 @@ SNAKEMAKE_ARGS ?=
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help environment test lint format clean FORCE
+.PHONY: help environment test lint format docs clean FORCE
 
 help:
 	@echo "make results/table4.csv   set up, then make the table (or any other file under results/)"
 	@echo "make test                 set up, then run all checks and tests"
 	@echo "make environment          set up only: the environment in .venv"
 	@echo "make lint | make format   check or mend the style"
+	@echo "make docs                 make docs/config.md, the config key by key"
 	@echo "make clean                remove results and logs (not the environment, not downloads)"
 
 environment: $(READY)
@@ -46,6 +47,10 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow/rules
+
+# The key reference, from the schema.
+docs: $(READY)
+	$(BIN)/python -m purification.experiments.key_reference workflow/schemas/config.schema.yaml > docs/config.md
 
 clean:
 	rm -rf results logs .snakemake

@@ -13,14 +13,17 @@ import jsonschema
 import yaml
 
 from purification.experiments.config_form import did_you_mean, is_number, listed
+from purification.experiments.methods import composed
 from purification.experiments.papers import BARE_FORMS, STUDIES
 
 
 @cache
 def read_schema(file: Path) -> dict[str, Any]:
-    """The schema with a section for each study of a form that takes settings."""
+    """The schema with what built-in methods state of themselves, and a section for each study of a
+    form that takes settings."""
     # libyaml's loader, where it is: the schema is read at the start of every job.
-    schema = yaml.load(file.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    schema = composed(yaml.load(file.read_text(), Loader=loader))
     schema["properties"] |= {
         name: {"$ref": f"#/$defs/forms/{study.form}"}
         for name, study in STUDIES.items()
@@ -99,7 +102,7 @@ def _explain(error: jsonschema.ValidationError, place: str) -> Iterator[str]:
             kind = type(error.instance).__name__
             yield f"{place}: must be of type {' or '.join(wanted)}; {got} of type {kind}{hint}"
         case "pattern" | "not" | "maxLength":
-            why = error.schema.get("description", error.message)
+            why = error.schema.get("why", error.schema.get("description", error.message))
             name = error.instance if len(str(error.instance)) < 100 else error.instance[:60] + "..."
             yield f"{place}: the name {name!r} cannot be used here ({why})"
         case _:

@@ -34,7 +34,7 @@ MAY_IMPORT = {
     },
     "evaluation": {
         *("attacks", "purifiers", "models", "datasets", "storage", "randomness", "runtime"),
-        "guests",
+        *("guests", "provenance"),
     },
     "reporting": {"storage", "evaluation", "provenance", "text_tables"},
 }
