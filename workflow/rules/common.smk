@@ -192,23 +192,6 @@ def places(*forms):
     return "|".join(re.escape(study.place) for study in studies_of(config, *forms))
 
 
-def table(wildcards):
-    """The table that a rule's wildcards name by its place."""
-    return asked(paper_table, CATALOGUE, STUDY_AT[wildcards.table])
-
-
-def printed_numbers(wildcards):
-    """The file of the paper's numbers that stand in a table; none for a table of the user's own."""
-    paper = table(wildcards).study.paper
-    return f"resources/papers/{paper}.csv" if paper else []
-
-
-def picture(wildcards):
-    """The picture that a rule's wildcards name."""
-    w = wildcards
-    return asked(examples, CATALOGUE, w.dataset, int(w.seed), w.classifier, w.attack)
-
-
 def detectors(wildcards):
     """The detectors of the run that a rule's wildcards name."""
     return asked(detection, CATALOGUE, wildcards.dataset, int(wildcards.seed))
@@ -233,16 +216,6 @@ def judged(wildcards):
     return asked(generator_quality, CATALOGUE, wildcards.dataset, int(wildcards.seed))
 
 
-def scored(wildcards):
-    """The discriminator's scores of the run that a rule's wildcards name."""
-    return of_run(discriminator_scores, wildcards)
-
-
-def course(wildcards):
-    """The course of a GAN's training in the run that a rule's wildcards name."""
-    return of_run(training_course, wildcards)
-
-
 def generator_pictures(find):
     """An input function: samples and loss curve of each generator that the files which `find` finds
     are made with."""
@@ -260,13 +233,6 @@ def of_paper(key):
     return lambda wildcards: [*files, f"results/{key}.md"]
 
 
-def page(wildcards):
-    """The page of a paper."""
-    made = asked(lambda catalogue: paper_page(catalogue, wildcards.paper), CATALOGUE)
-    asked(lambda catalogue: Made(f"results/{wildcards.paper}.md", made.job), CATALOGUE)
-    return made
-
-
 def pictured(wildcards):
     """The network that a picture's wildcards name."""
     w = wildcards
@@ -280,22 +246,12 @@ def picture_job(wildcards):
     return told(network.recipe, [network, network.history])
 
 
-def rule_of(wildcards):
-    """The inference rule in the run that a rule's wildcards name."""
-    return of_run(inference_rule, wildcards)
-
-
 def end_to_end_networks(wildcards):
     """The VAE and the classifier that a joint training makes."""
     w = wildcards
     run = (w.dataset, int(w.seed), w.defense)
     trained = CATALOGUE.end_to_end_vae(*run, w.classifier)
     return trained, CATALOGUE.classifier(*run, w.classifier)
-
-
-def figure(name):
-    """A figure of a paper, by its name or by a rule's wildcard."""
-    return asked(paper_figure, CATALOGUE, name if isinstance(name, str) else name.figure)
 
 
 def recipe(method, **further):
