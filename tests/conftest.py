@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 import yaml
 
-from purification.experiments import Catalogue, ConfigError
+from purification.experiments import DEFAULT_FILES, Catalogue, ConfigError, layered
 from purification.experiments.artifacts import Artifact, File
 from purification.experiments.papers import studies_of
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MICRO = REPOSITORY / "tests/micro.yaml"
 SCHEMA = REPOSITORY / "workflow/schemas/config.schema.yaml"
-DEFAULT = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
+DEFAULT = layered((file, yaml.safe_load((REPOSITORY / file).read_text())) for file in DEFAULT_FILES)
 PATIENCE = 1800  # seconds for a run; on a quiet machine none takes a minute
 
 

@@ -8,8 +8,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-import yaml
-from conftest import Jobs, Workflow, merged, rows
+from conftest import DEFAULT, Jobs, Workflow, merged, rows
 
 from purification.models.checkpoints import load_network
 from purification.purifiers.defense_vae import DefenseVAE
@@ -112,8 +111,7 @@ def test_a_vae_learns_from_the_copies_that_it_names(paper: Workflow) -> None:
 
 def paper_config(paper: Workflow) -> dict[str, Any]:
     """All that the run was told, the default included."""
-    config = yaml.safe_load((paper.folder / "config/config.yaml").read_text())
-    return merged(config, paper.config)
+    return merged(DEFAULT, paper.config)
 
 
 @pytest.mark.parametrize("defense", ["defense_vae_e2e", "defense_vae_e2e_scratch"])

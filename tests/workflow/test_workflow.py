@@ -15,6 +15,7 @@ import torch
 import yaml
 from conftest import REPOSITORY, Jobs, Workflow
 
+from purification.experiments import DEFAULT_FILES
 from purification.storage import read_checkpoint, read_image_set, read_split, write_image_set
 
 
@@ -514,9 +515,10 @@ def test_lines_of_the_config_in_another_order_concern_nothing(workflow: Workflow
             return {key: turned(value[key]) for key in reversed(list(value))}
         return [turned(item) for item in value] if isinstance(value, list) else value
 
-    default = workflow.folder / "config/config.yaml"
-    config = turned(yaml.safe_load(default.read_text()))
-    default.write_text(yaml.safe_dump(config, sort_keys=False))
+    for name in DEFAULT_FILES:
+        file = workflow.folder / name
+        config = turned(yaml.safe_load(file.read_text()))
+        file.write_text(yaml.safe_dump(config, sort_keys=False))
     workflow.config = turned(workflow.config)
     assert workflow.stale("all") == Jobs({}, set())
 

@@ -14,7 +14,8 @@ import yaml
 from conftest import DEFAULT, REPOSITORY, SCHEMA, also, digests, edit, merged, refusal
 
 from purification.experiments import Catalogue, ConfigError, inference_rules, paper_table
-from purification.experiments.config_form import FILES_BESIDE, NAMED_ENTRIES, SUFFIXES
+from purification.experiments.config_form import FILES_BESIDE, SUFFIXES
+from purification.experiments.layers import NAMED_ENTRIES
 from purification.experiments.papers import TABLE_FORMS
 from purification.experiments.schema import of_form, read_schema
 from purification.storage import ImageSet, read_image_set, write_image_set
