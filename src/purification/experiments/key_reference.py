@@ -139,7 +139,9 @@ def sections(root: Mapping[str, Any]) -> Iterator[tuple[str, str, list[Key]]]:
         ]
         if studies:
             heading = ", ".join(f"`{study}`" for study in studies)
-            description = resolved(form, root).get("description", "")
+            files = [file for study in studies for file in STUDIES[study].files[:1]]
+            made = f" Makes {', '.join(f'`{file}`' for file in files)}." if files else ""
+            description = resolved(form, root).get("description", "") + made
             yield f"## {heading} (form `{name}`)", description, list(keys(form, root))
 
 
