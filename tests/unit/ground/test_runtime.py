@@ -26,7 +26,6 @@ def _run(
         stdout=subprocess.PIPE,
         stderr=stderr,
         text=True,
-        timeout=60,
         check=False,
     )
 
