@@ -10,7 +10,7 @@ SCRIPTS = sorted((REPOSITORY / "workflow/scripts").glob("*.py"))
 RULE_FILES = sorted((REPOSITORY / "workflow/rules").glob("*.smk"))
 # What each room of the library may import of ours (docs/architecture.md); a room may import itself.
 MAY_IMPORT = {
-    "experiments": {"plugins", "provenance"},
+    "experiments": {"facts", "plugins", "provenance"},
     "randomness": set(),
     "disk": set(),
     "memory": {"disk"},
@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "guests": {"randomness"},
     "storage": {"disk", "provenance", "runs"},
     "provenance": set(),
+    "facts": {"plugins"},
     "runs": set(),
     "text_tables": {"provenance", "storage"},
     "freshness": {"experiments", "provenance", "storage", "text_tables"},
