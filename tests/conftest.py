@@ -21,6 +21,10 @@ import yaml
 from purification.experiments import Catalogue, all_made
 from purification.experiments.artifacts import Artifact, File, Part
 
+ENVIRONMENT = dict(os.environ)
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Tests in several processes would wait for each other's threads. Before torch is imported.
+    os.environ["OMP_NUM_THREADS"] = "1"
 TESTS = Path(__file__).resolve().parent
 REPOSITORY = TESTS.parent
 MICRO, PAPERS = TESTS / "micro.yaml", TESTS / "papers.yaml"
@@ -121,8 +125,9 @@ class Remade:
 
 
 def environment() -> dict[str, str]:
-    """With the programs of this environment before all others."""
-    return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    """A user's, with the programs of this environment before all others."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{ENVIRONMENT['PATH']}"
+    return ENVIRONMENT | {"PATH": path}
 
 
 class Workflow:
