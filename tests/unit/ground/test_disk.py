@@ -80,6 +80,7 @@ def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writer", WRITERS)
 def test_a_full_disk_is_named_first(writer: str, small_disk: Path, tmp_path: Path) -> None:
     path, shown, log = write(writer, small_disk, tmp_path / "job.log")
@@ -91,6 +92,7 @@ def test_a_full_disk_is_named_first(writer: str, small_disk: Path, tmp_path: Pat
     assert list(small_disk.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writer", WRITERS)
 def test_a_limit_of_a_files_size_is_said(writer: str, tmp_path: Path) -> None:
     path, shown, _ = write(writer, tmp_path, tmp_path / "job.log", "200000")

@@ -126,6 +126,7 @@ def test_a_field_is_read_without_the_images(tmp_path: Path) -> None:
         read_field(tmp_path / "none.h5", "score")
 
 
+@pytest.mark.slow
 def test_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
     # In another process and another second, with the keys in another order.
     write_image_set(tmp_path / "here.h5", _image_set(), {"a": 1, "b": 2}, seed=0)

@@ -693,6 +693,7 @@ def drawn(folder: Path, *words: str, **environment: str) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in out.iterdir()}
 
 
+@pytest.mark.slow
 def test_pictures_do_not_depend_on_what_a_machine_has_set_for_other_programs(
     tmp_path: Path,
 ) -> None:
