@@ -31,6 +31,9 @@ $(READY): requirements.txt constraints.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@printf '%s\n' '#!/bin/sh' '# Snakemake, with targets where people put them: src/purification/command_line.py.' \
+	  'exec "$$(dirname "$$0")/python" -P -c "from purification.command_line import main; main()" "$$@"' > $(BIN)/snakemake
+	@chmod +x $(BIN)/snakemake
 	@touch $@
 
 results/%: FORCE $(READY)
