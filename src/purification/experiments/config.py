@@ -33,7 +33,7 @@ def check_config(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[s
             *wrong_names(made, schema["$defs"]["column"]["not"]["enum"]),
         ),
         lambda: wrong_references(made, part, made),
-        lambda: broken_rules(made, part, made, entries.RULES),
+        lambda: broken_rules(made, part, made, entries),
     )
     return made
 
@@ -57,7 +57,7 @@ def check_study(config: Mapping[str, Any], schema: Mapping[str, Any], study: Stu
             *(
                 located(place, where, what)
                 for rule in schema["$defs"]["forms"][study.form].get("rules", ())
-                for where, what in studies.RULES[rule](config, study)
+                for where, what in getattr(studies, rule)(config, study)
             ),
             *too_many_images(config, settings),
         ),
