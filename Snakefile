@@ -4,11 +4,11 @@ import os
 import sys
 from copy import deepcopy
 
-from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
-from snakemake.utils import min_version, update_config
+from snakemake.utils import min_version
 
-from purification.config_files import ConfigFileError, check_files
+from purification.config_files import ConfigFileError, read_files
+from purification.experiments import DEFAULT_FILES
 from purification.memory import explain_killed
 from purification.runs import begin
 
@@ -23,25 +23,21 @@ def beside(path):
     return os.path.relpath(os.path.join(HERE, path))
 
 
-DEFAULTS = beside("config/config.yaml")
+DEFAULTS = [beside(file) for file in DEFAULT_FILES]
 # Another workflow has these rules as a module, and gives their config: laid over the defaults, as a --configfile is.
 GIVEN = deepcopy(config) if workflow.modifier.skip_configfile else None
 
-# Before Snakemake reads the default: it would take the last of two equal keys, and not say which file is broken.
+# Before Snakemake reads the defaults: it would take the last of two equal keys, and not say which file is broken.
 try:
-    check_files(
-        [*(filter(os.path.exists, workflow.configfiles) if GIVEN is None else ()), DEFAULTS]
+    LAYERS = read_files(
+        [*DEFAULTS, *(filter(os.path.exists, workflow.configfiles) if GIVEN is None else ())]
     )
 except ConfigFileError as error:
     raise WorkflowError(str(error))
 
+for file in DEFAULTS:
 
-configfile: DEFAULTS
-
-
-if GIVEN is not None:
-    config = load_configfile(DEFAULTS)
-    update_config(config, GIVEN)
+    configfile: file
 
 
 report: "workflow/report/workflow.rst"

@@ -29,6 +29,7 @@ from purification.experiments import (
     examples,
     generator_quality,
     inference_rule,
+    layered,
     mcnemar_table,
     measurement,
     paper_comparison,
@@ -51,10 +52,18 @@ from purification.runtime import has_gpu
 
 SCHEMA = Path(HERE, "workflow/schemas/config.schema.yaml")
 
-# What --config gave in lists and mappings, which Snakemake leaves as text.
-if GIVEN is None:
-    update_config(config, typed_values(workflow.config_settings.config))
+# Laid over one another here: Snakemake would replace a change of a list (`attacks+`) by that of the next file, and leaves as
+# text what --config gives in lists and mappings. What came through a pipe only Snakemake has read.
+LAYERS.append(
+    ("--config", typed_values(workflow.config_settings.config))
+    if GIVEN is None
+    else ("the module's config", GIVEN)
+)
 try:
+    if all(layer is not None for _, layer in LAYERS):
+        config = layered(LAYERS)
+    else:
+        update_config(config, LAYERS[-1][1])
     CATALOGUE = Catalogue(config, SCHEMA)
 except ConfigError as error:
     raise WorkflowError(str(error))
@@ -145,6 +154,14 @@ def asked(make, *names, **named):
             if isinstance(file, File):
                 FRESHNESS.look_at(file)
     return made
+
+
+# Studies that the command line names are looked at here: an error in the functions of a rule is told with their trace.
+if workflow.is_main_process:
+    for study in studies_of(CATALOGUE.config):
+        files = [*study.files, f"results/{study.paper}.md"]
+        if {study.paper, *map(place, files)} & set(sys.argv[1:]):
+            asked(CATALOGUE.study, study.name)
 
 
 def paths(files):

@@ -5,23 +5,20 @@ from typing import Any
 
 from purification.experiments import entries, studies
 from purification.experiments.config_form import (
-    prepared,
+    ConfigError,
     wrong_data_root,
     wrong_names,
     wrong_values,
 )
 from purification.experiments.image_counts import SWEPT, too_many_images
+from purification.experiments.layers import prepared
 from purification.experiments.papers import STUDIES, Study, place_of, studies_of
 from purification.experiments.references import broken_rules, located, wrong_references
 from purification.experiments.schema import of_form, shared, wrong_form
 
 
-class ConfigError(ValueError):
-    """The config is wrong; the message lists every place, with what was expected there."""
-
-
 def check_config(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The config as all that comes after reads it (`config_form.prepared`), with what is shared and
+    """The config as all that comes after reads it (`layers.prepared`), with what is shared and
     all names checked. Of studies nothing else is looked at.
 
     Raises ConfigError naming each wrong place and what is allowed there. References are looked at
@@ -36,7 +33,7 @@ def check_config(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[s
             *wrong_names(made, schema["$defs"]["column"]["not"]["enum"]),
         ),
         lambda: wrong_references(made, part, made),
-        lambda: broken_rules(made, part, made, entries.RULES),
+        lambda: broken_rules(made, part, made, entries),
     )
     return made
 
@@ -60,7 +57,7 @@ def check_study(config: Mapping[str, Any], schema: Mapping[str, Any], study: Stu
             *(
                 located(place, where, what)
                 for rule in schema["$defs"]["forms"][study.form].get("rules", ())
-                for where, what in studies.RULES[rule](config, study)
+                for where, what in getattr(studies, rule)(config, study)
             ),
             *too_many_images(config, settings),
         ),

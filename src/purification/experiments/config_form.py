@@ -5,20 +5,11 @@ The functions yield one line a mistake, each beginning with its place in the con
 
 import difflib
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from purification.experiments.papers import STUDIES, wrong_tables
+from purification.experiments.papers import wrong_tables
 
-NAMED_ENTRIES = (
-    *("datasets", "classifiers", "generators", "attacks", "copies", "defenses", "tables"),
-    *("tables.*.trained_on", "tables.*.trained_on.*"),
-    *("classifiers.*.per_dataset", "generators.*.per_dataset", "copies.*"),
-    *(f"{section}.*.files" for section in ("datasets", "classifiers", "attacks", "defenses")),
-    *("defense_vae_table2.trained_on", "defense_vae_table2.trained_on.*", "cost_accuracy.lines"),
-)
-"""Mappings whose keys are names, of which an overlay can remove an entry."""
 FILES_BESIDE = {
     *("benchmark", "classifier", "cleaning", "curve", "history", "long"),
     *("samples", "scores", "snapshots", "state", "vae"),
@@ -26,48 +17,18 @@ FILES_BESIDE = {
 """What stands between a name and the suffix in paths of the rules: `wgan_gp.state.safetensors`."""
 SUFFIXES = {"csv", "h5", "html", "log", "md", "pdf", "png", "safetensors", "tsv"}
 """Of the files that stand in one folder with those that are called by a name."""
-_FREE = "settings"
+FREE = "settings"
 """The key under which a user's own code finds what it likes."""
 
 
-def prepared(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of the config as the rest reads it: without what an overlay has removed (`null` under
-    the name of an entry or a study), and `~` in `data_root` replaced by the home folder."""
-    made = {
-        key: _without_removed(value, str(key))
-        for key, value in config.items()
-        if not (key in STUDIES and value is None)
-    }
-    root = made.get("data_root")
-    if isinstance(root, str) and root.startswith("~"):
-        made["data_root"] = os.path.expanduser(root)  # noqa: PTH111 (Path's raises where there is no such user)
-    return made
-
-
-def _without_removed(value: Any, place: str) -> Any:
-    if isinstance(value, list | tuple):
-        return [_without_removed(item, f"{place}.-") for item in value]
-    if not isinstance(value, Mapping):
-        return value
-    removable = any(_matches(place, pattern) for pattern in NAMED_ENTRIES)
-    return {
-        key: _without_removed(item, f"{place}.{str(key).replace('.', '-')}")
-        for key, item in value.items()
-        if not (removable and item is None)
-    }
-
-
-def _matches(place: str, pattern: str) -> bool:
-    parts, wanted = place.split("."), pattern.split(".")
-    return len(parts) == len(wanted) and all(
-        w in ("*", p) for p, w in zip(parts, wanted, strict=True)
-    )
+class ConfigError(ValueError):
+    """The config is wrong; the message lists every place, with what was expected there."""
 
 
 def wrong_values(value: Any, place: str = "") -> Iterator[str]:
     """Values that no key takes, wherever they stand: numbers that are none, what YAML makes of
     dates, keys that are no text, and text that hides something."""
-    free = _FREE in place.split(".")
+    free = FREE in place.split(".")
     if isinstance(value, Mapping):
         for key, item in value.items():
             inner = f"{place}.{key}" if place else str(key)

@@ -1,4 +1,6 @@
-"""Rules of the shared sections' entries that take more than one key: `rules` in the schema."""
+"""Rules of the shared sections' entries that take more than one key: `rules` in the schema.
+
+Each is given the entry, the config and the schema."""
 
 import os
 from collections.abc import Mapping
@@ -6,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from purification.experiments.artifacts import CELEBA_IMAGES, TEST_IMAGES, TRAINING_IMAGES
-from purification.experiments.references import Rule, Wrong, unknown
+from purification.experiments.references import Wrong, unknown
 from purification.experiments.schema import wrong_form
 from purification.plugins import place_of_file, problem_with
 
@@ -19,7 +21,7 @@ OWN_CODE = {
 """Sections whose entries may name a user's own code, and the key that does."""
 
 
-def _own_code(_: Mapping[str, Any], entry: Mapping[str, Any], __: Mapping[str, Any]) -> Wrong:
+def own_code(entry: Mapping[str, Any], *_: Any) -> Wrong:
     """A user's own code can be loaded, and the files that it reads are there."""
     key = next(key for key in OWN_CODE.values() if key in entry)
     if "files" in entry and ":" not in entry[key]:
@@ -35,7 +37,7 @@ def _own_code(_: Mapping[str, Any], entry: Mapping[str, Any], __: Mapping[str, A
         yield key, problem
 
 
-def _splits(_: Mapping[str, Any], dataset: Mapping[str, Any], __: Mapping[str, Any]) -> Wrong:
+def splits(dataset: Mapping[str, Any], *_: Any) -> Wrong:
     """The splits of a data set: keys that its source has no use for, more images than it has."""
     if misplaced := list(_misplaced(dataset)):
         yield from misplaced
@@ -67,7 +69,7 @@ def _misplaced(dataset: Mapping[str, Any]) -> Wrong:
         yield "classes", "only a source of your own names its number of classes"
 
 
-def _snapshots(_: Mapping[str, Any], generator: Mapping[str, Any], __: Mapping[str, Any]) -> Wrong:
+def snapshots(generator: Mapping[str, Any], *_: Any) -> Wrong:
     """No network is kept after the end of its training."""
     for dataset, other in {"": {}, **generator.get("per_dataset", {})}.items():
         own = {**generator, **other}
@@ -77,7 +79,7 @@ def _snapshots(_: Mapping[str, Any], generator: Mapping[str, Any], __: Mapping[s
             yield place, f"must be at most the {own['iterations']} iterations; got {late[0]}"
 
 
-def _alpha(_: Mapping[str, Any], attack: Mapping[str, Any], __: Mapping[str, Any]) -> Wrong:
+def alpha(attack: Mapping[str, Any], *_: Any) -> Wrong:
     """RAND+FGSM's random step is within its strength."""
     if attack.get("alpha", 0) >= attack.get("epsilon", float("inf")):
         yield (
@@ -87,13 +89,13 @@ def _alpha(_: Mapping[str, Any], attack: Mapping[str, Any], __: Mapping[str, Any
         )
 
 
-def _copies(
-    config: Mapping[str, Any], copies: Mapping[str, Any], schema: Mapping[str, Any]
+def copies(
+    entries: Mapping[str, Any], config: Mapping[str, Any], schema: Mapping[str, Any]
 ) -> Wrong:
     """What copies have otherwise is a number that their attack could have itself."""
     attacks = schema["properties"]["attacks"]["additionalProperties"]
     attacks = {"$defs": schema["$defs"], **attacks}
-    for name, changes in copies.items():
+    for name, changes in entries.items():
         attack = config["attacks"][name]
         numbers = [k for k, v in attack.items() if isinstance(v, int | float)]
         if unknowns := [text for key in changes for text in unknown(key, numbers)]:
@@ -119,7 +121,7 @@ def _as_list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
-def _prune(_: Mapping[str, Any], defense: Mapping[str, Any], __: Mapping[str, Any]) -> Wrong:
+def prune(defense: Mapping[str, Any], *_: Any) -> Wrong:
     """Restarts fall while steps rise."""
     steps = [0, *(step for step, _ in defense.get("prune", ())), defense["steps"]]
     kept = [defense["restarts"], *(restarts for _, restarts in defense.get("prune", ()))]
@@ -131,16 +133,13 @@ def _prune(_: Mapping[str, Any], defense: Mapping[str, Any], __: Mapping[str, An
         )
 
 
-def _training_labels(
-    _: Mapping[str, Any], defense: Mapping[str, Any], __: Mapping[str, Any]
-) -> Wrong:
+def training_labels(defense: Mapping[str, Any], *_: Any) -> Wrong:
+    """PGD's training has no choice of labels."""
     if "labels" in defense and "attack" in defense:
         yield "labels", "PGD's training takes the true labels; leave this key out"
 
 
-def _one_pass(
-    config: Mapping[str, Any], defense: Mapping[str, Any], __: Mapping[str, Any]
-) -> Wrong:
+def one_pass(defense: Mapping[str, Any], config: Mapping[str, Any], *_: Any) -> Wrong:
     """The inference rule looks at one pass through the same networks, by the same indicator."""
     if "rule" not in defense:
         return
@@ -161,15 +160,3 @@ def _one_pass(
             "no defense of the method ae_gan is one pass through the generator "
             f"{generator!r} with the indicator {indicator}: add one",
         )
-
-
-RULES: dict[str, Rule] = {
-    "own_code": _own_code,
-    "splits": _splits,
-    "snapshots": _snapshots,
-    "alpha": _alpha,
-    "copies": _copies,
-    "prune": _prune,
-    "training_labels": _training_labels,
-    "one_pass": _one_pass,
-}

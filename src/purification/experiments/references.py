@@ -7,6 +7,7 @@ They are read when the form is right, and yield one line a mistake, with its pla
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import reduce
 from operator import getitem
+from types import ModuleType
 from typing import Any
 
 import jsonschema
@@ -23,8 +24,6 @@ STEPPED = (*SEARCHES, "ae_gan", "cowboy")
 """Methods whose search has steps L."""
 Wrong = Iterator[tuple[str, str]]
 """Mistakes: a place and what is wrong there, as `located` takes them."""
-Rule = Callable[[Mapping[str, Any], Any, Mapping[str, Any]], Wrong]
-"""From config, value and schema."""
 
 
 def purifier_of(config: Mapping[str, Any], defense: str) -> str:
@@ -100,13 +99,13 @@ def wrong_references(
 
 
 def broken_rules(
-    value: Any, schema: Mapping[str, Any], config: Mapping[str, Any], rules: Mapping[str, Rule]
+    value: Any, schema: Mapping[str, Any], config: Mapping[str, Any], rules: ModuleType
 ) -> Iterator[str]:
     """What the schema's `rules` say of a value whose form and references are right."""
 
     def broken(_: Any, wanted: list[str], value: Any, own: Mapping[str, Any]) -> Iterator[Any]:
         for rule in wanted:
-            for where, what in rules[rule](config, value, schema):
+            for where, what in getattr(rules, rule)(value, config, schema):
                 yield jsonschema.ValidationError(f"{where}\n{what}")
 
     yield from _lines({"rules": broken}, value, schema, "")

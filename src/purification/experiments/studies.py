@@ -3,7 +3,7 @@
 All that a study names is there; these say whether it goes together.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from purification.experiments.image_counts import (
@@ -28,7 +28,7 @@ def encoder_column(config: Settings, defense: Settings) -> tuple[str, str]:
     return defense.get("column", family), (variant or "base") + rule
 
 
-def _columns(config: Settings, table: Study) -> Wrong:
+def columns(config: Settings, table: Study) -> Wrong:
     """Two defences that would fill one column of a table, which would be refused at its end."""
     taken: dict[tuple[Any, ...], str] = {}
     for name in table.settings["defenses"]:
@@ -54,17 +54,17 @@ def _columns(config: Settings, table: Study) -> Wrong:
             yield "defenses", f"{twin!r} and {own!r} {what}"
 
 
-def _transferred(config: Settings, table: Study) -> Wrong:
+def transferred(config: Settings, table: Study) -> Wrong:
     """Transferred attacks come with pairs and an oracle, and are attacks of the table."""
     if len({key in table.settings for key in ("pairs", "transferred", "oracle")}) > 1:
         yield "", "pairs, transferred and oracle go together"
     for name in table.settings.get("transferred", ()):
         yield from (("transferred", text) for text in unknown(name, table.settings["attacks"]))
     if "pairs" in table.settings:
-        yield from _hold_out(config, table)
+        yield from hold_out(config, table)
 
 
-def _hold_out(config: Settings, study: Study) -> Wrong:
+def hold_out(config: Settings, study: Study) -> Wrong:
     """The black-box attacker's images are measured on by nobody else."""
     if "pair" in study.settings:
         named = ()  # a picture shows its first images, whatever its defences have of clean ones
@@ -83,7 +83,7 @@ def _hold_out(config: Settings, study: Study) -> Wrong:
             )
 
 
-def _compared(config: Settings, comparison: Study) -> Wrong:
+def compared(config: Settings, comparison: Study) -> Wrong:
     """The first two defences may differ in the discriminator's part alone."""
     [table] = comparison.of
     place, pair = f"/{table}.defenses", config[table]["defenses"][:2]
@@ -104,7 +104,7 @@ def _compared(config: Settings, comparison: Study) -> Wrong:
             yield place, f"{pair[0]!r} and {pair[1]!r} are compared, and differ in their {key}"
 
 
-def _common_dataset(config: Settings, figure: Study) -> Wrong:
+def common_dataset(config: Settings, figure: Study) -> Wrong:
     """Figure 3 shows one data set over L and over R."""
     one, other = figure.of
     if not set(config[one]["datasets"]) & set(config[other]["datasets"]):
@@ -114,7 +114,7 @@ def _common_dataset(config: Settings, figure: Study) -> Wrong:
         )
 
 
-def _random_step(config: Settings, study: Study) -> Wrong:
+def random_step(config: Settings, study: Study) -> Wrong:
     """Strengths of an attack that are no greater than the random step within it."""
     attack = study.settings.get("attack") or config["sweep"]["attack"]
     alpha = config["attacks"][attack].get("alpha", 0)
@@ -127,23 +127,23 @@ def _random_step(config: Settings, study: Study) -> Wrong:
             )
 
 
-def _one_search(config: Settings, sweep: Study) -> Wrong:
+def one_search(config: Settings, sweep: Study) -> Wrong:
     purifiers = {purifier_of(config, name) for name in sweep.settings["defenses"]}
     if len(purifiers) > 1:
         yield "defenses", f"one search serves them all, and these have {len(purifiers)}"
 
 
-def _validation_images(config: Settings, study: Study) -> Wrong:
+def validation_images(config: Settings, study: Study) -> Wrong:
     yield from too_many_validation_images(config)
 
 
-def _beyond_pruning(config: Settings, figure: Study) -> Wrong:
+def beyond_pruning(config: Settings, figure: Study) -> Wrong:
     pruned = config["defenses"][figure.settings["defense"]].get("prune") or [[0, 1]]
     if min(figure.settings["steps"]) <= pruned[-1][0]:
         yield "steps", f"must be above the steps of defenses.{figure.settings['defense']}.prune"
 
 
-def _timed(config: Settings, table: Study) -> Wrong:
+def timed(config: Settings, table: Study) -> Wrong:
     """Each data set has the images that are timed: a time for fewer is another number."""
     for key in {"largest_batch", "images", "search_images"} & table.settings.keys():
         for name in table.settings["datasets"]:
@@ -152,7 +152,7 @@ def _timed(config: Settings, table: Study) -> Wrong:
             yield from (tuple(line.split(": ", 1)) for line in lines)
 
 
-def _panels(config: Settings, figure: Study) -> Wrong:
+def panels(config: Settings, figure: Study) -> Wrong:
     begun: dict[bool, str] = {}
     for name in figure.settings["defenses"]:
         twin = begun.setdefault(config["defenses"][name]["from_scratch"], name)
@@ -160,7 +160,7 @@ def _panels(config: Settings, figure: Study) -> Wrong:
             yield "defenses", f"{twin!r} and {name!r} would be one line of one panel"
 
 
-def _lines(config: Settings, figure: Study) -> Wrong:
+def lines(config: Settings, figure: Study) -> Wrong:
     """The lines of accuracy over cost are of searches as they are, in the figure's threat models,
     and one of them is that which the others are compared with."""
     wanted = figure.settings["reference"]
@@ -182,7 +182,7 @@ def _lines(config: Settings, figure: Study) -> Wrong:
             )
 
 
-def _quality(config: Settings, study: Study) -> Wrong:
+def quality(config: Settings, study: Study) -> Wrong:
     """Generators with a prior, before the classifier that is attacked."""
     for name in study.settings["defenses"]:
         if (deployed := config["defenses"][name]["classifier"]) != "originals":
@@ -200,7 +200,7 @@ def _quality(config: Settings, study: Study) -> Wrong:
             )
 
 
-def _printed(config: Settings, comparison: Study) -> Wrong:
+def printed(config: Settings, comparison: Study) -> Wrong:
     for name in comparison.settings["tables"]:
         if name in config.get("tables", ()):
             yield (
@@ -208,21 +208,3 @@ def _printed(config: Settings, comparison: Study) -> Wrong:
                 f"{name!r} is a table of your own, beside which no paper prints a number: name it "
                 "in worst_case.tables, or nowhere",
             )
-
-
-RULES: Mapping[str, Callable[[Settings, Study], Wrong]] = {
-    "columns": _columns,
-    "transferred": _transferred,
-    "hold_out": _hold_out,
-    "compared": _compared,
-    "common_dataset": _common_dataset,
-    "random_step": _random_step,
-    "one_search": _one_search,
-    "validation_images": _validation_images,
-    "beyond_pruning": _beyond_pruning,
-    "timed": _timed,
-    "panels": _panels,
-    "lines": _lines,
-    "quality": _quality,
-    "printed": _printed,
-}

@@ -1,11 +1,15 @@
 """docs/config.md says of every key of the config what it means, and is what the schema says."""
 
+import sys
+
 from conftest import REPOSITORY, SCHEMA
 
 from purification.experiments import methods
-from purification.experiments.key_reference import keys, reference, sections
 from purification.experiments.papers import STUDIES
 from purification.experiments.schema import read_schema
+
+sys.path.insert(0, str(REPOSITORY / "docs"))
+from key_reference import keys, reference, sections
 
 ROOT = read_schema(SCHEMA)
 BUILT_IN = {

@@ -1,7 +1,4 @@
-"""The config's key reference, docs/config.md, made from the schema.
-
-python -m purification.experiments.key_reference SCHEMA > docs/config.md
-"""
+"""The config's key reference, made from the schema: docs/key_reference.py > docs/config.md."""
 
 import json
 import sys
@@ -12,6 +9,7 @@ from typing import Any, NamedTuple
 from purification.experiments.papers import STUDIES
 from purification.experiments.schema import read_schema
 
+SCHEMA = Path(__file__).resolve().parents[1] / "workflow/schemas/config.schema.yaml"
 _HEAD = """\
 # The config, key by key
 
@@ -139,7 +137,9 @@ def sections(root: Mapping[str, Any]) -> Iterator[tuple[str, str, list[Key]]]:
         ]
         if studies:
             heading = ", ".join(f"`{study}`" for study in studies)
-            description = resolved(form, root).get("description", "")
+            files = [file for study in studies for file in STUDIES[study].files[:1]]
+            made = f" Makes {', '.join(f'`{file}`' for file in files)}." if files else ""
+            description = resolved(form, root).get("description", "") + made
             yield f"## {heading} (form `{name}`)", description, list(keys(form, root))
 
 
@@ -169,4 +169,4 @@ def reference(root: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(reference(read_schema(Path(sys.argv[1]))))
+    sys.stdout.write(reference(read_schema(SCHEMA)))
