@@ -125,7 +125,8 @@ class Paper:
 def read_papers(folder: Path) -> dict[str, Paper]:
     """The papers of a folder by their keys."""
     papers = {}
-    for file in sorted(folder.glob("*.yaml")):
+    # Defense-GAN first, whose tables the others' are like.
+    for file in sorted(folder.glob("*.yaml"), key=lambda f: (f.stem != "defense_gan", f.stem)):
         # libyaml's loader, where it is: every job reads them.
         known = yaml.load(file.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         studies = [Study(**study, paper=file.stem) for study in known["studies"]]
