@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from purification.experiments.ae_gan import (
@@ -36,6 +37,7 @@ WHITE_BOX_TABLES = ("table4", "table12", "defense_vae_table1", "defense_vae_tabl
 """The other threat models."""
 
 
+@cache
 def paper_table(catalogue: Catalogue, table: str) -> Table:
     """A table, one of `PAPER_TABLES`, as the config asks for it."""
     wanted = catalogue.config[table]
@@ -96,6 +98,7 @@ def _swept_table(catalogue: Catalogue, table: str) -> Table:
     return _table(catalogue, table, measurements, table_cells(catalogue, table))
 
 
+@cache
 def measurement(
     catalogue: Catalogue, table: str, dataset: str, seed: int, classifier: str, attack: str
 ) -> Measurement:
