@@ -209,23 +209,6 @@ def places(*forms):
     return "|".join(re.escape(study.place) for study in studies_of(config, *forms))
 
 
-def table(wildcards):
-    """The table that a rule's wildcards name by its place."""
-    return asked(paper_table, CATALOGUE, STUDY_AT[wildcards.table])
-
-
-def printed_numbers(wildcards):
-    """The file of the paper's numbers that stand in a table; none for a table of the user's own."""
-    paper = table(wildcards).study.paper
-    return f"resources/papers/{paper}.csv" if paper else []
-
-
-def picture(wildcards):
-    """The picture that a rule's wildcards name."""
-    w = wildcards
-    return asked(examples, CATALOGUE, w.dataset, int(w.seed), w.classifier, w.attack)
-
-
 def detectors(wildcards):
     """The detectors of the run that a rule's wildcards name."""
     return asked(detection, CATALOGUE, wildcards.dataset, int(wildcards.seed))
@@ -250,16 +233,6 @@ def judged(wildcards):
     return asked(generator_quality, CATALOGUE, wildcards.dataset, int(wildcards.seed))
 
 
-def scored(wildcards):
-    """The discriminator's scores of the run that a rule's wildcards name."""
-    return of_run(discriminator_scores, wildcards)
-
-
-def course(wildcards):
-    """The course of a GAN's training in the run that a rule's wildcards name."""
-    return of_run(training_course, wildcards)
-
-
 def generator_pictures(find):
     """An input function: samples and loss curve of each generator that the files which `find` finds
     are made with."""
@@ -273,15 +246,8 @@ def generator_pictures(find):
 
 def of_paper(key):
     """An input function: every table and figure of a paper, and its page."""
-    files = [file for study in PAPERS[key].studies for file in study.files]
+    files = [path for study in PAPERS[key].studies for path in study.paths]
     return lambda wildcards: [*files, f"results/{key}.md"]
-
-
-def page(wildcards):
-    """The page of a paper."""
-    made = asked(lambda catalogue: paper_page(catalogue, wildcards.paper), CATALOGUE)
-    asked(lambda catalogue: Made(f"results/{wildcards.paper}.md", made.job), CATALOGUE)
-    return made
 
 
 def pictured(wildcards):
@@ -297,22 +263,12 @@ def picture_job(wildcards):
     return told(network.recipe, [network, network.history])
 
 
-def rule_of(wildcards):
-    """The inference rule in the run that a rule's wildcards name."""
-    return of_run(inference_rule, wildcards)
-
-
 def end_to_end_networks(wildcards):
     """The VAE and the classifier that a joint training makes."""
     w = wildcards
     run = (w.dataset, int(w.seed), w.defense)
     trained = CATALOGUE.end_to_end_vae(*run, w.classifier)
     return trained, CATALOGUE.classifier(*run, w.classifier)
-
-
-def figure(name):
-    """A figure of a paper, by its name or by a rule's wildcard."""
-    return asked(paper_figure, CATALOGUE, name if isinstance(name, str) else name.figure)
 
 
 def recipe(method, **further):

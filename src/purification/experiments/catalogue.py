@@ -8,8 +8,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from purification.experiments.artifacts import (
     AEGAN,
     GAN,
@@ -39,7 +37,7 @@ from purification.experiments.config import ConfigError, check_config, check_stu
 from purification.experiments.config_form import did_you_mean
 from purification.experiments.entries import OWN_CODE
 from purification.experiments.grids import sweep_cells, sweep_epsilons
-from purification.experiments.papers import STUDIES, Study, study_of
+from purification.experiments.papers import PAPERS, STUDIES, Study, study_of
 from purification.experiments.references import SEARCHES, STEPPED, WGAN_GP
 from purification.experiments.schema import read_schema
 from purification.plugins import file_digest, place_of_file, source_digest
@@ -106,14 +104,9 @@ class Catalogue:
         """The digest of the file of a paper's numbers: with them a table or figure changes; and the
         `revision` of what is known of them, if it has had one."""
         path = self._papers / f"{paper}.csv"
-        revision = self.said_of(paper).get("revision", "")
-        return f"{file_digest(path)[:16]}{revision}" if path.is_file() else ""
-
-    @cache  # noqa: B019
-    def said_of(self, paper: str) -> Mapping[str, Any]:
-        """What is known of a paper's numbers (resources/papers/README.md)."""
-        path = self._papers / f"{paper}.yaml"
-        return yaml.safe_load(path.read_text()) if path.is_file() else {}
+        if not path.is_file():
+            return ""
+        return f"{file_digest(path)[:16]}{PAPERS[paper].known.get('revision', '')}"
 
     def defense_settings(self, defense: str) -> Mapping[str, Any]:
         """A defence's settings in the config, also of one with another L or R."""

@@ -12,7 +12,13 @@ from purification.experiments.config import ConfigError
 from purification.experiments.defense_vae import unseen_cells
 from purification.experiments.direct import direct_cells
 from purification.experiments.generator_quality import QUALITY, quality_measurement
-from purification.experiments.papers import ACCURACY_FORMS, SWEPT_FORMS, TIME_FORMS, Study
+from purification.experiments.papers import (
+    ACCURACY_FORMS,
+    PAPERS,
+    SWEPT_FORMS,
+    TIME_FORMS,
+    Study,
+)
 from purification.experiments.sweeps import (
     SWEEP,
     searched_cells,
@@ -127,7 +133,7 @@ def table_notes(catalogue: Catalogue, name: str) -> list[str]:
             "Other L and R than the defence's, from one search of each set of images; "
             "Defense-GAN-Rec's classifier is the one trained for the defence's own L and R."
         )
-    known = catalogue.said_of(study.paper).get("tables", {})
+    known = PAPERS[study.paper].known.get("tables", {}) if study.paper else {}
     if study.form in known.get("forms", ()):
         notes.append(known["note"])
     for attack in wanted.get("attacks") or [wanted["attack"]]:

@@ -8,8 +8,8 @@ from conftest import DEFAULT, REPOSITORY, SCHEMA
 
 from purification.evaluation.measure import COLUMNS
 from purification.experiments import Catalogue
+from purification.reporting.long_tables import long_table
 from purification.reporting.papers import paper_values
-from purification.reporting.tables import long_table
 
 
 @pytest.fixture

@@ -21,9 +21,11 @@ from purification.experiments import (
     paper_table,
     worst_case,
 )
-from purification.experiments.papers import TABLE_FORMS, Study
+from purification.experiments.papers import TABLE_FORMS, read_papers
+from purification.reporting.long_tables import long_table, write_csv
+from purification.reporting.markdown_tables import markdown_table
 from purification.reporting.papers import known_of, paper_values, values_of
-from purification.reporting.tables import long_table, markdown_table, wide_table, write_csv
+from purification.reporting.wide_tables import wide_table
 from purification.text_tables import write_rows
 
 HERE = {"datasets": ["digits"], "classifiers": ["D"], "attacks": ["fgsm"]}
@@ -192,23 +194,22 @@ TABLE3 = (
 
 @pytest.fixture
 def with_table3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Catalogue:
-    study = Study("cowboy_table3", "direct", "made up", paper="cowboy")
-    paper = PAPERS["cowboy"]
-    monkeypatch.setitem(STUDIES, study.name, study)  # type: ignore[arg-type]
-    extended = replace(paper, studies=(*paper.studies, study))
-    monkeypatch.setitem(PAPERS, "cowboy", extended)  # type: ignore[arg-type]
     for part in ("workflow/schemas", "resources/papers"):
         shutil.copytree(REPOSITORY / part, tmp_path / part)
-    numbers = tmp_path / "resources/papers/cowboy.csv"
-    numbers.write_text(numbers.read_text() + TABLE3)
-    (tmp_path / "resources/papers/SHA256SUMS").unlink()
-    schema = tmp_path / "workflow/schemas/config.schema.yaml"
-    line = '  cowboy_table1: {$ref: "#/properties/table4"}\n'
-    schema.write_text(schema.read_text().replace(line, line + line.replace("table1", "table3")))
+    folder = tmp_path / "resources/papers"
+    (folder / "SHA256SUMS").unlink()
+    with (folder / "cowboy.csv").open("a") as numbers:
+        numbers.write(TABLE3)
+    data = (folder / "cowboy.yaml").read_text()
+    line = "  - {name: cowboy_table3, form: direct, caption: made up}\n"
+    (folder / "cowboy.yaml").write_text(data.replace("studies:\n", f"studies:\n{line}"))
+    cowboy = read_papers(folder)["cowboy"]
+    monkeypatch.setitem(PAPERS, "cowboy", cowboy)  # type: ignore[arg-type]
+    monkeypatch.setitem(STUDIES, "cowboy_table3", cowboy.studies[0])  # type: ignore[arg-type]
     config = merged(DEFAULT, yaml.safe_load(MICRO.read_text()))
     config["cowboy_table3"] = config["cowboy_table1"] | {"defenses": ["cowboy"]}
     config["comparison"] = {"tables": ["cowboy_table3"]}
-    return Catalogue(config, schema)
+    return Catalogue(config, tmp_path / "workflow/schemas/config.schema.yaml")
 
 
 def test_a_new_table_of_a_paper_is_a_line_its_numbers_and_a_section(
@@ -219,7 +220,7 @@ def test_a_new_table_of_a_paper_is_a_line_its_numbers_and_a_section(
     assert table.study.title == "Cowboy, Table 3"
     assert any("names no strength" in note for note in table.notes)
     page = paper_page(with_table3, "cowboy")
-    assert page.job["tables"][-1] == ["Table 3", "made up", False, table.path]
+    assert page.job["tables"][0] == ["Table 3", "made up", False, table.path]
     [[paper, printed, _]] = paper_comparison(with_table3).job["tables"]
     assert (paper, printed) == ("cowboy", "Table 3")
     rows = [
@@ -244,15 +245,11 @@ def test_what_is_known_of_printed_numbers_is_listed_and_used(key: str) -> None:
     assert set(known.get("tables", {}).get("forms", ())) <= set(TABLE_FORMS)
 
 
-def test_a_revision_of_what_is_known_makes_tables_anew(tmp_path: Path) -> None:
-    for part in ("workflow/schemas", "resources/papers"):
-        shutil.copytree(REPOSITORY / part, tmp_path / part)
-    schema = tmp_path / "workflow/schemas/config.schema.yaml"
-    config = merged(DEFAULT, yaml.safe_load(MICRO.read_text()))
-    same = paper_table(micro_catalogue(), "cowboy_table1").digest
-    assert paper_table(Catalogue(config, schema), "cowboy_table1").digest == same
-    known = tmp_path / "resources/papers/cowboy.yaml"
-    known.write_text(known.read_text() + "revision: 2\n")
-    changed = Catalogue(config, schema)
-    assert paper_table(changed, "cowboy_table1").digest != same
-    assert paper_table(changed, "table4").digest == paper_table(micro_catalogue(), "table4").digest
+def test_a_revision_of_what_is_known_makes_tables_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {name: paper_table(micro_catalogue(), name) for name in ("cowboy_table1", "table4")}
+    cowboy = PAPERS["cowboy"]
+    revised = replace(cowboy, known=cowboy.known | {"revision": 2})  # type: ignore[operator]
+    monkeypatch.setitem(PAPERS, "cowboy", revised)  # type: ignore[arg-type]
+    after = {name: paper_table(micro_catalogue(), name) for name in before}
+    assert after["cowboy_table1"].digest != before["cowboy_table1"].digest
+    assert after["table4"].digest == before["table4"].digest

@@ -38,17 +38,12 @@ from purification.reporting.comparison import (
     read_compared_tables,
 )
 from purification.reporting.detection import attach_paper_auc, detection_table
+from purification.reporting.long_tables import long_table, read_long_table, write_csv
+from purification.reporting.markdown_tables import brief_table, markdown_table
 from purification.reporting.page import detection_summary
 from purification.reporting.papers import paper_values
 from purification.reporting.sweeps import figure3_panels, figure8_panels
-from purification.reporting.tables import (
-    brief_table,
-    long_table,
-    markdown_table,
-    read_long_table,
-    wide_table,
-    write_csv,
-)
+from purification.reporting.wide_tables import wide_table
 from purification.reporting.worst_case import worst_case_page
 from purification.storage import ImageSet, write_image_set, write_image_sets
 from purification.text_tables import write_rows
