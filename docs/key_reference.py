@@ -137,7 +137,7 @@ def sections(root: Mapping[str, Any]) -> Iterator[tuple[str, str, list[Key]]]:
         ]
         if studies:
             heading = ", ".join(f"`{study}`" for study in studies)
-            files = [file for study in studies for file in STUDIES[study].files[:1]]
+            files = [file for study in studies for file in STUDIES[study].paths[:1]]
             made = f" Makes {', '.join(f'`{file}`' for file in files)}." if files else ""
             description = resolved(form, root).get("description", "") + made
             yield f"## {heading} (form `{name}`)", description, list(keys(form, root))

@@ -159,7 +159,7 @@ def asked(make, *names, **named):
 # Studies that the command line names are looked at here: an error in the functions of a rule is told with their trace.
 if workflow.is_main_process:
     for study in studies_of(CATALOGUE.config):
-        files = [*study.files, f"results/{study.paper}.md"]
+        files = [*study.paths, f"results/{study.paper}.md"]
         if {study.paper, *map(place, files)} & set(sys.argv[1:]):
             asked(CATALOGUE.study, study.name)
 
