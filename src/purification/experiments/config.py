@@ -10,7 +10,7 @@ from purification.experiments.config_form import (
     wrong_names,
     wrong_values,
 )
-from purification.experiments.image_counts import SWEPT, too_many_images
+from purification.experiments.image_counts import SWEPT
 from purification.experiments.layers import prepared
 from purification.experiments.papers import STUDIES, Study, place_of, studies_of
 from purification.experiments.references import broken_rules, located, wrong_references
@@ -54,12 +54,9 @@ def check_study(config: Mapping[str, Any], schema: Mapping[str, Any], study: Stu
         ),
         lambda: wrong_references(settings, form, config, place),
         lambda: (
-            *(
-                located(place, where, what)
-                for rule in schema["$defs"]["forms"][study.form].get("rules", ())
-                for where, what in getattr(studies, rule)(config, study)
-            ),
-            *too_many_images(config, settings),
+            located(place, where, what)
+            for rule in (*schema["$defs"]["forms"][study.form].get("rules", ()), "images")
+            for where, what in getattr(studies, rule)(config, study)
         ),
     )
 

@@ -4,12 +4,13 @@ An attack or defence can stand in tables of several data sets, of which each giv
 number is too large if none of them has so many.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from purification.experiments.artifacts import CELEBA_IMAGES, TEST_IMAGES
 from purification.experiments.grids import GRID_FORMS
 from purification.experiments.papers import studies_of
+from purification.experiments.references import Wrong
 
 ATTACKERS_IMAGES = 150
 """As `datasets.BLACK_BOX_HOLD_OUT`, which this room may not import."""
@@ -31,25 +32,24 @@ def available(config: Mapping[str, Any], dataset: str, split: str) -> int | None
     return TEST_IMAGES.get(source) if asked is None and split == "test" else asked
 
 
-def too_many_images(config: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[str]:
-    """The attacks and defences that a study names and that have more images than any data set on
-    which they stand, in this study or another. The references of this one must be right."""
+def too_many_images(config: Mapping[str, Any], settings: Mapping[str, Any]) -> Wrong:
+    """Of the attacks and defences that a study names, those that have more images than any data set
+    on which they stand, in this study or another. The references of this one must be right."""
     for name in _named(settings, "attacks"):
         used = _datasets(config, "attacks", name)
         for threat_model, number in config["attacks"].get(name, {}).get("images", {}).items():
-            black = threat_model == "black_box"
-            place = f"attacks.{name}.images.{threat_model}"
-            yield from _beyond(config, place, number, used, held_out=black)
+            place = f"/attacks.{name}.images.{threat_model}"
+            held_out = ATTACKERS_IMAGES if threat_model == "black_box" else 0
+            yield from _beyond_all(config, place, number, used, "test", held_out)
     for name in _named(settings, "defenses"):
         purifier = config["defenses"].get(name, {}).get("purifier", name)
         deployed = [n for n, d in config["defenses"].items() if d.get("purifier") == purifier]
         used = [d for n in (purifier, *deployed) for d in _datasets(config, "defenses", n)]
-        place = f"defenses.{purifier}.clean_images"
         number = config["defenses"].get(purifier, {}).get("clean_images")
-        yield from _beyond(config, place, number, used)
+        yield from _beyond_all(config, f"/defenses.{purifier}.clean_images", number, used, "test")
 
 
-def too_many_validation_images(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def too_many_validation_images(config: Mapping[str, Any]) -> Wrong:
     """More validation images in a sweep than any of its data sets has."""
     swept = [
         name
@@ -57,9 +57,7 @@ def too_many_validation_images(config: Mapping[str, Any]) -> Iterator[tuple[str,
         for name in _names(_mapping(study.settings).get("datasets"))
     ]
     number = config["sweep"]["validation_images"]
-    for line in _beyond(config, "/sweep.validation_images", number, swept, split="validation"):
-        place, _, what = line.partition(": ")
-        yield place, what
+    yield from _beyond_all(config, "/sweep.validation_images", number, swept, "validation")
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -102,29 +100,26 @@ def _names(value: Any) -> list[str]:
     return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
 
-def _beyond(
+def _beyond_all(
     config: Mapping[str, Any],
     place: str,
     number: int | None,
     datasets: Iterable[str],
-    *,
-    split: str = "test",
-    held_out: bool = False,
-) -> Iterator[str]:
+    split: str,
+    held_out: int = 0,
+) -> Wrong:
     there = {name: available(config, name, split) for name in datasets}
     if number is None or not there or None in there.values():
         return
     largest = max(there, key=lambda name: there[name] or 0)
-    limit = (there[largest] or 0) - ATTACKERS_IMAGES * held_out
+    limit = (there[largest] or 0) - held_out
     if number > limit:
-        without = f" without the {ATTACKERS_IMAGES} of the attacker" if held_out else ""
-        yield (
-            f"{place}: must be at most {limit}, the {split} images of {largest}{without}; got "
-            f"{number} (null takes all)"
-        )
+        without = f" without the {held_out} of the attacker" if held_out else ""
+        what = f"the {split} images of {largest}{without}"
+        yield place, f"must be at most {limit}, {what}; got {number} (null takes all)"
 
 
-def beyond(place: str, number: int, limit: str, there: int | None) -> Iterator[str]:
+def beyond(key: str, number: int, limit: str, there: int | None) -> Wrong:
     """A number of images above `there`, which the place `limit` has (None: nobody knows)."""
     if there is not None and number > there:
-        yield f"{place}: must be at most {limit} = {there}, the images that there are; got {number}"
+        yield key, f"must be at most {limit} = {there}, the images that there are; got {number}"

@@ -5,6 +5,7 @@ adds some at its end. `null` under the name of an entry or a study removes it.
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
 from purification.experiments.config_form import FREE, ConfigError, did_you_mean
@@ -94,16 +95,9 @@ def _without_removed(value: Any, place: str) -> Any:
         return [_without_removed(item, f"{place}.-") for item in value]
     if not isinstance(value, Mapping):
         return value
-    removable = any(_matches(place, pattern) for pattern in NAMED_ENTRIES)
+    removable = any(fnmatchcase(place, pattern) for pattern in NAMED_ENTRIES)
     return {
         key: _without_removed(item, f"{place}.{str(key).replace('.', '-')}")
         for key, item in value.items()
         if not (removable and item is None)
     }
-
-
-def _matches(place: str, pattern: str) -> bool:
-    parts, wanted = place.split("."), pattern.split(".")
-    return len(parts) == len(wanted) and all(
-        w in ("*", p) for p, w in zip(parts, wanted, strict=True)
-    )

@@ -31,45 +31,41 @@ def purifier_of(config: Mapping[str, Any], defense: str) -> str:
     return config["defenses"].get(defense, {}).get("purifier", defense)
 
 
-def _purifier(config: Mapping[str, Any], defense: str) -> Mapping[str, Any]:
-    return config["defenses"].get(purifier_of(config, defense), {})
-
-
 def kind_of(generator: Mapping[str, Any]) -> str:
     """What is trained."""
     return generator.get("kind", WGAN_GP)
 
 
-PREDICATES: Mapping[str, Callable[[Mapping[str, Any], str, Mapping[str, Any], Any], bool]] = {
-    "has": lambda config, name, entry, key: key in entry,
-    "lacks": lambda config, name, entry, key: key not in entry,
-    "kind": lambda config, name, entry, kinds: kind_of(entry) in kinds,
-    "form": lambda config, name, entry, forms: entry["form"] in forms,
-    "own_method": lambda config, name, entry, methods: entry["method"] in methods,
-    "method": lambda config, name, entry, methods: _purifier(config, name).get("method") in methods,
-    "purifier_has": lambda config, name, entry, key: key in _purifier(config, name),
-    "purifier_lacks": lambda config, name, entry, key: key not in _purifier(config, name),
+PREDICATES: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Any], list[Any]], bool]] = {
+    "has": lambda entry, _, keys: all(key in entry for key in keys),
+    "lacks": lambda entry, _, keys: not any(key in entry for key in keys),
+    "kind": lambda entry, _, kinds: kind_of(entry) in kinds,
+    "form": lambda entry, _, forms: entry["form"] in forms,
+    "own_method": lambda entry, _, methods: entry["method"] in methods,
+    "method": lambda _, purifier, methods: purifier["method"] in methods,
+    "purifier_has": lambda _, purifier, keys: all(key in purifier for key in keys),
+    "purifier_lacks": lambda _, purifier, keys: not any(key in purifier for key in keys),
 }
-"""What a schema's `that` may ask of an entry; of a redeployed defence `method` and `purifier_...`
-ask its purifier."""
-_ANY_OF = ("kind", "form", "own_method", "method")
+"""What a schema's `that` may ask of an entry, of the purifier that it deploys, and of what must be
+among these values."""
 
 
 def known(config: Mapping[str, Any], section: str, that: Mapping[str, Any]) -> list[str]:
     """The names in a section of the config of which all that is asked holds."""
+
+    def holds(entry: Mapping[str, Any]) -> bool:
+        purifier = config["defenses"].get(entry.get("purifier"), entry)
+        asked = ((PREDICATES[k], v if isinstance(v, list) else [v]) for k, v in that.items())
+        return all(predicate(entry, purifier, values) for predicate, values in asked)
+
     if section == "studies":
-        entries: Any = {study.name: {"form": study.form} for study in studies_of(config)}
+        entries: Any = {
+            study.name: {"form": study.form, **({"paper": study.paper} if study.paper else {})}
+            for study in studies_of(config)
+        }
     else:
         entries = reduce(getitem, section.split("."), config)
-    asked = [
-        (PREDICATES[key], [value] if key in _ANY_OF and isinstance(value, str) else value)
-        for key, value in that.items()
-    ]
-    return [
-        str(name)
-        for name in entries
-        if all(holds(config, name, entries[name], value) for holds, value in asked)
-    ]
+    return [str(name) for name in entries if not that or holds(entries[name])]
 
 
 def unknown(name: str, allowed: Iterable[str]) -> Iterator[str]:

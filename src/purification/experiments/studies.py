@@ -10,6 +10,7 @@ from purification.experiments.image_counts import (
     ATTACKERS_IMAGES,
     available,
     beyond,
+    too_many_images,
     too_many_validation_images,
 )
 from purification.experiments.papers import Study
@@ -66,10 +67,11 @@ def transferred(config: Settings, table: Study) -> Wrong:
 
 def hold_out(config: Settings, study: Study) -> Wrong:
     """The black-box attacker's images are measured on by nobody else."""
-    if "pair" in study.settings:
-        named = ()  # a picture shows its first images, whatever its defences have of clean ones
-    else:
-        named = (study.settings if "pairs" in study.settings else config["sweep"])["defenses"]
+    named: list[str] = []  # a picture shows its first images, whatever is purified of clean ones
+    if "pair" not in study.settings:
+        swept = "pairs" not in study.settings
+        named = (config["sweep"] if swept else study.settings)["defenses"]
+        yield from too_many_validation_images(config) if swept else ()
     limits = [("datasets", "test", name) for name in study.settings["datasets"]]
     purifiers = dict.fromkeys(purifier_of(config, name) for name in named)
     limits += [("defenses", "clean_images", name) for name in purifiers]
@@ -133,8 +135,9 @@ def one_search(config: Settings, sweep: Study) -> Wrong:
         yield "defenses", f"one search serves them all, and these have {len(purifiers)}"
 
 
-def validation_images(config: Settings, study: Study) -> Wrong:
-    yield from too_many_validation_images(config)
+def images(config: Settings, study: Study) -> Wrong:
+    """No more than the data sets have: of every study."""
+    yield from too_many_images(config, study.settings)
 
 
 def beyond_pruning(config: Settings, figure: Study) -> Wrong:
@@ -147,9 +150,23 @@ def timed(config: Settings, table: Study) -> Wrong:
     """Each data set has the images that are timed: a time for fewer is another number."""
     for key in {"largest_batch", "images", "search_images"} & table.settings.keys():
         for name in table.settings["datasets"]:
-            there = available(config, name, "test")
-            lines = beyond(key, table.settings[key], f"datasets.{name}.test", there)
-            yield from (tuple(line.split(": ", 1)) for line in lines)
+            limit = (f"datasets.{name}.test", available(config, name, "test"))
+            yield from beyond(key, table.settings[key], *limit)
+
+
+def timed_sets(config: Settings, table: Study) -> Wrong:
+    """So have the validation images and the attacked ones."""
+    yield from timed(config, table)
+    wanted = table.settings
+    limits = {
+        f"datasets.{name}.validation": available(config, name, "validation")
+        for name in wanted["datasets"]
+    }
+    for attack in wanted["attacks"]:
+        number = config["attacks"][attack]["images"]["gray_box"]
+        limits[f"attacks.{attack}.images.gray_box"] = number
+    for limit, there in limits.items():
+        yield from beyond("images", wanted["images"], limit, there)
 
 
 def panels(config: Settings, figure: Study) -> Wrong:
@@ -197,14 +214,4 @@ def quality(config: Settings, study: Study) -> Wrong:
                 "defenses",
                 f"{name!r} has the generator {generator!r}, which was trained without "
                 "discriminator (adversarial: none): there are no codes to sample",
-            )
-
-
-def printed(config: Settings, comparison: Study) -> Wrong:
-    for name in comparison.settings["tables"]:
-        if name in config.get("tables", ()):
-            yield (
-                "tables",
-                f"{name!r} is a table of your own, beside which no paper prints a number: name it "
-                "in worst_case.tables, or nowhere",
             )
