@@ -778,7 +778,7 @@ WRONG = {
     ),
     "a comparison of a table of times": (
         edit("comparison", "tables", value=["table13"]),
-        ["comparison.tables: got ", "allowed: ae_gan_table1, ", "got 'table13'"],
+        ["comparison.tables: got ", "allowed: table1, ", "got 'table13'"],
     ),
     "a comparison of one table twice": (
         edit("comparison", "tables", value=["table4", "table4"]),
