@@ -774,7 +774,7 @@ WRONG = {
     ),
     "a comparison of an unknown table": (
         edit("comparison", "tables", value=["table4", "tabel1"]),
-        ["comparison.tables: got 'tabel1' (did you mean 'table1'?); allowed: ae_gan_table1, "],
+        ["comparison.tables: got 'tabel1' (did you mean 'table1'?); allowed: table1, "],
     ),
     "a comparison of a table of times": (
         edit("comparison", "tables", value=["table13"]),
