@@ -2,30 +2,42 @@
 # Rules stand by stage under workflow/rules; what they make is defined in src/purification/experiments.
 import os
 import sys
+from copy import deepcopy
 
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
-from purification.config_files import ConfigFileError, check_files
+from purification.config_files import ConfigFileError, read_files
+from purification.experiments import DEFAULT_FILES
 from purification.memory import explain_killed
 from purification.runs import begin
 
-min_version("9.0")
+min_version("9.27")
 
-# With a --configfile Snakemake passes over a default that is missing.
-if not os.path.exists("config/config.yaml"):
-    raise WorkflowError(
-        f"config/config.yaml is not in {os.getcwd()}: start Snakemake in the repository's root"
-    )
+HERE = workflow.current_basedir.get_path_or_uri(secret_free=True)
 
-# Before Snakemake reads the default: it would take the last of two equal keys, and not say which file is broken.
+
+def beside(path):
+    """A file or folder of this repository, from the working directory, of which all other paths
+    are."""
+    return os.path.relpath(os.path.join(HERE, path))
+
+
+DEFAULTS = [beside(file) for file in DEFAULT_FILES]
+# Another workflow has these rules as a module, and gives their config: laid over the defaults, as a --configfile is.
+GIVEN = deepcopy(config) if workflow.modifier.skip_configfile else None
+
+# Before Snakemake reads the defaults: it would take the last of two equal keys, and not say which file is broken.
 try:
-    check_files(filter(os.path.exists, [*workflow.configfiles, "config/config.yaml"]))
+    LAYERS = read_files(
+        [*DEFAULTS, *(filter(os.path.exists, workflow.configfiles) if GIVEN is None else ())]
+    )
 except ConfigFileError as error:
     raise WorkflowError(str(error))
 
+for file in DEFAULTS:
 
-configfile: "config/config.yaml"
+    configfile: file
 
 
 report: "workflow/report/workflow.rst"
@@ -33,6 +45,7 @@ report: "workflow/report/workflow.rst"
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/slurm.smk"
+include: "workflow/rules/staleness.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/classifiers.smk"
 include: "workflow/rules/generators.smk"
@@ -47,7 +60,7 @@ include: "workflow/rules/cowboy.smk"
 include: "workflow/rules/generator_quality.smk"
 
 
-# Jobs are told whose they are: see purification.runs.
+# A workflow with these rules as a module calls both handlers in its own. Jobs are told whose they are: see purification.runs.
 # The default limit of 100 jobs a second costs more than it saves: each finished job leaves a timer that goes through all
 # jobs every second from then on (snakemake #3744, #3804; 9.27.1), after 155 jobs 40 % of a core, after thousands no
 # thread can be started any more. Another limit than the default was asked for, and stays.
@@ -69,10 +82,9 @@ onerror:
 
 rule all:
     """Defense-GAN's Table 4 with its examples: the default target"""
-    default_target: True
     input:
         expand(rules.paper_table.output, table="table4"),
-        EXAMPLES,
+        lambda wildcards: paths(asked(table4_examples, CATALOGUE)),
         generator_pictures(
             lambda catalogue: [paper_table(catalogue, "table4"), *table4_examples(catalogue)]
         ),
@@ -81,52 +93,26 @@ rule all:
 rule defense_gan:
     """Every table and figure of Defense-GAN, and its page"""
     input:
-        expand(rules.paper_table.output, table=TABLE_CAPTIONS),
-        rules.table13.output,
-        rules.detection.output,
-        rules.plot_accuracy_over_search.output,
-        expand(rules.plot_roc.output, figure=["figure4", "figure5"]),
-        expand(rules.plot_reconstructions.output, figure=["figure6", "figure7"]),
-        rules.plot_white_box_over_steps.output,
-        rules.defense_gan_page.output,
-        generator_pictures(lambda catalogue: defense_gan_page(catalogue).shown),
+        of_paper("defense_gan"),
+        generator_pictures(lambda catalogue: paper_page(catalogue, "defense_gan").shown),
 
 
 rule defense_vae:
     """Every table and figure of Defense-VAE, and its page"""
     input:
-        expand(rules.paper_table.output, table=VAE_TABLE_PATHS),
-        rules.run_time_table.output,
-        expand(rules.plot_defense_vae_reconstructions.output, figure=["figure1", "figure5"]),
-        rules.plot_finetuning.output,
-        rules.defense_vae_page.output,
-        generator_pictures(lambda catalogue: defense_vae_page(catalogue).shown),
+        of_paper("defense_vae"),
+        generator_pictures(lambda catalogue: paper_page(catalogue, "defense_vae").shown),
 
 
 rule ae_gan:
     """Every table and figure of AE-GAN+rs, and its page"""
     input:
-        expand(rules.paper_table.output, table=AE_GAN_TABLE_PATHS),
-        expand(rules.plot_detection.output, number=[3, 6, 7, 8]),
-        rules.plot_samples.output,
-        expand(rules.plot_ae_gan_reconstructions.output, number=[5, 9, 10]),
-        rules.plot_cost_accuracy.output,
-        rules.inference_rule_table.output,
-        rules.ae_gan_page.output,
-        generator_pictures(lambda catalogue: ae_gan_page(catalogue).shown),
+        of_paper("ae_gan"),
+        generator_pictures(lambda catalogue: paper_page(catalogue, "ae_gan").shown),
 
 
 rule cowboy:
     """Every table and figure of Cowboy, and its page"""
     input:
-        expand(rules.paper_table.output, table=COWBOY_TABLE_PATHS),
-        rules.plot_toy.output,
-        rules.plot_scores.output,
-        rules.plot_low_scores.output,
-        rules.plot_cleaned.output,
-        rules.plot_cleaning_over_training.output,
-        rules.plot_scores_over_training.output,
-        rules.compare_defenses.output,
-        rules.cowboy_detection.output,
-        rules.cowboy_page.output,
-        generator_pictures(lambda catalogue: cowboy_page(catalogue).shown),
+        of_paper("cowboy"),
+        generator_pictures(lambda catalogue: paper_page(catalogue, "cowboy").shown),

@@ -237,12 +237,12 @@ def test_every_job_went_through_slurm(table4: Submission) -> None:
     assert len(jobs) == len(submitted) > 0
     # One SLURM job for each step, but one for all steps of a group.
     steps = dict(re.findall(r"^(\w+) +(\d+)$", table4.output, flags=re.MULTILINE))
-    grouped = {"attack_classifier", "measure", "paper_table"}
+    grouped = {"attack_classifier", "measure"}
     single = {rule: int(n) for rule, n in steps.items() if rule not in {*grouped, "total"}}
     assert {rule: len(table4.jobs_of(f"{rule}_")) for rule in single} == single
-    for group in ("attacks", "measurements", "tables"):
+    for group in ("attacks", "measurements"):
         assert len(table4.jobs_of(f"{group}_")) == 1
-    assert len(jobs) == sum(single.values()) + 3
+    assert len(jobs) == sum(single.values()) + 2
 
 
 def test_gpu_rules_get_a_gpu_and_its_partition(table4: Submission, faults: Submission) -> None:
