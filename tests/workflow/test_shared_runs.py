@@ -4,7 +4,7 @@ from pathlib import Path
 
 from conftest import Jobs, Workflow, merged, remade
 
-from purification.experiments import defense_gan_page, defense_vae_page
+from purification.experiments import paper_page
 
 TARGETS = ("defense_gan", "defense_vae")
 
@@ -24,7 +24,10 @@ def test_a_dry_run_finds_stale_what_the_recipes_say(papers: Workflow, tmp_path: 
     edited = papers.copy(tmp_path / "workflow")
     edited.config = merged(edited.config, edit)
     found = remade(
-        lambda catalogue: [*defense_gan_page(catalogue).shown, *defense_vae_page(catalogue).shown],
+        lambda catalogue: [
+            *paper_page(catalogue, "defense_gan").shown,
+            *paper_page(catalogue, "defense_vae").shown,
+        ],
         papers.config,
         edit,
     )
