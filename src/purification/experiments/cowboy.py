@@ -61,7 +61,7 @@ def training_course(catalogue: Catalogue, dataset: str, seed: int) -> TrainingCo
     settings = {k: v for k, v in purifier.settings.items() if k != "steps"}
     purifier = replace(purifier, settings=settings)
     [gan] = purifier.networks.values()
-    steps = (tuple(gan.settings["snapshots"]), tuple(wanted["cleaning_steps"]))
+    steps = (tuple(gan.recipe["settings"]["snapshots"]), tuple(wanted["cleaning_steps"]))
     return TrainingCourse(catalogue.dataset(dataset), seed, purifier, attacked, *steps)
 
 
