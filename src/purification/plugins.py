@@ -204,4 +204,5 @@ def _located(place: str, name: str, digest: str) -> str:
 
 
 def _known_files() -> dict[str, str]:
-    return json.loads(os.environ.get(FILES_VARIABLE, "{}"))
+    known: dict[str, str] = json.loads(os.environ.get(FILES_VARIABLE, "{}"))
+    return known
