@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas
 import pytest
 import yaml
-from conftest import MICRO, PATIENCE, Workflow
+from conftest import MICRO, Workflow
 
 OTHERS = """
 rule all:
@@ -46,7 +46,6 @@ def run(folder: Path, *words: str, status: int = 0) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=PATIENCE,
     )
     assert result.returncode == status, result.stdout
     return result.stdout
