@@ -76,15 +76,11 @@ config.update(CATALOGUE.config)
 RESULTS = config["results"] = os.path.normpath(config.get("results", "results"))
 if workflow.modifier.path_modifier.prefix or workflow.modifier.path_modifier.modifies_prefixes:
     raise WorkflowError("module with a prefix: say `results: FOLDER` in its config instead")
-workflow.modifier.path_modifier = PathModifier(
-    {
-        "results/": f"{RESULTS}/",
-        "logs/": "logs/" if RESULTS == "results" else f"{RESULTS}/logs/",
-        "resources/papers/": f"{beside('resources/papers')}/",
-    },
-    None,
-    workflow,
-)
+PLACES = {"results/": f"{RESULTS}/", "resources/papers/": f"{beside('resources/papers')}/"}
+PLACES |= {} if RESULTS == "results" else {"logs/": f"{RESULTS}/logs/"}
+# Looking up costs 5 % of a large dry run.
+if moved := {name: place for name, place in PLACES.items() if place != name}:
+    workflow.modifier.path_modifier = PathModifier(moved, None, workflow)
 
 
 def place(path):

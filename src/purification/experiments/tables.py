@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from purification.experiments.ae_gan import COST, cost_cells, cost_content
@@ -43,6 +44,7 @@ MEASURED_FORMS = (*_CELLS, QUALITY)
 """The forms of studies that have measurements of their own."""
 
 
+@cache
 def paper_table(catalogue: Catalogue, name: str) -> Table:
     """A table of a paper or of the user's own, as the config asks for it."""
     study = catalogue.study(name)
@@ -99,6 +101,7 @@ def cost_figure(catalogue: Catalogue) -> Made:
     return Made("results/figures/cost_accuracy.png", job)
 
 
+@cache
 def measurement(
     catalogue: Catalogue, name: str, dataset: str, seed: int, classifier: str, attack: str
 ) -> Measurement:
