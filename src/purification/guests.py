@@ -80,8 +80,13 @@ class GuestClassifier(Guest):
         self.classes = classes
         self._seen_in_training = False
         self.training = guest.training
+        self._shape = image_shape
+        self.try_out()
+
+    def try_out(self) -> None:
+        """As at first; again with other weights."""
         modes = [(module, module.training) for module in self.modules()]
-        noise = torch.rand(PROBES, *image_shape, generator=generator(0, "guests"))
+        noise = torch.rand(PROBES, *self._shape, generator=generator(0, "guests"))
         try:
             self.eval()
             _try(self, self, noise, self._check_logits, LOGIT_TOLERANCE, relative=True)
@@ -111,6 +116,91 @@ class GuestClassifier(Guest):
                 "1), expected logits: leave the softmax out. Attacks on logits hardly move through "
                 "a softmax, and the model would look robust"
             )
+
+
+class GuestPart(Guest):
+    """A user's own generator, encoder or discriminator: (N, *given) -> (N, *made), of which one of
+    three numbers is a shape of images."""
+
+    def __init__(
+        self, guest: nn.Module, place: str, given: Sequence[int], made: Sequence[int]
+    ) -> None:
+        super().__init__(guest, place)
+        self._given, self._made = tuple(given), tuple(made)
+
+    def forward(self, batch: Tensor) -> Tensor:
+        result = self.guest(batch.clone())
+        check_tensor(self.place, result, (len(batch), *self._made), batch.dtype, batch.device)
+        return result.clone()
+
+    def try_out(self) -> None:
+        """Raise GuestError unless it is such a function of each code or image alone, with images in
+        [0, 1] and two derivatives, which a search and its white box need. In evaluation mode."""
+        draw = torch.randn if len(self._given) == 1 else torch.rand
+        batch = draw(PROBES, *self._given, generator=generator(0, "guests"))
+        try:
+            self(batch)
+        except GuestError:
+            raise
+        except Exception as error:
+            raise GuestError(f"{self.place} failed on {_described(batch)}: {error}") from error
+        _try(self, self, batch, self._check, TOLERANCE, relative=True)
+        try:
+            batch.requires_grad_()
+            (first,) = torch.autograd.grad(self(batch).square().sum(), batch, create_graph=True)
+            torch.autograd.grad(first.square().sum(), batch)
+        except RuntimeError as error:
+            raise GuestError(f"{self.place} cannot be differentiated twice: {error}") from error
+        if not first.any():
+            raise GuestError(f"{self.place}: its gradient is zero, so that nothing can be searched")
+
+    def _check(self, result: Tensor) -> None:
+        refuse_not_finite(result, f"{self.place}: its results")
+        if len(self._made) == 3:
+            try:
+                check_images(self.place, result, result)
+            except GuestError as error:
+                hint = "bring them there at the end of forward: (x + 1) / 2 after a tanh"
+                raise GuestError(f"{error}; {hint}") from None
+
+
+class GuestGenerator(GuestPart):
+    """A user's own generator: codes (N, latent) -> images (N, C, H, W) in [0, 1]."""
+
+    def __init__(
+        self, guest: nn.Module, place: str, latent: int, image_shape: tuple[int, int, int]
+    ) -> None:
+        super().__init__(guest, place, (latent,), image_shape)
+        self.latent = latent
+
+
+class GuestPair(Guest):
+    """A user's own module with a `generator` and an `encoder` (images -> codes) or a
+    `discriminator` (images -> logits (N,)), whichever `other` says."""
+
+    def __init__(
+        self,
+        guest: nn.Module,
+        place: str,
+        latent: int,
+        image_shape: tuple[int, int, int],
+        other: str,
+    ) -> None:
+        super().__init__(guest, place)
+        for name in ("generator", other):
+            if not isinstance(getattr(guest, name, None), nn.Module):
+                raise GuestError(f"{place} has no module {name!r}: expected generator and {other}")
+        self.latent, self.other = latent, other
+        made = (latent,) if other == "encoder" else ()
+        self.generator = GuestGenerator(guest.generator, f"{place}.generator", latent, image_shape)
+        setattr(
+            self, other, GuestPart(getattr(guest, other), f"{place}.{other}", image_shape, made)
+        )
+
+    def try_out(self) -> None:
+        """Of both, as `GuestPart`."""
+        self.generator.try_out()
+        getattr(self, self.other).try_out()
 
 
 class GuestPurifier(Guest):

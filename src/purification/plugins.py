@@ -173,7 +173,7 @@ def files_for(
         raise ValueError(
             f"{place} is given the files {', '.join(digests)}, but has no parameter `files`"
         )
-    return {"files": {name: _located(place, name, digest) for name, digest in digests.items()}}
+    return {"files": {name: located(place, name, digest) for name, digest in digests.items()}}
 
 
 def _takes_files(function: Callable[..., Any]) -> tuple[bool, bool]:
@@ -187,7 +187,11 @@ def _takes_files(function: Callable[..., Any]) -> tuple[bool, bool]:
     return any(p.kind is p.VAR_KEYWORD for p in parameters.values()), False
 
 
-def _located(place: str, name: str, digest: str) -> str:
+def located(place: str, name: str, digest: str) -> str:
+    """Where the file with this SHA-256 lies, which `place` reads and calls `name`.
+
+    Raises ValueError if none is known to this process, or if it is another one by now.
+    """
     path = _known_files().get(digest)
     if path is None:
         raise ValueError(

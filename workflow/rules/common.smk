@@ -1,4 +1,5 @@
 # What the rules of all stages share: the catalogue of artifacts, and how a rule looks its own up.
+import re
 import sys
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from purification.experiments import (
     ConfigError,
     FIGURES,
     File,
+    GENERATIVE_MODELS,
     PAPER_TABLES,
     PICTURED,
     TABLE_CAPTIONS,
@@ -247,6 +249,22 @@ def pictured(wildcards):
     w = wildcards
     kind = PICTURED[w.folder]
     return asked(CATALOGUE.generator, w.dataset, int(w.seed), w.generator, kind)
+
+
+# Folders of the generators, and their kinds.
+FOLDERS = {network.FOLDER: kind for kind, network in GENERATIVE_MODELS.items()}
+
+
+def adopted(wildcards):
+    """The generator trained elsewhere that a rule's wildcards name."""
+    w = wildcards
+    kind = FOLDERS[w.folder]
+    return asked(CATALOGUE.generator, w.dataset, int(w.seed), w.generator, kind)
+
+
+def one_of(names):
+    """What a wildcard may be; nothing, if there are no names."""
+    return "|".join(map(re.escape, sorted(names))) or "(?!)"
 
 
 def picture_job(wildcards):

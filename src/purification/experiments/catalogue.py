@@ -40,6 +40,7 @@ from purification.experiments.config import (
     WGAN_GP,
     ConfigError,
     check_config,
+    checkpoints_of,
 )
 from purification.experiments.grids import sweep_cells, sweep_epsilons
 from purification.plugins import file_digest, place_of_file, source_digest
@@ -67,6 +68,8 @@ MODEL_FREE = ("half_masked", "random_signs")
 """Corruptions, which look at no model."""
 L2_BOUNDED = ("vam",)
 """Attacks whose `epsilon` is an l2 norm; that of the others is an l-inf norm."""
+_TRAINING = ("dropout", "epochs", "batch_size", "learning_rate")
+"""What a classifier is trained with. Of dropout the network has its layers, trained or not."""
 _VAE_TRAINING = ("epochs", "batch_size", "learning_rate", "reconstruction", "kl_weight")
 _DEPLOYMENT = (
     *("method", "generator", "classifier", "threat_models", "clean_images", "settings", "column"),
@@ -80,9 +83,25 @@ class Catalogue:
     def __init__(self, config: Mapping[str, Any], schema_file: Path) -> None:
         self.config = check_config(config, schema_file)
         self._papers = schema_file.parents[2] / "resources/papers"
-        self.files = sorted({path for section in OWN_CODE for path in self._files_of(section)})
-        """The files that users' own code reads."""
-        named = (e[key] for section, key in OWN_CODE.items() for e in self.config[section].values())
+        self._own_files = {p for section in OWN_CODE for p in self._files_of(section)}
+        weights = {
+            section: {
+                n: found for n, e in self.config[section].items() if (found := checkpoints_of(e))
+            }
+            for section in ("classifiers", "generators")
+        }
+        self.adopted = {section: set(names) for section, names in weights.items()}
+        """Names of the networks with weights that were trained elsewhere, by their section."""
+        given = (
+            p for names in weights.values() for found in names.values() for p in found.values()
+        )
+        self.files = sorted({*self._own_files, *(str(place_of_file(path)) for path in given)})
+        """The files that users' own code reads, and those of weights."""
+        named = (
+            e.get(key, "")
+            for section, key in OWN_CODE.items()
+            for e in self.config[section].values()
+        )
         self.code = sorted({place for place in named if ":" in place})
         """The places of users' own code."""
 
@@ -110,6 +129,35 @@ class Catalogue:
         """A network's settings, with what its `per_dataset` has other for this one."""
         settings = dict(self._lookup(section, name))
         return settings | settings.pop("per_dataset", {}).get(dataset, {})
+
+    def _network(
+        self, dataset: str, section: str, name: str, training: str = PLAIN
+    ) -> dict[str, Any]:
+        """A classifier's or generator's settings on a data set, with digests of what is not in the
+        config. With weights from elsewhere those of its training are left out; `training` names
+        the defence that trains it all the same, from new weights.
+
+        Raises ConfigError if there are no weights for the data set, or no settings of a training.
+        """
+        settings = self._trained_on(dataset, section, name)
+        settings |= _own(settings.get("architecture", ""), settings)
+        if name not in self.adopted[section]:
+            return settings
+        path, place = settings.pop("checkpoint", None), f"{section}.{name}"
+        if training != PLAIN:
+            missing = [key for key in _TRAINING if key not in settings]
+            if missing:
+                raise ConfigError(
+                    f"{place}: defenses.{training} trains this network anew, for which it needs "
+                    f"{', '.join(missing)} beside its checkpoint"
+                )
+            return settings
+        if path is None:
+            raise ConfigError(
+                f"{place}: no weights for {dataset}: name a checkpoint under per_dataset.{dataset}"
+            )
+        kept = {key: settings[key] for key in settings if key not in _TRAINING[1:]}
+        return kept | {"checkpoint": file_digest(path)}
 
     def _varied(self, section: str, base: str, change: str) -> Mapping[str, Any]:
         """The settings of `<base>@<change>`. Each has one name: other spellings, and the value that
@@ -163,7 +211,7 @@ class Catalogue:
         self, dataset: str, seed: int, generator: str, kind: str | None = None
     ) -> TrainedNetwork:
         """A generative model of the config. `kind`: the one that it must be of."""
-        settings = self._trained_on(dataset, "generators", generator)
+        settings = self._network(dataset, "generators", generator)
         own = settings.pop("kind", WGAN_GP)
         if kind not in (None, own):
             raise ConfigError(f"generators.{generator} is of the kind {own}, not {kind}")
@@ -247,6 +295,8 @@ class Catalogue:
             own = {k: v for k, v in vae.settings.items() if k not in _VAE_TRAINING}
             vae = replace(vae, settings=own)
             begun = self.classifier(dataset, seed, PLAIN, classifier)
+            own = self._network(dataset, "classifiers", classifier, defense)
+            begun = replace(begun, settings=own)
         else:
             begun = self.deployed(dataset, seed, settings["start"], classifier)
         return EndToEnd(
@@ -318,8 +368,7 @@ class Catalogue:
     def classifier(self, dataset: str, seed: int, training: str, classifier: str) -> Classifier:
         """`training`: "plain", or the key of the defence that the classifier is trained for:
         adversarially, or on the purifier's reconstructions of the training images."""
-        settings = self._trained_on(dataset, "classifiers", classifier)
-        settings |= _own(settings["architecture"], settings)
+        settings = self._network(dataset, "classifiers", classifier, training)
         _check_unvaried(training)
         data = self.dataset(dataset).for_training
         plain = Classifier(data, seed, training, classifier, settings)
@@ -413,6 +462,10 @@ class Catalogue:
         _check_unvaried(oracle)
         defended = oracle != PLAIN
         network = self._lookup("classifiers", substitute)
+        if "dropout" not in network:
+            raise ConfigError(
+                f"classifiers.{substitute}: a substitute is trained and needs dropout"
+            )
         own = {key: network[key] for key in ("architecture", "dropout")}
         return Substitute(
             # Of the test images it reads the first 150, whatever their number in MNIST's layout.
@@ -524,7 +577,7 @@ class Catalogue:
     def own_files(self, made: Artifact) -> list[str]:
         """The files that users' own code reads in the making of an artifact or of what it is made
         from: each once, sorted."""
-        if not self.files:
+        if not self._own_files:
             return []
         owners = {(_SECTION[type(owner)], owner.name) for owner in _owners(made)}
         return sorted({path for owner in owners for path in self._files_of(*owner)})

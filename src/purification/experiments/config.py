@@ -24,6 +24,7 @@ from purification.plugins import place_of_file, problem_with
 OWN_CODE = {
     "datasets": "source",
     "classifiers": "architecture",
+    "generators": "architecture",
     "attacks": "method",
     "defenses": "method",
 }
@@ -34,6 +35,7 @@ STEPPED = (*SEARCHES, "ae_gan", "cowboy")
 """Methods whose search has steps L."""
 KINDS_OF = {"defense_gan": ("wgan_gp",), "ae_gan": ("ae_gan", "bigan"), "cowboy": ("gan",)}
 """The kinds of generator that a method can have; a user's own: any."""
+CHECKPOINT_FORMATS = (".safetensors", ".pt", ".pth")
 WGAN_GP = "wgan_gp"
 """The kind of a generator that names none."""
 
@@ -100,7 +102,7 @@ def _wrong_references(config: Mapping[str, Any], _: Mapping[str, Any]) -> Iterat
     yield from _wrong_files(config)
     for section, key in OWN_CODE.items():
         for name, entry in config[section].items():
-            problem = problem_with(entry[key]) if ":" in entry[key] else None
+            problem = problem_with(entry[key]) if ":" in entry.get(key, "") else None
             if problem:
                 yield f"{section}.{name}.{key}: {problem}"
     for table in (*_BLACK_BOX, *_WHITE_BOX, *AE_GAN_TABLES, *COWBOY_TABLES, _UNSEEN):
@@ -176,20 +178,35 @@ def _wrong_references(config: Mapping[str, Any], _: Mapping[str, Any]) -> Iterat
 
 
 def _wrong_files(config: Mapping[str, Any]) -> Iterator[str]:
-    """Files of users' own code that are not there."""
+    """Files of users' own code and weights that are not there."""
     for section, key in OWN_CODE.items():
         for name, entry in config[section].items():
             if "files" in entry and ":" not in entry[key]:
                 yield (
                     f"{section}.{name}.files: only code of your own reads files, not {entry[key]!r}"
                 )
-            for own, path in entry.get("files", {}).items():
+            weights = checkpoints_of(entry)
+            own = {f"files.{own}": path for own, path in entry.get("files", {}).items()}
+            for place, path in {**own, **weights}.items():
                 file = place_of_file(path)
                 if not file.is_file():
                     what = "is no file" if file.exists() else "is not there"
-                    yield f"{section}.{name}.files.{own}: {file} {what} (from {Path.cwd()})"
+                    yield f"{section}.{name}.{place}: {file} {what} (from {Path.cwd()})"
                 elif not os.access(file, os.R_OK):
-                    yield f"{section}.{name}.files.{own}: {file} cannot be read"
+                    yield f"{section}.{name}.{place}: {file} cannot be read"
+                elif place in weights and file.suffix not in CHECKPOINT_FORMATS:
+                    known = ", ".join(CHECKPOINT_FORMATS)
+                    yield f"{section}.{name}.{place}: expected a file {known}; got {file}"
+
+
+def checkpoints_of(entry: Mapping[str, Any]) -> dict[str, str]:
+    """The files of weights that a network's entry names, by their place in it."""
+    each = {f"per_dataset.{name}.": other for name, other in entry.get("per_dataset", {}).items()}
+    return {
+        f"{place}checkpoint": own["checkpoint"]
+        for place, own in {"": entry, **each}.items()
+        if "checkpoint" in own
+    }
 
 
 def _misplaced(name: str, dataset: Mapping[str, Any]) -> Iterator[str]:

@@ -18,6 +18,7 @@ from purification.experiments.artifacts import (
 )
 from purification.experiments.catalogue import PLAIN, Catalogue
 from purification.experiments.cells import of_attack
+from purification.experiments.config import ConfigError
 
 COMPARED = "cowboy_table2"
 SCORES = "cowboy_figure3"
@@ -64,6 +65,11 @@ def training_course(catalogue: Catalogue, dataset: str, seed: int) -> TrainingCo
     settings = {k: v for k, v in purifier.settings.items() if k != "steps"}
     purifier = replace(purifier, settings=settings)
     [gan] = purifier.networks.values()
+    if "snapshots" not in gan.settings:
+        raise ConfigError(
+            f"{COURSE}.defense: of {wanted['defense']!r} the generator was trained elsewhere; "
+            "the course of a training needs the snapshots of one that is trained here"
+        )
     steps = (tuple(gan.settings["snapshots"]), tuple(wanted["cleaning_steps"]))
     return TrainingCourse(catalogue.dataset(dataset), seed, purifier, attacked, *steps)
 

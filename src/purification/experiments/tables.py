@@ -16,7 +16,12 @@ from purification.experiments.artifacts import Made, Measurement, Table, told
 from purification.experiments.black_box import targets, transferred_cells
 from purification.experiments.catalogue import Catalogue
 from purification.experiments.cells import CLEAN, UNIT_RANGE, as_named, clean_cells
-from purification.experiments.config import AE_GAN_TABLES, COWBOY_TABLES, ConfigError
+from purification.experiments.config import (
+    AE_GAN_TABLES,
+    COWBOY_TABLES,
+    ConfigError,
+    checkpoints_of,
+)
 from purification.experiments.defense_vae import UNSEEN, unseen_cells
 from purification.experiments.generator_quality import QUALITY, quality_measurement
 from purification.experiments.grids import SWEPT_TABLES
@@ -161,6 +166,8 @@ def table_notes(catalogue: Catalogue, table: str) -> list[str]:
             "beside ours in the gray box, at our strengths. `defense_gan` is the same GAN and the "
             "same search without the discriminator, as in the paper's Table 2."
         )
+    foreign = catalogue.adopted["classifiers"].intersection(wanted.get("classifiers", ()))
+    notes += [f"Classifier `{name}` was trained elsewhere." for name in sorted(foreign)]
     for attack in wanted.get("attacks") or [wanted["attack"]]:
         notes.append(_attack_note(attack, config["attacks"][attack]))
     for defense in _defenses(wanted):
@@ -195,6 +202,8 @@ def _attack_note(name: str, settings: Mapping[str, Any]) -> str:
 
 def _generator_note(name: str, settings: Mapping[str, Any], datasets: Sequence[str]) -> str:
     note = f"Generator `{name}`: {_listed(settings, hide=('per_dataset',))}."
+    if checkpoints_of(settings):
+        return f"{note} It was trained elsewhere."
     for dataset in datasets:
         if other := settings.get("per_dataset", {}).get(dataset):
             note += f" On {dataset}: {_listed(other)}."
@@ -204,7 +213,7 @@ def _generator_note(name: str, settings: Mapping[str, Any], datasets: Sequence[s
 def _listed(settings: Mapping[str, Any], hide: tuple[str, ...] = ()) -> str:
     # Sorted: the order of keys in the config decides nothing. And where a user's files lie is no
     # fact about the numbers.
-    hide = (*hide, "files")
+    hide = (*hide, "files", "checkpoint")
     shown = [(key, settings[key]) for key in sorted(settings) if key not in hide]
     return ", ".join(f"{key} {_in_order(value)}" for key, value in shown)
 

@@ -8,13 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from purification.guests import GuestClassifier, GuestGenerator, GuestPair, GuestPart
 from purification.models.ae_gan import AEGAN
 from purification.models.autoencoder import MagNetAutoencoder
 from purification.models.bigan import BiGAN
 from purification.models.classifiers import build_classifier
 from purification.models.gan import GAN
 from purification.models.vae import VAE
+from purification.models.weights import load_weights
 from purification.models.wgan import Generator
+from purification.plugins import import_named, located
 from purification.storage import read_checkpoint, write_checkpoint
 
 Shape = tuple[int, int, int]
@@ -45,14 +48,24 @@ def classifier_of(recipe: Mapping[str, Any], image_shape: Shape, classes: int = 
         settings["architecture"],
         input_shape=image_shape,
         classes=classes,
-        dropout=settings["dropout"],
+        dropout=settings.get("dropout", "paper"),
         files=settings.get("files"),
     )
 
 
 def network_of(recipe: Mapping[str, Any], image_shape: Shape) -> nn.Module:
-    """An untrained network, one of `SIZED`, as a recipe of that kind describes it."""
+    """An untrained network, one of `SIZED`, as a recipe of that kind describes it; or a user's own
+    in its place, which is called as `Name(latent, image_shape)` and stands behind a wall.
+
+    Raises ValueError or GuestError if there is no such module, or it has not the parts of the kind.
+    """
     settings = recipe["settings"]
+    if place := settings.get("architecture"):
+        own = import_named(place)(settings["latent"], image_shape)
+        if recipe["kind"] == "Generator":
+            return GuestGenerator(own, place, settings["latent"], image_shape)
+        other = "discriminator" if recipe["kind"] == "GAN" else "encoder"
+        return GuestPair(own, place, settings["latent"], image_shape, other)
     return SIZED[recipe["kind"]](settings["latent"], settings["width"], image_shape)
 
 
@@ -70,6 +83,22 @@ BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "Substitute": classifier_of,
     **dict.fromkeys(SIZED, network_of),
 }
+
+
+def adopted_network(recipe: Mapping[str, Any], image_shape: Shape, **classes: int) -> nn.Module:
+    """A network with the weights that its recipe names as `checkpoint`, in evaluation mode.
+
+    Raises ValueError as `plugins.located` and `load_weights`, GuestError if a user's own module is
+    not what its kind asks for.
+    """
+    name, settings = recipe["name"], recipe["settings"]
+    network = BUILDERS[recipe["kind"]](recipe, image_shape, **classes).eval()
+    path = located(name, "checkpoint", settings["checkpoint"])
+    what = settings.get("architecture") or f"a {recipe['kind']} with {settings}"
+    load_weights(network, path, f"{what} for images {image_shape}")
+    if isinstance(network, GuestClassifier | GuestPart | GuestPair):
+        network.try_out()
+    return network
 
 
 def load_network(path: str | Path, kind: str) -> nn.Module:

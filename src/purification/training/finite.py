@@ -203,7 +203,13 @@ def _few(names: list[str]) -> str:
     return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
 
 
-def warn_at_chance(name: str, accuracy: float, labels: Tensor, of: str) -> None:
+def warn_at_chance(
+    name: str,
+    accuracy: float,
+    labels: Tensor,
+    of: str,
+    remedy: str = "another learning_rate or more epochs",
+) -> None:
     """Warns of a classifier that does no better than one that always names the same class.
 
     Chance is the share p of the most frequent label; no better is what is not above the one-sided
@@ -215,13 +221,13 @@ def warn_at_chance(name: str, accuracy: float, labels: Tensor, of: str) -> None:
         accuracy: on the n images of `labels`.
         labels: int64 (n,).
         of: what these images are, in the message.
+        remedy: the likely one, in the message.
     """
     chance = labels.unique(return_counts=True)[1].max().item() / len(labels)
     if accuracy <= chance + ONE_SIDED_95 * math.sqrt(chance * (1 - chance) / len(labels)):
         warn(
             f"{name}: accuracy {accuracy:.4f} on {of} ({len(labels)}) is no better than chance "
-            f"({chance:.4f}: the most frequent class). The likely remedy is another learning_rate "
-            "or more epochs."
+            f"({chance:.4f}: the most frequent class). The likely remedy is {remedy}."
         )
 
 
@@ -249,7 +255,13 @@ def warn_if_mean_image(name: str, error: float, mean_image: float) -> None:
 
 
 @torch.no_grad()
-def warn_if_collapsed(name: str, generator: nn.Module, codes: Tensor, images: Tensor) -> None:
+def warn_if_collapsed(
+    name: str,
+    generator: nn.Module,
+    codes: Tensor,
+    images: Tensor,
+    remedy: str = "another learning_rate, or another number of steps",
+) -> None:
     """Warns of a generator whose samples are all the same image, up to `COLLAPSE_SHARE`.
 
     The measure is their variance, summed over pixels, beside the images'. Samples of a few modes
@@ -260,6 +272,7 @@ def warn_if_collapsed(name: str, generator: nn.Module, codes: Tensor, images: Te
         generator: codes -> samples of the images' shape; in eval mode, on the images' device.
         codes: several, of its prior, on the CPU.
         images: (N, ...), those it was trained on.
+        remedy: the likely one, in the message.
     """
     samples = generator(codes.to(images.device))
     spread, expected = (x.var(dim=0, correction=0).sum().item() for x in (samples, images))
@@ -267,5 +280,5 @@ def warn_if_collapsed(name: str, generator: nn.Module, codes: Tensor, images: Te
         warn(
             f"{name}: {len(samples)} samples are nearly the same image: their variance is "
             f"{spread:.3g}, that of the training images {expected:.3g}. The likely remedy is "
-            "another learning_rate, or another number of steps."
+            f"{remedy}."
         )
