@@ -6,7 +6,7 @@ measure it wrongly: another type, shape or range, other results on a second call
 batch, probabilities in place of logits.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -80,13 +80,8 @@ class GuestClassifier(Guest):
         self.classes = classes
         self._seen_in_training = False
         self.training = guest.training
-        self._shape = image_shape
-        self.try_out()
-
-    def try_out(self) -> None:
-        """As at first; again with other weights."""
         modes = [(module, module.training) for module in self.modules()]
-        noise = torch.rand(PROBES, *self._shape, generator=generator(0, "guests"))
+        noise = torch.rand(PROBES, *image_shape, generator=generator(0, "guests"))
         try:
             self.eval()
             _try(self, self, noise, self._check_logits, LOGIT_TOLERANCE, relative=True)
@@ -119,88 +114,60 @@ class GuestClassifier(Guest):
 
 
 class GuestPart(Guest):
-    """A user's own generator, encoder or discriminator: (N, *given) -> (N, *made), of which one of
-    three numbers is a shape of images."""
+    """A user's own generator, encoder or discriminator: (N, *given) -> (N, *made)."""
 
     def __init__(
-        self, guest: nn.Module, place: str, given: Sequence[int], made: Sequence[int]
+        self, guest: nn.Module, place: str, given: tuple[int, ...], made: tuple[int, ...]
     ) -> None:
         super().__init__(guest, place)
-        self._given, self._made = tuple(given), tuple(made)
+        self._given, self._made = given, made
 
     def forward(self, batch: Tensor) -> Tensor:
-        result = self.guest(batch.clone())
+        result = self.guest(batch)
         check_tensor(self.place, result, (len(batch), *self._made), batch.dtype, batch.device)
-        return result.clone()
+        return result
 
     def try_out(self) -> None:
-        """Raise GuestError unless it is such a function of each code or image alone, with images in
-        [0, 1] and two derivatives, which a search and its white box need. In evaluation mode."""
+        """Raise GuestError unless it is a function of each code or image alone, makes images in
+        [0, 1] and has two derivatives, which a search and its white box take."""
         draw = torch.randn if len(self._given) == 1 else torch.rand
         batch = draw(PROBES, *self._given, generator=generator(0, "guests"))
         try:
-            self(batch)
-        except GuestError:
-            raise
-        except Exception as error:
-            raise GuestError(f"{self.place} failed on {_described(batch)}: {error}") from error
-        _try(self, self, batch, self._check, TOLERANCE, relative=True)
-        try:
+            _try(self, self, batch, self._check, TOLERANCE, relative=True)
             batch.requires_grad_()
             (first,) = torch.autograd.grad(self(batch).square().sum(), batch, create_graph=True)
             torch.autograd.grad(first.square().sum(), batch)
-        except RuntimeError as error:
-            raise GuestError(f"{self.place} cannot be differentiated twice: {error}") from error
+        except (GuestError, FloatingPointError):
+            raise
+        except Exception as error:
+            raise GuestError(
+                f"{self.place} fails on {_described(batch)} or has no two derivatives: {error}"
+            ) from error
         if not first.any():
-            raise GuestError(f"{self.place}: its gradient is zero, so that nothing can be searched")
+            raise GuestError(f"{self.place}: its gradient is zero, which leads no search")
 
     def _check(self, result: Tensor) -> None:
         refuse_not_finite(result, f"{self.place}: its results")
-        if len(self._made) == 3:
-            try:
-                check_images(self.place, result, result)
-            except GuestError as error:
-                hint = "bring them there at the end of forward: (x + 1) / 2 after a tanh"
-                raise GuestError(f"{error}; {hint}") from None
-
-
-class GuestGenerator(GuestPart):
-    """A user's own generator: codes (N, latent) -> images (N, C, H, W) in [0, 1]."""
-
-    def __init__(
-        self, guest: nn.Module, place: str, latent: int, image_shape: tuple[int, int, int]
-    ) -> None:
-        super().__init__(guest, place, (latent,), image_shape)
-        self.latent = latent
+        low, high = result.min().item(), result.max().item()
+        if len(self._made) == 3 and not 0 <= low <= high <= 1:
+            raise GuestError(
+                f"{self.place} made images in [{low:.6g}, {high:.6g}], expected [0, 1]: let "
+                "forward return (x + 1) / 2 of what a tanh gives"
+            )
 
 
 class GuestPair(Guest):
-    """A user's own module with a `generator` and an `encoder` (images -> codes) or a
-    `discriminator` (images -> logits (N,)), whichever `other` says."""
+    """A user's own module of several `GuestPart`s: by name, what each is given and makes."""
 
     def __init__(
         self,
         guest: nn.Module,
         place: str,
-        latent: int,
-        image_shape: tuple[int, int, int],
-        other: str,
+        parts: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]],
     ) -> None:
         super().__init__(guest, place)
-        for name in ("generator", other):
-            if not isinstance(getattr(guest, name, None), nn.Module):
-                raise GuestError(f"{place} has no module {name!r}: expected generator and {other}")
-        self.latent, self.other = latent, other
-        made = (latent,) if other == "encoder" else ()
-        self.generator = GuestGenerator(guest.generator, f"{place}.generator", latent, image_shape)
-        setattr(
-            self, other, GuestPart(getattr(guest, other), f"{place}.{other}", image_shape, made)
-        )
-
-    def try_out(self) -> None:
-        """Of both, as `GuestPart`."""
-        self.generator.try_out()
-        getattr(self, self.other).try_out()
+        for name, forms in parts.items():
+            setattr(self, name, GuestPart(getattr(guest, name, None), f"{place}.{name}", *forms))
 
 
 class GuestPurifier(Guest):
@@ -336,13 +303,14 @@ def _try(
             raise GuestError(
                 f"{guest.place} failed on a part of a batch that it had taken whole: {error}"
             ) from error
-    unit = whole.abs().flatten(1).amax(1).clamp(min=1) if relative else 1.0
+    whole, again, parts = (found.reshape(len(images), -1) for found in (whole, again, parts))
+    unit = whole.abs().amax(1).clamp(min=1) if relative else 1.0
     same = 0.0 if images.device.type == "cpu" else tolerance
     for other, allowed, when in (
         (again, same, "on a second call with the same images"),
         (parts, tolerance, "for the same images in batches of other sizes"),
     ):
-        difference = (other - whole).abs().flatten(1).mean(1) / unit
+        difference = (other - whole).abs().mean(1) / unit
         # Written so that NaN fails too.
         if not bool((difference <= allowed).all()):
             raise GuestError(

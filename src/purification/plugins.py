@@ -190,10 +190,8 @@ def _takes_files(function: Callable[..., Any]) -> tuple[bool, bool]:
 
 
 def located(place: str, name: str, digest: str) -> str:
-    """Where the file with this SHA-256 lies, which `place` reads and calls `name`.
-
-    Raises ValueError if none is known to this process, or if it is another one by now.
-    """
+    """Where the file with a SHA-256 lies that `place` calls `name`. Raises ValueError if none is
+    known to this process, or it is another one by now."""
     path = _known_files().get(digest)
     if path is None:
         raise ValueError(

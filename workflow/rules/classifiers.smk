@@ -12,7 +12,7 @@ rule adopt_classifier:
     benchmark:
         "logs/adopt_classifier/{dataset}/seed{seed}/{classifier}.benchmark.tsv"
     wildcard_constraints:
-        classifier=one_of(CATALOGUE.adopted["classifiers"]),
+        classifier=adopted_names("classifiers"),
     threads: config["threads"]
     resources:
         mem_mb=memory(3000, copies=2),

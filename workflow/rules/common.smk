@@ -262,9 +262,10 @@ def adopted(wildcards):
     return asked(CATALOGUE.generator, w.dataset, int(w.seed), w.generator, kind)
 
 
-def one_of(names):
-    """What a wildcard may be; nothing, if there are no names."""
-    return "|".join(map(re.escape, sorted(names))) or "(?!)"
+def adopted_names(section):
+    """What a wildcard may be: the names of a section's networks that were trained elsewhere."""
+    names = [name for name, entry in config[section].items() if "checkpoint" in entry]
+    return "|".join(map(re.escape, names)) or "(?!)"
 
 
 def picture_job(wildcards):

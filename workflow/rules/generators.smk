@@ -13,8 +13,8 @@ rule adopt_generator:
     benchmark:
         "logs/adopt_generator/{dataset}/seed{seed}/{folder}/{generator}.benchmark.tsv"
     wildcard_constraints:
-        folder=one_of(FOLDERS),
-        generator=one_of(CATALOGUE.adopted["generators"]),
+        folder="|".join(FOLDERS),
+        generator=adopted_names("generators"),
     priority: 10
     threads: config["threads"]
     resources:

@@ -68,8 +68,7 @@ MODEL_FREE = ("half_masked", "random_signs")
 """Corruptions, which look at no model."""
 L2_BOUNDED = ("vam",)
 """Attacks whose `epsilon` is an l2 norm; that of the others is an l-inf norm."""
-_TRAINING = ("dropout", "epochs", "batch_size", "learning_rate")
-"""What a classifier is trained with. Of dropout the network has its layers, trained or not."""
+_TRAINING = ("epochs", "batch_size", "learning_rate")
 _VAE_TRAINING = ("epochs", "batch_size", "learning_rate", "reconstruction", "kl_weight")
 _DEPLOYMENT = (
     *("method", "generator", "classifier", "threat_models", "clean_images", "settings", "column"),
@@ -83,25 +82,14 @@ class Catalogue:
     def __init__(self, config: Mapping[str, Any], schema_file: Path) -> None:
         self.config = check_config(config, schema_file)
         self._papers = schema_file.parents[2] / "resources/papers"
-        self._own_files = {p for section in OWN_CODE for p in self._files_of(section)}
-        weights = {
-            section: {
-                n: found for n, e in self.config[section].items() if (found := checkpoints_of(e))
-            }
-            for section in ("classifiers", "generators")
-        }
-        self.adopted = {section: set(names) for section, names in weights.items()}
-        """Names of the networks with weights that were trained elsewhere, by their section."""
-        given = (
-            p for names in weights.values() for found in names.values() for p in found.values()
-        )
-        self.files = sorted({*self._own_files, *(str(place_of_file(path)) for path in given)})
+        own = {path for section in OWN_CODE for path in self._files_of(section)}
+        entries = [
+            (e, key) for section, key in OWN_CODE.items() for e in self.config[section].values()
+        ]
+        weights = {str(place_of_file(p)) for e, _ in entries for p in checkpoints_of(e).values()}
+        self.files = sorted(own | weights)
         """The files that users' own code reads, and those of weights."""
-        named = (
-            e.get(key, "")
-            for section, key in OWN_CODE.items()
-            for e in self.config[section].values()
-        )
+        named = (entry.get(key, "") for entry, key in entries)
         self.code = sorted({place for place in named if ":" in place})
         """The places of users' own code."""
 
@@ -133,31 +121,21 @@ class Catalogue:
     def _network(
         self, dataset: str, section: str, name: str, training: str = PLAIN
     ) -> dict[str, Any]:
-        """A classifier's or generator's settings on a data set, with digests of what is not in the
-        config. With weights from elsewhere those of its training are left out; `training` names
-        the defence that trains it all the same, from new weights.
+        """A classifier's or generator's settings on a data set, with digests of what else decides.
 
-        Raises ConfigError if there are no weights for the data set, or no settings of a training.
+        Of one that was trained elsewhere the settings of a training count only where a defence,
+        `training`, trains it anew. Raises ConfigError if they are missing there.
         """
         settings = self._trained_on(dataset, section, name)
         settings |= _own(settings.get("architecture", ""), settings)
-        if name not in self.adopted[section]:
+        if "checkpoint" not in settings:
             return settings
-        path, place = settings.pop("checkpoint", None), f"{section}.{name}"
-        if training != PLAIN:
-            missing = [key for key in _TRAINING if key not in settings]
-            if missing:
-                raise ConfigError(
-                    f"{place}: defenses.{training} trains this network anew, for which it needs "
-                    f"{', '.join(missing)} beside its checkpoint"
-                )
-            return settings
-        if path is None:
-            raise ConfigError(
-                f"{place}: no weights for {dataset}: name a checkpoint under per_dataset.{dataset}"
-            )
-        kept = {key: settings[key] for key in settings if key not in _TRAINING[1:]}
-        return kept | {"checkpoint": file_digest(path)}
+        checkpoint = file_digest(settings.pop("checkpoint"))
+        if training == PLAIN:
+            own = {k: v for k, v in settings.items() if k not in _TRAINING}
+            return own | {"checkpoint": checkpoint}
+        _check_trainable(name, settings, f"defenses.{training} trains it anew", *_TRAINING)
+        return settings
 
     def _varied(self, section: str, base: str, change: str) -> Mapping[str, Any]:
         """The settings of `<base>@<change>`. Each has one name: other spellings, and the value that
@@ -295,8 +273,8 @@ class Catalogue:
             own = {k: v for k, v in vae.settings.items() if k not in _VAE_TRAINING}
             vae = replace(vae, settings=own)
             begun = self.classifier(dataset, seed, PLAIN, classifier)
-            own = self._network(dataset, "classifiers", classifier, defense)
-            begun = replace(begun, settings=own)
+            network = self._network(dataset, "classifiers", classifier, defense)
+            begun = replace(begun, settings=network)
         else:
             begun = self.deployed(dataset, seed, settings["start"], classifier)
         return EndToEnd(
@@ -462,10 +440,7 @@ class Catalogue:
         _check_unvaried(oracle)
         defended = oracle != PLAIN
         network = self._lookup("classifiers", substitute)
-        if "dropout" not in network:
-            raise ConfigError(
-                f"classifiers.{substitute}: a substitute is trained and needs dropout"
-            )
+        _check_trainable(substitute, network, "a substitute has its architecture")
         own = {key: network[key] for key in ("architecture", "dropout")}
         return Substitute(
             # Of the test images it reads the first 150, whatever their number in MNIST's layout.
@@ -577,7 +552,7 @@ class Catalogue:
     def own_files(self, made: Artifact) -> list[str]:
         """The files that users' own code reads in the making of an artifact or of what it is made
         from: each once, sorted."""
-        if not self._own_files:
+        if not self.files:
             return []
         owners = {(_SECTION[type(owner)], owner.name) for owner in _owners(made)}
         return sorted({path for owner in owners for path in self._files_of(*owner)})
@@ -630,6 +605,12 @@ def _check_unvaried(defense: str) -> None:
     trained for it, no substitute asks it, and it is neither swept nor timed."""
     if VARIED in defense:
         raise ConfigError(f"{defense}: with another L there are only purified images")
+
+
+def _check_trainable(name: str, settings: Mapping[str, Any], why: str, *keys: str) -> None:
+    """With a checkpoint a classifier's entry may lack what its training needs."""
+    if missing := [key for key in ("dropout", *keys) if key not in settings]:
+        raise ConfigError(f"classifiers.{name}: needs {', '.join(missing)}: {why}")
 
 
 def _number(kind: type, text: str) -> Any:

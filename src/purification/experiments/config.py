@@ -185,27 +185,25 @@ def _wrong_files(config: Mapping[str, Any]) -> Iterator[str]:
                 yield (
                     f"{section}.{name}.files: only code of your own reads files, not {entry[key]!r}"
                 )
-            weights = checkpoints_of(entry)
-            own = {f"files.{own}": path for own, path in entry.get("files", {}).items()}
-            for place, path in {**own, **weights}.items():
+            files = {f"files.{own}": path for own, path in entry.get("files", {}).items()}
+            for own, path in (files | checkpoints_of(entry)).items():
                 file = place_of_file(path)
                 if not file.is_file():
                     what = "is no file" if file.exists() else "is not there"
-                    yield f"{section}.{name}.{place}: {file} {what} (from {Path.cwd()})"
+                    yield f"{section}.{name}.{own}: {file} {what} (from {Path.cwd()})"
                 elif not os.access(file, os.R_OK):
-                    yield f"{section}.{name}.{place}: {file} cannot be read"
-                elif place in weights and file.suffix not in CHECKPOINT_FORMATS:
+                    yield f"{section}.{name}.{own}: {file} cannot be read"
+                elif own not in files and file.suffix not in CHECKPOINT_FORMATS:
                     known = ", ".join(CHECKPOINT_FORMATS)
-                    yield f"{section}.{name}.{place}: expected a file {known}; got {file}"
+                    yield f"{section}.{name}.{own}: {file} is of no known format; allowed: {known}"
 
 
 def checkpoints_of(entry: Mapping[str, Any]) -> dict[str, str]:
     """The files of weights that a network's entry names, by their place in it."""
-    each = {f"per_dataset.{name}.": other for name, other in entry.get("per_dataset", {}).items()}
+    others = {f"per_dataset.{name}.": own for name, own in entry.get("per_dataset", {}).items()}
+    named = {"": entry, **others}
     return {
-        f"{place}checkpoint": own["checkpoint"]
-        for place, own in {"": entry, **each}.items()
-        if "checkpoint" in own
+        f"{at}checkpoint": own["checkpoint"] for at, own in named.items() if "checkpoint" in own
     }
 
 

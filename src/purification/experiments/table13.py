@@ -17,8 +17,8 @@ def timing_notes(catalogue: Catalogue) -> list[str]:
     name = catalogue.config["table13"]["defense"]
     defense = catalogue.config["defenses"][name]
     network = catalogue.config["generators"][defense["generator"]]
-    size = ", ".join(f"{key} {network[key]}" for key in ("latent", "width") if key in network)
+    width = network.get("width", "its own")
     return [
         f"Search of `{name}`: step_size {defense['step_size']}, momentum {defense['momentum']}. "
-        f"Generator `{defense['generator']}`: {size}."
+        f"Generator `{defense['generator']}`: latent {network['latent']}, width {width}."
     ]

@@ -16,12 +16,7 @@ from purification.experiments.artifacts import Made, Measurement, Table, told
 from purification.experiments.black_box import targets, transferred_cells
 from purification.experiments.catalogue import Catalogue
 from purification.experiments.cells import CLEAN, UNIT_RANGE, as_named, clean_cells
-from purification.experiments.config import (
-    AE_GAN_TABLES,
-    COWBOY_TABLES,
-    ConfigError,
-    checkpoints_of,
-)
+from purification.experiments.config import AE_GAN_TABLES, COWBOY_TABLES, ConfigError
 from purification.experiments.defense_vae import UNSEEN, unseen_cells
 from purification.experiments.generator_quality import QUALITY, quality_measurement
 from purification.experiments.grids import SWEPT_TABLES
@@ -166,8 +161,9 @@ def table_notes(catalogue: Catalogue, table: str) -> list[str]:
             "beside ours in the gray box, at our strengths. `defense_gan` is the same GAN and the "
             "same search without the discriminator, as in the paper's Table 2."
         )
-    foreign = catalogue.adopted["classifiers"].intersection(wanted.get("classifiers", ()))
-    notes += [f"Classifier `{name}` was trained elsewhere." for name in sorted(foreign)]
+    for name in wanted.get("classifiers", ()):
+        if "checkpoint" in config["classifiers"][name]:
+            notes.append(f"Classifier `{name}` was trained elsewhere.")
     for attack in wanted.get("attacks") or [wanted["attack"]]:
         notes.append(_attack_note(attack, config["attacks"][attack]))
     for defense in _defenses(wanted):
@@ -202,7 +198,7 @@ def _attack_note(name: str, settings: Mapping[str, Any]) -> str:
 
 def _generator_note(name: str, settings: Mapping[str, Any], datasets: Sequence[str]) -> str:
     note = f"Generator `{name}`: {_listed(settings, hide=('per_dataset',))}."
-    if checkpoints_of(settings):
+    if "checkpoint" in settings:
         return f"{note} It was trained elsewhere."
     for dataset in datasets:
         if other := settings.get("per_dataset", {}).get(dataset):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from purification.guests import GuestClassifier, GuestGenerator, GuestPair, GuestPart
+from purification.guests import GuestClassifier, GuestPair, GuestPart
 from purification.models.ae_gan import AEGAN
 from purification.models.autoencoder import MagNetAutoencoder
 from purification.models.bigan import BiGAN
@@ -54,18 +54,21 @@ def classifier_of(recipe: Mapping[str, Any], image_shape: Shape, classes: int = 
 
 
 def network_of(recipe: Mapping[str, Any], image_shape: Shape) -> nn.Module:
-    """An untrained network, one of `SIZED`, as a recipe of that kind describes it; or a user's own
-    in its place, which is called as `Name(latent, image_shape)` and stands behind a wall.
-
-    Raises ValueError or GuestError if there is no such module, or it has not the parts of the kind.
-    """
+    """An untrained network, one of `SIZED`, as a recipe of that kind describes it; or in its place
+    a user's own, called as `Name(latent, image_shape)`. Raises ValueError or GuestError if there is
+    none, or it lacks a part."""
     settings = recipe["settings"]
     if place := settings.get("architecture"):
-        own = import_named(place)(settings["latent"], image_shape)
-        if recipe["kind"] == "Generator":
-            return GuestGenerator(own, place, settings["latent"], image_shape)
-        other = "discriminator" if recipe["kind"] == "GAN" else "encoder"
-        return GuestPair(own, place, settings["latent"], image_shape, other)
+        own, parts = (
+            import_named(place)(settings["latent"], image_shape),
+            _parts(recipe, image_shape),
+        )
+        single = recipe["kind"] == "Generator"
+        network = (
+            GuestPart(own, place, *parts["generator"]) if single else GuestPair(own, place, parts)
+        )
+        network.latent = settings["latent"]
+        return network
     return SIZED[recipe["kind"]](settings["latent"], settings["width"], image_shape)
 
 
@@ -85,19 +88,29 @@ BUILDERS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def adopted_network(recipe: Mapping[str, Any], image_shape: Shape, **classes: int) -> nn.Module:
-    """A network with the weights that its recipe names as `checkpoint`, in evaluation mode.
+def _parts(recipe: Mapping[str, Any], shape: Shape) -> dict[str, tuple[Any, Any]]:
+    """The parts of a network that makes images, and of what form their inputs and results are."""
+    code = (recipe["settings"]["latent"],)
+    other = {"GAN": {"discriminator": (shape, ())}, "Generator": {}}
+    return {"generator": (code, shape), **other.get(recipe["kind"], {"encoder": (shape, code)})}
 
-    Raises ValueError as `plugins.located` and `load_weights`, GuestError if a user's own module is
-    not what its kind asks for.
+
+def adopted_network(recipe: Mapping[str, Any], image_shape: Shape, **classes: int) -> nn.Module:
+    """A network with the weights whose digest its recipe has as `checkpoint`, in eval mode, tried.
+
+    Raises ValueError as `plugins.located` and `load_weights`; GuestError or FloatingPointError if
+    it is not what its kind should be.
     """
-    name, settings = recipe["name"], recipe["settings"]
-    network = BUILDERS[recipe["kind"]](recipe, image_shape, **classes).eval()
-    path = located(name, "checkpoint", settings["checkpoint"])
-    what = settings.get("architecture") or f"a {recipe['kind']} with {settings}"
-    load_weights(network, path, f"{what} for images {image_shape}")
-    if isinstance(network, GuestClassifier | GuestPart | GuestPair):
-        network.try_out()
+    settings, kind = recipe["settings"], recipe["kind"]
+    called = settings.get("architecture", kind)
+    network = BUILDERS[kind](recipe, image_shape, **classes).eval()
+    path = located(recipe["name"], "checkpoint", settings["checkpoint"])
+    load_weights(network, path, f"{called} for images {image_shape}")
+    for name, forms in _parts(recipe, image_shape).items() if kind in SIZED else ():
+        part = network if kind == "Generator" else getattr(network, name)
+        GuestPart(part, f"{path} as {called}, {name}", *forms).try_out()
+    if isinstance(network, GuestClassifier):
+        GuestClassifier(network.guest, network.place, image_shape, network.classes)
     return network
 
 

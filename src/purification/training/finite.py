@@ -17,6 +17,7 @@ from purification.training.draws import AT_ONCE
 WEIGHTS_EVERY = 10 * AT_ONCE
 """Steps. A loss tells of nearly all that is wrong with weights in the next step; to look at them
 costs about as much as a twentieth of a small network's step."""
+_REMEDY = "another learning_rate or more epochs"
 ONE_SIDED_95 = 1.645  # of the standard normal distribution
 MEAN_IMAGE_SHARE = 0.99
 """Of the mean image's error. An output that does not depend on the image leaves at least all of it;
@@ -204,11 +205,7 @@ def _few(names: list[str]) -> str:
 
 
 def warn_at_chance(
-    name: str,
-    accuracy: float,
-    labels: Tensor,
-    of: str,
-    remedy: str = "another learning_rate or more epochs",
+    name: str, accuracy: float, labels: Tensor, of: str, remedy: str = _REMEDY
 ) -> None:
     """Warns of a classifier that does no better than one that always names the same class.
 
@@ -221,7 +218,7 @@ def warn_at_chance(
         accuracy: on the n images of `labels`.
         labels: int64 (n,).
         of: what these images are, in the message.
-        remedy: the likely one, in the message.
+        remedy: the likely one.
     """
     chance = labels.unique(return_counts=True)[1].max().item() / len(labels)
     if accuracy <= chance + ONE_SIDED_95 * math.sqrt(chance * (1 - chance) / len(labels)):
@@ -255,13 +252,7 @@ def warn_if_mean_image(name: str, error: float, mean_image: float) -> None:
 
 
 @torch.no_grad()
-def warn_if_collapsed(
-    name: str,
-    generator: nn.Module,
-    codes: Tensor,
-    images: Tensor,
-    remedy: str = "another learning_rate, or another number of steps",
-) -> None:
+def warn_if_collapsed(name: str, generator: nn.Module, codes: Tensor, images: Tensor) -> None:
     """Warns of a generator whose samples are all the same image, up to `COLLAPSE_SHARE`.
 
     The measure is their variance, summed over pixels, beside the images'. Samples of a few modes
@@ -272,7 +263,6 @@ def warn_if_collapsed(
         generator: codes -> samples of the images' shape; in eval mode, on the images' device.
         codes: several, of its prior, on the CPU.
         images: (N, ...), those it was trained on.
-        remedy: the likely one, in the message.
     """
     samples = generator(codes.to(images.device))
     spread, expected = (x.var(dim=0, correction=0).sum().item() for x in (samples, images))
@@ -280,5 +270,5 @@ def warn_if_collapsed(
         warn(
             f"{name}: {len(samples)} samples are nearly the same image: their variance is "
             f"{spread:.3g}, that of the training images {expected:.3g}. The likely remedy is "
-            f"{remedy}."
+            "another learning_rate, or another number of steps."
         )
