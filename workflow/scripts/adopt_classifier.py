@@ -19,6 +19,5 @@ network = adopted_network(recipe, tuple(images.shape[1:]), classes=classes)
 right = predict(network, images, device=device).argmax(dim=1) == labels
 accuracy = right.double().mean().item()
 print(f"accuracy on {len(labels)} validation images: {accuracy:.4f}")
-remedy = "weights for this data set, for its pixels in [0, 1] and its order of classes"
-warn_at_chance(path, accuracy, labels, "validation images", remedy)
+warn_at_chance(path, accuracy, labels, "validation images")
 save_network(path, network, recipe, tuple(images.shape[1:]), classes=str(classes))

@@ -83,14 +83,11 @@ class Catalogue:
         self.config = check_config(config, schema_file)
         self._papers = schema_file.parents[2] / "resources/papers"
         own = {path for section in OWN_CODE for path in self._files_of(section)}
-        entries = [
-            (e, key) for section, key in OWN_CODE.items() for e in self.config[section].values()
-        ]
+        entries = [(e, key) for part, key in OWN_CODE.items() for e in self.config[part].values()]
         weights = {str(place_of_file(p)) for e, _ in entries for p in checkpoints_of(e).values()}
         self.files = sorted(own | weights)
         """The files that users' own code reads, and those of weights."""
-        named = (entry.get(key, "") for entry, key in entries)
-        self.code = sorted({place for place in named if ":" in place})
+        self.code = sorted({e[key] for e, key in entries if ":" in e.get(key, "")})
         """The places of users' own code."""
 
     @cache  # noqa: B019
@@ -124,17 +121,18 @@ class Catalogue:
         """A classifier's or generator's settings on a data set, with digests of what else decides.
 
         Of one that was trained elsewhere the settings of a training count only where a defence,
-        `training`, trains it anew. Raises ConfigError if they are missing there.
+        `training`, trains it anew. Raises ConfigError if there are none.
         """
         settings = self._trained_on(dataset, section, name)
         settings |= _own(settings.get("architecture", ""), settings)
         if "checkpoint" not in settings:
             return settings
-        checkpoint = file_digest(settings.pop("checkpoint"))
+        weights = {"checkpoint": file_digest(settings.pop("checkpoint"))}
         if training == PLAIN:
-            own = {k: v for k, v in settings.items() if k not in _TRAINING}
-            return own | {"checkpoint": checkpoint}
-        _check_trainable(name, settings, f"defenses.{training} trains it anew", *_TRAINING)
+            return {k: v for k, v in settings.items() if k not in _TRAINING} | weights
+        if missing := [key for key in _TRAINING if key not in settings]:
+            needed = ", ".join(missing)
+            raise ConfigError(f"{section}.{name}: defenses.{training} trains it; missing: {needed}")
         return settings
 
     def _varied(self, section: str, base: str, change: str) -> Mapping[str, Any]:
@@ -440,8 +438,7 @@ class Catalogue:
         _check_unvaried(oracle)
         defended = oracle != PLAIN
         network = self._lookup("classifiers", substitute)
-        _check_trainable(substitute, network, "a substitute has its architecture")
-        own = {key: network[key] for key in ("architecture", "dropout")}
+        own = {key: network.get(key, "paper") for key in ("architecture", "dropout")}
         return Substitute(
             # Of the test images it reads the first 150, whatever their number in MNIST's layout.
             self.dataset(dataset).for_training,
@@ -605,12 +602,6 @@ def _check_unvaried(defense: str) -> None:
     trained for it, no substitute asks it, and it is neither swept nor timed."""
     if VARIED in defense:
         raise ConfigError(f"{defense}: with another L there are only purified images")
-
-
-def _check_trainable(name: str, settings: Mapping[str, Any], why: str, *keys: str) -> None:
-    """With a checkpoint a classifier's entry may lack what its training needs."""
-    if missing := [key for key in ("dropout", *keys) if key not in settings]:
-        raise ConfigError(f"classifiers.{name}: needs {', '.join(missing)}: {why}")
 
 
 def _number(kind: type, text: str) -> Any:

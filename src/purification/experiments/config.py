@@ -201,10 +201,8 @@ def _wrong_files(config: Mapping[str, Any]) -> Iterator[str]:
 def checkpoints_of(entry: Mapping[str, Any]) -> dict[str, str]:
     """The files of weights that a network's entry names, by their place in it."""
     others = {f"per_dataset.{name}.": own for name, own in entry.get("per_dataset", {}).items()}
-    named = {"": entry, **others}
-    return {
-        f"{at}checkpoint": own["checkpoint"] for at, own in named.items() if "checkpoint" in own
-    }
+    named = {"": entry, **others}.items()
+    return {f"{at}checkpoint": own["checkpoint"] for at, own in named if "checkpoint" in own}
 
 
 def _misplaced(name: str, dataset: Mapping[str, Any]) -> Iterator[str]:

@@ -66,9 +66,9 @@ def training_course(catalogue: Catalogue, dataset: str, seed: int) -> TrainingCo
     purifier = replace(purifier, settings=settings)
     [gan] = purifier.networks.values()
     if "snapshots" not in gan.settings:
+        name = wanted["defense"]
         raise ConfigError(
-            f"{COURSE}.defense: of {wanted['defense']!r} the generator was trained elsewhere; "
-            "the course of a training needs the snapshots of one that is trained here"
+            f"{COURSE}: the GAN of {name!r} has no snapshots: it was trained elsewhere"
         )
     steps = (tuple(gan.settings["snapshots"]), tuple(wanted["cleaning_steps"]))
     return TrainingCourse(catalogue.dataset(dataset), seed, purifier, attacked, *steps)

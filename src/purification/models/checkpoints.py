@@ -63,12 +63,9 @@ def network_of(recipe: Mapping[str, Any], image_shape: Shape) -> nn.Module:
             import_named(place)(settings["latent"], image_shape),
             _parts(recipe, image_shape),
         )
-        single = recipe["kind"] == "Generator"
-        network = (
-            GuestPart(own, place, *parts["generator"]) if single else GuestPair(own, place, parts)
-        )
-        network.latent = settings["latent"]
-        return network
+        made = GuestPair(own, place, parts) if len(parts) > 1 else GuestPart(own, place, *parts[""])
+        made.latent = settings["latent"]
+        return made
     return SIZED[recipe["kind"]](settings["latent"], settings["width"], image_shape)
 
 
@@ -89,10 +86,14 @@ BUILDERS: dict[str, Callable[..., nn.Module]] = {
 
 
 def _parts(recipe: Mapping[str, Any], shape: Shape) -> dict[str, tuple[Any, Any]]:
-    """The parts of a network that makes images, and of what form their inputs and results are."""
+    """The parts of a network of `SIZED` ("" is the whole), each with the form of what it is given
+    and of what it makes."""
     code = (recipe["settings"]["latent"],)
-    other = {"GAN": {"discriminator": (shape, ())}, "Generator": {}}
-    return {"generator": (code, shape), **other.get(recipe["kind"], {"encoder": (shape, code)})}
+    if recipe["kind"] == "Generator":
+        return {"": (code, shape)}
+    gan = recipe["kind"] == "GAN"
+    other = {"discriminator": (shape, ())} if gan else {"encoder": (shape, code)}
+    return {"generator": (code, shape), **other}
 
 
 def adopted_network(recipe: Mapping[str, Any], image_shape: Shape, **classes: int) -> nn.Module:
@@ -107,8 +108,8 @@ def adopted_network(recipe: Mapping[str, Any], image_shape: Shape, **classes: in
     path = located(recipe["name"], "checkpoint", settings["checkpoint"])
     load_weights(network, path, f"{called} for images {image_shape}")
     for name, forms in _parts(recipe, image_shape).items() if kind in SIZED else ():
-        part = network if kind == "Generator" else getattr(network, name)
-        GuestPart(part, f"{path} as {called}, {name}", *forms).try_out()
+        part = getattr(network, name) if name else network
+        GuestPart(part, f"{path} as {called} {name}".strip(), *forms).try_out()
     if isinstance(network, GuestClassifier):
         GuestClassifier(network.guest, network.place, image_shape, network.classes)
     return network

@@ -17,7 +17,6 @@ from purification.training.draws import AT_ONCE
 WEIGHTS_EVERY = 10 * AT_ONCE
 """Steps. A loss tells of nearly all that is wrong with weights in the next step; to look at them
 costs about as much as a twentieth of a small network's step."""
-_REMEDY = "another learning_rate or more epochs"
 ONE_SIDED_95 = 1.645  # of the standard normal distribution
 MEAN_IMAGE_SHARE = 0.99
 """Of the mean image's error. An output that does not depend on the image leaves at least all of it;
@@ -204,9 +203,7 @@ def _few(names: list[str]) -> str:
     return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
 
 
-def warn_at_chance(
-    name: str, accuracy: float, labels: Tensor, of: str, remedy: str = _REMEDY
-) -> None:
+def warn_at_chance(name: str, accuracy: float, labels: Tensor, of: str) -> None:
     """Warns of a classifier that does no better than one that always names the same class.
 
     Chance is the share p of the most frequent label; no better is what is not above the one-sided
@@ -218,13 +215,14 @@ def warn_at_chance(
         accuracy: on the n images of `labels`.
         labels: int64 (n,).
         of: what these images are, in the message.
-        remedy: the likely one.
     """
     chance = labels.unique(return_counts=True)[1].max().item() / len(labels)
     if accuracy <= chance + ONE_SIDED_95 * math.sqrt(chance * (1 - chance) / len(labels)):
         warn(
             f"{name}: accuracy {accuracy:.4f} on {of} ({len(labels)}) is no better than chance "
-            f"({chance:.4f}: the most frequent class). The likely remedy is {remedy}."
+            f"({chance:.4f}: the most frequent class). The likely remedy is another learning_rate "
+            "or more epochs; of a checkpoint, one for this data set, its pixels in [0, 1] and its "
+            "order of classes."
         )
 
 
