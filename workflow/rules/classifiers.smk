@@ -3,6 +3,7 @@
 
 # The file of weights is no input: another place makes nothing stale. The job finds it by the digest in its recipe.
 rule adopt_classifier:
+    """Check a classifier that was trained elsewhere, and take its weights as they are"""
     input:
         unpack(inputs("classifier", training="plain")),
     output:
@@ -30,6 +31,7 @@ ruleorder: adopt_classifier > train_classifier
 
 
 rule train_classifier:
+    """Train a classifier: plainly, on attacked images, or on reconstructions"""
     input:
         unpack(inputs("classifier")),
     output:

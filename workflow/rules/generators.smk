@@ -4,6 +4,7 @@
 
 # The file of weights is no input, as of a classifier.
 rule adopt_generator:
+    """Check a generator that was trained elsewhere, and take its weights as they are"""
     input:
         unpack(lambda wildcards: with_old_dataset(adopted(wildcards))),
     output:
@@ -35,6 +36,7 @@ ruleorder: adopt_generator > train_gan
 
 
 rule train_wgan_gp:
+    """Train a WGAN-GP, the generator of Defense-GAN"""
     input:
         unpack(inputs("generator", kind="wgan_gp")),
     output:
@@ -62,6 +64,7 @@ rule train_wgan_gp:
 
 
 rule train_ae_gan:
+    """Train an AE-GAN"""
     input:
         unpack(inputs("generator", kind="ae_gan")),
     output:
@@ -86,6 +89,7 @@ rule train_ae_gan:
 
 
 rule train_bigan:
+    """Train a BiGAN"""
     input:
         unpack(inputs("generator", kind="bigan")),
     output:
@@ -110,6 +114,7 @@ rule train_bigan:
 
 
 rule train_gan:
+    """Train Cowboy's GAN, and keep snapshots of its training"""
     input:
         unpack(inputs("generator", kind="gan")),
     output:
@@ -135,6 +140,7 @@ rule train_gan:
 
 
 rule plot_generator_samples:
+    """Draw samples of a trained generator"""
     input:
         network="results/{dataset}/seed{seed}/{folder}/{generator}.safetensors",
     output:
@@ -150,8 +156,6 @@ rule plot_generator_samples:
         "logs/plot_generator_samples/{dataset}/seed{seed}/{folder}/{generator}.benchmark.tsv"
     wildcard_constraints:
         folder="|".join(PICTURED),
-    group:
-        "measurements"
     threads: 1
     resources:
         mem_mb=growing(2000),
@@ -165,6 +169,7 @@ rule plot_generator_samples:
 
 
 rule plot_generator_curve:
+    """Draw the loss curve of a generator's training"""
     input:
         history="results/{dataset}/seed{seed}/{folder}/{generator}.history.csv",
     output:
@@ -180,8 +185,6 @@ rule plot_generator_curve:
         "logs/plot_generator_curve/{dataset}/seed{seed}/{folder}/{generator}.benchmark.tsv"
     wildcard_constraints:
         folder="|".join(PICTURED),
-    group:
-        "measurements"
     threads: 1
     resources:
         mem_mb=growing(1000),
@@ -195,6 +198,7 @@ rule plot_generator_curve:
 
 
 rule train_autoencoder:
+    """Train MagNet's autoencoder"""
     input:
         unpack(inputs("autoencoder")),
     output:
@@ -218,6 +222,7 @@ rule train_autoencoder:
 
 
 rule train_defense_vae:
+    """Train the VAE of a Defense-VAE on attacked images of one classifier"""
     input:
         unpack(inputs("vae")),
     output:
@@ -242,6 +247,7 @@ rule train_defense_vae:
 
 
 rule train_end_to_end:
+    """Train a VAE and the classifier behind it together"""
     input:
         unpack(inputs("end_to_end")),
     output:

@@ -11,7 +11,7 @@ from purification.storage import read_split
 from purification.training.finite import warn_at_chance
 
 device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
-start_job(snakemake.params.recipe)
+start_job(snakemake.params.recipe, snakemake.config["results"])
 recipe, path = snakemake.params.recipe, snakemake.output.network
 classes = classes_of(recipe["dataset"]["settings"])
 images, labels = map(torch.from_numpy, read_split(snakemake.input.dataset, "validation"))
