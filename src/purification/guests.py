@@ -123,7 +123,7 @@ class GuestPart(Guest):
         self._given, self._made = given, made
 
     def forward(self, batch: Tensor) -> Tensor:
-        result = self.guest(batch)
+        result: Tensor = self.guest(batch)
         check_tensor(self.place, result, (len(batch), *self._made), batch.dtype, batch.device)
         return result
 
@@ -167,7 +167,8 @@ class GuestPair(Guest):
     ) -> None:
         super().__init__(guest, place)
         for name, forms in parts.items():
-            setattr(self, name, GuestPart(getattr(guest, name, None), f"{place}.{name}", *forms))
+            part: Any = getattr(guest, name, None)
+            setattr(self, name, GuestPart(part, f"{place}.{name}", *forms))
 
 
 class GuestPurifier(Guest):
