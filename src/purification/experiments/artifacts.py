@@ -298,10 +298,8 @@ class TrainedNetwork(OfRun):
     def pictures(self) -> list["Part"]:
         """What is drawn of it: samples and loss curve of those in `PICTURED`."""
         stem = f"{self.folder}/{self.FOLDER}/{self.name}"
-        drawn = (
-            ("samples", *(() if self.adopted else ("curve",))) if self.FOLDER in PICTURED else ()
-        )
-        return [Part(self, f"{stem}.{picture}.png") for picture in drawn]
+        drawn = ("samples",) if self.adopted else ("samples", "curve")
+        return [Part(self, f"{stem}.{one}.png") for one in drawn if self.FOLDER in PICTURED]
 
     @property
     def sources(self) -> dict[str, File]:
