@@ -116,6 +116,8 @@ def as_named(catalogue: Catalogue, labels: Mapping[str, Any]) -> dict[str, Any]:
             architecture = config["classifiers"][name]["architecture"]
             if architecture != name:
                 found.append(f"{kind} {name} is {architecture}")
+            elif kind == "classifier" and "checkpoint" in config["classifiers"][name]:
+                found.append(f"{kind} {name} was trained elsewhere")
     if labels["attack"] != CLEAN:
         settings = config["attacks"][base_name(labels["attack"])]
         name = settings.get("paper_name", base_name(labels["attack"]))
