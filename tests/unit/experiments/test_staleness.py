@@ -102,7 +102,7 @@ def test_the_gans_iterations_concern_the_gan_and_its_users() -> None:
 
 def test_table13_times_its_own_steps_and_not_the_defenses() -> None:
     def of_table13(**edit: Any) -> Remade:
-        return remade(lambda catalogue: [paper_table(catalogue, "table13")], SMALL, edit)
+        return remade(tables("table13"), SMALL, edit)
 
     assert of_table13(defenses={"defense_gan": {"steps": 5}}) == Remade({}, set())
     assert of_table13(table13={"repeats": 3}).kinds == {"Timing": 1, "Table": 1}
