@@ -21,7 +21,7 @@ _BETA1, _BETA2, _ADAM_EPSILON = 0.9, 0.999, 1e-8  # Kingma and Ba 2015, algorith
         "constant": "positive",
         "iterations": "count",
         "binary_search_steps": "count",
-        "confidence": {"type": "number", "minimum": 0},
+        "confidence": "not_negative",
     },
     paper_name="cw",
 )

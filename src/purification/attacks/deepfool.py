@@ -13,7 +13,7 @@ _EXTRA_LENGTH, _SMALLEST_NORM = 1e-4, 1e-8
 @attack(
     settings={
         "iterations": "count",
-        "overshoot": {"type": "number", "minimum": 0},
+        "overshoot": "not_negative",
         "candidates": {"type": "integer", "minimum": 2},
     }
 )

@@ -95,7 +95,7 @@ def pgd(
     return _iterate(model, images, labels, start, epsilon, step_size, iterations)
 
 
-@attack(norm="linf", settings={**SETTINGS, "momentum": {"type": "number", "minimum": 0}})
+@attack(norm="linf", settings={**SETTINGS, "momentum": "not_negative"})
 def mim(
     model: nn.Module,
     images: Tensor,

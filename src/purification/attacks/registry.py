@@ -13,7 +13,7 @@ from purification.plugins import import_named
 PIXEL_UNITS = ("epsilon", "alpha", "step_size", "xi")
 """Settings that are taken for lengths in pixel units, where a function does not state them."""
 # Parameters that `run_attack` gives, not the config.
-_GIVEN = ("seed", "indices", "first_gradient", "files")
+GIVEN = ("seed", "indices", "first_gradient", "files")
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class AttackEntry:
         without that may have the attribute `gradient_based` alone."""
         parameters = list(inspect.signature(function).parameters.values())[3:]
         names = {p.name for p in parameters}
-        settings = [p for p in parameters if p.name not in _GIVEN]
+        settings = [p for p in parameters if p.name not in GIVEN]
         lengths = tuple(p.name for p in settings if p.name in PIXEL_UNITS)
         norm = getattr(function, "norm", None)
         # Whose strength the config tells.
@@ -69,8 +69,7 @@ def _built_in(module: str, name: str) -> AttackEntry:
 
 
 ATTACKS = {
-    name: _built_in(facts.file.stem, facts.name)
-    for name, facts in decorated("attacks", "attack").items()
+    name: _built_in(facts.file.stem, facts.name) for name, facts in decorated("attacks").items()
 }
 
 

@@ -4,29 +4,21 @@ The schema has what all entries of a section share. What one method has besides,
 (`purification.facts`): here the two are put together.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from functools import cache
 from typing import Any
 
-from purification.facts import Facts, built_in
-
-SECTIONS = {"attacks": "method", "defenses": "method", "datasets": "source"}
-"""Sections whose entries are of a method, and the key that says which."""
-
-
-@cache
-def attacks() -> dict[str, Facts]:
-    """The built-in attacks by their names in the config: functions with `@attack(...)`."""
-    found = built_in("attacks")
-    return {name: facts for name, facts in found.items() if facts.decorator == "attack"}
-
-
-@cache
-def sources() -> dict[str, Facts]:
-    """The built-in data sets by their names in the config: functions with `@source(...)`."""
-    found = built_in("datasets").values()
-    return {facts.stated["name"]: facts for facts in found if facts.decorator == "source"}
+from purification.experiments.config_form import unknown
+from purification.facts import (
+    Facts,
+    built_in,
+    constant_of,
+    decorated,
+    facts_at,
+    facts_of,
+    lengths_among,
+)
 
 
 @cache
@@ -36,43 +28,142 @@ def defenses() -> dict[str, Facts]:
     return {facts.stated["method"]: facts for facts in found if "method" in facts.stated}
 
 
-def composed(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The config's schema with a branch for each built-in method that states its settings.
+def architectures() -> tuple[str, ...]:
+    """The built-in classifiers."""
+    return tuple(constant_of("purification.models.classifiers:ARCHITECTURES"))
+
+
+def settings_of(attack: Mapping[str, Any]) -> dict[str, Any]:
+    """An attack's entry with all its settings: those of a user's own stand under `settings`."""
+    return {**attack.get("settings", {}), **attack}
+
+
+def with_settings(attack: Mapping[str, Any], **new: Any) -> dict[str, Any]:
+    """An attack's entry with other settings."""
+    if ":" in attack["method"]:
+        return {**attack, "settings": {**attack.get("settings", {}), **new}}
+    return {**attack, **new}
+
+
+def norm_of(attack: Mapping[str, Any]) -> str | None:
+    """The norm by which an attack's `epsilon` bounds it; None: nothing does, or nothing is said."""
+    norm: str | None = facts_at("attacks", attack["method"]).stated.get("norm")
+    return norm
+
+
+def least_epsilon(attack: Mapping[str, Any]) -> tuple[str, float]:
+    """The setting that an attack's `epsilon` must be above, and its value; "" and 0 without one."""
+    name = facts_at("attacks", attack["method"]).stated.get("above", "")
+    return name, settings_of(attack).get(name, 0)
+
+
+def composed(schema: Mapping[str, Any], config: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The config's schema with the names of all built-in methods, and a branch for each that states
+    its settings; and for the users' own attacks of a config that state theirs.
 
     A section's entries have `properties` in the schema: the keys that every method has. A method
     whose facts have `keys` takes these of them alone, beside the one that names it.
     """
     made = deepcopy(dict(schema))
-    for section, known in (("attacks", attacks()), ("defenses", defenses())):
-        entry = made["properties"][section]["additionalProperties"]
-        key = SECTIONS[section]
-        for name, facts in known.items():
-            if "settings" in facts.stated:
-                entry.setdefault("allOf", []).append(_branch(entry, key, name, facts))
+    for definition, names in (
+        ("attack_method", decorated("attacks")),
+        ("dataset_source", decorated("datasets")),
+        ("architecture", architectures()),
+    ):
+        made["$defs"][definition]["anyOf"].insert(0, {"enum": list(names)})
+    attack = made["properties"]["attacks"]["additionalProperties"]
+    for name, facts in {**decorated("attacks"), **_own_attacks(schema, config or {})}.items():
+        attack["allOf"].append(_attack_branch(attack["properties"], name, facts))
+    entry = made["properties"]["defenses"]["additionalProperties"]
+    for name, facts in defenses().items():
+        if "settings" in facts.stated:
+            entry.setdefault("allOf", []).append(_branch(entry, "method", name, facts))
     return made
+
+
+def _own_attacks(schema: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Facts]:
+    """Those of a config, of whatever form, that state settings as they should."""
+    entries = config.get("attacks")
+    entries = entries.values() if isinstance(entries, Mapping) else ()
+    methods = [entry.get("method") for entry in entries if isinstance(entry, Mapping)]
+    own = [method for method in methods if isinstance(method, str) and ":" in method]
+    right = {place: facts_at("attacks", place) for place in own if not [*misstated(schema, place)]}
+    return {place: facts for place, facts in right.items() if "settings" in facts.stated}
 
 
 def _branch(entry: Mapping[str, Any], key: str, name: str, facts: Facts) -> dict[str, Any]:
     """The form of an entry that is of one method."""
     shared = entry.get("properties", {})
     kept = {k: True for k in facts.stated.get("keys", shared) if k in shared}
+    required = [*facts.required, *facts.stated.get("required_keys", ())]
+    return _form(key, name, facts, {**kept, **facts.settings}, required)
+
+
+def _attack_branch(shared: Mapping[str, Any], name: str, facts: Facts) -> dict[str, Any]:
+    """The same of an attack, of which it follows from its facts which of the shared keys it has."""
+    keys = ["images", "paper_name", *(["labels"] if facts.stated.get("labels", True) else [])]
+    measured = ["pixel_range"] if lengths_among(facts.stated["settings"]) else []
+    if ":" in name:
+        settings = own_settings(facts)
+        settings["properties"] |= {key: shared[key] for key in measured}
+        own = {"settings": settings, "files": True} | dict.fromkeys(keys, True)
+        return _form("method", name, facts, own, ["settings"] if facts.required else [])
+    kept = dict.fromkeys([*keys, *measured], True)
+    # Also those with a default in the code: by what the config says alone it is known to be stale.
+    return _form("method", name, facts, {**kept, **facts.settings}, list(facts.settings))
+
+
+def _form(
+    key: str, name: str, facts: Facts, properties: Mapping[str, Any], required: list[str]
+) -> dict[str, Any]:
     return {
         "if": {"properties": {key: {"const": name}}, "required": [key]},
         "then": {
             "additionalProperties": False,
-            "required": [*facts.required, *facts.stated.get("required_keys", ())],
-            "properties": {**kept, key: True, **facts.settings},
+            "required": required,
+            "properties": {**properties, key: True},
             "description": facts.summary,
         },
     }
 
 
-def own_settings(facts: Facts, schema: Mapping[str, Any]) -> dict[str, Any]:
+def own_settings(facts: Facts) -> dict[str, Any]:
     """The schema of `settings` of a user's own code that states them."""
     return {
-        "$defs": schema["$defs"],
         "type": "object",
         "additionalProperties": False,
         "required": facts.required,
         "properties": dict(facts.settings),
     }
+
+
+def misstated(schema: Mapping[str, Any], place: str, room: str = "attacks") -> Iterator[str]:
+    """Why a user's own attack or data set cannot be used, as far as what it states tells."""
+    try:
+        facts = facts_at(room, place)
+    except ValueError as error:
+        yield str(error)
+        return
+    if not facts.decorator:
+        return
+    stated, name = facts.stated, f"{place}: @{facts.decorator}"
+    keywords = facts_of(f"purification.{room}.contract:{facts.decorator}").parameters
+    settings, norm = stated.get("settings"), stated.get("norm")
+    taken, given = facts.parameters, constant_of("purification.attacks.registry:GIVEN")
+    needed = [key for key in list(taken)[3:] if not taken[key] and key not in given]
+    for where, used, allowed, required in (
+        (name, stated, keywords, [key for key, optional in keywords.items() if not optional]),
+        (f"{name}: settings", settings or {}, taken, [] if settings is None else needed),
+        (f"{name}: settings", settings or {}, taken, ["epsilon"] if norm else []),
+        (f"{name}: images", stated.get("images", {}), ("train", "validation", "test"), []),
+    ):
+        for key in used:
+            yield from unknown(where, key, allowed)
+        yield from (f"{where}: {key!r} is missing" for key in required if key not in used)
+    if norm is not None:
+        yield from unknown(
+            f"{name}: norm", norm, constant_of("purification.attacks.contract:NORMS")
+        )
+    for key, kind in (settings or {}).items():
+        if isinstance(kind, str):
+            yield from unknown(f"{name}: settings.{key}", kind, schema["$defs"])
