@@ -42,12 +42,7 @@ from purification.experiments.config import (
     check_config,
 )
 from purification.experiments.grids import sweep_cells, sweep_epsilons
-from purification.experiments.methods import (
-    least_epsilon,
-    norm_of,
-    settings_of,
-    with_settings,
-)
+from purification.experiments.methods import least_epsilon, norm_of, settings_of, with_settings
 from purification.facts import facts_at
 from purification.plugins import file_digest, place_of_file, source_digest
 

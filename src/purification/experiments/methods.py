@@ -9,16 +9,8 @@ from copy import deepcopy
 from functools import cache
 from typing import Any
 
-from purification.experiments.config_form import unknown
-from purification.facts import (
-    Facts,
-    built_in,
-    constant_of,
-    decorated,
-    facts_at,
-    facts_of,
-    lengths_among,
-)
+from purification.experiments.config_form import unknown, wrong_form
+from purification.facts import Facts, built_in, constant_of, decorated, facts_at, lengths_among
 
 
 @cache
@@ -101,7 +93,8 @@ def _branch(entry: Mapping[str, Any], key: str, name: str, facts: Facts) -> dict
 
 def _attack_branch(shared: Mapping[str, Any], name: str, facts: Facts) -> dict[str, Any]:
     """The same of an attack, of which it follows from its facts which of the shared keys it has."""
-    keys = ["images", "paper_name", *(["labels"] if facts.stated.get("labels", True) else [])]
+    climbs = facts.stated.get("labels", not facts.stated.get("model_free"))
+    keys = ["images", "paper_name", *(["labels"] if climbs else [])]
     measured = ["pixel_range"] if lengths_among(facts.stated["settings"]) else []
     if ":" in name:
         settings = own_settings(facts)
@@ -146,24 +139,16 @@ def misstated(schema: Mapping[str, Any], place: str, room: str = "attacks") -> I
         return
     if not facts.decorator:
         return
-    stated, name = facts.stated, f"{place}: @{facts.decorator}"
-    keywords = facts_of(f"purification.{room}.contract:{facts.decorator}").parameters
-    settings, norm = stated.get("settings"), stated.get("norm")
-    taken, given = facts.parameters, constant_of("purification.attacks.registry:GIVEN")
-    needed = [key for key in list(taken)[3:] if not taken[key] and key not in given]
-    for where, used, allowed, required in (
-        (name, stated, keywords, [key for key, optional in keywords.items() if not optional]),
-        (f"{name}: settings", settings or {}, taken, [] if settings is None else needed),
-        (f"{name}: settings", settings or {}, taken, ["epsilon"] if norm else []),
-        (f"{name}: images", stated.get("images", {}), ("train", "validation", "test"), []),
-    ):
-        for key in used:
-            yield from unknown(where, key, allowed)
-        yield from (f"{where}: {key!r} is missing" for key in required if key not in used)
-    if norm is not None:
-        yield from unknown(
-            f"{name}: norm", norm, constant_of("purification.attacks.contract:NORMS")
-        )
-    for key, kind in (settings or {}).items():
+    where, settings = f"{place}: @{facts.decorator}", facts.stated.get("settings")
+    form = {"$defs": schema["$defs"], "$ref": f"#/$defs/stated_{facts.decorator}"}
+    yield from (f"{where}: {line}" for line in wrong_form(facts.stated, form))
+    if not isinstance(settings, Mapping):
+        return
+    given = constant_of("purification.attacks.registry:GIVEN")
+    taken = {key: has for key, has in [*facts.parameters.items()][3:] if key not in given}
+    for key, kind in settings.items():
+        yield from unknown(f"{where}: settings, no parameter", key, taken)
         if isinstance(kind, str):
-            yield from unknown(f"{name}: settings.{key}", kind, schema["$defs"])
+            yield from unknown(f"{where}: settings.{key}", kind, schema["$defs"])
+    missing = [key for key, optional in taken.items() if not optional and key not in settings]
+    yield from (f"{where}: settings: the parameter {key!r} is missing" for key in missing)

@@ -152,11 +152,15 @@ def test_own_settings_are_checked_before_the_run(lab: Path, case: str) -> None:
 
 MISSTATED = {
     "norm": ('"l2"', '"l3"', "@attack: norm: got 'l3'; allowed: linf, l2"),
-    "keyword": ("above=", "abvoe=", "@attack: got 'abvoe' .did you mean 'above'"),
+    "keyword": ("above=", "abvoe=", "unknown key 'abvoe' .did you mean 'above'"),
     "kind": ('"length"', '"lenght"', r"settings\.epsilon: got 'lenght' .did you mean 'length'"),
-    "parameter": ("*, epsilon", "*, eps", "settings: got 'epsilon'.*; allowed: .*eps, part, steps"),
-    "unstated": ("steps=1", "steps=1, rate", "settings: 'rate' is missing"),
-    "no strength": ('"epsilon": "length", ', "", "settings: 'epsilon' is missing"),
+    "parameter": (
+        "*, epsilon",
+        "*, eps",
+        "settings, no parameter: got 'epsilon' .*; allowed: eps, part",
+    ),
+    "unstated": ("steps=1", "steps=1, rate", "settings: the parameter 'rate' is missing"),
+    "no strength": ('"epsilon": "length", ', "", "settings: the key 'epsilon' is missing"),
     "not literal": (
         "[1, 2, 3]",
         "list(range(3))",
@@ -297,6 +301,6 @@ def test_what_a_data_set_states_wrongly_is_told(own_data: Path) -> None:
     with pytest.raises(ConfigError) as refused:
         micro_catalogue(datasets={"own": {"source": "lab:stated", "validation": 1, "test": 1}})
     place = "datasets.own.source: lab:stated: @source"
-    assert f"{place}: got 'size'" in str(refused.value)
-    assert f"{place}: 'shape' is missing" in str(refused.value)
-    assert f"{place}: images: got 'training' (did you mean 'train'?)" in str(refused.value)
+    assert f"{place}: the top level: unknown key 'size'" in str(refused.value)
+    assert f"{place}: the top level: the key 'shape' is missing" in str(refused.value)
+    assert f"{place}: images: unknown key 'training' (did you mean 'train'?)" in str(refused.value)
