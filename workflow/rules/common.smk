@@ -1,9 +1,11 @@
 # What the rules of all stages share: the catalogue of artifacts, and how a rule looks its own up.
+import os
 import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 from snakemake.io import IOFile
+from snakemake.path_modifier import PathModifier
 from snakemake.utils import update_config
 
 from purification.config_files import typed_values
@@ -58,10 +60,11 @@ from purification.freshness import Freshness
 from purification.plugins import provide_code, provide_files
 from purification.runtime import has_gpu
 
-SCHEMA = Path(workflow.basedir) / "workflow/schemas/config.schema.yaml"
+SCHEMA = Path(HERE, "workflow/schemas/config.schema.yaml")
 
 # What --config gave in lists and mappings, which Snakemake leaves as text.
-update_config(config, typed_values(workflow.config_settings.config))
+if GIVEN is None:
+    update_config(config, typed_values(workflow.config_settings.config))
 try:
     CATALOGUE = Catalogue(config, SCHEMA)
 except ConfigError as error:
@@ -69,6 +72,26 @@ except ConfigError as error:
 # Scripts read the config as it was checked.
 config.clear()
 config.update(CATALOGUE.config)
+
+# The rules say `results/...`, `logs/...` and `resources/papers/...`, as recipes do. Snakemake puts the folder of the config,
+# and the place of this repository, before them, as for a module with `replace_prefix`: in inputs that functions return, too.
+RESULTS = config["results"] = os.path.normpath(config.get("results", "results"))
+if workflow.modifier.path_modifier.prefix or workflow.modifier.path_modifier.modifies_prefixes:
+    raise WorkflowError("module with a prefix: say `results: FOLDER` in its config instead")
+workflow.modifier.path_modifier = PathModifier(
+    {
+        "results/": f"{RESULTS}/",
+        "logs/": "logs/" if RESULTS == "results" else f"{RESULTS}/logs/",
+        "resources/papers/": f"{beside('resources/papers')}/",
+    },
+    None,
+    workflow,
+)
+
+
+def place(path):
+    """Where a result of that path lies."""
+    return str(workflow.modifier.modify_path(path))
 
 
 def force(path, reason):
@@ -90,7 +113,7 @@ def recorded(path):
     return workflow.persistence.params(IOFile(path)) is not None
 
 
-FRESHNESS = Freshness(force, recorded, tell=logger.warning)
+FRESHNESS = Freshness(force, recorded, logger.warning, place)
 
 # Jobs, which load users' own code by its recipe, find its files by their digests, and take it as it is now.
 provide_files(CATALOGUE.files)
