@@ -9,6 +9,8 @@ from copy import deepcopy
 from functools import cache
 from typing import Any
 
+import jsonschema
+
 from purification.experiments.config_form import unknown, wrong_form
 from purification.facts import Facts, built_in, constant_of, decorated, facts_at, lengths_among
 
@@ -97,10 +99,12 @@ def _attack_branch(shared: Mapping[str, Any], name: str, facts: Facts) -> dict[s
     keys = ["images", "paper_name", *(["labels"] if climbs else [])]
     measured = ["pixel_range"] if lengths_among(facts.stated["settings"]) else []
     if ":" in name:
-        settings = own_settings(facts)
+        settings, strength = own_settings(facts), "epsilon" if "norm" in facts.stated else None
         settings["properties"] |= {key: shared[key] for key in measured}
+        needed = [k for k in facts.settings if k == strength or not facts.parameters[k]]
+        settings["required"] = needed
         own = {"settings": settings, "files": True} | dict.fromkeys(keys, True)
-        return _form("method", name, facts, own, ["settings"] if facts.required else [])
+        return _form("method", name, facts, own, ["settings"] if needed else [])
     kept = dict.fromkeys([*keys, *measured], True)
     # Also those with a default in the code: by what the config says alone it is known to be stale.
     return _form("method", name, facts, {**kept, **facts.settings}, list(facts.settings))
@@ -141,14 +145,20 @@ def misstated(schema: Mapping[str, Any], place: str, room: str = "attacks") -> I
         return
     where, settings = f"{place}: @{facts.decorator}", facts.stated.get("settings")
     form = {"$defs": schema["$defs"], "$ref": f"#/$defs/stated_{facts.decorator}"}
-    yield from (f"{where}: {line}" for line in wrong_form(facts.stated, form))
-    if not isinstance(settings, Mapping):
+    wrong = [f"{where}: {line}" for line in wrong_form(facts.stated, form)]
+    yield from wrong
+    if wrong or settings is None:
         return
     given = constant_of("purification.attacks.registry:GIVEN")
     taken = {key: has for key, has in [*facts.parameters.items()][3:] if key not in given}
-    for key, kind in settings.items():
+    for key, kind in facts.settings.items():
         yield from unknown(f"{where}: settings, no parameter", key, taken)
-        if isinstance(kind, str):
-            yield from unknown(f"{where}: settings.{key}", kind, schema["$defs"])
+        if "$ref" in kind:
+            name = kind["$ref"].removeprefix("#/$defs/")
+            yield from unknown(f"{where}: settings.{key}", name, schema["$defs"])
+        try:
+            jsonschema.Draft202012Validator.check_schema(kind)
+        except jsonschema.SchemaError as error:
+            yield f"{where}: settings.{key}: {error.message}"
     missing = [key for key, optional in taken.items() if not optional and key not in settings]
     yield from (f"{where}: settings: the parameter {key!r} is missing" for key in missing)

@@ -106,6 +106,11 @@ def noise(model, images, labels, *, size):
     return images
 
 
+@attack(norm="linf", settings={"epsilon": "epsilon"})
+def bounded(model, images, labels, *, epsilon=0.1):
+    return images
+
+
 def plain(model, images, labels, epsilon=0.1):
     return images
 
@@ -136,6 +141,7 @@ WRONG = {
     "misspelt": (entry(epsilon=0.3, stpes=1), "settings: unknown key 'stpes' .did you mean 'steps"),
     "no epsilon": (entry(steps=1), "settings: the key 'epsilon' is missing"),
     "no settings": ({"method": "lab:mine", "images": IMAGES}, "the key 'settings' is missing"),
+    "no strength": (entry("bounded"), "settings: the key 'epsilon' is missing"),
     "another kind": (entry(epsilon="0.3"), "epsilon: must be of type number"),
     "another value": (entry(epsilon=0.3, steps=4), "settings.steps: got 4; allowed: 1, 2, 3"),
     "a label": ({**entry(epsilon=0.3), "labels": "predicted"}, "unknown key 'labels'"),
@@ -157,10 +163,12 @@ MISSTATED = {
     "parameter": (
         "*, epsilon",
         "*, eps",
-        "settings, no parameter: got 'epsilon' .*; allowed: eps, part",
+        "settings, no parameter: got 'epsilon' .*; allowed: eps, ",
     ),
     "unstated": ("steps=1", "steps=1, rate", "settings: the parameter 'rate' is missing"),
     "no strength": ('"epsilon": "length", ', "", "settings: the key 'epsilon' is missing"),
+    "no schema": ('"length", "steps"', '{"type": "nmber"}, "steps"', r"settings\.epsilon: 'nmber'"),
+    "no kind": ('"length", "steps"', '3, "steps"', r"settings\.epsilon: must be of type string or"),
     "not literal": (
         "[1, 2, 3]",
         "list(range(3))",
