@@ -29,7 +29,7 @@ _BOUNDS = {
 _ASKED = {
     **{"has": "with", "purifier_has": "with", "lacks": "without", "purifier_lacks": "without"},
     **{"kind": "of the kind", "form": "of the form", "method": "of the method"},
-    "own_method": "of the method",
+    **{"own_method": "of the method", "norm": "of the norm"},
 }
 
 

@@ -2,9 +2,12 @@
 
 from torch import Tensor, nn
 
+from purification.attacks.contract import attack
+
 HALVES = ("top", "bottom", "left", "right")
 
 
+@attack(settings={"half": {"enum": HALVES}, "fill": "share"}, model_free=True)
 def half_masked(
     model: nn.Module, images: Tensor, labels: Tensor, *, half: str, fill: float
 ) -> Tensor:
@@ -18,7 +21,7 @@ def half_masked(
         model: not looked at; here, as `labels`, for the form of an attack.
         images: (N, C, H, W), in [0, 1].
         labels: not looked at.
-        half: one of `HALVES`.
+        half: which one is blocked, one of `HALVES`.
         fill: value of the blocked pixels, in [0, 1]; 0 is black.
 
     Returns:
@@ -38,6 +41,3 @@ def half_masked(
     masked = images.detach().clone()
     masked.narrow(axis, start, size // 2).fill_(fill)
     return masked
-
-
-half_masked.gradient_based = False

@@ -3,13 +3,22 @@
 Each is given the entry, the config and the schema."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from purification.experiments.artifacts import CELEBA_IMAGES, TEST_IMAGES, TRAINING_IMAGES
+import jsonschema
+
+from purification.experiments.methods import (
+    attack_branch,
+    least_epsilon,
+    settings_of,
+    stated,
+    with_settings,
+)
 from purification.experiments.references import Wrong, unknown
 from purification.experiments.schema import wrong_form
+from purification.facts import constant_of, decorated, facts_at
 from purification.plugins import place_of_file, problem_with
 
 OWN_CODE = {
@@ -23,9 +32,9 @@ OWN_CODE = {
 CHECKPOINT_FORMATS = (".safetensors", ".pt", ".pth")
 
 
-def own_code(entry: Mapping[str, Any], *_: Any) -> Wrong:
-    """A user's own code can be loaded, and the files that it reads, and those of weights, are
-    there."""
+def own_code(entry: Mapping[str, Any], _: Any, schema: Mapping[str, Any]) -> Wrong:
+    """A user's own code can be loaded and states of itself what it should, and the files that it
+    reads, and those of weights, are there."""
     key, code = next(((k, entry[k]) for k in OWN_CODE.values() if k in entry), ("", ""))
     if "files" in entry and ":" not in code:
         yield "files", f"only code of your own reads files, not {code!r}"
@@ -41,6 +50,39 @@ def own_code(entry: Mapping[str, Any], *_: Any) -> Wrong:
             yield own, f"{file} is of no known format; allowed: {', '.join(CHECKPOINT_FORMATS)}"
     if ":" in code and (problem := problem_with(code)):
         yield key, problem
+    elif ":" in code:
+        yield from ((key, text) for text in misstated(key, code, schema))
+
+
+def misstated(key: str, place: str, schema: Mapping[str, Any]) -> Iterator[str]:
+    """Why a user's own attack or data set cannot be used, as far as what it states tells. (What is
+    undecorated states nothing.)"""
+    try:
+        facts = facts_at("datasets" if key == "source" else "attacks", place)
+    except ValueError as error:
+        yield str(error)
+        return
+    if not facts.decorator:
+        return
+    where, settings = f"{place}: @{facts.decorator}", facts.stated.get("settings")
+    form = {"$defs": schema["$defs"], "$ref": f"#/$defs/stated_{facts.decorator}"}
+    wrong = list(wrong_form(facts.stated, form, where))
+    yield from wrong
+    if wrong or settings is None:
+        return
+    given = constant_of("purification.attacks.registry:GIVEN")
+    taken = {key: has for key, has in [*facts.parameters.items()][3:] if key not in given}
+    for key, kind in facts.settings.items():
+        wrong = list(unknown(key, taken))
+        if "$ref" in kind:
+            wrong += unknown(kind["$ref"].removeprefix("#/$defs/"), schema["$defs"])
+        try:
+            jsonschema.Draft202012Validator.check_schema(kind)
+        except jsonschema.SchemaError as error:
+            wrong.append(error.message)
+        yield from (f"{where}.settings.{key}: {text}" for text in wrong)
+    missing = [key for key, optional in taken.items() if not optional and key not in settings]
+    yield from (f"{where}.settings: the parameter {key!r} is missing" for key in missing)
 
 
 def checkpoints_of(entry: Mapping[str, Any]) -> dict[str, str]:
@@ -50,36 +92,32 @@ def checkpoints_of(entry: Mapping[str, Any]) -> dict[str, str]:
     return {f"{at}checkpoint": own["checkpoint"] for at, own in named if "checkpoint" in own}
 
 
-def splits(dataset: Mapping[str, Any], *_: Any) -> Wrong:
+def splits(dataset: Mapping[str, Any], _: Any, schema: Mapping[str, Any]) -> Wrong:
     """The splits of a data set: keys that its source has no use for, more images than it has."""
-    if misplaced := list(_misplaced(dataset)):
-        yield from misplaced
-    elif dataset["source"] == "digits":
-        if dataset["test"] is None:
-            yield "test", "digits has no official test file: give a number"
-        elif dataset["validation"] + dataset["test"] > 1797 - 10:
-            yield "", "fewer than 10 of 1797 images are left to train on"
-    elif dataset["source"] in TRAINING_IMAGES:
-        n = TRAINING_IMAGES[dataset["source"]]
-        if dataset["validation"] > n - 10:
-            yield "", f"fewer than 10 of {n:,} images are left to train on"
-        n = TEST_IMAGES[dataset["source"]]
-        if (dataset["test"] or 0) > n:
-            yield "test", f"there are {n:,} test images; got {dataset['test']}"
-    elif dataset["source"] == "celeba":
-        for split, n in CELEBA_IMAGES.items():
+    source, test, validation = (dataset[key] for key in ("source", "test", "validation"))
+    own = ":" in source
+    if own and any(misstated("source", source, schema)):
+        return
+    facts = stated("datasets", source)
+    images, known = facts.get("images", {}), decorated("datasets").items()
+    parted = ", ".join(name for name, facts in known if "validation" in facts.stated["images"])
+    if "train" in dataset and (own or "validation" not in images):
+        yield "train", f"only {parted} takes a number of training images"
+    if "classes" in dataset and not (own and "classes" not in facts):
+        yield "classes", "only a source of your own that states none names its number"
+    if "validation" in images:
+        for split, n in images.items():
             if (dataset.get(split) or 0) > n:
                 yield split, f"there are {n:,} images; got {dataset[split]}"
-
-
-def _misplaced(dataset: Mapping[str, Any]) -> Wrong:
-    if dataset["source"] != "celeba":
-        if dataset["validation"] is None:
-            yield "validation", "must be a number; only celeba has a part of its own"
-        if "train" in dataset:
-            yield "train", "only celeba takes a number of training images"
-    if "classes" in dataset and ":" not in dataset["source"]:
-        yield "classes", "only a source of your own names its number of classes"
+    elif validation is None:
+        yield "validation", f"must be a number; only {parted} has a part of its own"
+    elif images and test is None and "test" not in images:
+        yield "test", f"{source} has no official test file: give a number"
+    elif images:
+        if validation + (0 if "test" in images else test) > images["train"] - 10:
+            yield "", f"fewer than 10 of {images['train']:,} images are left to train on"
+        if "test" in images and (test or 0) > images["test"]:
+            yield "test", f"there are {images['test']:,} test images; got {test}"
 
 
 def snapshots(generator: Mapping[str, Any], *_: Any) -> Wrong:
@@ -92,42 +130,53 @@ def snapshots(generator: Mapping[str, Any], *_: Any) -> Wrong:
             yield place, f"must be at most the {own['iterations']} iterations; got {late[0]}"
 
 
-def alpha(attack: Mapping[str, Any], *_: Any) -> Wrong:
-    """RAND+FGSM's random step is within its strength."""
-    if attack.get("alpha", 0) >= attack.get("epsilon", float("inf")):
-        yield (
-            "alpha",
-            f"must be below epsilon = {attack['epsilon']}, because FGSM spends epsilon - alpha; "
-            f"got {attack['alpha']}",
-        )
+def settings(attack: Mapping[str, Any], _: Any, schema: Mapping[str, Any]) -> Wrong:
+    """A user's own attack has the settings that it states; a part of `epsilon` is below it."""
+    wrong = list(_wrong_attack(attack, schema)) if ":" in attack["method"] else []
+    yield from wrong
+    part, least = least_epsilon(attack)
+    if part and not wrong and least >= settings_of(attack)["epsilon"]:
+        strength = settings_of(attack)["epsilon"]
+        yield part, f"must be below epsilon = {strength}, of which it is a part; got {least}"
+
+
+def _wrong_attack(attack: Mapping[str, Any], schema: Mapping[str, Any]) -> Wrong:
+    """What the form of its method does not allow in an attack; of a user's own that states it."""
+    form, method = schema["properties"]["attacks"]["additionalProperties"], attack["method"]
+    if ":" in method and not any(misstated("method", method, schema)):
+        facts = facts_at("attacks", method)
+        if "settings" in facts.stated:
+            form = attack_branch(form["properties"], method, facts)["then"]
+    for text in wrong_form(attack, {"$defs": schema["$defs"], **form}, "attack"):
+        where, _, what = text.partition(": ")
+        yield where.partition(".")[2], what
 
 
 def copies(
     entries: Mapping[str, Any], config: Mapping[str, Any], schema: Mapping[str, Any]
 ) -> Wrong:
     """What copies have otherwise is a number that their attack could have itself."""
-    attacks = schema["properties"]["attacks"]["additionalProperties"]
-    attacks = {"$defs": schema["$defs"], **attacks}
     for name, changes in entries.items():
-        attack = config["attacks"][name]
+        attack = settings_of(config["attacks"][name])
         numbers = [k for k, v in attack.items() if isinstance(v, int | float)]
         if unknowns := [text for key in changes for text in unknown(key, numbers)]:
             yield from ((name, text) for text in unknowns)
             continue
-        epsilons, alphas = (
-            _as_list(changes.get(key, attack.get(key, ()))) for key in ("epsilon", "alpha")
+        part, _ = least_epsilon(attack)
+        epsilons, parts = (
+            _as_list(changes.get(key, attack.get(key, ()))) for key in ("epsilon", part)
         )
-        if epsilons and alphas and min(epsilons) <= max(alphas):
+        if epsilons and parts and min(epsilons) <= max(parts):
             yield (
                 f"{name}.epsilon",
-                f"must be above alpha = {max(alphas)}, the random step that is part of it; got "
+                f"must be above {part} = {max(parts)}, the random step that is part of it; got "
                 f"{min(epsilons)}",
             )
         for key, values in changes.items():
             for value in _as_list(values):
-                for text in wrong_form({**attack, key: value}, attacks, name):
-                    where, _, what = text.partition(": ")
-                    yield where, what
+                made = with_settings(config["attacks"][name], **{key: value})
+                for where, what in _wrong_attack(made, schema):
+                    yield f"{name}.{where.removeprefix('settings.')}", what
 
 
 def _as_list(value: Any) -> list[Any]:

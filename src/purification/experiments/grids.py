@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+from purification.experiments.methods import settings_of
 from purification.experiments.papers import SWEPT_FORMS, Study, studies_of, study_of
 
 GRID_FORMS = (*SWEPT_FORMS, "roc", "reconstructions_over_search", "reconstructions_over_epsilon")
@@ -87,7 +88,7 @@ def _all_grids(config: Mapping[str, Any], dataset: str) -> Iterator[Grid]:
 def _grid(
     config: Mapping[str, Any], section: Mapping[str, Any], name: str, *, clean: bool = True
 ) -> Grid:
-    own = config["attacks"][config["sweep"]["attack"]].get("epsilon")
+    own = settings_of(config["attacks"][config["sweep"]["attack"]]).get("epsilon")
     epsilons = section.get("epsilons", [own])
     steps, restarts = (
         (value,) if isinstance(value, int) else tuple(value)

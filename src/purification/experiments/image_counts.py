@@ -7,8 +7,8 @@ number is too large if none of them has so many.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from purification.experiments.artifacts import CELEBA_IMAGES, TEST_IMAGES
 from purification.experiments.grids import GRID_FORMS
+from purification.experiments.methods import stated
 from purification.experiments.papers import studies_of
 from purification.experiments.references import Wrong
 
@@ -26,10 +26,10 @@ _NAMING = {
 def available(config: Mapping[str, Any], dataset: str, split: str) -> int | None:
     """Images of a split, "validation" or "test"; None: only a user's own loader knows."""
     settings = config["datasets"].get(dataset, {})
-    source, asked = settings.get("source"), settings.get(split)
-    if asked is None and source == "celeba":
-        return CELEBA_IMAGES[split]
-    return TEST_IMAGES.get(source) if asked is None and split == "test" else asked
+    asked: int | None = settings.get(split)
+    if asked is None and settings:
+        asked = stated("datasets", settings["source"]).get("images", {}).get(split)
+    return asked
 
 
 def too_many_images(config: Mapping[str, Any], settings: Mapping[str, Any]) -> Wrong:

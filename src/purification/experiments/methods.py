@@ -9,24 +9,7 @@ from copy import deepcopy
 from functools import cache
 from typing import Any
 
-from purification.facts import Facts, built_in
-
-SECTIONS = {"attacks": "method", "defenses": "method", "datasets": "source"}
-"""Sections whose entries are of a method, and the key that says which."""
-
-
-@cache
-def attacks() -> dict[str, Facts]:
-    """The built-in attacks by their names in the config: functions with `@attack(...)`."""
-    found = built_in("attacks")
-    return {name: facts for name, facts in found.items() if facts.decorator == "attack"}
-
-
-@cache
-def sources() -> dict[str, Facts]:
-    """The built-in data sets by their names in the config: functions with `@source(...)`."""
-    found = built_in("datasets").values()
-    return {facts.stated["name"]: facts for facts in found if facts.decorator == "source"}
+from purification.facts import Facts, built_in, constant_of, decorated, facts_at, lengths_among
 
 
 @cache
@@ -36,19 +19,64 @@ def defenses() -> dict[str, Facts]:
     return {facts.stated["method"]: facts for facts in found if "method" in facts.stated}
 
 
+def architectures() -> tuple[str, ...]:
+    """The built-in classifiers."""
+    return tuple(constant_of("purification.models.classifiers:ARCHITECTURES"))
+
+
+def settings_of(attack: Mapping[str, Any]) -> dict[str, Any]:
+    """An attack's entry with all its settings: those of a user's own stand under `settings`."""
+    return {**attack.get("settings", {}), **attack}
+
+
+def with_settings(attack: Mapping[str, Any], **new: Any) -> dict[str, Any]:
+    """An attack's entry with other settings."""
+    if ":" in attack["method"]:
+        return {**attack, "settings": {**attack.get("settings", {}), **new}}
+    return {**attack, **new}
+
+
+def stated(room: str, place: str) -> Mapping[str, Any]:
+    """What an attack or data set states; nothing of what cannot be read (`entries.own_code`)."""
+    try:
+        return facts_at(room, place).stated
+    except ValueError:
+        return {}
+
+
+def norm_of(attack: Mapping[str, Any]) -> str | None:
+    """The norm by which an attack's `epsilon` bounds it; None: nothing does, or nothing is said."""
+    norm: str | None = stated("attacks", attack["method"]).get("norm")
+    return norm
+
+
+def least_epsilon(attack: Mapping[str, Any]) -> tuple[str, float]:
+    """The setting that an attack's `epsilon` must be above, and its value; "" and 0 without one."""
+    name = stated("attacks", attack["method"]).get("above", "")
+    return name, settings_of(attack).get(name, 0)
+
+
 def composed(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The config's schema with a branch for each built-in method that states its settings.
+    """The config's schema with the names of all built-in methods, and a branch for each that states
+    its settings.
 
     A section's entries have `properties` in the schema: the keys that every method has. A method
     whose facts have `keys` takes these of them alone, beside the one that names it.
     """
     made = deepcopy(dict(schema))
-    for section, known in (("attacks", attacks()), ("defenses", defenses())):
-        entry = made["properties"][section]["additionalProperties"]
-        key = SECTIONS[section]
-        for name, facts in known.items():
-            if "settings" in facts.stated:
-                entry.setdefault("allOf", []).append(_branch(entry, key, name, facts))
+    for definition, names in (
+        ("attack_method", decorated("attacks")),
+        ("dataset_source", decorated("datasets")),
+        ("architecture", architectures()),
+    ):
+        made["$defs"][definition]["anyOf"].insert(0, {"enum": list(names)})
+    attack = made["properties"]["attacks"]["additionalProperties"]
+    for name, facts in decorated("attacks").items():
+        attack["allOf"].append(attack_branch(attack["properties"], name, facts))
+    entry = made["properties"]["defenses"]["additionalProperties"]
+    for name, facts in defenses().items():
+        if "settings" in facts.stated:
+            entry.setdefault("allOf", []).append(_branch(entry, "method", name, facts))
     return made
 
 
@@ -56,21 +84,44 @@ def _branch(entry: Mapping[str, Any], key: str, name: str, facts: Facts) -> dict
     """The form of an entry that is of one method."""
     shared = entry.get("properties", {})
     kept = {k: True for k in facts.stated.get("keys", shared) if k in shared}
+    required = [*facts.required, *facts.stated.get("required_keys", ())]
+    return _form(key, name, facts, {**kept, **facts.settings}, required)
+
+
+def attack_branch(shared: Mapping[str, Any], name: str, facts: Facts) -> dict[str, Any]:
+    """The same of an attack, of which it follows from its facts which of the shared keys it has."""
+    climbs = facts.stated.get("labels", not facts.stated.get("model_free"))
+    keys = ["images", "paper_name", *(["labels"] if climbs else [])]
+    measured = ["pixel_range"] if lengths_among(facts.stated["settings"]) else []
+    if ":" in name:
+        settings, strength = own_settings(facts), "epsilon" if "norm" in facts.stated else None
+        settings["properties"] |= {key: shared[key] for key in measured}
+        needed = [k for k in facts.settings if k == strength or not facts.parameters[k]]
+        settings["required"] = needed
+        own = {"settings": settings, "files": True} | dict.fromkeys(keys, True)
+        return _form("method", name, facts, own, ["settings"] if needed else [])
+    kept = dict.fromkeys([*keys, *measured], True)
+    # Also those with a default in the code: by what the config says alone it is known to be stale.
+    return _form("method", name, facts, {**kept, **facts.settings}, list(facts.settings))
+
+
+def _form(
+    key: str, name: str, facts: Facts, properties: Mapping[str, Any], required: list[str]
+) -> dict[str, Any]:
     return {
         "if": {"properties": {key: {"const": name}}, "required": [key]},
         "then": {
             "additionalProperties": False,
-            "required": [*facts.required, *facts.stated.get("required_keys", ())],
-            "properties": {**kept, key: True, **facts.settings},
+            "required": required,
+            "properties": {**properties, key: True},
             "description": facts.summary,
         },
     }
 
 
-def own_settings(facts: Facts, schema: Mapping[str, Any]) -> dict[str, Any]:
+def own_settings(facts: Facts) -> dict[str, Any]:
     """The schema of `settings` of a user's own code that states them."""
     return {
-        "$defs": schema["$defs"],
         "type": "object",
         "additionalProperties": False,
         "required": facts.required,

@@ -13,6 +13,7 @@ from typing import Any
 import jsonschema
 
 from purification.experiments.config_form import did_you_mean, listed
+from purification.experiments.methods import norm_of
 from purification.experiments.papers import studies_of
 from purification.experiments.schema import Validator
 
@@ -40,6 +41,7 @@ PREDICATES: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Any], list[An
     "has": lambda entry, _, keys: all(key in entry for key in keys),
     "lacks": lambda entry, _, keys: not any(key in entry for key in keys),
     "kind": lambda entry, _, kinds: kind_of(entry) in kinds,
+    "norm": lambda entry, _, norms: norm_of(entry) in norms,
     "form": lambda entry, _, forms: entry["form"] in forms,
     "own_method": lambda entry, _, methods: entry["method"] in methods,
     "method": lambda _, purifier, methods: purifier["method"] in methods,

@@ -13,6 +13,7 @@ from purification.experiments.image_counts import (
     too_many_images,
     too_many_validation_images,
 )
+from purification.experiments.methods import least_epsilon
 from purification.experiments.papers import Study
 from purification.experiments.references import Wrong, kind_of, purifier_of, unknown
 
@@ -120,13 +121,13 @@ def common_dataset(config: Settings, figure: Study) -> Wrong:
 def random_step(config: Settings, study: Study) -> Wrong:
     """Strengths of an attack that are no greater than the random step within it."""
     attack = study.settings.get("attack") or config["sweep"]["attack"]
-    alpha = config["attacks"][attack].get("alpha", 0)
+    part, least = least_epsilon(config["attacks"][attack])
     for epsilon in study.settings["epsilons"]:
-        if epsilon <= alpha:
+        if part and epsilon <= least:
             yield (
                 "epsilons",
-                f"{epsilon} is not above attacks.{attack}.alpha = {alpha}, the random step that is "
-                "part of it",
+                f"{epsilon} is not above attacks.{attack}.{part} = {least}, the random step that "
+                "is part of it",
             )
 
 

@@ -13,6 +13,7 @@ from purification.experiments.config import ConfigError
 from purification.experiments.defense_vae import unseen_cells
 from purification.experiments.direct import direct_cells
 from purification.experiments.generator_quality import QUALITY, quality_measurement
+from purification.experiments.methods import settings_of
 from purification.experiments.papers import (
     ACCURACY_FORMS,
     PAPERS,
@@ -164,6 +165,7 @@ def _defenses(wanted: Mapping[str, Any]) -> list[str]:
 
 def _attack_note(name: str, settings: Mapping[str, Any]) -> str:
     note = f"Attack `{name}`: {_listed(settings, hide=('images',))}."
+    settings = settings_of(settings)
     low, high = settings.get("pixel_range", UNIT_RANGE)
     if [low, high] != UNIT_RANGE:
         note += (

@@ -118,7 +118,7 @@ def test_largest_digit_counts_leave_one_training_image() -> None:
 
 
 def test_unknown_name_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="'minst': expected one of digits, mnist, fmnist, celeba"):
+    with pytest.raises(ValueError, match="'minst': expected one of celeba, cifar10, digits, mn"):
         datasets.load("minst", data_root=".", validation=1, test=1)
 
 
@@ -430,6 +430,36 @@ def test_wrong_own_data_set_is_refused_with_its_remedy(case: str, load_mine: Any
     returned, complaint = WRONG[case]
     with pytest.raises(ValueError, match=f"my_own_images:load.*{complaint}"):
         load_mine(returned)
+
+
+def test_own_data_set_is_held_to_the_shape_that_it_states(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    code = """
+import numpy as np
+
+from purification.datasets import source
+
+
+@source(shape=(1, 6, 5), images={"train": 40, "test": 20}, classes=3)
+def load(data_root, validation, test, size=(1, 6, 5)):
+    random = np.random.default_rng(0)
+
+    def split(count):
+        return random.random((count, *size), dtype=np.float32), np.arange(count) % 3
+
+    return {"train": split(20), "validation": split(20), "test": split(20)}
+"""
+    (tmp_path / "stated_images.py").write_text(code)
+    name = "stated_images:load"
+    made = datasets.load(name, data_root=".", validation=20, test=20)
+    assert made["train"][0].shape == (20, 1, 6, 5)
+    assert datasets.classes_of({"source": name}) == 3
+    assert datasets.classes_of({"source": name, "classes": 4}) == 4
+    (tmp_path / "stated_images.py").write_text(code.replace("shape=(1,", "shape=(3,"))
+    with pytest.raises(ValueError, match=r"load states images of the shape \(3, 6, 5\); got \(1, "):
+        datasets.load(name, data_root=".", validation=20, test=20)
 
 
 def test_odd_own_data_set_is_warned_of(load_mine: Any) -> None:
