@@ -487,7 +487,7 @@ WRONG = {
     ),
     "a swept table's unknown data set": (
         edit("table9", "datasets", value=["emnist"]),
-        ["table9.datasets: got ", "allowed: celeba, cifar10, digits", "got 'emnist'"],
+        ["table9.datasets: got ", "allowed: digits, mnist, fmnist", "got 'emnist'"],
     ),
     "too few images for a sweep": (
         lambda config: (
