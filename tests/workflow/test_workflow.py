@@ -233,7 +233,7 @@ def test_a_dry_run_finds_stale_what_the_recipes_say(workflow: Workflow) -> None:
         "paper_table": 1,
     }
     assert len(found.paths) == sum(jobs.rules.values())
-    assert {"Classifier D (defense_gan) on digits", "Paper table table4"} <= jobs.messages
+    assert {"Classifier D (defense_gan) on digits", "Table table4"} <= jobs.messages
 
 
 def test_comments_unused_entries_and_execution_settings_concern_nothing(
