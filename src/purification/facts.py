@@ -14,20 +14,27 @@ loaded. So they must be literals, or made of literal constants of the same file,
 library that it imports them from.
 
 Settings are a mapping from names to what each may be: a definition of the config's schema by its
-name ("count", "positive", "epsilon", ...), or a JSON schema of its own, in which a `default` makes
-the setting optional and a `description` explains it.
+name ("count", "positive", "epsilon", ...), which can be explained ("count: passes over the
+images"), or a JSON schema of its own, in which a `default` makes the setting optional and a
+`description` explains it. Without one, the docstring's "Args" do.
 """
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from purification.plugins import source_of
 
 LIBRARY = Path(__file__).parent
+DECORATORS = ("attack", "source")
+"""By which functions state facts: `attacks.contract.attack` and `datasets.contract.source`."""
+LENGTHS = ("epsilon", "length")
+"""Definitions of settings that are lengths in pixel units: an l-inf one, one of any norm."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +46,9 @@ class Facts:
         file: where it stands.
         summary: the first paragraph of its docstring.
         stated: a class's attributes, in small letters; a function's keywords of `decorator`.
-        decorator: of a function, the name of its first decorator that is called; of a class "".
-        parameters: of a function, its keyword-only parameters, and whether each has a default.
+        decorator: of a function, that of `DECORATORS` which it has; of others "".
+        parameters: of a function, its parameters, and whether each has a default.
+        arguments: what the docstring says of each, under "Args".
         methods: of a class, the names of its methods, inherited from the same file too; of a
             function None.
     """
@@ -51,13 +59,15 @@ class Facts:
     stated: Mapping[str, Any] = field(default_factory=dict)
     decorator: str = ""
     parameters: Mapping[str, bool] = field(default_factory=dict)
+    arguments: Mapping[str, str] = field(default_factory=dict)
     methods: tuple[str, ...] | None = None
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """Its settings, each as a JSON schema."""
-        found = self.stated.get("settings", {})
-        return {name: _schema_of(value) for name, value in found.items()}
+        told = {name: {"description": text} for name, text in self.arguments.items()}
+        found = self.stated.get("settings", {}).items()
+        return {name: told.get(name, {}) | _schema_of(value) for name, value in found}
 
     @property
     def required(self) -> list[str]:
@@ -74,8 +84,17 @@ class Facts:
         return {k: v["default"] for k, v in self.settings.items() if "default" in v}
 
 
+def lengths_among(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Those of the settings that are lengths in pixel units."""
+    kinds = [f"#/$defs/{kind}" for kind in LENGTHS]
+    return tuple(name for name, v in settings.items() if _schema_of(v).get("$ref") in kinds)
+
+
 def _schema_of(value: Any) -> dict[str, Any]:
-    return {"$ref": f"#/$defs/{value}"} if isinstance(value, str) else dict(value)
+    if not isinstance(value, str):
+        return dict(value)
+    name, _, description = value.partition(": ")
+    return {"$ref": f"#/$defs/{name}"} | ({"description": description} if description else {})
 
 
 def facts_of(place: str) -> Facts:
@@ -84,14 +103,24 @@ def facts_of(place: str) -> Facts:
     Raises ValueError, with the file, if there is no such thing, or if what it states cannot be read
     without running the file.
     """
-    module, _, name = place.partition(":")
-    file = source_of(module)
-    if file is None:
-        raise ValueError(f"module {module!r} is neither installed nor in the current folder")
-    found = facts_in(file)
-    if name not in found:
-        raise ValueError(f"{file} has no {name!r} at its top level")
-    return found[name]
+    reader, name = _reader_of(place)
+    if name not in reader.defined:
+        raise ValueError(f"{reader.file} has no {name!r} at its top level")
+    return reader.facts(name)
+
+
+def constant_of(place: str) -> Any:
+    """The literal that a file assigns to the name "package.module:NAME". Raises as `facts_of`."""
+    reader, name = _reader_of(place)
+    return reader.literal(ast.Name(name, lineno=1), place)
+
+
+@cache
+def decorated(room: str, decorator: str) -> dict[str, Facts]:
+    """The functions of a room of this library that state facts by a decorator: by the `name` that
+    they state, or their own."""
+    found = [facts for facts in built_in(room).values() if facts.decorator == decorator]
+    return {facts.stated.get("name", facts.name): facts for facts in found}
 
 
 def built_in(room: str) -> dict[str, Facts]:
@@ -102,49 +131,69 @@ def built_in(room: str) -> dict[str, Facts]:
     return found
 
 
+def class_that_states(*rooms: str, **fact: str) -> Any:
+    """The first class in these rooms of the library that states a fact, such as `method="magnet"`;
+    imported. Raises KeyError if there is none."""
+    for room in rooms:
+        for facts in built_in(room).values():
+            if all(facts.stated.get(key) == value for key, value in fact.items()):
+                return getattr(import_module(f"purification.{room}.{facts.file.stem}"), facts.name)
+    raise KeyError(f"no class in {' or '.join(rooms)} states {fact}")
+
+
 def facts_in(file: Path) -> dict[str, Facts]:
     """The facts of all classes and functions at a file's top level. Raises ValueError as
     `facts_of`."""
-    return _facts_in(file, file.stat().st_mtime_ns)
+    reader = _reader(file, file.stat().st_mtime_ns)
+    return {name: reader.facts(name) for name in reader.defined}
+
+
+def _reader_of(place: str) -> "tuple[_Reader, str]":
+    module, _, name = place.partition(":")
+    file = source_of(module)
+    if file is None:
+        raise ValueError(f"module {module!r} is neither installed nor in the current folder")
+    return _reader(file, file.stat().st_mtime_ns), name
 
 
 @cache
-def _facts_in(file: Path, _: int) -> dict[str, Facts]:
+def _reader(file: Path, _: int) -> "_Reader":
     try:
-        tree = ast.parse(file.read_bytes())
+        return _Reader(file, ast.parse(file.read_bytes()))
     except (SyntaxError, ValueError) as error:
         raise ValueError(f"{file} is not Python: {error}") from error
-    reader = _Reader(file, tree)
-    found: dict[str, Facts] = {}
-    for node in tree.body:
-        if isinstance(node, ast.ClassDef):
-            found[node.name] = reader.of_class(node, found)
-        elif isinstance(node, ast.FunctionDef):
-            found[node.name] = reader.of_function(node)
-    return found
 
 
 class _Reader:
-    """Reads literals of one file."""
+    """Reads one file: each class or function only when it is asked for, so that what one states
+    does not stand in the way of another."""
 
     def __init__(self, file: Path, tree: ast.Module) -> None:
         self.file = file
         self.constants: dict[str, ast.expr] = {}
         self.imported: dict[str, str] = {}
+        self.defined: dict[str, ast.ClassDef | ast.FunctionDef] = {}
         for node in tree.body:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef):
+                self.defined[node.name] = node
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("purification."):
                 for alias in node.names:
                     self.imported[alias.asname or alias.name] = f"{node.module}:{alias.name}"
             for target, value in _assigned(node):
                 self.constants[target] = value
 
-    def of_class(self, node: ast.ClassDef, known: Mapping[str, Facts]) -> Facts:
+    def facts(self, name: str) -> Facts:
+        node = self.defined[name]
+        return self.of_class(node) if isinstance(node, ast.ClassDef) else self.of_function(node)
+
+    def of_class(self, node: ast.ClassDef) -> Facts:
         stated: dict[str, Any] = {}
         methods: dict[str, None] = {}
         for base in node.bases:
-            if isinstance(base, ast.Name) and base.id in known:
-                stated |= known[base.id].stated
-                methods |= dict.fromkeys(known[base.id].methods or ())
+            if isinstance(base, ast.Name) and base.id in self.defined and base.id != node.name:
+                inherited = self.facts(base.id)
+                stated |= inherited.stated
+                methods |= dict.fromkeys(inherited.methods or ())
         for item in node.body:
             if isinstance(item, ast.FunctionDef):
                 methods[item.name] = None
@@ -156,18 +205,27 @@ class _Reader:
 
     def of_function(self, node: ast.FunctionDef) -> Facts:
         stated, name = {}, ""
-        for decorator in node.decorator_list:
-            if isinstance(decorator, ast.Call) and isinstance(decorator.func, ast.Name):
-                name = decorator.func.id
+        for call in node.decorator_list:
+            if isinstance(call, ast.Call) and self.called(call.func) in DECORATORS:
+                name = self.called(call.func)
                 stated = {
                     keyword.arg: self.literal(keyword.value, f"{node.name}: {keyword.arg}")
-                    for keyword in decorator.keywords
+                    for keyword in call.keywords
                     if keyword.arg
                 }
-                break
-        defaults = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
-        parameters = {argument.arg: default is not None for argument, default in defaults}
-        return Facts(node.name, self.file, _summary(node), stated, name, parameters)
+        given, defaults = [*node.args.posonlyargs, *node.args.args], node.args.defaults
+        optional = {argument.arg for argument in given[len(given) - len(defaults) :]}
+        named = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+        optional |= {argument.arg for argument, default in named if default is not None}
+        parameters = {a.arg: a.arg in optional for a in (*given, *node.args.kwonlyargs)}
+        return Facts(node.name, self.file, _summary(node), stated, name, parameters, _told(node))
+
+    def called(self, node: ast.expr) -> str:
+        """What a decorator is called where it comes from."""
+        if isinstance(node, ast.Attribute):
+            return node.attr
+        name = node.id if isinstance(node, ast.Name) else ""
+        return self.imported.get(name, name).rpartition(":")[2]
 
     def literal(self, node: ast.expr, place: str) -> Any:
         """The value of an expression of literals and constants."""
@@ -177,7 +235,12 @@ class _Reader:
             case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
                 return -value
             case ast.Tuple() | ast.List():
-                values = [self.literal(item, place) for item in node.elts]
+                values: list[Any] = []
+                for item in node.elts:
+                    if isinstance(item, ast.Starred):
+                        values += self.literal(item.value, place)
+                    else:
+                        values.append(self.literal(item, place))
                 return tuple(values) if isinstance(node, ast.Tuple) else values
             case ast.Dict():
                 made: dict[Any, Any] = {}
@@ -188,18 +251,11 @@ class _Reader:
             case ast.Name(id=name) if name in self.constants:
                 return self.literal(self.constants[name], place)
             case ast.Name(id=name) if name in self.imported:
-                return self._imported(self.imported[name], place)
+                return constant_of(self.imported[name])
         raise ValueError(
             f"{self.file}, line {node.lineno}: {place} must be made of literals, because the "
             "workflow reads it without running the file"
         )
-
-    def _imported(self, origin: str, place: str) -> Any:
-        module, _, name = origin.partition(":")
-        file = source_of(module)
-        assert file is not None
-        reader = _Reader(file, ast.parse(file.read_bytes()))
-        return reader.literal(ast.Name(name, lineno=1), place)
 
 
 def _assigned(node: ast.stmt) -> Iterator[tuple[str, ast.expr]]:
@@ -217,3 +273,10 @@ def _assigned(node: ast.stmt) -> Iterator[tuple[str, ast.expr]]:
 def _summary(node: ast.ClassDef | ast.FunctionDef) -> str:
     text = ast.get_docstring(node) or ""
     return " ".join(text.partition("\n\n")[0].split())
+
+
+def _told(node: ast.FunctionDef) -> dict[str, str]:
+    """What a docstring says of each argument, under "Args:"."""
+    block = re.search(r"^Args:\n((?: {4}.*\n?|\n)+)", ast.get_docstring(node) or "", re.M)
+    found = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", block[1], re.M) if block else []
+    return {name: " ".join(text.split()) for name, text in found}

@@ -16,6 +16,7 @@ from purification.experiments import (
     ConfigError,
     FIGURES,
     File,
+    GENERATIVE_MODELS,
     PAPER_TABLES,
     PICTURED,
     TABLE_CAPTIONS,
@@ -242,16 +243,29 @@ def of_page(find, name, tables):
     return shown
 
 
-def pictured(wildcards):
-    """The network that a picture's wildcards name."""
+# Folders of the generative models, and their kinds.
+FOLDERS = {network.FOLDER: kind for kind, network in GENERATIVE_MODELS.items()}
+
+
+def generator(wildcards):
+    """The generative model that a rule's wildcards name by its folder."""
     w = wildcards
-    kind = PICTURED[w.folder]
-    return asked(CATALOGUE.generator, w.dataset, int(w.seed), w.generator, kind)
+    return asked(CATALOGUE.generator, w.dataset, int(w.seed), w.generator, FOLDERS[w.folder])
+
+
+def learned(wildcards):
+    """What the defence that a rule's wildcards name has learned."""
+    w = wildcards
+    classifier = w.get("classifier", "")
+    made = asked(CATALOGUE.trained, w.dataset, int(w.seed), w.defense, classifier)
+    if made.FOLDER != w.folder:
+        raise WorkflowError(f"defenses.{w.defense} is kept in {made.FOLDER}, not in {w.folder}")
+    return made
 
 
 def picture_job(wildcards):
     """What a picture's job is told: the network's recipe, by which its files were made."""
-    network = pictured(wildcards)
+    network = generator(wildcards)
     return told(network.recipe, [network, network.history])
 
 

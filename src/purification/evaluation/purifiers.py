@@ -7,7 +7,7 @@ from torch import nn
 
 from purification.evaluation.detection import threshold_at
 from purification.purifiers.loading import VALIDATION, load_purifier
-from purification.storage import read_field
+from purification.storage import image_shape, read_field
 
 
 def fitted_purifier(recipe: Mapping[str, Any], files: Mapping[str, str]) -> nn.Module:
@@ -20,4 +20,7 @@ def fitted_purifier(recipe: Mapping[str, Any], files: Mapping[str, str]) -> nn.M
         scores = read_field(files[VALIDATION], "score")
         threshold = threshold_at(scores, recipe["settings"]["false_positive_rate"])
         recipe = {**recipe, "settings": {**recipe["settings"], "threshold": threshold}}
-    return load_purifier(recipe, files)
+    shape = None
+    if ":" in recipe["method"] or not recipe["networks"]:
+        shape = image_shape(files.get("attacked") or files["dataset"])
+    return load_purifier(recipe, files, shape)

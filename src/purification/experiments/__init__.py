@@ -10,7 +10,7 @@ from purification.experiments.ae_gan import (
     rule_table,
 )
 from purification.experiments.artifacts import PICTURED, File, Made, all_made, table_place, told
-from purification.experiments.catalogue import Catalogue
+from purification.experiments.catalogue import GENERATIVE_MODELS, Catalogue
 from purification.experiments.comparison import paper_comparison
 from purification.experiments.config import PAPER_TABLES, ConfigError
 from purification.experiments.cowboy import (
@@ -54,6 +54,7 @@ __all__ = [
     "AE_GAN_TABLE_CAPTIONS",
     "COWBOY_TABLE_CAPTIONS",
     "FIGURES",
+    "GENERATIVE_MODELS",
     "PAPER_TABLES",
     "PICTURED",
     "TABLE_CAPTIONS",

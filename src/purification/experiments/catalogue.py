@@ -30,18 +30,19 @@ from purification.experiments.artifacts import (
     Substitute,
     Sweep,
     Timing,
+    TrainedDefense,
     TrainedNetwork,
     cell_group,
 )
 from purification.experiments.config import (
     OWN_CODE,
     SEARCHES,
-    STEPPED,
     WGAN_GP,
     ConfigError,
     check_config,
 )
 from purification.experiments.grids import sweep_cells, sweep_epsilons
+from purification.experiments.methods import facts_for
 from purification.plugins import file_digest, place_of_file, source_digest
 
 PLAIN = "plain"
@@ -61,17 +62,14 @@ GENERATIVE_MODELS: Mapping[str, type[TrainedNetwork]] = {
     "gan": GAN,
 }
 """Kinds of the config's generators."""
-PER_CLASSIFIER = ("defense_vae", "defense_vae_e2e")
-"""Methods whose purifier is another one for each classifier: `defense_vae@A`."""
+TRAINED_DEFENSES = {made.__name__: made for made in (Autoencoder, DefenseVAE)}
+"""What defences that are trained have learned, by the KIND that they state; others' is a
+`TrainedDefense`."""
 MODEL_FREE = ("half_masked", "random_signs")
 """Corruptions, which look at no model."""
 L2_BOUNDED = ("vam",)
 """Attacks whose `epsilon` is an l2 norm; that of the others is an l-inf norm."""
 _VAE_TRAINING = ("epochs", "batch_size", "learning_rate", "reconstruction", "kl_weight")
-_DEPLOYMENT = (
-    *("method", "generator", "classifier", "threat_models", "clean_images", "settings", "column"),
-    "rule",
-)
 
 
 class Catalogue:
@@ -82,6 +80,7 @@ class Catalogue:
         self._papers = schema_file.parents[2] / "resources/papers"
         self.files = sorted({path for section in OWN_CODE for path in self._files_of(section)})
         """The files that users' own code reads."""
+        self._facts = {n: facts_for(e["method"]) for n, e in self.config["defenses"].items()}
         named = (e[key] for section, key in OWN_CODE.items() for e in self.config[section].values())
         self.code = sorted({place for place in named if ":" in place})
         """The places of users' own code."""
@@ -119,7 +118,7 @@ class Catalogue:
             purifier = f"{own['purifier']}{VARIED}{change}"
             self._lookup("defenses", purifier)
             return {**own, "purifier": purifier}
-        if section == "defenses" and own["method"] in STEPPED and "steps" in own:
+        if section == "defenses" and "steps" in own:
             return self._varied_search(base, own, change)
         if section == "attacks" and "epsilon" in own:
             key, value, least = "epsilon", _number(float, change), own.get("alpha", 0)
@@ -127,7 +126,7 @@ class Catalogue:
             most = sys.float_info.max if own["method"] in L2_BOUNDED else 1
             right = value is not None and least < value <= most
             called = self.attack_at(base, value) if right else ""
-        elif section == "defenses" and own["method"] in PER_CLASSIFIER:
+        elif section == "defenses" and self._per_classifier(base):
             self._lookup("classifiers", change)
             return own
         else:
@@ -170,13 +169,61 @@ class Catalogue:
         make = GENERATIVE_MODELS[own]
         return make(self.dataset(dataset).for_training, seed, generator, settings)
 
+    def stated(self, defense: str, fact: str, default: Any = None) -> Any:
+        """What the code of a defence states of itself (`purifiers.base.Purifier`)."""
+        facts = self._facts[base_name(defense)]
+        return facts.stated.get(fact, default) if facts else default
+
+    def _per_classifier(self, defense: str) -> bool:
+        """Whether a defence's purifier is another one for each classifier: `defense_vae@A`."""
+        return not {"copies", "classifier"}.isdisjoint(self.stated(defense, "learns_from", ()))
+
+    def _settings_of(self, defense: str) -> dict[str, Any]:
+        """What the config sets of what a defence states, or of a user's own."""
+        settings, facts = self._lookup("defenses", defense), self._facts[base_name(defense)]
+        own = ":" in settings["method"]
+        given = settings.get("settings", {}) if own else settings
+        if facts is None or (own and "settings" not in facts.stated):
+            return dict(given)
+        defaults = {} if facts.stated.get("unfilled") else facts.defaults
+        return defaults | {k: given[k] for k in facts.settings if k in given and k != "generator"}
+
     @cache  # noqa: B019
-    def autoencoder(self, dataset: str, seed: int, defense: str) -> Autoencoder:
-        settings = self._lookup("defenses", defense)
-        if settings["method"] != "magnet":
-            raise ConfigError(f"defenses.{defense} is no autoencoder")
-        own = {key: value for key, value in settings.items() if key not in _DEPLOYMENT}
-        return Autoencoder(self.dataset(dataset).for_training, seed, defense, own)
+    def trained(
+        self, dataset: str, seed: int, defense: str, classifier: str = ""
+    ) -> TrainedDefense:
+        """What a defence has learned, for a classifier where that makes a difference."""
+        settings, learns_from = (
+            self._lookup("defenses", defense),
+            self.stated(defense, "learns_from"),
+        )
+        if not learns_from:
+            raise ConfigError(f"defenses.{defense} is not trained")
+        if self._per_classifier(defense) != bool(classifier):
+            name = classifier or "A"
+            each = "no purifier" if classifier else "a purifier"
+            raise ConfigError(f"{defense} has {each} for each classifier: {defense}@{name}, say")
+        if "start" in settings:
+            return self.end_to_end_vae(dataset, seed, defense, classifier)
+        own, given = self._settings_of(defense), {}
+        copies = own.pop("copies") if "copies" in learns_from else ()
+        make = TRAINED_DEFENSES.get(self.stated(defense, "kind"), TrainedDefense)
+        if make is TrainedDefense:
+            given |= {"method": settings["method"], **_own(settings["method"], settings)}
+        if "classifier" in learns_from:
+            given["victim"] = self.classifier(dataset, seed, PLAIN, classifier)
+        if "generator" in settings:
+            made = self.generator(dataset, seed, settings["generator"])
+            given["networks"] = {"generator": made}
+        return make(
+            self.dataset(dataset).for_training,
+            seed,
+            defense,
+            own,
+            classifier=classifier,
+            copies=tuple(self.copies(dataset, seed, classifier, name) for name in copies),
+            **given,
+        )
 
     def deployment_of(self, defense: str) -> str:
         """The defence whose purifier this one deploys: itself, unless it is a redeployed one."""
@@ -200,7 +247,7 @@ class Catalogue:
     def for_classifier(self, defense: str, classifier: str) -> str:
         """The name of the purifier that a defence puts before a classifier."""
         deployment = self.deployment_of(defense)
-        if self._lookup("defenses", deployment)["method"] not in PER_CLASSIFIER:
+        if not self._per_classifier(deployment):
             return defense
         return f"{base_name(deployment)}{VARIED}{classifier}"
 
@@ -220,28 +267,13 @@ class Catalogue:
         return AdversarialCopies(self.dataset(dataset).for_training, seed, attack, attacks, victim)
 
     @cache  # noqa: B019
-    def vae(self, dataset: str, seed: int, defense: str, classifier: str) -> DefenseVAE:
-        """Defense-VAE's network for one classifier."""
-        settings = self._lookup("defenses", defense)
-        if settings["method"] != "defense_vae":
-            raise ConfigError(f"defenses.{defense} is no Defense-VAE")
-        own = ("latent", "width", *_VAE_TRAINING, "clean_pairs")
-        return DefenseVAE(
-            self.dataset(dataset).for_training,
-            seed,
-            defense,
-            classifier,
-            {key: settings[key] for key in own},
-            tuple(self.copies(dataset, seed, classifier, name) for name in settings["copies"]),
-        )
-
-    @cache  # noqa: B019
     def end_to_end(self, dataset: str, seed: int, defense: str, classifier: str) -> EndToEnd:
         """A VAE and its classifier, trained together."""
         settings = self._lookup("defenses", defense)
-        if settings["method"] != "defense_vae_e2e":
+        if "start" not in settings:
             raise ConfigError(f"defenses.{defense} is not trained end to end")
-        vae = self.vae(dataset, seed, self.deployment_of(settings["start"]), classifier)
+        vae = self.trained(dataset, seed, self.deployment_of(settings["start"]), classifier)
+        assert isinstance(vae, DefenseVAE)
         if settings["from_scratch"]:
             # Of the start only the kinds of network and the pairs count, not how it is trained.
             own = {k: v for k, v in vae.settings.items() if k not in _VAE_TRAINING}
@@ -270,39 +302,31 @@ class Catalogue:
         defense = self.deployment_of(defense)
         settings = self._lookup("defenses", defense)
         method = settings["method"]
-        networks = {}
-        own: Mapping[str, Any] = {}
+        networks: dict[str, Any] = {}
         if method == "adversarial_training":
             raise ConfigError(f"defenses.{defense} is adversarial training: it purifies nothing")
         if "generator" in settings:
             networks["generator"] = self.generator(dataset, seed, settings["generator"])
-        if method == "magnet":
-            networks["autoencoder"] = self.autoencoder(dataset, seed, defense)
-        elif method in PER_CLASSIFIER:
-            make = self.vae if method == "defense_vae" else self.end_to_end_vae
+        if self.stated(defense, "learns_from"):
             name, _, classifier = defense.partition(VARIED)
-            if not classifier:
-                raise ConfigError(f"{defense} has a purifier for each classifier: {defense}@A, say")
-            networks["vae"] = make(dataset, seed, name, classifier)
-            return Purifier(defense, seed, "defense_vae", {}, networks)
-        elif method in STEPPED:
-            own = {key: value for key, value in settings.items() if key not in _DEPLOYMENT}
-        else:
-            own = settings.get("settings", {})
-        if method == "ae_gan":
+            learned = self.trained(dataset, seed, name, classifier)
+            networks[self.stated(defense, "weights", "weights")] = learned
+            method = self.stated(defense, "loaded_as", method)
+            return Purifier(defense, seed, method, {}, networks)
+        own = self._settings_of(defense)
+        if self.stated(defense, "from_encoder"):
             own["search"] = "steps" in settings
             if steps := own.get("steps"):
                 # A step size that doubles fits a few L only.
                 sizes = dict(own.pop("step_sizes", ()))
                 own["step_size"] = sizes.get(steps, own["step_size"])
-            if rule := settings.get("rule"):
+            if rule := own.pop("rule", None):
                 own["false_positive_rate"] = rule["false_positive_rate"]
                 one_pass = self.purified_images(dataset, seed, rule["one_pass"], "validation")
                 networks["validation"] = one_pass
         # The base's name seeds the starts: a varied search has the same.
         made = Purifier(base_name(defense), seed, method, own, networks, **_own(method, settings))
-        searches = method in STEPPED and "steps" in settings
-        return replace(made, arithmetic=SEARCH_ARITHMETIC) if searches else made
+        return replace(made, arithmetic=SEARCH_ARITHMETIC) if "steps" in settings else made
 
     @cache  # noqa: B019
     def purified_images(self, dataset: str, seed: int, defense: str, split: str) -> PurifiedImages:
@@ -548,6 +572,7 @@ _SECTION = {
     Substitute: "classifiers",
     Attack: "attacks",
     Purifier: "defenses",
+    TrainedDefense: "defenses",
 }
 """Artifacts that an entry of the config stands behind, by its name; an entry of which section."""
 

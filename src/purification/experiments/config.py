@@ -19,6 +19,8 @@ from purification.experiments.config_form import (
 )
 from purification.experiments.grids import ROC_FIGURES, SWEPT_TABLES
 from purification.experiments.image_counts import ATTACKERS_IMAGES, SWEPT, too_many_images
+from purification.experiments.methods import composed, wrong_defenses
+from purification.experiments.methods import defenses as built_in_defenses
 from purification.plugins import place_of_file, problem_with
 
 OWN_CODE = {
@@ -28,11 +30,9 @@ OWN_CODE = {
     "defenses": "method",
 }
 """Sections whose entries may name a user's own code, and the key that does."""
-SEARCHES = ("defense_gan",)
+SEARCHES = tuple(name for name, facts in built_in_defenses().items() if facts.stated.get("swept"))
 """Methods that search a latent space from random starts: swept, and timed in Table 13."""
-STEPPED = (*SEARCHES, "ae_gan", "cowboy")
-"""Methods whose search has steps L."""
-KINDS_OF = {"defense_gan": ("wgan_gp",), "ae_gan": ("ae_gan", "bigan"), "cowboy": ("gan",)}
+KINDS_OF = {name: facts.stated.get("generators", ()) for name, facts in built_in_defenses().items()}
 """The kinds of generator that a method can have; a user's own: any."""
 WGAN_GP = "wgan_gp"
 """The kind of a generator that names none."""
@@ -73,7 +73,7 @@ def check_config(config: Mapping[str, Any], schema_file: Path) -> dict[str, Any]
     """
     # libyaml's loader, where it is: the schema is read at the start of every job.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    schema = yaml.load(schema_file.read_text(), Loader=loader)
+    schema = composed(yaml.load(schema_file.read_text(), Loader=loader))
     made = prepared(config)
     for check in (_wrong_form, _wrong_references, _wrong_numbers):
         if problems := dict.fromkeys(check(made, schema)):
@@ -96,8 +96,9 @@ def _wrong_numbers(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Iter
     yield from _misfitting(config, schema)
 
 
-def _wrong_references(config: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[str]:
+def _wrong_references(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
     yield from _wrong_files(config)
+    yield from wrong_defenses(config, schema)
     for section, key in OWN_CODE.items():
         for name, entry in config[section].items():
             problem = problem_with(entry[key]) if ":" in entry[key] else None
@@ -133,9 +134,6 @@ def _wrong_references(config: Mapping[str, Any], _: Mapping[str, Any]) -> Iterat
             yield from _wrong_redeployment(config, name)
         if defense["method"] == "adversarial_training":
             yield from _wrong_labels(name, defense)
-        if defense["method"] == "defense_vae":
-            for attack in defense["copies"]:
-                yield from unknown(f"defenses.{name}.copies", attack, config["copies"])
         if defense["method"] == "defense_vae_e2e":
             yield from _wrong_end_to_end(config, name)
         if defense["method"] in SEARCHES:

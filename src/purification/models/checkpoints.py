@@ -78,11 +78,31 @@ def load_network(path: str | Path, kind: str) -> nn.Module:
     `kind` is a key of `BUILDERS`. Raises FileNotFoundError or ValueError,
     naming the file, if it is missing, no checkpoint, another kind or of other shapes.
     """
+    return _network(path, *_checkpoint(path, kind))
+
+
+def read_network(path: str | Path, kind: str) -> tuple[dict[str, Tensor], Shape]:
+    """The weights of a checkpoint of that kind, and the (C, H, W) of its images. Raises as
+    `load_network`."""
+    state, metadata = _checkpoint(path, kind)
+    return state, tuple(json.loads(metadata["image_shape"]))
+
+
+def _checkpoint(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     state, metadata = read_checkpoint(path)
     got = metadata["recipe"].get("kind")
     if got != kind:
         raise ValueError(f"{path}: expected the checkpoint of a {kind}, got {got}")
-    return _network(path, state, metadata)
+    return state, metadata
+
+
+def restore(network: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> None:
+    """Give a network the weights of a checkpoint. Raises ValueError, naming the file, if they do
+    not fit."""
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"{path}: weights do not fit the recipe in the file: {error}") from error
 
 
 def save_snapshots(
@@ -139,9 +159,6 @@ def _network(
     classes = {"classes": int(metadata["classes"])} if "classes" in metadata else {}
     shape = tuple(json.loads(metadata["image_shape"]))
     network = BUILDERS[recipe["kind"]](recipe, shape, **classes)
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(f"{path}: weights do not fit the recipe in the file: {error}") from error
+    restore(network, state, path)
     # Half the time of classifier C on CPUs; the values are the same but for rounding.
     return network.eval().to(memory_format=torch.channels_last)

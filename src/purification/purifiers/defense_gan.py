@@ -1,15 +1,24 @@
 """Defense-GAN (Samangouei et al., ICLR 2018): the nearest image on a WGAN's range."""
 
 import math
-from typing import Literal, get_args
+from collections.abc import Mapping
+from typing import Any, Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
 
+from purification import randomness
 from purification.purifiers.base import Purifier
 from purification.purifiers.latent_search import SearchSettings, latent_search
 
 Starts = Literal["published", "prior"]
+MOMENTUM = {
+    "type": "number",
+    "minimum": 0,
+    "exclusiveMaximum": 1,
+    "description": "of the descent",
+}
+_SEARCH = ("step_size", "momentum", "precision", "tolerance", "patience")
 
 
 class DefenseGAN(Purifier):
@@ -21,14 +30,89 @@ class DefenseGAN(Purifier):
     of random numbers.
     """
 
+    METHOD = "defense_gan"
+    GENERATORS = ("wgan_gp",)
+    SWEPT = True
+    UNFILLED = True
+    VARIANTS = {"reconstructions": "rec", "originals": "orig"}
+    SETTINGS = {
+        "generator": {"type": "string", "description": "of `generators`"},
+        "steps": "count: steps L of the search",
+        "restarts": "count: starts R of the search",
+        "step_size": "positive: of the descent",
+        "momentum": MOMENTUM,
+        "starts": {
+            "enum": ["published", "prior"],
+            "default": "published",
+            "description": "deviation of the starts: sqrt(1 / latent), or 1",
+        },
+        "precision": {
+            "enum": ["float32", "tf32", "bfloat16"],
+            "default": "float32",
+            "description": "of the generator during the descent",
+        },
+        "prune": {
+            "type": "array",
+            "items": {
+                "type": "array",
+                "minItems": 2,
+                "maxItems": 2,
+                "items": {"$ref": "#/$defs/count"},
+            },
+            "default": [],
+            "description": "[step, restarts]: after that step only so many restarts go on",
+        },
+        "tolerance": {
+            "type": "number",
+            "minimum": 0,
+            "exclusiveMaximum": 1,
+            "default": 0.0,
+            "description": "share of the objective; a search that falls by less ends",
+        },
+        "patience": {
+            "$ref": "#/$defs/count",
+            "default": 10,
+            "description": "steps between two looks at the tolerance",
+        },
+    }
+
     def __init__(self, generator: nn.Module, starts: Tensor, settings: SearchSettings) -> None:
         super().__init__()
         self.generator = generator.eval().requires_grad_(False)
         self.register_buffer("starts", starts)
         self.settings = settings
 
+    @classmethod
+    def of_recipe(
+        cls, recipe: Mapping[str, Any], networks: Mapping[str, nn.Module], image_shape: Any
+    ) -> Self:
+        own = recipe["settings"]
+        return cls(*search_of(recipe, networks["generator"], own["steps"], own["restarts"]))
+
     def forward(self, images: Tensor) -> Tensor:
         return latent_search(self.generator, images, self.starts, self.settings).reconstructions
+
+
+def search_of(
+    recipe: Mapping[str, Any], generator: nn.Module, steps: int, restarts: int
+) -> tuple[nn.Module, Tensor, SearchSettings]:
+    """Generator, starts (restarts, latent) and settings of a `Purifier` recipe's latent search.
+
+    The starts of fewer restarts are the first of those of more. Which ones (`draw_starts`), the
+    setting `starts` says: "published" if it is not there.
+    """
+    random = randomness.generator(recipe["seed"], recipe["name"], "starts")
+    latent = recipe["networks"]["generator"]["settings"]["latent"]
+    wanted = recipe["settings"].get("starts", "published")
+    starts = draw_starts(restarts, latent, random, wanted)
+    return generator, starts, search_settings(recipe["settings"], steps)
+
+
+def search_settings(settings: Mapping[str, Any], steps: int) -> SearchSettings:
+    """Those of a recipe's settings that are the search's."""
+    own = {key: settings[key] for key in _SEARCH if key in settings}
+    prune = tuple(tuple(pair) for pair in settings.get("prune", ()))
+    return SearchSettings(steps, prune=prune, **own)
 
 
 def draw_starts(

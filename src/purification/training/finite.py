@@ -178,9 +178,9 @@ class Watch:
         return f"epoch {epoch + 1}, step {before + 1} of {self._steps_in_epoch}"
 
 
-def finite(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether all numbers of all tensors are finite."""
-    return not _not_finite(tensors.items())
+def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Names of the tensors that hold a NaN or an infinity."""
+    return _not_finite(tensors.items())
 
 
 def _not_finite(tensors: Iterable[tuple[str, Tensor]]) -> list[str]:

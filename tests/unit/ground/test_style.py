@@ -28,10 +28,8 @@ MAY_IMPORT = {
     "datasets": {"storage", "plugins", "runtime"},
     "models": {"storage", "plugins", "guests"},
     "attacks": {"models", "randomness", "plugins", "guests"},
-    "purifiers": {"models", "randomness", "runtime", "plugins", "guests"},
-    "training": {
-        *("models", "attacks", "purifiers", "randomness", "runtime", "storage", "provenance"),
-    },
+    "training": {"models", "attacks", "randomness", "runtime", "storage", "provenance"},
+    "purifiers": {"models", "training", "randomness", "runtime", "plugins", "guests", "facts"},
     "evaluation": {
         *("attacks", "purifiers", "models", "datasets", "storage", "randomness", "runtime"),
         "guests",
