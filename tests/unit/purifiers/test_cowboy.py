@@ -26,7 +26,7 @@ from purification.purifiers import (
 )
 from purification.purifiers.cowboy import CleaningObjective
 from purification.purifiers.defense_gan import draw_codes, draw_starts
-from purification.purifiers.loading import cowboy, load_purifier, purify_images
+from purification.purifiers.loading import load_purifier, purify_images
 from purification.purifiers.search_network import Interleaved, search_network
 from purification.randomness import generator, isolated_rng
 from purification.training.adversarial_game import play
