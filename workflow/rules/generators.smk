@@ -3,6 +3,7 @@
 
 
 rule train_network:
+    """Train a generative model"""
     input:
         unpack(lambda wildcards: with_old_dataset(generator(wildcards))),
     output:
@@ -29,6 +30,7 @@ rule train_network:
 
 
 use rule train_network as train_wgan_gp with:
+    """Train a WGAN-GP, the generator of Defense-GAN"""
     log:
         "logs/train_wgan_gp/{dataset}/seed{seed}/{folder}/{generator}.log",
     benchmark:
@@ -43,6 +45,7 @@ use rule train_network as train_wgan_gp with:
 
 
 use rule train_network as train_gan with:
+    """Train Cowboy's GAN, and keep snapshots of its training"""
     output:
         network="results/{dataset}/seed{seed}/{folder}/{generator}.safetensors",
         snapshots="results/{dataset}/seed{seed}/{folder}/{generator}.snapshots.safetensors",
@@ -56,6 +59,7 @@ use rule train_network as train_gan with:
 
 
 use rule train_network as train_defense with:
+    """Train a defence"""
     input:
         unpack(lambda wildcards: with_old_dataset(learned(wildcards))),
     output:
@@ -77,8 +81,8 @@ use rule train_network as train_defense with:
         "Training of {wildcards.defense} on {wildcards.dataset}"
 
 
-# Of a defence that learns from a classifier, or from its attacked images.
 use rule train_defense as train_defense_for with:
+    """Train a defence that learns from a classifier, or from its attacked images"""
     output:
         network="results/{dataset}/seed{seed}/{folder}/{defense}/{classifier}.safetensors",
         history="results/{dataset}/seed{seed}/{folder}/{defense}/{classifier}.history.csv",
@@ -97,6 +101,7 @@ use rule train_defense as train_defense_for with:
 
 
 rule plot_generator_samples:
+    """Draw samples of a trained generator"""
     input:
         network="results/{dataset}/seed{seed}/{folder}/{generator}.safetensors",
     output:
@@ -112,8 +117,6 @@ rule plot_generator_samples:
         "logs/plot_generator_samples/{dataset}/seed{seed}/{folder}/{generator}.benchmark.tsv"
     wildcard_constraints:
         folder="|".join(PICTURED),
-    group:
-        "measurements"
     threads: 1
     resources:
         mem_mb=growing(2000),
@@ -127,6 +130,7 @@ rule plot_generator_samples:
 
 
 rule plot_generator_curve:
+    """Draw the loss curve of a generator's training"""
     input:
         history="results/{dataset}/seed{seed}/{folder}/{generator}.history.csv",
     output:
@@ -142,8 +146,6 @@ rule plot_generator_curve:
         "logs/plot_generator_curve/{dataset}/seed{seed}/{folder}/{generator}.benchmark.tsv"
     wildcard_constraints:
         folder="|".join(PICTURED),
-    group:
-        "measurements"
     threads: 1
     resources:
         mem_mb=growing(1000),
@@ -157,6 +159,7 @@ rule plot_generator_curve:
 
 
 rule train_end_to_end:
+    """Train a VAE and the classifier behind it together"""
     input:
         unpack(inputs("end_to_end")),
     output:

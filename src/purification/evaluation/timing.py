@@ -357,13 +357,12 @@ def run_time_rows(
 def _candidate(job: Mapping[str, Any], device: torch.device) -> Candidate:
     """The purifier of a job of `run_time_rows`; a search is warmed up by its first step."""
     recipe, files = job["purifier"], job["files"]
-    purifiers = []
-    for steps in (_search_setting(job, "steps"), 1):
-        own = {"steps": steps, "restarts": _search_setting(job, "restarts")}
-        known = {k: v for k, v in own.items() if v is not None and k in recipe["settings"]}
-        changed = {**recipe, "settings": {**recipe["settings"], **known}}
-        purifiers.append(fitted_purifier(changed, files).to(device))
-    purifier, warm_up = purifiers
+    own = {name: _search_setting(job, name) for name in ("steps", "restarts")}
+    settings = {**recipe["settings"], **{k: v for k, v in own.items() if v is not None}}
+    purifier = warm_up = fitted_purifier({**recipe, "settings": settings}, files).to(device)
+    if "steps" in settings:
+        once = {**recipe, "settings": {**settings, "steps": 1}}
+        warm_up = fitted_purifier(once, files).to(device)
     return Candidate(purifier, job["images"], job["batch_size"], warm_up)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from purification.facts import class_that_states
 from purification.guests import PROBES, GuestError, GuestPurifier
+from purification.provenance import name_of
 from purification.purifiers.base import Purifier
 from purification.purifiers.loading import new_purifier, purifier_class
 from purification.randomness import derive_seed, isolated_rng
@@ -36,7 +37,7 @@ def fit_network(
     images: Tensor,
     labels: Tensor,
     *,
-    name: str,
+    path: str,
     device: torch.device,
     **given: Any,
 ) -> Fitted:
@@ -45,7 +46,7 @@ def fit_network(
     Args:
         recipe: its own.
         images, labels: the training images (N, C, H, W) in [0, 1], and (N,).
-        name: of the file that is made, by which its random numbers are drawn.
+        path: of the file that is made, by whose name its random numbers are drawn.
         device: where to train.
         given: what `fit` may take besides, such as `copies`; it is given what it names.
 
@@ -53,7 +54,7 @@ def fit_network(
         GuestError: a user's own `fit` returned no rows, or its purifier is refused.
         FloatingPointError: a weight, buffer or row is not finite.
     """
-    seed, method = recipe["seed"], recipe.get("method")
+    seed, method, name = recipe["seed"], recipe.get("method"), name_of(path)
     own = method is not None and ":" in method
     if method is None:
         build = class_that_states("purifiers", "training", kind=recipe["kind"])
@@ -65,7 +66,7 @@ def fit_network(
         raise GuestError(f"{method}: to be trained it must be a purification.purifiers.Purifier")
     begun = not_finite(made.trained.state_dict())
     training = derive_seed(seed, name, "training")
-    offered = {**given, "seed": training, "device": device, "name": name}
+    offered = {**given, "seed": training, "device": device, "name": path}
     taken = {k: v for k, v in offered.items() if k in signature(made.fit).parameters}
     with isolated_rng(training):
         history = made.fit(images, labels, **taken)

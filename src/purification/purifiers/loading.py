@@ -82,14 +82,14 @@ def new_purifier(
     """The purifier of a recipe with `settings` and perhaps `files`, untrained; of a user's own
     function, what it returns."""
     # A copy: the recipe is written to the files that are made.
-    own = deepcopy(dict(recipe["settings"]))
-    if not (isinstance(build, type) and issubclass(build, Purifier)):
-        files = files_for(recipe["method"], build, recipe.get("files"))
-        return build(own, networks, recipe["seed"], **files)
-    further = {"networks": networks} if "networks" in signature(build).parameters else {}
-    if ":" in recipe.get("method", ""):
-        further |= files_for(recipe["method"], build, recipe.get("files"))
-    return build(own, tuple(image_shape), **further)
+    settings = deepcopy(dict(recipe["settings"]))
+    own = ":" in (method := recipe.get("method", ""))
+    further = files_for(method, build, recipe.get("files")) if own else {}
+    if own and not (isinstance(build, type) and issubclass(build, Purifier)):
+        return build(settings, networks, recipe["seed"], **further)
+    if "networks" in signature(build).parameters:
+        further["networks"] = networks
+    return build(settings, tuple(image_shape), **further)
 
 
 def load_search(

@@ -29,7 +29,8 @@ MAY_IMPORT = {
     "models": {"storage", "plugins", "guests"},
     "attacks": {"models", "randomness", "plugins", "guests"},
     "training": {"models", "attacks", "randomness", "runtime", "storage", "provenance"},
-    "purifiers": {"models", "training", "randomness", "runtime", "plugins", "guests", "facts"},
+    "purifiers": {"models", "training", "randomness", "runtime", "plugins", "guests"}
+    | {"facts", "provenance"},
     "evaluation": {
         *("attacks", "purifiers", "models", "datasets", "storage", "randomness", "runtime"),
         "guests",

@@ -436,7 +436,8 @@ def test_purifier_from_its_recipe(tmp_path: Path) -> None:
     torch.testing.assert_close(purifier(x), expected(x), rtol=0, atol=1e-5)
     # The Defense-GAN of Table 2 starts from the same codes; so does a snapshot.
     settings = {**settings, "discriminator_weight": 0.0}
-    plain = cowboy(network, {**recipe, "name": "reconstruction", "settings": settings})
+    changed = {**recipe, "name": "reconstruction", "settings": settings}
+    plain = Cowboy.of_recipe(changed, {"generator": network}, None)
     assert torch.equal(plain.starts, purifier.starts)
     found = latent_search(network.generator, x, starts, plain.settings)
     torch.testing.assert_close(plain(x), found.reconstructions)
