@@ -357,7 +357,7 @@ class Catalogue:
                 return replace(plain, adversarial_pgd=attack)
             labels = defense.get("labels", "ground_truth")
             return replace(plain, adversarial_epsilon=defense["epsilon"], adversarial_labels=labels)
-        if defense["method"] == "defense_vae_e2e":
+        if "start" in defense:
             trained = self.end_to_end(dataset, seed, training, classifier)
             return replace(plain, end_to_end=trained)
         purifier = self.for_classifier(training, classifier)
@@ -367,8 +367,8 @@ class Catalogue:
     def deployed(self, dataset: str, seed: int, defense: str, classifier: str) -> Classifier:
         """The classifier that stands behind a defence."""
         settings = self._lookup("defenses", defense)
-        own = settings["method"] in ("adversarial_training", "defense_vae_e2e")
-        retrained = own or settings["classifier"] == "reconstructions"
+        # Without this key it has a classifier of its own.
+        retrained = settings.get("classifier") != "originals"
         training = base_name(self.deployment_of(defense)) if retrained else PLAIN
         return self.classifier(dataset, seed, training, classifier)
 
