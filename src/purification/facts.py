@@ -14,9 +14,9 @@ loaded. So they must be literals, or made of literal constants of the same file,
 library that it imports them from.
 
 Settings are a mapping from names to what each may be: a definition of the config's schema by its
-name ("count", "positive", "epsilon", ...), which can be explained ("count: passes over the
-images"), or a JSON schema of its own, in which a `default` makes the setting optional and a
-`description` explains it. Without one, the docstring's "Args" do.
+name ("count", "positive", "epsilon", ...), perhaps with a default, which makes the setting
+optional, and a description: "count = 3: images a step", "mse|l1: the loss". Or a JSON schema of
+its own. Without a description, the docstring's "Args" have it.
 """
 
 import ast
@@ -28,11 +28,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from purification.plugins import source_of
+from purification.plugins import problem_with, source_of
 
 LIBRARY = Path(__file__).parent
-DECORATORS = ("attack", "source")
-"""By which functions state facts: `attacks.contract.attack` and `datasets.contract.source`."""
+DECORATORS = {"attacks": "attack", "datasets": "source"}
+"""By which functions of a room state facts (`contract.py` there)."""
 LENGTHS = ("epsilon", "length")
 """Definitions of settings that are lengths in pixel units: an l-inf one, one of any norm."""
 
@@ -46,7 +46,7 @@ class Facts:
         file: where it stands.
         summary: the first paragraph of its docstring.
         stated: a class's attributes, in small letters; a function's keywords of `decorator`.
-        decorator: of a function, that of `DECORATORS` which it has; of others "".
+        decorator: of a function, that of `DECORATORS` that it has; of others "".
         parameters: of a function, its parameters, and whether each has a default.
         arguments: what the docstring says of each, under "Args".
         methods: of a class, the names of its methods, inherited from the same file too; of a
@@ -91,22 +91,41 @@ def lengths_among(settings: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _schema_of(value: Any) -> dict[str, Any]:
-    if not isinstance(value, str):
-        return dict(value)
-    name, _, description = value.partition(": ")
-    return {"$ref": f"#/$defs/{name}"} | ({"description": description} if description else {})
+    if isinstance(value, str):
+        kind, _, description = value.partition(": ")
+        name, optional, default = kind.partition(" = ")
+        told = {"description": description} if description else {}
+        form = {"enum": name.split("|")} if "|" in name else {"$ref": f"#/$defs/{name}"}
+        return form | ({"default": _read(default)} if optional else {}) | told
+    return {key: list(v) if isinstance(v, tuple) else v for key, v in value.items()}
+
+
+def _read(text: str) -> Any:
+    """A number, list or None as Python has it; any other text as it is."""
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return text
 
 
 def facts_of(place: str) -> Facts:
-    """What the class or function "package.module:name" states.
+    """What the class or function "package.module:name" states; nothing if its file has it from
+    elsewhere.
 
     Raises ValueError, with the file, if there is no such thing, or if what it states cannot be read
     without running the file.
     """
     reader, name = _reader_of(place)
-    if name not in reader.defined:
-        raise ValueError(f"{reader.file} has no {name!r} at its top level")
-    return reader.facts(name)
+    return reader.facts(name) if name in reader.defined else Facts(name, reader.file)
+
+
+def facts_at(room: str, place: str) -> Facts:
+    """Of the function of a room that has this name, or of a user's own at "package.module:name",
+    which states nothing without the room's decorator. Raises as `facts_of`."""
+    if ":" not in place:
+        return decorated(room)[place]
+    own = facts_of(place)
+    return own if own.decorator == DECORATORS[room] else Facts(own.name, own.file)
 
 
 def constant_of(place: str) -> Any:
@@ -116,10 +135,10 @@ def constant_of(place: str) -> Any:
 
 
 @cache
-def decorated(room: str, decorator: str) -> dict[str, Facts]:
-    """The functions of a room of this library that state facts by a decorator: by the `name` that
+def decorated(room: str) -> dict[str, Facts]:
+    """The functions of a room of this library that state facts by its decorator: by the `name` that
     they state, or their own."""
-    found = [facts for facts in built_in(room).values() if facts.decorator == decorator]
+    found = [f for f in built_in(room).values() if f.decorator == DECORATORS[room]]
     return {facts.stated.get("name", facts.name): facts for facts in found}
 
 
@@ -131,14 +150,10 @@ def built_in(room: str) -> dict[str, Facts]:
     return found
 
 
-def class_that_states(*rooms: str, **fact: str) -> Any:
-    """The first class in these rooms of the library that states a fact, such as `method="magnet"`;
-    imported. Raises KeyError if there is none."""
-    for room in rooms:
-        for facts in built_in(room).values():
-            if all(facts.stated.get(key) == value for key, value in fact.items()):
-                return getattr(import_module(f"purification.{room}.{facts.file.stem}"), facts.name)
-    raise KeyError(f"no class in {' or '.join(rooms)} states {fact}")
+def class_that_states(room: str, **fact: str) -> Any:
+    """The first class of a room of this library that states a fact, imported."""
+    facts = next(f for f in built_in(room).values() if fact.items() <= f.stated.items())
+    return getattr(import_module(f"purification.{room}.{facts.file.stem}"), facts.name)
 
 
 def facts_in(file: Path) -> dict[str, Facts]:
@@ -151,22 +166,18 @@ def facts_in(file: Path) -> dict[str, Facts]:
 def _reader_of(place: str) -> "tuple[_Reader, str]":
     module, _, name = place.partition(":")
     file = source_of(module)
-    if file is None:
-        raise ValueError(f"module {module!r} is neither installed nor in the current folder")
+    if (problem := problem_with(place)) or file is None:
+        raise ValueError(problem)
     return _reader(file, file.stat().st_mtime_ns), name
 
 
 @cache
 def _reader(file: Path, _: int) -> "_Reader":
-    try:
-        return _Reader(file, ast.parse(file.read_bytes()))
-    except (SyntaxError, ValueError) as error:
-        raise ValueError(f"{file} is not Python: {error}") from error
+    return _Reader(file, ast.parse(file.read_bytes()))
 
 
 class _Reader:
-    """Reads one file: each class or function only when it is asked for, so that what one states
-    does not stand in the way of another."""
+    """Reads what one file states, of each class or function only what is asked for."""
 
     def __init__(self, file: Path, tree: ast.Module) -> None:
         self.file = file
@@ -206,7 +217,7 @@ class _Reader:
     def of_function(self, node: ast.FunctionDef) -> Facts:
         stated, name = {}, ""
         for call in node.decorator_list:
-            if isinstance(call, ast.Call) and self.called(call.func) in DECORATORS:
+            if isinstance(call, ast.Call) and self.called(call.func) in DECORATORS.values():
                 name = self.called(call.func)
                 stated = {
                     keyword.arg: self.literal(keyword.value, f"{node.name}: {keyword.arg}")
@@ -232,8 +243,8 @@ class _Reader:
         match node:
             case ast.Constant():
                 return node.value
-            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
-                return -value
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
+                return -number
             case ast.Tuple() | ast.List():
                 values: list[Any] = []
                 for item in node.elts:

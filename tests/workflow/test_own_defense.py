@@ -2,6 +2,7 @@
 
 import csv
 import re
+from pathlib import Path
 
 import pytest
 import yaml
@@ -18,7 +19,7 @@ def block(name: str) -> str:
 
 
 @pytest.fixture
-def own(tmp_path) -> Workflow:
+def own(tmp_path: Path) -> Workflow:
     workflow = Workflow(tmp_path / "workflow")
     (workflow.folder / "lab.py").write_text(block("lab.py"))
     added = yaml.safe_load(block("config/lab.yaml"))

@@ -20,10 +20,9 @@ resume = {
     "state_every": snakemake.config["checkpoint_every"],
     "recipe_digest": snakemake.params.get("resume_digest", ""),
 }
-lessons = read_lessons(recipe, given)
-further = {**lessons, "resume": resume}
-made = fit_network(recipe, images, labels, path=output.network, device=device, **further)
-save_network(output.network, made.network, recipe, shape)
+further = {**read_lessons(recipe, given), "resume": resume}
+made, history = fit_network(recipe, images, labels, path=output.network, device=device, **further)
+save_network(output.network, made.trained, recipe, shape)
 if made.snapshots:
     save_snapshots(output.snapshots, made.snapshots, recipe, shape)
-write_rows(output.history, made.history, recipe)
+write_rows(output.history, history, recipe)

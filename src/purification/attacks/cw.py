@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from purification.attacks.contract import attack
+
 # The authors' code shrinks images by this factor before atanh, which is infinite at exact 0 and 1
 # (half of MNIST's pixels), and lets no constant grow beyond the second number.
 _OPEN_BOX = 0.999999
@@ -13,6 +15,16 @@ _LARGEST_CONSTANT = 1e10
 _BETA1, _BETA2, _ADAM_EPSILON = 0.9, 0.999, 1e-8  # Kingma and Ba 2015, algorithm 1
 
 
+@attack(
+    settings={
+        "learning_rate": "positive",
+        "constant": "positive",
+        "iterations": "count",
+        "binary_search_steps": "count",
+        "confidence": "not_negative",
+    },
+    paper_name="cw",
+)
 def cw_l2(
     model: nn.Module,
     images: Tensor,

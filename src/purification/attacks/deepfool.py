@@ -3,11 +3,20 @@
 import torch
 from torch import Tensor, nn
 
+from purification.attacks.contract import attack
+
 # Added to each step's length, and to gradients' norms before division: the authors' code and
 # foolbox have the same first number, foolbox the second. It carries steps past a flat boundary.
 _EXTRA_LENGTH, _SMALLEST_NORM = 1e-4, 1e-8
 
 
+@attack(
+    settings={
+        "iterations": "count",
+        "overshoot": "not_negative",
+        "candidates": {"type": "integer", "minimum": 2},
+    }
+)
 def deepfool(
     model: nn.Module,
     images: Tensor,
@@ -96,4 +105,5 @@ def _nearest_step(differences: Tensor, gradients: Tensor) -> Tensor:
     distance, nearest = (differences.abs() / norms).min(dim=1)
     rows = torch.arange(len(nearest), device=nearest.device)
     length = (distance + _EXTRA_LENGTH) / norms[rows, nearest]
-    return length.view(-1, *[1] * (gradients.dim() - 2)) * gradients[nearest, rows]
+    step: Tensor = length.view(-1, *[1] * (gradients.dim() - 2)) * gradients[nearest, rows]
+    return step

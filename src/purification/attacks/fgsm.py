@@ -4,10 +4,12 @@ from collections.abc import Iterable
 
 from torch import Tensor, nn
 
+from purification.attacks.contract import attack
 from purification.attacks.gradient import input_gradient
 from purification.attacks.random_signs import random_signs
 
 
+@attack(norm="linf", settings={"epsilon": "epsilon"})
 def fgsm(
     model: nn.Module,
     images: Tensor,
@@ -41,6 +43,7 @@ def fgsm(
     return (images.detach() + epsilon * first_gradient.sign()).clamp(0, 1)
 
 
+@attack(norm="linf", settings={"epsilon": "epsilon", "alpha": "epsilon"}, above="alpha")
 def rand_fgsm(
     model: nn.Module,
     images: Tensor,

@@ -2,9 +2,17 @@
 
 from torch import Tensor, nn
 
+from purification.attacks.contract import attack
+
 HALVES = ("top", "bottom", "left", "right")
 
 
+@attack(
+    settings={"half": {"enum": HALVES}, "fill": {"type": "number", "minimum": 0, "maximum": 1}},
+    gradient_based=False,
+    model_free=True,
+    labels=False,
+)
 def half_masked(
     model: nn.Module, images: Tensor, labels: Tensor, *, half: str, fill: float
 ) -> Tensor:
@@ -38,6 +46,3 @@ def half_masked(
     masked = images.detach().clone()
     masked.narrow(axis, start, size // 2).fill_(fill)
     return masked
-
-
-half_masked.gradient_based = False

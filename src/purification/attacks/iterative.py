@@ -6,10 +6,14 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from purification.attacks.contract import attack
 from purification.attacks.gradient import input_gradient
 from purification.attacks.noise import per_image_noise
 
+SETTINGS = {"epsilon": "epsilon", "step_size": "epsilon", "iterations": "count"}
 
+
+@attack(norm="linf", settings=SETTINGS)
 def bim(
     model: nn.Module,
     images: Tensor,
@@ -48,6 +52,7 @@ def bim(
     return _iterate(model, images, labels, images, epsilon, step_size, iterations)
 
 
+@attack(norm="linf", settings=SETTINGS)
 def pgd(
     model: nn.Module,
     images: Tensor,
@@ -90,6 +95,7 @@ def pgd(
     return _iterate(model, images, labels, start, epsilon, step_size, iterations)
 
 
+@attack(norm="linf", settings={**SETTINGS, "momentum": "not_negative"})
 def mim(
     model: nn.Module,
     images: Tensor,

@@ -5,9 +5,17 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from purification.attacks.contract import attack
 from purification.attacks.noise import per_image_noise
 
 
+@attack(
+    norm="linf",
+    settings={"epsilon": "epsilon"},
+    gradient_based=False,
+    model_free=True,
+    labels=False,
+)
 def random_signs(
     model: nn.Module,
     images: Tensor,
@@ -38,6 +46,3 @@ def random_signs(
     """
     noise = per_image_noise(torch.randn, images, seed, indices)
     return (images.detach() + epsilon * noise.sign()).clamp(0, 1)
-
-
-random_signs.gradient_based = False

@@ -7,10 +7,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from purification.attacks.contract import attack
 from purification.attacks.gradient import loss_gradient
 from purification.attacks.noise import per_image_noise
 
 
+@attack(
+    norm="l2",
+    settings={"epsilon": "length", "xi": "length", "iterations": "count"},
+    labels=False,
+)
 def vam(
     model: nn.Module,
     images: Tensor,

@@ -79,4 +79,5 @@ class _Around(nn.Module):
         self.model = model
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.model(images)
+        logits: Tensor = self.model(images)
+        return logits

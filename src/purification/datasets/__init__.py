@@ -1,24 +1,21 @@
-"""The papers' data sets as arrays in [0, 1], with the papers' splits.
+"""The papers' data sets as arrays in [0, 1], with the papers' splits: one file for each source.
 
-Digits, MNIST, Fashion-MNIST, CelebA, CIFAR-10 and SVHN, one file a source. `load` finds them by
-name.
+A source is a function `(data_root, validation, test)` that states what it loads (`source`). `load`
+finds them by name.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from purification.datasets.celeba import load_celeba
-from purification.datasets.cifar10 import load_cifar10
-from purification.datasets.digits import load_digits
-from purification.datasets.mnist import load_mnist
-from purification.datasets.official import check_root
+from purification.datasets.contract import source
 from purification.datasets.own import load_own
 from purification.datasets.splits import Split
-from purification.datasets.svhn import load_svhn
+from purification.facts import Facts, decorated, facts_at
 
 if TYPE_CHECKING:
     import torch
@@ -27,17 +24,27 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BLACK_BOX_HOLD_OUT",
-    "NAMES",
+    "SOURCES",
     "Split",
     "attacker_images",
     "check_labels",
     "classes_of",
     "evaluation_images",
     "load",
+    "source",
 ]
 
-NAMES = ("digits", "mnist", "fmnist", "celeba", "cifar10", "svhn")
 BLACK_BOX_HOLD_OUT = 150  # test images that the black-box attacker keeps (Defense-GAN, sec. 4.1)
+
+
+def _loader(facts: Facts) -> Callable[..., dict[str, Split]]:
+    module = import_module(f"purification.datasets.{facts.file.stem}")
+    loader: Callable[..., dict[str, Split]] = getattr(module, facts.name)
+    return loader
+
+
+SOURCES = {name: _loader(facts) for name, facts in decorated("datasets").items()}
+"""The function that loads each built-in data set, by its name in the config."""
 
 
 def load(
@@ -54,13 +61,9 @@ def load(
     images: (N, C, H, W) float32 in [0, 1]. labels: (N,) int64 from 0. `validation` and `test`
     are numbers of images; no seed enters, so that all runs have the same splits.
 
-    - "digits", "mnist", "fmnist": (N, 1, 28, 28), ten classes; see `load_digits`, `load_mnist`.
-    - "celeba": (N, 3, 64, 64), two classes; see `load_celeba`. The splits are the official ones,
-      None takes all of one, and `train` is a number of images too.
-    - "cifar10": (N, 3, 32, 32), ten classes; see `load_cifar10`.
-    - "svhn": (N, 3, 32, 32), ten classes; see `load_svhn`.
-    - "package.module:function": a user's own; see `load_own`. `files`: the SHA-256 of files that it
-      reads, by name.
+    `name` is one of `SOURCES`, or "package.module:function", a user's own (`load_own`). None takes
+    all of a split that is published as a part of its own; if validation is, `train` is a number of
+    images too. `files`: the SHA-256 of files that a user's own reads, by name.
 
     `~` at the beginning of `data_root` is the home folder.
 
@@ -69,33 +72,27 @@ def load(
     not the official one, or would be downloaded into a `data_root` whose parent folder is missing.
     """
     data_root = os.path.expanduser(data_root)  # noqa: PTH111 (Path's raises for unknown users)
-    if name == "celeba":
-        return load_celeba(Path(data_root), train=train, validation=validation, test=test)
+    if ":" not in name and name not in SOURCES:
+        known = ", ".join(SOURCES)
+        raise ValueError(f"dataset {name!r}: expected one of {known}, or 'package.module:function'")
+    stated = facts_at("datasets", name).stated
+    in_parts = "validation" in stated.get("images", ())
+    if ":" not in name and in_parts:
+        return SOURCES[name](Path(data_root), validation, test, train=train)
     if train is not None:
         raise ValueError(f"{name}: train is what the other splits leave, not a number; got {train}")
     if ":" in name:
-        return load_own(name, data_root, validation, test, files)
-    if name not in NAMES:
-        known = ", ".join(NAMES)
-        raise ValueError(f"dataset {name!r}: expected one of {known}, or 'package.module:function'")
+        return load_own(name, data_root, validation, test, files, stated.get("shape"))
     if validation is None:
         raise ValueError(f"{name}: validation must be a number of images")
-    if name == "digits":
-        return load_digits(validation, test)
-    check_root(Path(data_root))
-    if name == "cifar10":
-        return load_cifar10(Path(data_root), validation, test)
-    if name == "svhn":
-        return load_svhn(Path(data_root), validation, test)
-    return load_mnist(name, Path(data_root), validation, test)
+    return SOURCES[name](Path(data_root), validation, test)
 
 
 def classes_of(settings: Mapping[str, Any]) -> int:
-    """The number of classes of a data set, from its settings in the config or in a recipe.
-
-    Two of CelebA (gender), else what a user's own names as `classes`, else ten.
-    """
-    return 2 if settings["source"] == "celeba" else settings.get("classes", 10)
+    """The number of classes of a data set, from its settings in the config or in a recipe: what
+    they name as `classes`, else what its source states, else ten."""
+    stated = facts_at("datasets", settings["source"]).stated
+    return int(settings.get("classes", stated.get("classes", 10)))
 
 
 def check_labels(splits: Mapping[str, Split], classes: int) -> None:

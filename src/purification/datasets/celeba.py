@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from purification.datasets.contract import source
 from purification.datasets.splits import Split, check_count
 
 ALIGNED = (178, 218)  # width and height of the aligned images
@@ -24,8 +25,14 @@ IMAGES, ATTRIBUTES, PARTITION = (
 _AGAIN = "get the file again (`unzip -t` tells whether it is whole)"
 
 
+@source(
+    name="celeba",
+    shape=(3, 64, 64),
+    images={"train": 162_770, "validation": 19_867, "test": 19_962},
+    classes=2,
+)
 def load_celeba(
-    data_root: Path, *, train: int | None, validation: int | None, test: int | None
+    data_root: Path, validation: int | None, test: int | None, *, train: int | None
 ) -> dict[str, Split]:
     """The first `train`, `validation` and `test` images of CelebA's official parts (None: all).
 

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from purification.datasets.official import DOWNLOAD_ERRORS, check_md5, download
-from purification.datasets.splits import Split, check_count
+from purification.datasets.contract import source
+from purification.datasets.official import DOWNLOAD_ERRORS, check_md5, check_root, download
+from purification.datasets.splits import Split, cut
 
 if TYPE_CHECKING:
     from torchvision.datasets import CIFAR10
 
 
+@source(name="cifar10", shape=(3, 32, 32), images={"train": 50_000, "test": 10_000})
 def load_cifar10(data_root: Path, validation: int, test: int | None) -> dict[str, Split]:
     """The splits of CIFAR-10, images (N, 3, 32, 32) float32 in [0, 1], RGB; labels 0 to 9.
 
@@ -31,17 +33,10 @@ def load_cifar10(data_root: Path, validation: int, test: int | None) -> dict[str
     """
     from torchvision.datasets import CIFAR10
 
+    check_root(data_root)
     with _verified(CIFAR10, data_root) as root:
-        images, labels = _arrays(CIFAR10(root, train=True))
-        test_images, test_labels = _arrays(CIFAR10(root, train=False))
-    check_count("cifar10", "validation", validation, len(labels) - 1)
-    test = len(test_labels) if test is None else test
-    check_count("cifar10", "test", test, len(test_labels))
-    return {
-        "train": (images[:-validation], labels[:-validation]),
-        "validation": (images[-validation:], labels[-validation:]),
-        "test": (test_images[:test], test_labels[:test]),
-    }
+        parts = [_arrays(CIFAR10(root, train=train)) for train in (True, False)]
+    return cut("cifar10", *parts, validation, test)
 
 
 def _arrays(parsed: "CIFAR10") -> Split:

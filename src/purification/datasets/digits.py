@@ -1,17 +1,21 @@
 """Scikit-learn's handwritten digits, enlarged to the size of MNIST's."""
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
 
+from purification.datasets.contract import source
 from purification.datasets.splits import Split, check_count
 
 
-def load_digits(validation: int, test: int | None) -> dict[str, Split]:
+@source(name="digits", shape=(1, 28, 28), images={"train": 1797})
+def load_digits(data_root: Path, validation: int, test: int | None) -> dict[str, Split]:
     """The 1,797 digits of 8x8 pixels in scikit-learn, as images (N, 1, 28, 28).
 
     Enlarged bilinearly. In any stretch of a split, such as its first 100 images, the classes have
-    their shares of the whole. Raises ValueError for impossible numbers of images.
+    their shares of the whole. Nothing is read from `data_root`. Raises ValueError for impossible
+    numbers of images.
     """
     import torch
     from sklearn import datasets as bundled

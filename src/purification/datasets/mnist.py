@@ -10,15 +10,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from purification.datasets.official import OfficialFile, ensure_official
-from purification.datasets.splits import Split, check_count
+from purification.datasets.contract import source
+from purification.datasets.official import OfficialFile, check_root, ensure_official
+from purification.datasets.splits import Split, cut
 
 if TYPE_CHECKING:
     from torchvision.datasets import MNIST
 
+SHAPE = (1, 28, 28)
+IMAGES = {"train": 60_000, "test": 10_000}
 
-def load_mnist(name: str, data_root: Path, validation: int, test: int | None) -> dict[str, Split]:
-    """The splits of "mnist" or "fmnist", images (N, 1, 28, 28).
+
+@source(name="mnist", shape=SHAPE, images=IMAGES)
+def load_mnist(data_root: Path, validation: int, test: int | None) -> dict[str, Split]:
+    """The splits of MNIST, images (N, 1, 28, 28), labels 0 to 9.
 
     Validation is the end of the official training file, train the rest (with 10,000 the
     50,000/10,000 of Defense-GAN, sec. 4), test the beginning of the official test file or, if None,
@@ -29,26 +34,32 @@ def load_mnist(name: str, data_root: Path, validation: int, test: int | None) ->
     Raises ValueError for impossible numbers of images, RuntimeError, naming places and files, if a
     file is missing and cannot be had, or is not the official one.
     """
-    from torchvision import datasets
+    from torchvision.datasets import MNIST
 
-    source = {"mnist": datasets.MNIST, "fmnist": datasets.FashionMNIST}[name]
-    raw = data_root / source.__name__ / "raw"
+    return _load("mnist", MNIST, data_root, validation, test)
+
+
+@source(name="fmnist", shape=SHAPE, images=IMAGES)
+def load_fashion_mnist(data_root: Path, validation: int, test: int | None) -> dict[str, Split]:
+    """As `load_mnist`, of Fashion-MNIST."""
+    from torchvision.datasets import FashionMNIST
+
+    return _load("fmnist", FashionMNIST, data_root, validation, test)
+
+
+def _load(
+    name: str, official: "type[MNIST]", data_root: Path, validation: int, test: int | None
+) -> dict[str, Split]:
+    check_root(data_root)
+    raw = data_root / official.__name__ / "raw"
     files = [
-        OfficialFile(filename, md5, [mirror + filename for mirror in source.mirrors])
-        for filename, md5 in source.resources
+        OfficialFile(filename, md5, [mirror + filename for mirror in official.mirrors])
+        for filename, md5 in official.resources
     ]
-    ensure_official(source.__name__, raw, files, f"{source.__name__}/raw")
-    with _extracted(source, raw) as root:
-        images, labels = _arrays(source(root, train=True))
-        test_images, test_labels = _arrays(source(root, train=False))
-    check_count(name, "validation", validation, len(labels) - 1)
-    test = len(test_labels) if test is None else test
-    check_count(name, "test", test, len(test_labels))
-    return {
-        "train": (images[:-validation], labels[:-validation]),
-        "validation": (images[-validation:], labels[-validation:]),
-        "test": (test_images[:test], test_labels[:test]),
-    }
+    ensure_official(official.__name__, raw, files, f"{official.__name__}/raw")
+    with _extracted(official, raw) as root:
+        parts = [_arrays(official(root, train=train)) for train in (True, False)]
+    return cut(name, *parts, validation, test)
 
 
 def _arrays(parsed: "MNIST") -> Split:
@@ -57,13 +68,13 @@ def _arrays(parsed: "MNIST") -> Split:
 
 
 @contextmanager
-def _extracted(source: "type[MNIST]", raw: Path) -> Iterator[str]:
+def _extracted(official: "type[MNIST]", raw: Path) -> Iterator[str]:
     """A temporary root in torchvision's layout: `data_root` may be read-only, and extracted files
     that lie there have no checksums to be verified by."""
     with tempfile.TemporaryDirectory() as root:
-        folder = Path(root, source.__name__, "raw")
+        folder = Path(root, official.__name__, "raw")
         folder.mkdir(parents=True)
-        for filename, _ in source.resources:
+        for filename, _ in official.resources:
             with (
                 gzip.open(raw / filename) as packed,
                 (folder / Path(filename).stem).open("wb") as f,

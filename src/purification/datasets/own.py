@@ -21,6 +21,7 @@ def load_own(
     validation: int | None,
     test: int | None,
     files: Mapping[str, str] | None = None,
+    shape: tuple[int, int, int] | None = None,
 ) -> dict[str, Split]:
     """The splits that the function "package.module:function" returns.
 
@@ -28,7 +29,7 @@ def load_own(
     that it reads, by name, with their paths as `files` too (`plugins.files_for`). It must return a
     dict from exactly train, validation and test to (images (N, C, H, W) float32 in [0, 1], labels
     (N,) int64), with images of one shape, and at least `validation` and `test` of them where these
-    are not None.
+    are not None. `shape`: what the images must have, if the function states it (`contract.source`).
 
     Raises ValueError, naming the place, the split and what to do, if it does not. Warns of images
     that are nearly black, of a single class, and of images that are in two splits.
@@ -50,6 +51,9 @@ def load_own(
     if len(set(shapes.values())) > 1:
         listed = ", ".join(f"{shape} in {split}" for split, shape in shapes.items())
         raise ValueError(f"{place}: images must have one shape in all splits; got {listed}")
+    found = made["train"][0].shape[1:]
+    if shape is not None and found != tuple(shape):
+        raise ValueError(f"{place} states images of the shape {tuple(shape)}; got {found}")
     _warn_of_oddities(place, made)
     return made
 

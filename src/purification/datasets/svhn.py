@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from purification.datasets.official import OfficialFile, ensure_official
-from purification.datasets.splits import Split, check_count
+from purification.datasets.contract import source
+from purification.datasets.official import OfficialFile, check_root, ensure_official
+from purification.datasets.splits import Split, cut
 
 if TYPE_CHECKING:
     from torchvision.datasets import SVHN
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 FOLDER = "svhn"
 
 
+@source(name="svhn", shape=(3, 32, 32), images={"train": 73_257, "test": 26_032})
 def load_svhn(data_root: Path, validation: int, test: int | None) -> dict[str, Split]:
     """The splits of SVHN, images (N, 3, 32, 32) float32 in [0, 1], RGB; labels 0 to 9, the digits.
 
@@ -30,20 +32,13 @@ def load_svhn(data_root: Path, validation: int, test: int | None) -> dict[str, S
     """
     from torchvision.datasets import SVHN
 
+    check_root(data_root)
     folder = data_root / FOLDER
     published = [SVHN.split_list[split] for split in ("train", "test")]
     files = [OfficialFile(filename, md5, [url]) for url, filename, md5 in published]
     ensure_official("SVHN", folder, files, FOLDER)
-    test_images, test_labels = _arrays(SVHN(folder, split="test"))
-    images, labels = _arrays(SVHN(folder, split="train"))
-    check_count("svhn", "validation", validation, len(labels) - 1)
-    test = len(test_labels) if test is None else test
-    check_count("svhn", "test", test, len(test_labels))
-    return {
-        "train": (images[:-validation], labels[:-validation]),
-        "validation": (images[-validation:], labels[-validation:]),
-        "test": (test_images[:test], test_labels[:test]),
-    }
+    parts = [_arrays(SVHN(folder, split=split)) for split in ("train", "test")]
+    return cut("svhn", *parts, validation, test)
 
 
 def _arrays(parsed: "SVHN") -> Split:

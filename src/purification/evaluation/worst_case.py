@@ -20,23 +20,24 @@ from purification.evaluation.refusals import refusal
 _DEFENDED = ("dataset", "seed", "classifier", "defense", "variant", "iterations_L", "restarts_R")
 _STRENGTH = ("epsilon", "pixel_range")
 WORST_CASE_COLUMNS = (
-    *(*_DEFENDED, *_STRENGTH, "n", "attackers", "correct", "accuracy", "ci_low", "ci_high"),
+    *(*_DEFENDED, *_STRENGTH, "norm", "n", "attackers", "correct", "accuracy", "ci_low", "ci_high"),
     *("strongest", "strongest_accuracy", "attacks"),
 )
-"""Columns of `worst_case_rows`. n: images that all attackers have; attackers: how many (attack,
-threat model); correct and accuracy: of the images that the defence gets right under every one of
-them, with Wilson's 95 % interval; strongest: the attacker that alone leaves the least of the same
-images; attacks: all of them, from the strongest on, each with what it leaves, and after them those
-that were refused (`refusals`), which are not counted. Without any other, n is 0 and there is no
-accuracy."""
+"""Columns of `worst_case_rows`. norm: that of epsilon, "linf", "l2" or "unknown"; n: images that
+all attackers have; attackers: how many (attack, threat model); correct and accuracy: of the images
+that the defence gets right under every one of them, with Wilson's 95 % interval; strongest: the
+attacker that alone leaves the least of the same images; attacks: all of them, from the strongest
+on, each with what it leaves, and after them those that were refused (`refusals`), which are not
+counted. Without any other, n is 0 and there is no accuracy."""
 
 
 def worst_case_rows(cells: Sequence[Mapping[str, Any]], threads: int = 1) -> list[dict[str, Any]]:
     """A row for each defence, classifier and strength, in order of first appearance.
 
     Args:
-        cells: cell summaries of `Measurement` recipes, attacks alone; the images of their files are
-            the first of one set, in the same order, and may be of different number.
+        cells: cell summaries of `Measurement` recipes, attacks alone, with `norm` if that is not
+            "linf"; the images of their files are the first of one set, in the same order, and may
+            be of different number.
         threads: torch's, where a set has no predictions and its classifier must be asked.
 
     Raises:
@@ -45,7 +46,8 @@ def worst_case_rows(cells: Sequence[Mapping[str, Any]], threads: int = 1) -> lis
     """
     groups: dict[tuple, list[Mapping[str, Any]]] = defaultdict(list)
     for cell in cells:
-        groups[tuple(cell["labels"].get(name) for name in (*_DEFENDED, *_STRENGTH))].append(cell)
+        key = [cell["labels"].get(name) for name in (*_DEFENDED, *_STRENGTH)]
+        groups[(*key, cell.get("norm", "linf"))].append(cell)
     return [_row(key, group, threads) for key, group in groups.items()]
 
 
@@ -53,7 +55,7 @@ def _row(key: tuple, cells: Sequence[Mapping[str, Any]], threads: int) -> dict[s
     refused = [cell for cell in cells if refusal(cell["images"], cell["group"])]
     without = [f"{_attacker(cell)} refused" for cell in refused]
     cells = [cell for cell in cells if cell not in refused]
-    named = dict(zip((*_DEFENDED, *_STRENGTH), key, strict=True))
+    named = dict(zip((*_DEFENDED, *_STRENGTH, "norm"), key, strict=True))
     if not cells:
         empty = dict.fromkeys(WORST_CASE_COLUMNS[len(named) :])
         return named | empty | {"n": 0, "attackers": 0, "correct": 0, "attacks": "; ".join(without)}

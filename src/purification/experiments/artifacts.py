@@ -8,11 +8,13 @@ of the code that makes it, and the recipes of all that it is made from. Rules pu
 Settings that cannot change a result (batch sizes of attacks, threads, device) belong to no recipe.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
+from purification.facts import facts_at
 from purification.provenance import digest_of
 
 
@@ -205,16 +207,6 @@ class Part(File):
         return self.whole.recipe
 
 
-CELEBA_IMAGES = {"train": 162_770, "validation": 19_867, "test": 19_962}
-"""Images of each official part."""
-
-TRAINING_IMAGES = {"mnist": 60_000, "fmnist": 60_000, "cifar10": 50_000, "svhn": 73_257}
-"""Images of the official training files, which are cut into train and validation."""
-
-TEST_IMAGES = {"mnist": 10_000, "fmnist": 10_000, "cifar10": 10_000, "svhn": 26_032}
-"""Images of the official test files."""
-
-
 @dataclass(frozen=True)
 class Dataset(File):
     """Train, validation and test images of one dataset."""
@@ -230,25 +222,19 @@ class Dataset(File):
     def for_training(self) -> "Dataset":
         """The same file to one who reads no test image of it: where these have a file or list of
         their own, their number decides nothing about the other splits, and must not make a trained
-        network stale."""
-        if self.settings["source"] not in (*TRAINING_IMAGES, "celeba"):
+        network stale. (What a user's own makes of that number is unknown.)"""
+        source = self.settings["source"]
+        if ":" in source or "test" not in facts_at("datasets", source).stated["images"]:
             return self
         return replace(self, settings={k: v for k, v in self.settings.items() if k != "test"})
 
-    @property
+    @cached_property
     def megabytes(self) -> int:
-        """What all its images take, beside the memory that a rule asks for anyway: nothing worth
-        naming, but of those in colour, where an image of 3 x 64 x 64 floats is 0.05 MB."""
-        match self.settings["source"]:
-            case "celeba":
-                count = sum(self.settings.get(split) or n for split, n in CELEBA_IMAGES.items())
-                side = 64
-            case "cifar10" | "svhn" as source:
-                count = TRAINING_IMAGES[source] + (self.settings["test"] or TEST_IMAGES[source])
-                side = 32
-            case _:
-                return 0
-        return -(-count * 3 * side * side * 4 // 10**6)
+        """What all its images take, as float32. 0 for a user's own that does not state it."""
+        stated = facts_at("datasets", self.settings["source"]).stated
+        images = stated.get("images", {}).items()
+        count = sum(self.settings.get(split) or n for split, n in images)
+        return -(-count * math.prod(stated.get("shape", ())) * 4 // 10**6)
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,14 @@ from purification.experiments.config import (
     check_config,
 )
 from purification.experiments.grids import sweep_cells, sweep_epsilons
-from purification.experiments.methods import facts_for
+from purification.experiments.methods import (
+    facts_for,
+    least_epsilon,
+    norm_of,
+    settings_of,
+    with_settings,
+)
+from purification.facts import facts_at
 from purification.plugins import file_digest, place_of_file, source_digest
 
 PLAIN = "plain"
@@ -65,10 +72,6 @@ GENERATIVE_MODELS: Mapping[str, type[TrainedNetwork]] = {
 TRAINED_DEFENSES = {made.__name__: made for made in (Autoencoder, DefenseVAE)}
 """What defences that are trained have learned, by the KIND that they state; others' is a
 `TrainedDefense`."""
-MODEL_FREE = ("half_masked", "random_signs")
-"""Corruptions, which look at no model."""
-L2_BOUNDED = ("vam",)
-"""Attacks whose `epsilon` is an l2 norm; that of the others is an l-inf norm."""
 _VAE_TRAINING = ("epochs", "batch_size", "learning_rate", "reconstruction", "kl_weight")
 
 
@@ -120,10 +123,10 @@ class Catalogue:
             return {**own, "purifier": purifier}
         if section == "defenses" and "steps" in own:
             return self._varied_search(base, own, change)
-        if section == "attacks" and "epsilon" in own:
-            key, value, least = "epsilon", _number(float, change), own.get("alpha", 0)
+        if section == "attacks" and (norm := norm_of(own)):
+            key, value, (_, least) = "epsilon", _number(float, change), least_epsilon(own)
             # An l2 radius may exceed the range of a pixel, and is finite.
-            most = sys.float_info.max if own["method"] in L2_BOUNDED else 1
+            most = 1 if norm == "linf" else sys.float_info.max
             right = value is not None and least < value <= most
             called = self.attack_at(base, value) if right else ""
         elif section == "defenses" and self._per_classifier(base):
@@ -135,7 +138,7 @@ class Catalogue:
             raise ConfigError(f"{name}: {change!r} is no {key} for {section}.{base}")
         if called != name:
             raise ConfigError(f"{name}: with this {key} it is called {called!r}")
-        return {**own, key: value}
+        return with_settings(own, epsilon=value)
 
     def _varied_search(self, base: str, own: Mapping[str, Any], change: str) -> Mapping[str, Any]:
         """The settings of a search with another L, other R or both: `@L50`, `@R1`, `@L50R1`."""
@@ -193,16 +196,12 @@ class Catalogue:
         self, dataset: str, seed: int, defense: str, classifier: str = ""
     ) -> TrainedDefense:
         """What a defence has learned, for a classifier where that makes a difference."""
-        settings, learns_from = (
-            self._lookup("defenses", defense),
-            self.stated(defense, "learns_from"),
-        )
-        if not learns_from:
+        settings = self._lookup("defenses", defense)
+        if not (learns_from := self.stated(defense, "learns_from")):
             raise ConfigError(f"defenses.{defense} is not trained")
         if self._per_classifier(defense) != bool(classifier):
-            name = classifier or "A"
             each = "no purifier" if classifier else "a purifier"
-            raise ConfigError(f"{defense} has {each} for each classifier: {defense}@{name}, say")
+            raise ConfigError(f"{defense} has {each} for each classifier: {defense}@A, say")
         if "start" in settings:
             return self.end_to_end_vae(dataset, seed, defense, classifier)
         own, given = self._settings_of(defense), {}
@@ -232,7 +231,7 @@ class Catalogue:
 
     def attack_at(self, attack: str, epsilon: float) -> str:
         """The name of an attack with another strength."""
-        same = self._lookup("attacks", attack)["epsilon"] == epsilon
+        same = settings_of(self._lookup("attacks", attack))["epsilon"] == epsilon
         return attack if same else f"{attack}{VARIED}{float(epsilon)!r}"
 
     def defense_at(
@@ -383,8 +382,8 @@ class Catalogue:
         settings.pop("paper_name", None)
         own = _own(method, settings)
         settings.pop("files", None)
-        if ":" in method:
-            settings = {**settings.pop("settings", {}), **settings}
+        settings = settings_of(settings)
+        settings.pop("settings", None)
         return Attack(attack, method, settings, **own)
 
     @cache  # noqa: B019
@@ -411,7 +410,8 @@ class Catalogue:
         """A purifier and its classifier under an attack, in the defence's threat models."""
         own = self._lookup("attacks", attack)
         threat_models = {name: own["images"][name] for name in self.threat_models(defense)}
-        if VARIED in attack or own["method"] in MODEL_FREE:
+        model_free = facts_at("attacks", own["method"]).stated.get("model_free")
+        if VARIED in attack or model_free:
             # Of an attack of another strength there is the gray box alone: what pictures show. One
             # that looks at no model makes the same images for every attacker.
             threat_models = {k: v for k, v in threat_models.items() if k == "gray_box"}

@@ -6,6 +6,8 @@ from typing import Any
 from purification.experiments.artifacts import Cell
 from purification.experiments.catalogue import PLAIN, Catalogue, base_name
 from purification.experiments.config import OVER_LATENT, encoder_column
+from purification.experiments.methods import architectures, settings_of
+from purification.facts import decorated
 
 CLEAN = "none"
 """Attack and defence of a cell that has none."""
@@ -13,17 +15,6 @@ UNIT_RANGE = [0, 1]
 """The range of our images."""
 NOT_AS_NAMED = "not_as_named"
 """As `evaluation.measure.NAMING_COLUMN`, which this room may not import."""
-_PAPERS_DATASETS = ("mnist", "fmnist", "celeba", "cifar10", "svhn")
-_PAPERS_NETWORKS = (
-    *("A", "B", "C", "D", "E", "F", "C_published", "D_published", "B_vae", "D_vae", "B_ae_gan"),
-    "simple_cnn",
-)
-_PAPERS_ATTACKS = {"cw": "cw_l2"} | {
-    name: name
-    for name in ("fgsm", "rand_fgsm", "deepfool", "bim", "pgd", "mim", "vam", "half_masked")
-}
-"""Names by which a cell is compared with a paper's, and the source, architecture (both of the same
-name) or method behind them."""
 
 
 def clean_cells(
@@ -92,7 +83,7 @@ def of_attack(catalogue: Catalogue, attack: str) -> dict[str, Any]:
     Where these are not what they seem, two more: `paper_attack`, the name by which it is compared
     with a paper's, and `pixel_range`, the range of images in whose units the strength is.
     """
-    settings = catalogue.config["attacks"][attack]
+    settings = settings_of(catalogue.config["attacks"][attack])
     labels = {"attack": attack, "epsilon": catalogue.attack(attack).settings.get("epsilon")}
     if "paper_name" in settings:
         labels["paper_attack"] = settings["paper_name"]
@@ -102,23 +93,26 @@ def of_attack(catalogue: Catalogue, attack: str) -> dict[str, Any]:
 
 
 def as_named(catalogue: Catalogue, labels: Mapping[str, Any]) -> dict[str, Any]:
-    """A cell's labels; where a data set, network, attack or defence of it has a paper's name and is
-    something else in the config, with `NOT_AS_NAMED`, which says what."""
+    """A cell's labels; where a data set, network, attack or defence of it has the name of one that
+    is built in, by which papers' numbers are found, and is something else in the config, with
+    `NOT_AS_NAMED`, which says what."""
     config, found = catalogue.config, []
     dataset = labels["dataset"]
     source = config["datasets"][dataset]["source"]
-    if dataset in _PAPERS_DATASETS and source != dataset:
+    if dataset in decorated("datasets") and source != dataset:
         found.append(f"data set {dataset} is {source}")
     for kind in ("classifier", "substitute"):
         name = labels.get(kind)
-        if name in _PAPERS_NETWORKS:
+        if name in architectures():
             architecture = config["classifiers"][name]["architecture"]
             if architecture != name:
                 found.append(f"{kind} {name} is {architecture}")
     if labels["attack"] != CLEAN:
         settings = config["attacks"][base_name(labels["attack"])]
         name = settings.get("paper_name", base_name(labels["attack"]))
-        if settings["method"] != _PAPERS_ATTACKS.get(name, settings["method"]):
+        attacks = decorated("attacks").items()
+        methods = {facts.stated.get("paper_name", method): method for method, facts in attacks}
+        if settings["method"] != methods.get(name, settings["method"]):
             found.append(f"attack {name} is {settings['method']}")
     if NOT_AS_NAMED in labels:
         found.append(labels[NOT_AS_NAMED])

@@ -7,7 +7,6 @@ from typing import Any
 
 import yaml
 
-from purification.experiments.artifacts import CELEBA_IMAGES, TEST_IMAGES, TRAINING_IMAGES
 from purification.experiments.config_form import (
     listed,
     prepared,
@@ -18,9 +17,23 @@ from purification.experiments.config_form import (
     wrong_values,
 )
 from purification.experiments.grids import ROC_FIGURES, SWEPT_TABLES
-from purification.experiments.image_counts import ATTACKERS_IMAGES, SWEPT, too_many_images
-from purification.experiments.methods import composed, wrong_defenses
+from purification.experiments.image_counts import (
+    ATTACKERS_IMAGES,
+    SWEPT,
+    too_many_images,
+    wrong_splits,
+)
+from purification.experiments.methods import (
+    composed,
+    least_epsilon,
+    misstated,
+    norm_of,
+    settings_of,
+    with_settings,
+    wrong_defenses,
+)
 from purification.experiments.methods import defenses as built_in_defenses
+from purification.facts import DECORATORS
 from purification.plugins import place_of_file, problem_with
 
 OWN_CODE = {
@@ -73,8 +86,9 @@ def check_config(config: Mapping[str, Any], schema_file: Path) -> dict[str, Any]
     """
     # libyaml's loader, where it is: the schema is read at the start of every job.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    schema = composed(yaml.load(schema_file.read_text(), Loader=loader))
+    schema = yaml.load(schema_file.read_text(), Loader=loader)
     made = prepared(config)
+    schema = composed(schema, made)
     for check in (_wrong_form, _wrong_references, _wrong_numbers):
         if problems := dict.fromkeys(check(made, schema)):
             lines = "\n".join(f"  {line}" for line in problems)
@@ -101,9 +115,11 @@ def _wrong_references(config: Mapping[str, Any], schema: Mapping[str, Any]) -> I
     yield from wrong_defenses(config, schema)
     for section, key in OWN_CODE.items():
         for name, entry in config[section].items():
-            problem = problem_with(entry[key]) if ":" in entry[key] else None
-            if problem:
-                yield f"{section}.{name}.{key}: {problem}"
+            if ":" in entry[key]:
+                found = [problem_with(entry[key])]
+                if section in DECORATORS:
+                    found = [*misstated(schema, entry[key], section)]
+                yield from (f"{section}.{name}.{key}: {problem}" for problem in found if problem)
     for table in (*_BLACK_BOX, *_WHITE_BOX, *AE_GAN_TABLES, *COWBOY_TABLES, _UNSEEN):
         for section in ("datasets", "classifiers", "attacks", "defenses"):
             for name in config[table].get(section, ()):
@@ -147,30 +163,14 @@ def _wrong_references(config: Mapping[str, Any], schema: Mapping[str, Any]) -> I
             known = fitting if kinds else config["generators"]
             yield from unknown(place, defense["generator"], known)
     for name, attack in config["attacks"].items():
-        if attack["method"] == "rand_fgsm" and attack["alpha"] >= attack["epsilon"]:
+        part, least = least_epsilon(attack)
+        if part and least >= settings_of(attack)["epsilon"]:
             yield (
-                f"attacks.{name}.alpha: must be below epsilon = {attack['epsilon']}, because FGSM "
-                f"spends epsilon - alpha; got {attack['alpha']}"
+                f"attacks.{name}.{part}: must be below epsilon = {settings_of(attack)['epsilon']}, "
+                f"of which it is a part; got {least}"
             )
     for name, dataset in config["datasets"].items():
-        if misplaced := list(_misplaced(name, dataset)):
-            yield from misplaced
-        elif dataset["source"] == "digits":
-            if dataset["test"] is None:
-                yield f"datasets.{name}.test: digits has no official test file: give a number"
-            elif dataset["validation"] + dataset["test"] > 1797 - 10:
-                yield f"datasets.{name}: fewer than 10 of 1797 images are left to train on"
-        elif dataset["source"] in TRAINING_IMAGES:
-            n = TRAINING_IMAGES[dataset["source"]]
-            if dataset["validation"] > n - 10:
-                yield f"datasets.{name}: fewer than 10 of {n:,} images are left to train on"
-            n = TEST_IMAGES[dataset["source"]]
-            if (dataset["test"] or 0) > n:
-                yield f"datasets.{name}.test: there are {n:,} test images; got {dataset['test']}"
-        elif dataset["source"] == "celeba":
-            for split, n in CELEBA_IMAGES.items():
-                if (dataset.get(split) or 0) > n:
-                    yield f"datasets.{name}.{split}: there are {n:,} images; got {dataset[split]}"
+        yield from wrong_splits(name, dataset)
 
 
 def _wrong_files(config: Mapping[str, Any]) -> Iterator[str]:
@@ -190,34 +190,23 @@ def _wrong_files(config: Mapping[str, Any]) -> Iterator[str]:
                     yield f"{section}.{name}.files.{own}: {file} cannot be read"
 
 
-def _misplaced(name: str, dataset: Mapping[str, Any]) -> Iterator[str]:
-    """Keys of a data set that its source has no use for."""
-    own = ":" in dataset["source"]
-    if dataset["source"] != "celeba":
-        if dataset["validation"] is None:
-            yield f"datasets.{name}.validation: must be a number; only celeba has a part of its own"
-        if "train" in dataset:
-            yield f"datasets.{name}.train: only celeba takes a number of training images"
-    if "classes" in dataset and not own:
-        yield f"datasets.{name}.classes: only a source of your own names its number of classes"
-
-
 def _wrong_copies(config: Mapping[str, Any]) -> Iterator[str]:
     for name, changes in config["copies"].items():
         if name not in config["attacks"]:
             yield from unknown("copies", name, config["attacks"])
             continue
-        attack = config["attacks"][name]
+        attack = settings_of(config["attacks"][name])
         numbers = [k for k, v in attack.items() if isinstance(v, int | float)]
         for key in changes:
             yield from unknown(f"copies.{name}", key, numbers)
-        epsilons, alphas = (
-            _as_list(changes.get(key, attack.get(key, ()))) for key in ("epsilon", "alpha")
+        part, _ = least_epsilon(attack)
+        epsilons, parts = (
+            _as_list(changes.get(key, attack.get(key, ()))) for key in ("epsilon", part)
         )
-        if epsilons and alphas and min(epsilons) <= max(alphas):
+        if epsilons and parts and min(epsilons) <= max(parts):
             yield (
-                f"copies.{name}.epsilon: must be above alpha = {max(alphas)}, the random step that "
-                f"is part of it; got {min(epsilons)}"
+                f"copies.{name}.epsilon: must be above {part} = {max(parts)}, which is a part of "
+                f"it; got {min(epsilons)}"
             )
 
 
@@ -228,8 +217,9 @@ def _misfitting(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterato
     for name, changes in config["copies"].items():
         for key, values in changes.items():
             for value in _as_list(values):
-                attack = {**config["attacks"][name], key: value}
-                yield from (f"copies.{name}.{line}" for line in wrong_form(attack, attacks))
+                attack = with_settings(config["attacks"][name], **{key: value})
+                for line in wrong_form(attack, attacks):
+                    yield f"copies.{name}.{line.removeprefix('settings.')}"
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -372,11 +362,10 @@ def _wrong_ae_gan_figures(config: Mapping[str, Any]) -> Iterator[str]:
         yield from unknown(f"{place}.classifier", wanted["classifier"], config["classifiers"])
         yield from unknown(f"{place}.defense", wanted["defense"], defenses)
         yield from _without_gray_box(config, place, wanted["defense"])
-        strong = [n for n, attack in config["attacks"].items() if "epsilon" in attack]
         for name in wanted.get("attacks", ()):
             yield from unknown(f"{place}.attacks", name, config["attacks"])
         if "attack" in wanted:
-            yield from unknown(f"{place}.attack", wanted["attack"], strong)
+            yield from unknown(f"{place}.attack", wanted["attack"], _bounded(config))
             yield from _within_random_step(config, place, wanted)
     bigans = [n for n, g in config["generators"].items() if _kind(g) == "bigan"]
     yield from unknown("ae_gan_figure4.generator", config["ae_gan_figure4"]["generator"], bigans)
@@ -552,8 +541,7 @@ def _wrong_sweep(config: Mapping[str, Any]) -> Iterator[str]:
     for key in ("classifier", "substitute"):
         yield from unknown(f"sweep.{key}", wanted[key], config["classifiers"])
     yield from unknown("sweep.oracle", wanted["oracle"], ["classifier", *config["defenses"]])
-    with_epsilon = [name for name, attack in config["attacks"].items() if "epsilon" in attack]
-    yield from unknown("sweep.attack", wanted["attack"], with_epsilon)
+    yield from unknown("sweep.attack", wanted["attack"], _bounded(config))
     searching = _of_methods(config, *SEARCHES)
     for name in wanted["defenses"]:
         yield from unknown("sweep.defenses", name, searching)
@@ -566,14 +554,8 @@ def _wrong_sweep(config: Mapping[str, Any]) -> Iterator[str]:
         for name in datasets:
             yield from unknown(f"{target}.datasets", name, config["datasets"])
         yield from _too_few_test_images(config, target, datasets, wanted["defenses"])
-    alpha = config["attacks"].get(wanted["attack"], {}).get("alpha", 0)
     for target in ("table3", *ROC_FIGURES, "figure7"):
-        for epsilon in config[target]["epsilons"]:
-            if epsilon <= alpha:
-                yield (
-                    f"{target}.epsilons: {epsilon} is not above attacks.{wanted['attack']}.alpha = "
-                    f"{alpha}, the random step that is part of it"
-                )
+        yield from _within_random_step(config, target, {**wanted, **config[target]})
     if not set(config["table8"]["datasets"]) & set(config["table10"]["datasets"]):
         yield "table10.datasets: Figure 3 shows a data set of Tables 8 and 10; none is in both"
 
@@ -638,8 +620,7 @@ def _wrong_gray_box_pictures(
     config: Mapping[str, Any], figure: str, wanted: Mapping[str, Any]
 ) -> Iterator[str]:
     yield from unknown(f"{figure}.classifier", wanted["classifier"], config["classifiers"])
-    with_epsilon = [name for name, attack in config["attacks"].items() if "epsilon" in attack]
-    yield from unknown(f"{figure}.attack", wanted["attack"], with_epsilon)
+    yield from unknown(f"{figure}.attack", wanted["attack"], _bounded(config))
     yield from _within_random_step(config, figure, wanted)
     for name in wanted["defenses"]:
         yield from _without_gray_box(config, f"{figure}.defenses", name)
@@ -649,13 +630,20 @@ def _within_random_step(
     config: Mapping[str, Any], figure: str, wanted: Mapping[str, Any]
 ) -> Iterator[str]:
     """Strengths of a figure's attack that are no greater than the random step within it."""
-    alpha = config["attacks"].get(wanted["attack"], {}).get("alpha", 0)
+    if wanted["attack"] not in config["attacks"]:
+        return
+    part, least = least_epsilon(config["attacks"][wanted["attack"]])
     for epsilon in wanted["epsilons"]:
-        if epsilon <= alpha:
+        if part and epsilon <= least:
             yield (
-                f"{figure}.epsilons: {epsilon} is not above attacks.{wanted['attack']}.alpha = "
-                f"{alpha}, the random step that is part of it"
+                f"{figure}.epsilons: {epsilon} is not above attacks.{wanted['attack']}.{part} = "
+                f"{least}, the random step that is part of it"
             )
+
+
+def _bounded(config: Mapping[str, Any]) -> list[str]:
+    """The attacks that can be made with another strength."""
+    return [name for name, attack in config["attacks"].items() if norm_of(attack)]
 
 
 def _wrong_finetuning(config: Mapping[str, Any]) -> Iterator[str]:

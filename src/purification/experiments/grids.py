@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+from purification.experiments.methods import settings_of
+
 SWEPT_TABLES = ("table3", "table8", "table9", "table10", "table11")
 ROC_FIGURES = {"figure4": ("table8", "table10"), "figure5": ("table9", "table11")}
 """Their panels over L and over R have the L and R of these tables."""
@@ -84,7 +86,7 @@ def _all_grids(config: Mapping[str, Any], dataset: str) -> Iterator[Grid]:
 def _grid(
     config: Mapping[str, Any], section: Mapping[str, Any], name: str, *, clean: bool = True
 ) -> Grid:
-    own = config["attacks"][config["sweep"]["attack"]].get("epsilon")
+    own = settings_of(config["attacks"][config["sweep"]["attack"]]).get("epsilon")
     epsilons = section.get("epsilons", [own])
     steps, restarts = (
         (value,) if isinstance(value, int) else tuple(value)

@@ -7,8 +7,8 @@ number is too large if none of them has so many.
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from purification.experiments.artifacts import CELEBA_IMAGES, TEST_IMAGES
 from purification.experiments.grids import ROC_FIGURES, SWEPT_TABLES
+from purification.facts import decorated, facts_at
 
 ATTACKERS_IMAGES = 150
 """As `datasets.BLACK_BOX_HOLD_OUT`, which this room may not import."""
@@ -24,10 +24,38 @@ _NAMING = {
 def available(config: Mapping[str, Any], dataset: str, split: str) -> int | None:
     """Images of a split, "validation" or "test"; None: only a user's own loader knows."""
     settings = config["datasets"].get(dataset, {})
-    source, asked = settings.get("source"), settings.get(split)
-    if asked is None and source == "celeba":
-        return CELEBA_IMAGES[split]
-    return TEST_IMAGES.get(source) if asked is None and split == "test" else asked
+    asked: int | None = settings.get(split)
+    if asked is None and settings:
+        asked = facts_at("datasets", settings["source"]).stated.get("images", {}).get(split)
+    return asked
+
+
+def wrong_splits(name: str, dataset: Mapping[str, Any]) -> Iterator[str]:
+    """Numbers of images, or of classes, that the source of a data set does not have or take."""
+    place, source = f"datasets.{name}", dataset["source"]
+    stated, own = facts_at("datasets", source).stated, ":" in source
+    images, test, validation = stated.get("images", {}), dataset["test"], dataset["validation"]
+    known = decorated("datasets").items()
+    parted = ", ".join(name for name, facts in known if "validation" in facts.stated["images"])
+    if "train" in dataset and (own or "validation" not in images):
+        yield f"{place}.train: only {parted} takes a number of training images"
+    if "classes" in dataset and not (own and "classes" not in stated):
+        yield f"{place}.classes: only a source of your own that states none names its number"
+    if "validation" in images:
+        for split, n in images.items():
+            if (dataset.get(split) or 0) > n:
+                yield f"{place}.{split}: there are {n:,} images; got {dataset[split]}"
+    elif validation is None:
+        yield f"{place}.validation: must be a number; only {parted} has a part of its own"
+    elif "test" in images:
+        if validation > images["train"] - 10:
+            yield f"{place}: fewer than 10 of {images['train']:,} images are left to train on"
+        if (test or 0) > images["test"]:
+            yield f"{place}.test: there are {images['test']:,} test images; got {test}"
+    elif images and test is None:
+        yield f"{place}.test: {source} has no official test file: give a number"
+    elif images and validation + test > images["train"] - 10:
+        yield f"{place}: fewer than 10 of {images['train']:,} images are left to train on"
 
 
 def too_many_images(config: Mapping[str, Any]) -> Iterator[str]:

@@ -4,7 +4,6 @@ The schema has what all entries of a section share. What one method has besides,
 (`purification.facts`): here the two are put together.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from functools import cache
@@ -12,28 +11,16 @@ from typing import Any
 
 import jsonschema
 
-from purification.experiments.config_form import did_you_mean, listed, unknown, wrong_form
-from purification.facts import Facts, built_in, facts_in, facts_of
-from purification.plugins import source_of
-
-SECTIONS = {"attacks": "method", "defenses": "method", "datasets": "source"}
-"""Sections whose entries are of a method, and the key that says which."""
-_NEEDED = ("classifier", "threat_models")
-"""Keys that an entry must have if its method has them at all."""
-
-
-@cache
-def attacks() -> dict[str, Facts]:
-    """The built-in attacks by their names in the config: functions with `@attack(...)`."""
-    found = built_in("attacks")
-    return {name: facts for name, facts in found.items() if facts.decorator == "attack"}
-
-
-@cache
-def sources() -> dict[str, Facts]:
-    """The built-in data sets by their names in the config: functions with `@source(...)`."""
-    found = built_in("datasets").values()
-    return {facts.stated["name"]: facts for facts in found if facts.decorator == "source"}
+from purification.experiments.config_form import unknown, wrong_form
+from purification.facts import (
+    Facts,
+    built_in,
+    constant_of,
+    decorated,
+    facts_at,
+    facts_of,
+    lengths_among,
+)
 
 
 @cache
@@ -44,55 +31,155 @@ def defenses() -> dict[str, Facts]:
 
 
 def facts_for(method: str) -> Facts | None:
-    """What the code of a defence's method states; None if it is a function, or has no purifier of
-    its own. Raises ValueError as `facts_of`."""
-    if ":" not in method:
-        return defenses().get(method)
-    module, _, name = method.partition(":")
-    file = source_of(module)
-    # A name that is imported there, or made by something, may well be a function.
-    known = file is not None and name in facts_in(file)
-    found = facts_of(method) if known else None
+    """What the code of a defence states; None of a function, or without a purifier of its own.
+    Raises ValueError as `facts_of`."""
+    found = facts_of(method) if ":" in method else defenses().get(method)
     return found if found and found.methods is not None else None
 
 
-def composed(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The config's schema with a branch for each built-in method that states its settings.
+def architectures() -> tuple[str, ...]:
+    """The built-in classifiers."""
+    return tuple(constant_of("purification.models.classifiers:ARCHITECTURES"))
+
+
+def settings_of(attack: Mapping[str, Any]) -> dict[str, Any]:
+    """An attack's entry with all its settings: those of a user's own stand under `settings`."""
+    return {**attack.get("settings", {}), **attack}
+
+
+def with_settings(attack: Mapping[str, Any], **new: Any) -> dict[str, Any]:
+    """An attack's entry with other settings."""
+    if ":" in attack["method"]:
+        return {**attack, "settings": {**attack.get("settings", {}), **new}}
+    return {**attack, **new}
+
+
+def norm_of(attack: Mapping[str, Any]) -> str | None:
+    """The norm by which an attack's `epsilon` bounds it; None: nothing does, or nothing is said."""
+    norm: str | None = facts_at("attacks", attack["method"]).stated.get("norm")
+    return norm
+
+
+def least_epsilon(attack: Mapping[str, Any]) -> tuple[str, float]:
+    """The setting that an attack's `epsilon` must be above, and its value; "" and 0 without one."""
+    name = facts_at("attacks", attack["method"]).stated.get("above", "")
+    return name, settings_of(attack).get(name, 0)
+
+
+def composed(schema: Mapping[str, Any], config: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The config's schema with the names of all built-in methods, and a branch for each that states
+    its settings; and for the users' own attacks of a config that state theirs.
 
     A section's entries have `properties` in the schema: the keys that every method has. A method
     whose facts have `keys` takes these of them alone, beside the one that names it.
     """
     made = deepcopy(dict(schema))
-    for section, known in (("attacks", attacks()), ("defenses", defenses())):
-        entry = made["properties"][section]["additionalProperties"]
-        key = SECTIONS[section]
-        for name, facts in known.items():
-            if "settings" in facts.stated:
-                entry.setdefault("allOf", []).append(_branch(entry, key, name, facts))
+    for definition, names in (
+        ("attack_method", decorated("attacks")),
+        ("dataset_source", decorated("datasets")),
+        ("architecture", architectures()),
+    ):
+        made["$defs"][definition]["anyOf"].insert(0, {"enum": list(names)})
+    attack = made["properties"]["attacks"]["additionalProperties"]
+    for name, facts in {**decorated("attacks"), **_own_attacks(schema, config or {})}.items():
+        attack["allOf"].append(_attack_branch(attack["properties"], name, facts))
+    entry = made["properties"]["defenses"]["additionalProperties"]
     made["$defs"]["defense_method"]["anyOf"][0]["enum"] += sorted(defenses())
+    entry["allOf"] += [_branch(entry["properties"], *known) for known in defenses().items()]
     return made
 
 
-def _branch(entry: Mapping[str, Any], key: str, name: str, facts: Facts) -> dict[str, Any]:
-    """The form of an entry that is of one method."""
-    shared = entry.get("properties", {})
-    kept = {k: True for k in facts.stated.get("keys", shared) if k in shared}
+def _own_attacks(schema: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Facts]:
+    """Those of a config, of whatever form, that state settings as they should."""
+    entries = config.get("attacks")
+    entries = entries.values() if isinstance(entries, Mapping) else ()
+    methods = [entry.get("method") for entry in entries if isinstance(entry, Mapping)]
+    own = [method for method in methods if isinstance(method, str) and ":" in method]
+    right = {place: facts_at("attacks", place) for place in own if not [*misstated(schema, place)]}
+    return {place: facts for place, facts in right.items() if "settings" in facts.stated}
+
+
+def _branch(shared: Mapping[str, Any], name: str, facts: Facts) -> dict[str, Any]:
+    """The form of a defence of one method."""
+    kept = dict.fromkeys(facts.stated.get("keys", shared), True)
+    required = [*facts.required, *(k for k in ("classifier", "threat_models") if k in kept)]
+    made = _form("method", name, facts, {**kept, **facts.settings}, required)
+    made["then"]["dependentRequired"] = facts.stated.get("needs", {})
+    return made
+
+
+def _attack_branch(shared: Mapping[str, Any], name: str, facts: Facts) -> dict[str, Any]:
+    """The same of an attack, of which it follows from its facts which of the shared keys it has."""
+    keys = ["images", "paper_name", *(["labels"] if facts.stated.get("labels", True) else [])]
+    measured = ["pixel_range"] if lengths_among(facts.stated["settings"]) else []
+    if ":" in name:
+        settings = own_settings(facts)
+        settings["properties"] |= {key: shared[key] for key in measured}
+        own = {"settings": settings, "files": True} | dict.fromkeys(keys, True)
+        return _form("method", name, facts, own, ["settings"] if facts.required else [])
+    kept = dict.fromkeys([*keys, *measured], True)
+    # Also those with a default in the code: by what the config says alone it is known to be stale.
+    return _form("method", name, facts, {**kept, **facts.settings}, list(facts.settings))
+
+
+def _form(
+    key: str, name: str, facts: Facts, properties: Mapping[str, Any], required: list[str]
+) -> dict[str, Any]:
     return {
         "if": {"properties": {key: {"const": name}}, "required": [key]},
         "then": {
             "additionalProperties": False,
-            "required": [*facts.required, *(k for k in _NEEDED if k in kept)],
-            "dependentRequired": facts.stated.get("needs", {}),
-            "properties": {**kept, key: True, **facts.settings},
+            "required": required,
+            "properties": {**properties, key: True},
             "description": facts.summary,
         },
     }
 
 
-STATED = ("settings", "learns_from", "column", "randomised")
-"""What a user's own defence may state of itself."""
+def own_settings(facts: Facts) -> dict[str, Any]:
+    """The schema of `settings` of a user's own code that states them."""
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": facts.required,
+        "properties": dict(facts.settings),
+    }
+
+
+def misstated(schema: Mapping[str, Any], place: str, room: str = "attacks") -> Iterator[str]:
+    """Why a user's own attack or data set cannot be used, as far as what it states tells."""
+    try:
+        facts = facts_at(room, place)
+    except ValueError as error:
+        yield str(error)
+        return
+    if not facts.decorator:
+        return
+    stated, name = facts.stated, f"{place}: @{facts.decorator}"
+    keywords = facts_of(f"purification.{room}.contract:{facts.decorator}").parameters
+    settings, norm = stated.get("settings"), stated.get("norm")
+    taken, given = facts.parameters, constant_of("purification.attacks.registry:GIVEN")
+    needed = [key for key in list(taken)[3:] if not taken[key] and key not in given]
+    for where, used, allowed, required in (
+        (name, stated, keywords, [key for key, optional in keywords.items() if not optional]),
+        (f"{name}: settings", settings or {}, taken, [] if settings is None else needed),
+        (f"{name}: settings", settings or {}, taken, ["epsilon"] if norm else []),
+        (f"{name}: images", stated.get("images", {}), ("train", "validation", "test"), []),
+    ):
+        for key in used:
+            yield from unknown(where, key, allowed)
+        yield from (f"{where}: {key!r} is missing" for key in required if key not in used)
+    if norm is not None:
+        yield from unknown(
+            f"{name}: norm", norm, constant_of("purification.attacks.contract:NORMS")
+        )
+    for key, kind in (settings or {}).items():
+        if isinstance(kind, str):
+            yield from unknown(f"{name}: settings.{key}", kind, schema["$defs"])
+
+
+STATED = ("SETTINGS", "LEARNS_FROM", "COLUMN", "RANDOMISED")
 LESSONS = ("images", "copies", "classifier", "networks")
-"""What it may learn from."""
 
 
 def wrong_defenses(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
@@ -102,70 +189,52 @@ def wrong_defenses(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Iter
         place, own = f"defenses.{name}", ":" in entry["method"]
         try:
             facts = facts_for(entry["method"])
+            wrong = list(_misstated(f"{place}.method", facts, entry, schema)) if own else []
         except ValueError as error:
-            yield f"{place}.method: {error}"
+            wrong = [f"{place}.method: {error}"]
+        yield from wrong
+        if wrong or facts is None:
             continue
-        if facts is None:
-            continue
-        wrong = list(_wrong_facts(facts, entry, schema)) if own else []
-        yield from (f"{place}.method: {facts.file}: {facts.name} {line}" for line in wrong)
-        if own and not wrong and "settings" in facts.stated:
-            lines = wrong_form({"settings": entry.get("settings", {})}, _of_settings(facts, schema))
-            yield from (f"{place}.{line}" for line in lines)
+        within = {"settings": entry.get("settings", {})} if own else entry
+        if own and "settings" in facts.stated:
+            form = {"$defs": schema["$defs"], "properties": {"settings": own_settings(facts)}}
+            yield from (f"{place}.{line}" for line in wrong_form(within, form))
         if "copies" in facts.stated.get("learns_from", ()):
-            given, within = (entry.get("settings", {}), ".settings") if own else (entry, "")
-            for attack in given.get("copies", ()):
-                yield from unknown(f"{place}{within}.copies", attack, config["copies"])
+            inner = "settings.copies" if own else "copies"
+            for attack in within.get("settings", entry).get("copies", ()):
+                yield from unknown(f"{place}.{inner}", attack, config["copies"])
 
 
-def _wrong_facts(
-    facts: Facts, entry: Mapping[str, Any], schema: Mapping[str, Any]
+def _misstated(
+    place: str, facts: Facts | None, entry: Mapping[str, Any], schema: Mapping[str, Any]
 ) -> Iterator[str]:
-    stated, lessons = facts.stated, facts.stated.get("learns_from", ())
-    for key in stated.keys() - set(STATED):
-        known = [word.upper() for word in STATED]
-        yield f"states {key.upper()}{did_you_mean(key.upper(), known)}; {listed(known)}"
-    if not isinstance(lessons, tuple | list) or not set(lessons) <= set(LESSONS):
-        yield f"LEARNS_FROM is {lessons!r}; it must be a tuple, {listed(list(LESSONS))}"
-    elif ("fit" in (facts.methods or ())) != bool(lessons):
-        has, lacks = ("LEARNS_FROM", "fit") if lessons else ("fit", "LEARNS_FROM")
-        yield f"has {has}, but no {lacks}: a defence that is trained has both"
-    elif "copies" in lessons and "copies" not in facts.settings:
-        yield 'learns from copies, but its SETTINGS have no "copies": "names"'
-    elif "networks" in lessons and "generator" not in entry:
-        yield "learns from networks, but the config names no generator for it"
+    if facts is None:
+        return
+    where, stated = f"{place}: {facts.file}: {facts.name}", facts.stated
+    lessons = stated.get("learns_from", ())
+    for key in stated:
+        yield from unknown(where, key.upper(), STATED)
+    for lesson in lessons if isinstance(lessons, tuple | list) else [repr(lessons)]:
+        yield from unknown(f"{where}.LEARNS_FROM", lesson, LESSONS)
+    if ("fit" in (facts.methods or ())) != bool(lessons):
+        yield f"{where}: a defence that is trained has both LEARNS_FROM and fit"
+    if "copies" in lessons and "copies" not in facts.settings:
+        yield f"{where}: learning from copies needs a setting `copies`"
+    if "networks" in lessons and "generator" not in entry:
+        yield f"{where}: learning from networks needs a `generator` in the config"
     if stated.get("randomised"):
         yield (
-            "is RANDOMISED: a randomised purifier needs a protocol of its own, because a single "
-            "draw hides what its attacker has by the mean over many, and there is none here yet"
+            f"{where} is RANDOMISED. Such a purifier needs a protocol of its own, because one draw "
+            "hides what its attacker has by the mean over many, and there is none here yet"
         )
-    if "column" in stated:
-        column = {"properties": {"COLUMN": {"$ref": "#/$defs/column"}}, "$defs": schema["$defs"]}
-        yield from wrong_form({"COLUMN": stated["column"]}, column)
-    yield from _wrong_settings(facts, schema)
-
-
-def _wrong_settings(facts: Facts, schema: Mapping[str, Any]) -> Iterator[str]:
-    """SETTINGS that are no JSON schemas, or name a definition that there is none of."""
-    known = [name for name in schema["$defs"] if not name.startswith("form")]
+    form = {"properties": {"COLUMN": {"$ref": "#/$defs/column"}}, "$defs": schema["$defs"]}
+    column = {"COLUMN": stated["column"]} if "column" in stated else {}
+    yield from (f"{where}: {line}" for line in wrong_form(column, form))
     try:
-        made = _of_settings(facts, schema)
-        jsonschema.Draft202012Validator.check_schema(made["properties"]["settings"])
+        jsonschema.Draft202012Validator.check_schema(own_settings(facts))
     except (AttributeError, TypeError, ValueError, jsonschema.SchemaError) as error:
-        reason = getattr(error, "message", error)
-        yield f"has SETTINGS that are no mapping from names to JSON schemas: {reason}"
+        yield f"{where}.SETTINGS: {getattr(error, 'message', error)}"
         return
-    for name, value in facts.settings.items():
-        for word in re.findall(r"'#/\$defs/(\w*)'", repr(value)):
-            yield from unknown(f"SETTINGS.{name}", word, known)
-
-
-def _of_settings(facts: Facts, schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema of an entry's `settings` of a user's own code that states them."""
-    form = {
-        "type": "object",
-        "additionalProperties": False,
-        "required": facts.required,
-        "properties": dict(facts.settings),
-    }
-    return {"$defs": schema["$defs"], "properties": {"settings": form}}
+    for key, form in facts.settings.items():
+        if kind := form.get("$ref", "").removeprefix("#/$defs/"):
+            yield from unknown(f"{where}.SETTINGS.{key}", kind, schema["$defs"])

@@ -20,6 +20,7 @@ from purification.experiments.config import AE_GAN_TABLES, COWBOY_TABLES, Config
 from purification.experiments.defense_vae import UNSEEN, unseen_cells
 from purification.experiments.generator_quality import QUALITY, quality_measurement
 from purification.experiments.grids import SWEPT_TABLES
+from purification.experiments.methods import settings_of
 from purification.experiments.sweeps import (
     SWEEP,
     WHITE_BOX,
@@ -183,6 +184,7 @@ def _defenses(wanted: Mapping[str, Any]) -> list[str]:
 
 def _attack_note(name: str, settings: Mapping[str, Any]) -> str:
     note = f"Attack `{name}`: {_listed(settings, hide=('images',))}."
+    settings = settings_of(settings)
     low, high = settings.get("pixel_range", UNIT_RANGE)
     if [low, high] != UNIT_RANGE:
         note += (

@@ -1,9 +1,11 @@
 """Each defence against the best of its attackers for each image: which attacked sets are joined."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from purification.experiments.artifacts import Cell, Made, files_of, told
-from purification.experiments.catalogue import Catalogue
+from purification.experiments.catalogue import Catalogue, base_name
+from purification.experiments.methods import norm_of
 from purification.experiments.tables import paper_table
 
 THREAT_MODELS = ("gray_box", "white_box", "white_box_bpda")
@@ -19,9 +21,17 @@ def worst_case(catalogue: Catalogue) -> Made:
         for name in catalogue.config["worst_case"]["tables"]
         for cell in _bounded(catalogue, name)
     }
-    summaries = [cell.summary for cell in cells.values()]
+    summaries = [_with_norm(catalogue, cell) for cell in cells.values()]
     job = told({"cells": summaries}, files_of(cells.values()).values())
     return Made("results/worst_case.md", job)
+
+
+def _with_norm(catalogue: Catalogue, cell: Cell) -> dict[str, Any]:
+    """A cell's summary and, where the strength is no l-inf norm, of which norm it is: only those of
+    one norm are joined."""
+    attack = catalogue.config["attacks"][base_name(cell.labels["attack"])]
+    norm = norm_of(attack) or "unknown"
+    return cell.summary if norm == "linf" else {**cell.summary, "norm": norm}
 
 
 def _bounded(catalogue: Catalogue, table: str) -> Iterator[Cell]:

@@ -72,37 +72,20 @@ BUILDERS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def load_network(path: str | Path, kind: str) -> nn.Module:
+def load_network(
+    path: str | Path, kind: str, build: Callable[..., nn.Module] | None = None
+) -> nn.Module:
     """The trained network of a checkpoint, on the CPU, in evaluation mode, in channels-last order.
 
-    `kind` is a key of `BUILDERS`. Raises FileNotFoundError or ValueError,
+    `kind` is a key of `BUILDERS`; or `build` makes of a recipe and (C, H, W) what has the network
+    as its `trained`. Raises FileNotFoundError or ValueError,
     naming the file, if it is missing, no checkpoint, another kind or of other shapes.
     """
-    return _network(path, *_checkpoint(path, kind))
-
-
-def read_network(path: str | Path, kind: str) -> tuple[dict[str, Tensor], Shape]:
-    """The weights of a checkpoint of that kind, and the (C, H, W) of its images. Raises as
-    `load_network`."""
-    state, metadata = _checkpoint(path, kind)
-    return state, tuple(json.loads(metadata["image_shape"]))
-
-
-def _checkpoint(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     state, metadata = read_checkpoint(path)
     got = metadata["recipe"].get("kind")
     if got != kind:
         raise ValueError(f"{path}: expected the checkpoint of a {kind}, got {got}")
-    return state, metadata
-
-
-def restore(network: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> None:
-    """Give a network the weights of a checkpoint. Raises ValueError, naming the file, if they do
-    not fit."""
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(f"{path}: weights do not fit the recipe in the file: {error}") from error
+    return _network(path, state, metadata, build)
 
 
 def save_snapshots(
@@ -151,14 +134,20 @@ def load_snapshot(path: str | Path, step: int) -> nn.Module:
 
 
 def _network(
-    path: str | Path, state: Mapping[str, Tensor], metadata: Mapping[str, Any]
+    path: str | Path,
+    state: Mapping[str, Tensor],
+    metadata: Mapping[str, Any],
+    build: Callable[..., nn.Module] | None = None,
 ) -> nn.Module:
     """The network that a checkpoint's metadata describe, with the weights `state`."""
     recipe = metadata["recipe"]
     # Only classifiers' files say their classes, and none from before there were others than ten.
     classes = {"classes": int(metadata["classes"])} if "classes" in metadata else {}
     shape = tuple(json.loads(metadata["image_shape"]))
-    network = BUILDERS[recipe["kind"]](recipe, shape, **classes)
-    restore(network, state, path)
+    network = (build or BUILDERS[recipe["kind"]])(recipe, shape, **classes)
+    try:
+        getattr(network, "trained", network).load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"{path}: weights do not fit the recipe in the file: {error}") from error
     # Half the time of classifier C on CPUs; the values are the same but for rounding.
     return network.eval().to(memory_format=torch.channels_last)

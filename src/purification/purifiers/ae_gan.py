@@ -72,58 +72,18 @@ class EncoderSearch(Purifier):
     FROM_ENCODER = True
     UNFILLED = True
     SETTINGS = {
-        "generator": {"type": "string", "description": "of `generators`"},
-        "steps": {
-            "$ref": "#/$defs/count",
-            "default": None,
-            "description": "steps L of a search; without it there is one pass",
-        },
-        "step_size": {
-            "$ref": "#/$defs/positive",
-            "default": None,
-            "description": "of the first steps",
-        },
-        "step_sizes": {
-            "type": "array",
-            "items": {
-                "type": "array",
-                "prefixItems": [{"$ref": "#/$defs/count"}, {"$ref": "#/$defs/positive"}],
-                "minItems": 2,
-                "maxItems": 2,
-            },
-            "default": [],
-            "description": "[steps, step_size] where that number of steps needs another",
-        },
-        "doubling": {
-            "type": ["integer", "null"],
-            "minimum": 1,
-            "default": None,
-            "description": "steps after which the step size doubles, again and again",
-        },
-        "indicator": {
-            "enum": ["mse", "l1"],
-            "default": "mse",
-            "description": "the detection score",
-        },
-        "rule": {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["one_pass", "false_positive_rate"],
-            "properties": {
-                "one_pass": {"type": "string"},
-                "false_positive_rate": {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
-            },
-            "default": None,
-            "description": "search only the images whose score after one pass is above that of "
-            "all but this share of the clean validation images",
-        },
+        "generator": "text: of `generators`",
+        "steps": "count = None: steps L of a search; without it there is one pass",
+        "step_size": "positive = None: of the first steps",
+        "step_sizes": "step_sizes = []: [steps, step_size] where so many steps need another",
+        "doubling": "number_of_images = None: steps after which the step size doubles each time",
+        "indicator": "mse|l1 = mse: the detection score",
+        "rule": "inference_rule = None: search only images of a higher score than most clean ones",
     }
     NEEDS = {
         "steps": ["step_size", "doubling"],
-        "step_size": ["steps"],
-        "doubling": ["steps"],
-        "rule": ["steps"],
-        "step_sizes": ["steps"],
+        **{"step_size": ["steps"], "doubling": ["steps"]},
+        **{"step_sizes": ["steps"], "rule": ["steps"]},
     }
 
     def __init__(

@@ -23,37 +23,26 @@ class Purifier(nn.Module):
     gradients through to its input (a purifier that optimises inside opens `torch.enable_grad()`
     itself, because attack libraries call models under `no_grad`).
 
-    A defence of the config is a subclass that is built by `Mine(settings, image_shape)`: from the
-    config's settings, defaults filled in, and the (C, H, W) of the images. `__init__` may take two
-    keywords more: `networks`, of which "generator" is the one that the config's entry names, and
-    `files`, the paths of the files that it names. The class states of itself, in literals that are
-    read without running the file (`purification.facts`):
+    A defence of the config is a subclass that is built by `Mine(settings, image_shape)`, from the
+    config's settings with their defaults, and (C, H, W). It may take `networks` (under "generator"
+    the one that the config names) and `files` (paths by the config's names) besides. It states of
+    itself, in literals that are read without running the file (`purification.facts`): SETTINGS,
+    what each may be; LEARNS_FROM; COLUMN, its name in tables, if not its key in the config; and
+    RANDOMISED, which is refused so far.
 
-    - SETTINGS: what each setting may be. Without it any settings are passed on.
-    - LEARNS_FROM: what `fit` learns from, of "images", "copies", "classifier" and "networks".
-    - COLUMN: its name in tables; without it that is its key in the config.
-    - RANDOMISED: whether it draws random numbers in `forward`. Such a purifier is refused so far.
-
-    One with LEARNS_FROM is trained in a job of its own, which keeps its `state_dict`:
-
-        def fit(self, images, labels, *, seed, device) -> history
-
-    The training images (N, C, H, W) and labels (N,) are on the CPU. By LEARNS_FROM `fit` is given
-    further keywords: `copies`, a list of attacked versions of the images, all in their order
-    (the setting `copies` names attacks of the config's `copies`; there is a purifier for each
-    classifier that they attack); `classifier`, the plain one (here too there is a purifier for each
-    classifier); `networks`, as above. It moves itself to `device`, and draws from `seed`, or from
-    torch's global generators, which are seeded by it. It returns rows, mappings from names to
-    numbers, of which the file beside its weights is made. `runtime.progress` shows how far it is.
+    One with LEARNS_FROM, of "images", "copies", "classifier" and "networks", is trained in a job
+    that keeps its `state_dict`, by `fit(images, labels, *, seed, device)`; both are on the CPU.
+    Keywords of the further names are given where it has them: `copies`, attacked versions of all
+    images, of the setting `copies`; the bare `classifier`; `networks`. With copies or a classifier
+    there is one for each classifier. torch's global generators are seeded. It returns its history:
+    rows, mappings from names to numbers.
     """
 
-    METHOD: ClassVar[str]
-    """Of those of this library: its name in the config."""
+    METHOD: ClassVar[str]  # of those of this library: its name in the config
     SETTINGS: ClassVar[Mapping[str, Any]]
     LEARNS_FROM: ClassVar[tuple[str, ...]] = ()
-    RANDOMISED: ClassVar[bool] = False
-    WEIGHTS: ClassVar[str] = "weights"
-    """What a trained one's weights are called among its inputs."""
+    WEIGHTS: ClassVar[str] = "weights"  # what they are called among a recipe's networks
+    snapshots: ClassVar[Mapping[int, Mapping[str, Tensor]]] = {}
 
     @property
     def trained(self) -> nn.Module:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from purification import randomness
-from purification.purifiers.defense_gan import MOMENTUM, DefenseGAN, draw_codes, search_settings
+from purification.purifiers.defense_gan import DefenseGAN, draw_codes, search_settings
 from purification.purifiers.latent_search import SearchSettings
 
 
@@ -76,17 +76,13 @@ class Cowboy(DefenseGAN):
     METHOD = "cowboy"
     GENERATORS = ("gan",)
     SETTINGS = {
-        "generator": {"type": "string", "description": "of `generators`"},
+        "generator": "text: of `generators`",
         "steps": "count: steps L of the search",
         "restarts": "count: starts R of the search",
         "step_size": "positive: of the descent; it has to fit sigma",
-        "momentum": MOMENTUM,
+        "momentum": "fraction: of the descent",
         "sigma": "positive: the images' deviation, in pixel units of [-1, 1]",
-        "discriminator_weight": {
-            "type": "number",
-            "minimum": 0,
-            "description": "of the discriminator's term: 1, or 0 for Table 2's Defense-GAN",
-        },
+        "discriminator_weight": "non_negative: of its term; 0 in Table 2's Defense-GAN, else 1",
     }
 
     def __init__(

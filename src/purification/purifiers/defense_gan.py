@@ -12,12 +12,6 @@ from purification.purifiers.base import Purifier
 from purification.purifiers.latent_search import SearchSettings, latent_search
 
 Starts = Literal["published", "prior"]
-MOMENTUM = {
-    "type": "number",
-    "minimum": 0,
-    "exclusiveMaximum": 1,
-    "description": "of the descent",
-}
 _SEARCH = ("step_size", "momentum", "precision", "tolerance", "patience")
 
 
@@ -36,44 +30,16 @@ class DefenseGAN(Purifier):
     UNFILLED = True
     VARIANTS = {"reconstructions": "rec", "originals": "orig"}
     SETTINGS = {
-        "generator": {"type": "string", "description": "of `generators`"},
+        "generator": "text: of `generators`",
         "steps": "count: steps L of the search",
         "restarts": "count: starts R of the search",
         "step_size": "positive: of the descent",
-        "momentum": MOMENTUM,
-        "starts": {
-            "enum": ["published", "prior"],
-            "default": "published",
-            "description": "deviation of the starts: sqrt(1 / latent), or 1",
-        },
-        "precision": {
-            "enum": ["float32", "tf32", "bfloat16"],
-            "default": "float32",
-            "description": "of the generator during the descent",
-        },
-        "prune": {
-            "type": "array",
-            "items": {
-                "type": "array",
-                "minItems": 2,
-                "maxItems": 2,
-                "items": {"$ref": "#/$defs/count"},
-            },
-            "default": [],
-            "description": "[step, restarts]: after that step only so many restarts go on",
-        },
-        "tolerance": {
-            "type": "number",
-            "minimum": 0,
-            "exclusiveMaximum": 1,
-            "default": 0.0,
-            "description": "share of the objective; a search that falls by less ends",
-        },
-        "patience": {
-            "$ref": "#/$defs/count",
-            "default": 10,
-            "description": "steps between two looks at the tolerance",
-        },
+        "momentum": "fraction: of the descent",
+        "starts": "published|prior = published: their deviation is sqrt(1 / latent), or 1",
+        "precision": "float32|tf32|bfloat16 = float32: of the generator during the descent",
+        "prune": "pairs_of_counts = []: [step, restarts]: after it only so many restarts go on",
+        "tolerance": "fraction = 0.0: a search ends whose objective falls by no larger share",
+        "patience": "count = 10: steps between two looks at the tolerance",
     }
 
     def __init__(self, generator: nn.Module, starts: Tensor, settings: SearchSettings) -> None:

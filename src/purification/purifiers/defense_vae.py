@@ -15,8 +15,8 @@ TRAINING = {
     "epochs": "count: passes over all pairs of an attacked and a clean image",
     "batch_size": "count: pairs a step",
     "learning_rate": "positive: Adam's",
-    "reconstruction": {"enum": ["bce", "mse"], "description": "the loss of an image"},
-    "kl_weight": {"type": "number", "minimum": 0, "description": "factor of the KL divergence"},
+    "reconstruction": "bce|mse: the loss of an image",
+    "kl_weight": "non_negative: factor of the KL divergence",
 }
 
 
@@ -39,10 +39,7 @@ class DefenseVAE(Purifier):
         "latent": "count: length of the code",
         "width": "count: maps of the first convolution",
         "copies": "names: attacks, of `copies`, whose images it learns from",
-        "clean_pairs": {
-            "type": "boolean",
-            "description": "whether it learns to keep clean images, too",
-        },
+        "clean_pairs": "boolean: whether it learns to keep clean images, too",
         **TRAINING,
     }
 
@@ -65,12 +62,10 @@ class DefenseVAE(Purifier):
         device: torch.device,
         name: str,
     ) -> list[dict[str, Any]]:
-        """As `train_defense_vae`."""
-        own = {key: value for key, value in self.settings.items() if key in TRAINING}
+        own = {key: self.settings[key] for key in TRAINING}
         pairs = [*copies, images] if self.settings["clean_pairs"] else copies
-        return train_defense_vae(
-            self.vae, pairs, images, **own, seed=seed, device=device, name=name
-        )
+        own |= {"seed": seed, "device": device, "name": name}
+        return train_defense_vae(self.vae, pairs, images, **own)
 
     def train(self, mode: bool = True) -> Self:
         """Batch norm stays in evaluation mode, whatever mode a surrounding module is put into."""
@@ -90,16 +85,9 @@ class EndToEnd(DefenseVAE):
     COLUMN = "defense_vae"
     KEYS = ("column", "threat_models", "clean_images")
     SETTINGS = {
-        "start": {"type": "string", "description": "the Defense-VAE that it begins with"},
-        "from_scratch": {
-            "type": "boolean",
-            "description": "whether it begins with new weights of that one's kind",
-        },
+        "start": "text: the Defense-VAE that it begins with",
+        "from_scratch": "boolean: whether it begins with new weights of that one's kind",
         **TRAINING,
-        "classifier_weight": {
-            "type": "number",
-            "minimum": 0,
-            "description": "factor of the classifier's loss",
-        },
-        "curve": {"type": "string", "description": "attack that the pair is measured under"},
+        "classifier_weight": "non_negative: factor of the classifier's loss",
+        "curve": "text: attack that the pair is measured under",
     }

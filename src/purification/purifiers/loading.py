@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from inspect import signature
 from typing import Any, Literal, TypeVar
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from purification.facts import class_that_states
 from purification.guests import GuestPurifier, check_images, name_of, refuse_not_finite
-from purification.models.checkpoints import Shape, load_network, read_network, restore
+from purification.models.checkpoints import Shape, load_network
 from purification.plugins import files_for, import_named
 from purification.purifiers.base import Purifier, reconstruction_error
 from purification.purifiers.defense_gan import search_of
@@ -57,17 +58,14 @@ def load_purifier(
                 f"{recipe['method']} learns from {', '.join(build.LEARNS_FROM)}, and its weights "
                 "are none of the recipe's: state LEARNS_FROM in the class itself"
             )
-        state, shape = read_network(files[weights], made[weights]["kind"])
-        purifier = new_purifier(build, made[weights], networks, shape)
-        restore(purifier.trained, state, files[weights])
+        again = partial(new_purifier, build, networks)
+        purifier = load_network(files[weights], made[weights]["kind"], again)
     elif ":" in recipe["method"]:
-        purifier = new_purifier(build, recipe, networks, image_shape)
+        purifier = new_purifier(build, networks, recipe, image_shape)
     else:
         purifier = build.of_recipe(recipe, networks, image_shape)
     if ":" in recipe["method"]:
         purifier = GuestPurifier(purifier, recipe["method"])
-    elif weights is not None:
-        purifier.trained.to(memory_format=torch.channels_last)
     return purifier.eval().requires_grad_(False)
 
 
@@ -77,7 +75,7 @@ def purifier_class(method: str) -> Any:
 
 
 def new_purifier(
-    build: Any, recipe: Mapping[str, Any], networks: Mapping[str, nn.Module], image_shape: Any
+    build: Any, networks: Mapping[str, nn.Module], recipe: Mapping[str, Any], image_shape: Any
 ) -> Any:
     """The purifier of a recipe with `settings` and perhaps `files`, untrained; of a user's own
     function, what it returns."""

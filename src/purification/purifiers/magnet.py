@@ -26,22 +26,14 @@ class MagNet(Purifier):
         "epochs": "count: passes over the training images",
         "batch_size": "count: images a step",
         "learning_rate": "positive: Adam's",
-        "noise": {
-            "type": "number",
-            "minimum": 0,
-            "description": "standard deviation of the noise to be removed, in pixel units",
-        },
-        "first_output": {
-            "enum": ["gray", "mean"],
-            "default": "gray",
-            "description": "what the untrained decoder makes of a code of zeros",
-        },
+        "noise": "non_negative: deviation of the noise to be removed, in pixel units",
+        "first_output": "gray|mean = gray: what the untrained decoder makes of a code of zeros",
     }
 
     def __init__(self, settings: Mapping[str, Any], image_shape: Shape) -> None:
         super().__init__()
-        self.settings = settings
-        size = (settings["latent"], settings["width"])
+        self.training_settings = dict(settings)
+        size = [self.training_settings.pop(key) for key in ("latent", "width")]
         self.autoencoder = MagNetAutoencoder(*size, image_shape)
 
     @property
@@ -54,8 +46,5 @@ class MagNet(Purifier):
     def fit(
         self, images: Tensor, labels: Tensor, *, seed: int, device: torch.device, name: str
     ) -> list[dict[str, Any]]:
-        """As `train_autoencoder`."""
-        own = {k: v for k, v in self.settings.items() if k not in ("latent", "width")}
-        return train_autoencoder(
-            self.autoencoder, images, **own, seed=seed, device=device, name=name
-        )
+        own = {**self.training_settings, "seed": seed, "device": device, "name": name}
+        return train_autoencoder(self.autoencoder, images, **own)

@@ -26,6 +26,7 @@ def _line(row: Mapping[str, Any]) -> list[Any]:
     seed = f" (seed {row['seed']})" if row["seed"] else ""
     search = ", ".join(str(row[name]) for name in ("iterations_L", "restarts_R") if row[name])
     units = f" of {row['pixel_range']}" if row["pixel_range"] else ""
+    units += {"linf": "", "l2": " (l2)"}.get(row["norm"], " (of no known norm)")
     alone, all_of_them = "none", "none"
     if row["n"]:
         alone = f"{row['strongest_accuracy']:.3f} ({row['strongest']})"
@@ -42,13 +43,12 @@ def _line(row: Mapping[str, Any]) -> list[Any]:
 
 _LEGEND = (
     "Every accuracy under one attack is an upper bound. Here an attacker of the strength `epsilon` "
-    "(largest change of a pixel; VAM's is an l2 norm) has several attacks, in the gray box, in "
-    "the white box by the true gradient and by BPDA, and succeeds on an image if one of them does. "
-    "All of a line are of "
-    "the same n images, as many as the shortest attack has; `left by all` is the share that the "
-    "defense gets right under every attacker, with Wilson's 95 % interval. More "
-    "attackers leave less: compare lines of the same number. `worst_case.csv` names them all, with "
-    "what each leaves alone. CW has no bound and is not among them; nor is an attack that was "
-    "refused, because the gradient is zero everywhere, which says nothing of how robust a defense "
-    "is."
+    "(largest change of a pixel, or an l2 norm where it says so) has several attacks, in the gray "
+    "box, in the white box by the true gradient and by BPDA, and succeeds on an image if one of "
+    "them does. All of a line are of the same n images, as many as the shortest attack has; `left "
+    "by all` is the share that the defense gets right under every attacker, with Wilson's 95 % "
+    "interval. More attackers leave less: compare lines of the same number. `worst_case.csv` names "
+    "them all, with what each leaves alone. CW has no bound and is not among them; nor is an attack "
+    "that was refused, because the gradient is zero everywhere, which says nothing of how robust a "
+    "defense is."
 )

@@ -4,14 +4,12 @@ Equations 2, 4 and 5 and Algorithm 1 of that paper.
 """
 
 import time
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from purification.models.ae_gan import Discriminator, draw_prior
+from purification.models.ae_gan import draw_prior
 from purification.randomness import generator
 from purification.runtime import progress
 from purification.training.adversarial_game import play
@@ -23,26 +21,6 @@ from purification.training.finite import (
     warn_if_collapsed,
     warn_if_mean_image,
 )
-from purification.training.generative import Generative
-
-
-class AEGANTraining(Generative):
-    """AE, AE-GAN or AE-GAN+r."""
-
-    KIND = "AEGAN"
-
-    def __init__(self, settings: Mapping[str, Any], image_shape: tuple[int, int, int]) -> None:
-        super().__init__(settings, image_shape)
-        self.discriminator = Discriminator(settings["width"], image_shape)
-
-    def fit(
-        self, images: Tensor, labels: Tensor, *, seed: int, device: torch.device, name: str
-    ) -> list[dict[str, Any]]:
-        own = dict(self.training)
-        game = own.pop("adversarial")
-        discriminator = None if game == "none" else self.discriminator
-        own |= {"saturating": game == "minimax", "seed": seed, "device": device, "name": name}
-        return train_ae_gan(self.trained, discriminator, images, **own)
 
 
 def train_ae_gan(

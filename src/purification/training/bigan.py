@@ -1,36 +1,15 @@
 """Training of a BiGAN (Donahue et al. 2017) as ALI does it (Dumoulin et al. 2017, Algorithm 1)."""
 
 import time
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from purification.models.bigan import JointDiscriminator
 from purification.randomness import derive_seed, generator, isolated_rng
 from purification.runtime import progress
 from purification.training.draws import batches_with_draws
 from purification.training.finite import COLLAPSE_SAMPLES, Watch, warn_if_collapsed
-from purification.training.generative import Generative
-
-
-class BiGANTraining(Generative):
-    """A BiGAN."""
-
-    KIND = "BiGAN"
-
-    def __init__(self, settings: Mapping[str, Any], image_shape: tuple[int, int, int]) -> None:
-        super().__init__(settings, image_shape)
-        size = (settings["latent"], settings["width"])
-        self.discriminator = JointDiscriminator(*size, image_shape)
-
-    def fit(
-        self, images: Tensor, labels: Tensor, *, seed: int, device: torch.device, name: str
-    ) -> list[dict[str, Any]]:
-        own = {**self.training, "seed": seed, "device": device, "name": name}
-        return train_bigan(self.trained, self.discriminator, images, **own)
 
 
 def train_bigan(

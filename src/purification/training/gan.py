@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,23 +11,8 @@ from purification.runtime import progress
 from purification.training.adversarial_game import play
 from purification.training.draws import draws_on_device
 from purification.training.finite import COLLAPSE_SAMPLES, Watch, warn_if_collapsed
-from purification.training.generative import Generative
 
 HISTORY_ROWS = 200
-
-
-class GANTraining(Generative):
-    """Cowboy's GAN; once it is fitted, with its `snapshots`."""
-
-    KIND = "GAN"
-
-    def fit(
-        self, images: Tensor, labels: Tensor, *, seed: int, device: torch.device, name: str
-    ) -> list[dict[str, Any]]:
-        own = dict(self.training)
-        own |= {"saturating": own.pop("adversarial") == "minimax", "seed": seed}
-        history, self.snapshots = train_gan(self.trained, images, **own, device=device, name=name)
-        return history
 
 
 def train_gan(

@@ -5,47 +5,20 @@ import math
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from purification import randomness
-from purification.models.wgan import Critic
 from purification.provenance import DamagedFile
 from purification.runtime import progress, warn
 from purification.storage import read_state, write_checkpoint
 from purification.training.draws import draws_on_device
 from purification.training.finite import COLLAPSE_SAMPLES, Watch, not_finite, warn_if_collapsed
-from purification.training.generative import Generative
 from purification.training.precision import Precision
 from purification.training.training_network import training_network
 
 HISTORY_EVERY = 10  # iterations; fixed, so that a continued training leaves the same rows
-
-
-class WGANTraining(Generative):
-    """A WGAN-GP."""
-
-    KIND = "Generator"
-
-    def __init__(self, settings: Mapping[str, Any], image_shape: tuple[int, int, int]) -> None:
-        super().__init__(settings, image_shape)
-        self.critic = Critic(settings["width"], image_shape)
-
-    def fit(
-        self,
-        images: Tensor,
-        labels: Tensor,
-        *,
-        resume: Mapping[str, Any],
-        seed: int,
-        device: torch.device,
-        name: str,
-    ) -> list[dict[str, Any]]:
-        """`resume`: `state_path`, `state_every` and `recipe_digest` of `train_wgan_gp`."""
-        own = {**self.training, **resume, "seed": seed, "device": device, "name": name}
-        return train_wgan_gp(self.trained, self.critic, images, **own)
 
 
 def train_wgan_gp(
@@ -258,7 +231,8 @@ def _resume(
     if metadata["recipe"].get("digest") != digest or int(metadata["iteration"]) > iterations:
         return 0, []
     history = json.loads(metadata["history"])
-    if not_finite(state) or not all(math.isfinite(v) for row in history for v in row.values()):
+    numbers = (value for row in history for value in row.values())
+    if not_finite(state.items()) or not all(map(math.isfinite, numbers)):
         warn(f"{training}: {path} holds numbers that are not finite; the training begins anew")
         return 0, []
     for name, network in networks.items():

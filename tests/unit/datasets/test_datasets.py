@@ -118,7 +118,7 @@ def test_largest_digit_counts_leave_one_training_image() -> None:
 
 
 def test_unknown_name_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="'minst': expected one of digits, mnist, fmnist, celeba"):
+    with pytest.raises(ValueError, match="'minst': expected one of celeba, cifar10, digits, mn"):
         datasets.load("minst", data_root=".", validation=1, test=1)
 
 

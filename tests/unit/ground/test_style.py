@@ -25,9 +25,9 @@ MAY_IMPORT = {
     "runs": set(),
     "text_tables": {"provenance", "storage"},
     "freshness": {"experiments", "provenance", "storage", "text_tables"},
-    "datasets": {"storage", "plugins", "runtime"},
+    "datasets": {"storage", "plugins", "runtime", "facts"},
     "models": {"storage", "plugins", "guests"},
-    "attacks": {"models", "randomness", "plugins", "guests"},
+    "attacks": {"models", "randomness", "plugins", "guests", "facts"},
     "training": {"models", "attacks", "randomness", "runtime", "storage", "provenance"},
     "purifiers": {"models", "training", "randomness", "runtime", "plugins", "guests"}
     | {"facts", "provenance"},

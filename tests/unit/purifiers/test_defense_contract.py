@@ -46,7 +46,8 @@ class Mine(Purifier):
     def __init__(self, settings, image_shape):
         super().__init__()
         self.settings = settings
-        self.layer = nn.Conv2d(image_shape[0], image_shape[0], settings["width"] * 2 - 1, padding="same")
+        colours, size = image_shape[0], settings["width"] * 2 - 1
+        self.layer = nn.Conv2d(colours, colours, size, padding="same")
 
     def forward(self, images):
         return self.layer(images).sigmoid()
@@ -192,10 +193,11 @@ entry = {"method": "new", "epochs": 2, "classifier": "originals", "threat_models
 catalogue = micro_catalogue(defenses={"fresh": entry})
 purifier, images = catalogue.purifier("digits", 0, "fresh"), torch.rand(8, 1, 28, 28)
 [trained] = purifier.networks.values()
-made = fit_network(trained.recipe, images, images, path=trained.path, device=torch.device("cpu"))
-save_network("new.safetensors", made.network, trained.recipe, images.shape[1:])
+cpu = torch.device("cpu")
+made, _ = fit_network(trained.recipe, images, images, path=trained.path, device=cpu)
+save_network("new.safetensors", made.trained, trained.recipe, images.shape[1:])
 purified = load_purifier(purifier.recipe, {"weights": "new.safetensors"})(images)
-assert torch.equal(purified, made.network.eval()(images).detach())
+assert torch.allclose(purified, made.trained.eval()(images).detach(), atol=1e-5)
 try:
     micro_catalogue(defenses={"fresh": {**entry, "epoch": 3}})
 except ConfigError as error:
@@ -285,15 +287,15 @@ def test_it_is_trained_and_loaded(lab: Path, tmp_path: Path) -> None:
         for path in (trained.path, trained.path, "results/other.safetensors")
     ]
     assert torch.equal(state, torch.get_rng_state())
-    first, again, other = (each.network.state_dict() for each in made)
+    first, again, other = (each.trained.state_dict() for each, _ in made)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["layer.weight"], other["layer.weight"])
     assert not torch.equal(first["layer.bias"], other["layer.bias"])
-    assert [row["epoch"] for row in made[0].history] == [0, 1]
+    assert [row["epoch"] for row in made[0][1]] == [0, 1]
     path = tmp_path / "mine.safetensors"
-    save_network(path, made[0].network, trained.recipe, SHAPE)
+    save_network(path, made[0][0].trained, trained.recipe, SHAPE)
     loaded = load_purifier(purifier.recipe, {"weights": path})
-    assert torch.equal(loaded(IMAGES), made[0].network(IMAGES).detach())
+    assert torch.equal(loaded(IMAGES), made[0][0].trained(IMAGES).detach())
     assert not any(weights.requires_grad for weights in loaded.parameters())
 
 
@@ -310,6 +312,7 @@ def test_a_training_that_leaves_nothing_useful_is_refused(
     lab: Path, name: str, error: type[Exception], message: str
 ) -> None:
     recipe = {"method": f"contract_lab:{name}", "settings": {"width": 1, "epochs": 1}, "seed": 0}
+    recipe |= {"kind": "TrainedDefense"}
     with pytest.raises(error, match=message):
         fit_network(recipe, IMAGES, LABELS, path="results/a", device=torch.device("cpu"))
 
@@ -342,23 +345,84 @@ def stating(old: str, new: str) -> Callable[[str], str]:
     return change
 
 
+EPOCHS = {"epochs": 2}
 WRONG = {
-    "unknown setting": (str, {"epochs": 2, "widht": 3}, ["defenses.mine.settings: unknown key 'widht' (did you mean 'width'?)"]),
-    "setting out of range": (str, {"epochs": 0}, ["defenses.mine.settings.epochs: 0 is less than"]),
-    "missing setting": (str, {"width": 3}, ["defenses.mine.settings: the key 'epochs' is missing"]),
-    "unknown fact": (stating("COLUMN", "COLUM"), {"epochs": 2}, ["contract_lab.py: Mine states COLUM (did you mean 'COLUMN'?)"]),
-    "lesson": (stating('("images",)', '("image",)'), {"epochs": 2}, ["contract_lab.py: Mine LEARNS_FROM is ('image',)"]),
-    "no tuple": (stating('("images",)', '"images"'), {"epochs": 2}, ["contract_lab.py: Mine LEARNS_FROM is 'images'; it must be"]),
-    "no lessons": (stating('    LEARNS_FROM = ("images",)\n', ""), {"epochs": 2}, ["Mine has fit, but no LEARNS_FROM"]),
-    "no fit": (stating("def fit(", "def learn("), {"epochs": 2}, ["Mine has LEARNS_FROM, but no fit"]),
-    "no copies": (stating('("images",)', '("copies",)'), {"epochs": 2}, ["Mine learns from copies, but its SETTINGS have"]),
-    "no generator": (stating('("images",)', '("networks",)'), {"epochs": 2}, ["the config names no generator"]),
-    "randomised": (stating("COLUMN =", "RANDOMISED = True\n    COLUMN ="), {"epochs": 2}, ["Mine is RANDOMISED: a randomised purifier needs a protocol of its own"]),
-    "column": (stating('"brighter"', '"clean"'), {"epochs": 2}, ["Mine COLUMN: the name 'clean' cannot be used here"]),
-    "definition": (stating('"count"', '"cout"'), {"epochs": 2}, ["SETTINGS.epochs: got 'cout' (did you mean 'count'?)"]),
-    "schema": (stating('"integer"', '"whole"'), {"epochs": 2}, ["Mine has SETTINGS that are no mapping from names to JSON schemas"]),
-    "no literal": (stating('"minimum": 1', '"minimum": int("1")'), {"epochs": 2}, ["contract_lab.py, line 9: Mine.SETTINGS must be made of literals"]),
-}  # fmt: skip
+    "unknown setting": (
+        str,
+        {"epochs": 2, "widht": 3},
+        ["defenses.mine.settings: unknown key 'widht' (did you mean 'width'?)"],
+    ),
+    "setting out of range": (
+        str,
+        {"epochs": 0},
+        ["defenses.mine.settings.epochs: 0 is less than"],
+    ),
+    "missing setting": (
+        str,
+        {"width": 3},
+        ["defenses.mine.settings: the key 'epochs' is missing"],
+    ),
+    "unknown fact": (
+        stating("COLUMN", "COLUM"),
+        EPOCHS,
+        ["contract_lab.py: Mine: got 'COLUM' (did you mean 'COLUMN'?)"],
+    ),
+    "lesson": (
+        stating('("images",)', '("image",)'),
+        EPOCHS,
+        ["contract_lab.py: Mine.LEARNS_FROM: got 'image' (did you mean 'images'?)"],
+    ),
+    "no tuple": (
+        stating('("images",)', '"images"'),
+        EPOCHS,
+        ["contract_lab.py: Mine.LEARNS_FROM: got \"'images'\" (did"],
+    ),
+    "no lessons": (
+        stating('    LEARNS_FROM = ("images",)\n', ""),
+        EPOCHS,
+        ["Mine: a defence that is trained has both LEARNS_FROM and fit"],
+    ),
+    "no fit": (
+        stating("def fit(", "def learn("),
+        EPOCHS,
+        ["Mine: a defence that is trained has both LEARNS_FROM and fit"],
+    ),
+    "no copies": (
+        stating('("images",)', '("copies",)'),
+        EPOCHS,
+        ["Mine: learning from copies needs a setting `copies`"],
+    ),
+    "no generator": (
+        stating('("images",)', '("networks",)'),
+        EPOCHS,
+        ["Mine: learning from networks needs a `generator`"],
+    ),
+    "randomised": (
+        stating("COLUMN =", "RANDOMISED = True\n    COLUMN ="),
+        EPOCHS,
+        ["Mine is RANDOMISED. Such a purifier needs a protocol of its own"],
+    ),
+    "column": (
+        stating('"brighter"', '"clean"'),
+        EPOCHS,
+        ["Mine: COLUMN: the name 'clean' cannot be used here"],
+    ),
+    "definition": (
+        stating('"count"', '"cout"'),
+        EPOCHS,
+        ["Mine.SETTINGS.epochs: got 'cout' (did you mean 'count'?)"],
+    ),
+    "schema": (
+        stating('"integer"', '"whole"'),
+        EPOCHS,
+        ["Mine.SETTINGS: 'whole' is not valid under any"],
+    ),
+    "no literal": (
+        stating('"minimum": 1', '"minimum": int("1")'),
+        EPOCHS,
+        ["contract_lab.py, line 9: Mine.SETTINGS must be made of literals"],
+    ),
+}
 
 
 @pytest.mark.parametrize("case", WRONG)

@@ -1,0 +1,293 @@
+"""The one function that runs any attack on a set of images, and what it holds each to."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from purification.attacks.gradient import logits_and_input_gradient
+from purification.attacks.registry import ATTACKS, AttackEntry, find_attack
+from purification.attacks.watch import watched
+from purification.guests import GuestError, check_images, name_of, refuse_not_finite
+from purification.plugins import files_for
+
+LABEL_CHOICES = ("ground_truth", "predicted")
+ROUNDING = 1e-5
+"""By how much an image may leave the ball of radius 1 or less: float32 rounds a pixel by 6e-8, the
+l2 norm of 12,288 of them by up to 7e-6. An 8-bit step is 4e-3."""
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """What an attack did to N images; all on the CPU.
+
+    Attributes:
+        images: adversarial images, (N, C, H, W) in [0, 1].
+        success: bool (N,), the model errs on the returned image; against the true label, whichever
+            label the attack climbed away from. True also where it erred on the clean image already.
+        predictions: int64 (N,), classes of the returned images, from a forward pass of their own.
+        clean_predictions: int64 (N,), classes of the images given.
+        l2: (N,), norm of the perturbation.
+        linf: (N,), largest absolute change of a pixel, in pixel units of [0, 1].
+        zero_gradient: bool (N,), the gradient of the label's log-odds at the image given is exactly
+            zero everywhere: a masked gradient, not robustness.
+    """
+
+    images: Tensor
+    success: Tensor
+    predictions: Tensor
+    clean_predictions: Tensor
+    l2: Tensor
+    linf: Tensor
+    zero_gradient: Tensor
+
+
+class MaskedGradientError(RuntimeError):
+    """The gradient is exactly zero for every image: an attack that climbs it cannot move."""
+
+
+class Progress(Protocol):
+    """What `runtime.progress` yields."""
+
+    def update(self, n: int = 1, **figures: Any) -> None:
+        """Count n more images."""
+
+
+def run_attack(
+    method: str,
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    indices: Sequence[int],
+    seed: int,
+    batch_size: int,
+    settings: Mapping[str, Any],
+    files: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+) -> AttackResult:
+    """Attack images in batches and say what came of it.
+
+    The model is attacked in eval mode with frozen parameters, on the device of its parameters, and
+    is afterwards as it was. The attack gets copies of images, labels and settings. The
+    zero-gradient check costs one forward and backward pass of each image, which an attack that
+    `takes_gradient` need not repeat, the final predictions one forward pass.
+
+    Args:
+        method: a key of `ATTACKS` or "package.module:function".
+        model: classifier, (N, C, H, W) in [0, 1] -> logits (N, classes).
+        images: (N, C, H, W), in [0, 1].
+        labels: int64 (N,), true labels.
+        indices: N numbers, one an image, from which a stochastic attack draws the image's noise.
+        seed: seed of a stochastic attack.
+        batch_size: images at a time; no result depends on it.
+        settings: the attack's own settings, and `labels`: "ground_truth" (default) climbs away from
+            the true label, "predicted" from the model's prediction, as the published Defense-GAN
+            code does (an image that was misclassified may then return to its true class); and
+            `pixel_range`, the range of images in whose units its `lengths` are: [0, 1] (default),
+            or another such as [-1, 1], where 0.3 means 0.15 of ours.
+        files: of a user's own attack, the SHA-256 of each file that it reads, by name; it is given
+            their paths (`plugins.files_for`).
+        progress: told of the images done and, as `success`, of the last batch's success rate.
+
+    Raises:
+        ValueError: unknown attack, unknown or missing setting (names the allowed), images outside
+            [0, 1], arguments of different lengths, or files that are not found.
+        MaskedGradientError: the gradient is zero for every image, so that the attack cannot move.
+        FloatingPointError: a logit of the model, or a gradient through it, is not finite, at the
+            images given, in a step of the attack or at the images returned; names the first image.
+        GuestError: the attack returned something else than images in [0, 1] of the same shape and
+            type, left the ball of its norm and `epsilon`, or changed the model's weights.
+    """
+    entry = find_attack(method)
+    own_settings, climbed = _split_settings(method, entry, settings)
+    indices = [int(index) for index in indices]
+    _check_inputs(images, labels, indices, batch_size)
+    device = next((p.device for p in model.parameters()), images.device)
+    batches = [slice(i, i + batch_size) for i in range(0, len(images), batch_size)]
+
+    given_files = {} if method in ATTACKS else files_for(method, entry.function, files)
+    name = f"attack {method!r}"
+
+    with _frozen(model):
+        looks: Iterable[_CleanLook] = (
+            _clean_look(model, images, labels, i, device, climbed, indices) for i in batches
+        )
+        if not entry.takes_gradient:
+            # All images first: a long attack that cannot move should fail at once.
+            looks = first = [look._replace(gradient=None) for look in looks]
+            _refuse_zero_gradient(method, entry, first)
+        clean, adversarial, predictions = [], [], []
+        for batch, look in zip(batches, looks, strict=True):
+            clean.append(look._replace(gradient=None))
+            numbers = indices[batch]
+            keywords = {"seed": seed, "indices": list(numbers)} if entry.stochastic else {}
+            if entry.takes_gradient:
+                keywords["first_gradient"] = look.gradient
+            given = images[batch].to(device)
+            climbed_labels = labels[batch] if climbed == "ground_truth" else look.predictions
+            weights = _versions(model)
+            with watched(model, len(given), device) as (shown, watch):
+                # Copies: on the CPU these are the caller's own images and labels.
+                result = entry.function(
+                    shown,
+                    given.detach().clone(),
+                    climbed_labels.to(device).clone(),
+                    **keywords,
+                    **given_files,
+                    **deepcopy(own_settings),
+                )
+            if _versions(model) != weights:
+                raise GuestError(f"{name} changed the weights of the model that it attacked")
+            watch.refuse(method, name_of(model), numbers)
+            result = result.detach().clone() if isinstance(result, Tensor) else result
+            check_images(name, result, given, numbers)
+            if entry.norm is not None:
+                _refuse_outside(name, entry.norm, own_settings["epsilon"], result - given, numbers)
+            model.eval()  # whatever the attack has made of it
+            with torch.no_grad():
+                logits = model(result)
+            refuse_not_finite(logits, f"{name}: the logits of its images", numbers)
+            predictions.append(logits.argmax(dim=1).cpu())
+            adversarial.append(result.cpu())
+            if progress is not None:
+                wrong = predictions[-1] != labels[batch].cpu()
+                progress.update(len(given), success=wrong.float().mean())
+        _refuse_zero_gradient(method, entry, clean)
+
+    found, predicted = torch.cat(adversarial), torch.cat(predictions)
+    change = found - images.detach().cpu()
+    return AttackResult(
+        images=found,
+        success=predicted != labels.cpu(),
+        predictions=predicted,
+        clean_predictions=torch.cat([look.predictions for look in clean]),
+        l2=_lengths(change, "l2"),
+        linf=_lengths(change, "linf"),
+        zero_gradient=torch.cat([look.zero_gradient for look in clean]),
+    )
+
+
+def _split_settings(
+    method: str, entry: AttackEntry, settings: Mapping[str, Any]
+) -> tuple[dict[str, Any], str]:
+    """The attack's own settings, checked by name, in units of [0, 1]; and the choice of labels."""
+    own = dict(settings)
+    climbed = own.pop("labels", "ground_truth")
+    # An attack without such settings, or with a setting of that name, is told as it was.
+    measured = bool(entry.lengths) and "pixel_range" not in entry.settings
+    low, high = own.pop("pixel_range", (0, 1)) if measured else (0, 1)
+    if not low < high:
+        raise ValueError(f"attack {method!r}: pixel_range must ascend; got [{low}, {high}]")
+    if climbed not in LABEL_CHOICES:
+        raise ValueError(
+            f"attack {method!r}: labels must be one of {', '.join(LABEL_CHOICES)}; got {climbed!r}"
+        )
+    allowed = ", ".join((*entry.settings, "labels", *(["pixel_range"] if measured else [])))
+    if unknown := [name for name in own if name not in entry.settings]:
+        raise ValueError(
+            f"attack {method!r}: unknown settings {', '.join(unknown)}; allowed: {allowed}"
+        )
+    if missing := [name for name in entry.required if name not in own]:
+        raise ValueError(
+            f"attack {method!r}: missing settings {', '.join(missing)}; allowed: {allowed}"
+        )
+    # Not divided in [0, 1], so that the settings of such an attack reach it as they are.
+    width = high - low
+    if width != 1:
+        own |= {name: own[name] / width for name in entry.lengths if name in own}
+    return own, climbed
+
+
+def _check_inputs(images: Tensor, labels: Tensor, indices: list[int], batch_size: int) -> None:
+    if len(images) == 0 or not len(images) == len(labels) == len(indices):
+        raise ValueError(
+            "expected as many images, labels and indices, at least one; got "
+            f"{len(images)}, {len(labels)}, {len(indices)}"
+        )
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    # Written so that NaN fails too.
+    if not bool(((images >= 0) & (images <= 1)).all()):
+        raise ValueError("images must be in [0, 1]")
+
+
+class _CleanLook(NamedTuple):
+    """A batch as it was given: predictions (n,), gradient (n, C, H, W) of the log-odds of the
+    labels that are climbed away from, and whether that is exactly zero (n,)."""
+
+    predictions: Tensor
+    zero_gradient: Tensor
+    gradient: Tensor | None
+
+
+def _clean_look(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    batch: slice,
+    device: torch.device,
+    climbed: str,
+    indices: Sequence[int],
+) -> _CleanLook:
+    label = labels[batch].to(device) if climbed == "ground_truth" else None
+    logits, gradient = logits_and_input_gradient(model, images[batch].to(device), label)
+    for what, values in (("logits", logits), ("gradients of the log-odds", gradient)):
+        refuse_not_finite(values, f"{name_of(model)}: the {what}", indices[batch])
+    zero = (gradient == 0).flatten(1).all(dim=1)
+    return _CleanLook(logits.argmax(dim=1).cpu(), zero.cpu(), gradient)
+
+
+def _refuse_zero_gradient(method: str, entry: AttackEntry, looks: Sequence[_CleanLook]) -> None:
+    if entry.gradient_based and all(bool(look.zero_gradient.all()) for look in looks):
+        count = sum(len(look.zero_gradient) for look in looks)
+        raise MaskedGradientError(
+            f"attack {method!r} cannot move: the gradient of the labels' log-odds with respect "
+            f"to the images is exactly zero for all {count} images. The model is not "
+            "robust but its gradient masked (a detached tensor, or saturated outputs)."
+        )
+
+
+def _lengths(change: Tensor, norm: str) -> Tensor:
+    """The norm of each image's change (N, C, H, W), (N,)."""
+    order = {"l2": 2.0, "linf": float("inf")}[norm]
+    lengths: Tensor = torch.linalg.vector_norm(change.flatten(1), ord=order, dim=1)
+    return lengths
+
+
+def _refuse_outside(
+    name: str, norm: str, epsilon: float, change: Tensor, indices: Sequence[int]
+) -> None:
+    lengths = _lengths(change, norm)
+    outside = (lengths > epsilon + ROUNDING * max(1.0, epsilon)).nonzero().flatten().tolist()
+    if outside:
+        raise GuestError(
+            f"{name} left its ball: the {norm} norm of the change is "
+            f"{lengths[outside[0]].item():.6g} for image {indices[outside[0]]}, and epsilon is "
+            f"{epsilon:.6g} in pixel units of [0, 1]"
+        )
+
+
+def _versions(model: nn.Module) -> list[int]:
+    """How often each weight and buffer of a model was changed in place."""
+    tensors = (*model.parameters(), *model.buffers())
+    return [t._version for t in tensors if not t.is_inference()]
+
+
+@contextmanager
+def _frozen(model: nn.Module) -> Iterator[None]:
+    """Eval mode and no parameter gradients inside; the model's own state after."""
+    modes = [(module, module.training) for module in model.modules()]
+    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    try:
+        model.eval().requires_grad_(False)
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
