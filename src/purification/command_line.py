@@ -1,4 +1,4 @@
-"""The `snakemake` of this environment: Snakemake's own, with targets where people put them.
+"""The `snakemake` of the environment that `make` sets up: targets stand where people put them.
 
 Snakemake's options that take several words (`--resources`, `--config`, `--configfile`, ...) take
 all words that follow, a target too: `snakemake --cores 8 --resources gpu=1 results/table4.csv` is
@@ -61,7 +61,7 @@ def config_files(words: list[str]) -> list[str]:
 
 def main() -> None:
     """Run Snakemake on this process's arguments."""
-    sys.argv[1:] = separate_targets(sys.argv[1:])
+    sys.argv = ["snakemake", *separate_targets(sys.argv[1:])]
     try:
         check_files(config_files(sys.argv[1:]))
     except ConfigFileError as error:

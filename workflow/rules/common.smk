@@ -61,10 +61,11 @@ from purification.freshness import Freshness
 from purification.plugins import provide_code, provide_files
 from purification.runtime import has_gpu
 
-SCHEMA = Path(workflow.basedir) / "workflow/schemas/config.schema.yaml"
+SCHEMA = Path(HERE, "workflow/schemas/config.schema.yaml")
 
 # What --config gave in lists and mappings, which Snakemake leaves as text.
-update_config(config, typed_values(workflow.config_settings.config))
+if GIVEN is None:
+    update_config(config, typed_values(workflow.config_settings.config))
 try:
     CATALOGUE = Catalogue(config, SCHEMA)
 except ConfigError as error:
@@ -73,13 +74,20 @@ except ConfigError as error:
 config.clear()
 config.update(CATALOGUE.config)
 
-# The rules say `results/...` and `logs/...`, as recipes do. Where the config names another folder, Snakemake puts that
-# in their place, as for a module with `replace_prefix`: in inputs that functions return as well.
+# The rules say `results/...`, `logs/...` and `resources/papers/...`, as recipes do. Snakemake puts the folder of the config,
+# and the place of this repository, before them, as for a module with `replace_prefix`: in inputs that functions return, too.
 RESULTS = config["results"] = os.path.normpath(config.get("results", "results"))
-if RESULTS != "results":
-    workflow.modifier.path_modifier = PathModifier(
-        {"results/": f"{RESULTS}/", "logs/": f"{RESULTS}/logs/"}, None, workflow
-    )
+if workflow.modifier.path_modifier.prefix or workflow.modifier.path_modifier.modifies_prefixes:
+    raise WorkflowError("module with a prefix: say `results: FOLDER` in its config instead")
+workflow.modifier.path_modifier = PathModifier(
+    {
+        "results/": f"{RESULTS}/",
+        "logs/": "logs/" if RESULTS == "results" else f"{RESULTS}/logs/",
+        "resources/papers/": f"{beside('resources/papers')}/",
+    },
+    None,
+    workflow,
+)
 
 
 def place(path):

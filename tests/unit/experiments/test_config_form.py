@@ -272,6 +272,7 @@ def test_largest_seed_comes_back_from_files_and_tables(tmp_path: Path) -> None:
 # --- names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "section", ["datasets", "classifiers", "generators", "attacks", "defenses"]
 )
@@ -350,6 +351,7 @@ def removals() -> list[tuple[str, str]]:
     return [(section, name) for section in sections for name in DEFAULT[section]]
 
 
+@pytest.mark.slow
 def test_a_removed_entry_is_gone_or_refused_where_it_is_named() -> None:
     gone = 0
     for section, name in removals():
@@ -400,6 +402,7 @@ def test_home_folder_is_put_for_its_sign(monkeypatch: pytest.MonkeyPatch) -> Non
 VALUES = [None, "", -1, 4.0, True, [], ["x"], [[]], {"x": 1}, {"x": None}, float("nan")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", VALUES, ids=json.dumps)
 def test_no_value_ends_in_another_error(value: Any) -> None:
     """Whatever stands for sections, entries and settings is refused or right."""

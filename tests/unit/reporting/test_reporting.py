@@ -687,12 +687,13 @@ def drawn(folder: Path, *words: str, **environment: str) -> dict[str, bytes]:
     out.mkdir(parents=True)
     command = [sys.executable, "-c", DRAWING, str(out), *words]
     done = subprocess.run(
-        command, cwd=folder, env=clean | environment, capture_output=True, text=True, timeout=120
+        command, cwd=folder, env=clean | environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     return {path.name: path.read_bytes() for path in out.iterdir()}
 
 
+@pytest.mark.slow
 def test_pictures_do_not_depend_on_what_a_machine_has_set_for_other_programs(
     tmp_path: Path,
 ) -> None:
