@@ -121,10 +121,11 @@ def facts_of(place: str) -> Facts:
 
 def facts_at(room: str, place: str) -> Facts:
     """Of the function of a room that has this name, or of a user's own at "package.module:name",
-    which states nothing without the room's decorator. Raises as `facts_of`."""
+    which states nothing without the room's decorator, or a file. Raises as `facts_of`."""
     if ":" not in place:
         return decorated(room)[place]
-    own = facts_of(place)
+    module, _, name = place.partition(":")
+    own = facts_of(place) if source_of(module) else Facts(name, Path())
     return own if own.decorator == DECORATORS[room] else Facts(own.name, own.file)
 
 

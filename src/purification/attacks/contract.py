@@ -22,20 +22,18 @@ def attack(
     above: str | None = None,
     paper_name: str | None = None,
 ) -> Callable[[_Attack], _Attack]:
-    """States what a function `(model, images, labels, *, settings...)` is as an attack.
-
-    It stays the function that it was. Before a run what is stated is read from the source
-    (`purification.facts`): it must be made of literals.
+    """States what a function `(model, images, labels, *, settings...)` is as an attack. It stays
+    that function. Before a run this is read from its source: literals alone (`purification.facts`).
 
     Args:
         norm: one of `NORMS`, by which its setting `epsilon` bounds it: it is refused where an image
             leaves that ball. None: it has no bound.
-        settings: what each setting may be, by name (`purification.facts`). Those of the kinds
-            `epsilon` (l-inf, at most 1) and `length` (any) are lengths in pixel units, of which
-            `pixel_range` can say that they are those of another range of images.
+        settings: what each may be, by name (`purification.facts`). Those of the kinds `epsilon`
+            (l-inf, at most 1) and `length` (any) are in pixel units, of which `pixel_range` can say
+            that they are those of another range of images.
         gradient_based: it climbs the model's gradient, and is refused where all are zero.
-        model_free: it looks at no model, so that its images are the same for every attacker, and
-            are measured in the gray box alone.
+        model_free: it looks at no model and no label, so that its images are the same for every
+            attacker, and are measured in the gray box alone.
         labels: it climbs away from a label, of which the config's `labels` says which.
         above: the setting that `epsilon` must be above, a step that is part of it.
         paper_name: what papers call it, if that is not the function's name.
@@ -49,8 +47,8 @@ def attack(
         raise ValueError(f"attack: with the norm {norm} it must state the setting epsilon")
 
     def stated(function: _Attack) -> _Attack:
-        lengths = lengths_among(settings or {})
-        vars(function).update(norm=norm, gradient_based=gradient_based, lengths=lengths)
+        vars(function).update(norm=norm, lengths=lengths_among(settings or {}))
+        vars(function).update(gradient_based=gradient_based and not model_free)
         return function
 
     return stated

@@ -7,12 +7,7 @@ from purification.attacks.contract import attack
 HALVES = ("top", "bottom", "left", "right")
 
 
-@attack(
-    settings={"half": {"enum": HALVES}, "fill": {"type": "number", "minimum": 0, "maximum": 1}},
-    gradient_based=False,
-    model_free=True,
-    labels=False,
-)
+@attack(settings={"half": {"enum": HALVES}, "fill": "share"}, model_free=True)
 def half_masked(
     model: nn.Module, images: Tensor, labels: Tensor, *, half: str, fill: float
 ) -> Tensor:

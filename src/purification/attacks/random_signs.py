@@ -9,13 +9,7 @@ from purification.attacks.contract import attack
 from purification.attacks.noise import per_image_noise
 
 
-@attack(
-    norm="linf",
-    settings={"epsilon": "epsilon"},
-    gradient_based=False,
-    model_free=True,
-    labels=False,
-)
+@attack(norm="linf", settings={"epsilon": "epsilon"}, model_free=True)
 def random_signs(
     model: nn.Module,
     images: Tensor,

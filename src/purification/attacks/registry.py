@@ -64,12 +64,9 @@ class AttackEntry:
         )
 
 
-def _built_in(module: str, name: str) -> AttackEntry:
-    return AttackEntry.of(getattr(import_module(f"purification.attacks.{module}"), name))
-
-
 ATTACKS = {
-    name: _built_in(facts.file.stem, facts.name) for name, facts in decorated("attacks").items()
+    name: AttackEntry.of(getattr(import_module(f"purification.attacks.{facts.file.stem}"), name))
+    for name, facts in decorated("attacks").items()
 }
 
 

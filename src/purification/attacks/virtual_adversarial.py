@@ -11,12 +11,10 @@ from purification.attacks.contract import attack
 from purification.attacks.gradient import loss_gradient
 from purification.attacks.noise import per_image_noise
 
+SETTINGS = {"epsilon": "length", "xi": "length", "iterations": "count"}
 
-@attack(
-    norm="l2",
-    settings={"epsilon": "length", "xi": "length", "iterations": "count"},
-    labels=False,
-)
+
+@attack(norm="l2", settings=SETTINGS, labels=False)
 def vam(
     model: nn.Module,
     images: Tensor,

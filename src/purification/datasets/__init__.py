@@ -15,7 +15,7 @@ import numpy as np
 from purification.datasets.contract import source
 from purification.datasets.own import load_own
 from purification.datasets.splits import Split
-from purification.facts import Facts, decorated, facts_at
+from purification.facts import decorated, facts_at
 
 if TYPE_CHECKING:
     import torch
@@ -37,13 +37,10 @@ __all__ = [
 BLACK_BOX_HOLD_OUT = 150  # test images that the black-box attacker keeps (Defense-GAN, sec. 4.1)
 
 
-def _loader(facts: Facts) -> Callable[..., dict[str, Split]]:
-    module = import_module(f"purification.datasets.{facts.file.stem}")
-    loader: Callable[..., dict[str, Split]] = getattr(module, facts.name)
-    return loader
-
-
-SOURCES = {name: _loader(facts) for name, facts in decorated("datasets").items()}
+SOURCES: dict[str, Callable[..., dict[str, Split]]] = {
+    name: getattr(import_module(f"purification.datasets.{facts.file.stem}"), facts.name)
+    for name, facts in decorated("datasets").items()
+}
 """The function that loads each built-in data set, by its name in the config."""
 
 

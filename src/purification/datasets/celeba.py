@@ -14,6 +14,7 @@ from purification.datasets.splits import Split, check_count
 
 ALIGNED = (178, 218)  # width and height of the aligned images
 CROP, SIDE = 108, 64
+PUBLISHED = {"train": 162_770, "validation": 19_867, "test": 19_962}
 PARTS = {"train": "0", "validation": "1", "test": "2"}
 ATTRIBUTE = "Male"
 IMAGES, ATTRIBUTES, PARTITION = (
@@ -25,12 +26,7 @@ IMAGES, ATTRIBUTES, PARTITION = (
 _AGAIN = "get the file again (`unzip -t` tells whether it is whole)"
 
 
-@source(
-    name="celeba",
-    shape=(3, 64, 64),
-    images={"train": 162_770, "validation": 19_867, "test": 19_962},
-    classes=2,
-)
+@source(name="celeba", shape=(3, 64, 64), images=PUBLISHED, classes=2)
 def load_celeba(
     data_root: Path, validation: int | None, test: int | None, *, train: int | None
 ) -> dict[str, Split]:

@@ -15,10 +15,8 @@ def source(
     classes: int = 10,
     name: str | None = None,
 ) -> Callable[[_Loader], _Loader]:
-    """States what a function `(data_root, validation, test)` loads.
-
-    It stays the function that it was. Before a run what is stated is read from the source
-    (`purification.facts`): it must be made of literals.
+    """States what a function `(data_root, validation, test)` loads. It stays that function. Before
+    a run this is read from its source: literals alone (`purification.facts`).
 
     Args:
         shape: channels, height and width of an image.
@@ -26,7 +24,7 @@ def source(
             "validation" and "test". Where "validation" is none of them, it is the end of "train",
             and where "test" is none, all splits are cut from "train". One with "validation" has all
             of a part where the config has null; such a built-in one takes `train` as well.
-        classes: number of classes.
+        classes: their number.
         name: of a built-in one, its name in the config.
     """
     return lambda function: function

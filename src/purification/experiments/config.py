@@ -89,7 +89,7 @@ def check_config(config: Mapping[str, Any], schema_file: Path) -> dict[str, Any]
     schema = yaml.load(schema_file.read_text(), Loader=loader)
     made = prepared(config)
     schema = composed(schema, made)
-    for check in (_wrong_form, _wrong_references, _wrong_numbers):
+    for check in (_wrong_form, _wrong_code, _wrong_references, _wrong_numbers):
         if problems := dict.fromkeys(check(made, schema)):
             lines = "\n".join(f"  {line}" for line in problems)
             raise ConfigError(f"the config is wrong:\n{lines}")
@@ -110,16 +110,21 @@ def _wrong_numbers(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Iter
     yield from _misfitting(config, schema)
 
 
+def _wrong_code(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
+    """Users' own code that is not there, or that states of itself what it should not."""
+    for section, key in OWN_CODE.items():
+        for name, entry in config[section].items():
+            problem = problem_with(entry[key]) if ":" in entry[key] else None
+            if problem:
+                yield f"{section}.{name}.{key}: {problem}"
+            elif ":" in entry[key] and section in DECORATORS:
+                for line in misstated(schema, entry[key], section):
+                    yield f"{section}.{name}.{key}: {line}"
+
+
 def _wrong_references(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
     yield from _wrong_files(config)
     yield from wrong_defenses(config, schema)
-    for section, key in OWN_CODE.items():
-        for name, entry in config[section].items():
-            if ":" in entry[key]:
-                found = [problem_with(entry[key])]
-                if section in DECORATORS:
-                    found = [*misstated(schema, entry[key], section)]
-                yield from (f"{section}.{name}.{key}: {problem}" for problem in found if problem)
     for table in (*_BLACK_BOX, *_WHITE_BOX, *AE_GAN_TABLES, *COWBOY_TABLES, _UNSEEN):
         for section in ("datasets", "classifiers", "attacks", "defenses"):
             for name in config[table].get(section, ()):

@@ -110,13 +110,16 @@ def _branch(shared: Mapping[str, Any], name: str, facts: Facts) -> dict[str, Any
 
 def _attack_branch(shared: Mapping[str, Any], name: str, facts: Facts) -> dict[str, Any]:
     """The same of an attack, of which it follows from its facts which of the shared keys it has."""
-    keys = ["images", "paper_name", *(["labels"] if facts.stated.get("labels", True) else [])]
+    climbs = facts.stated.get("labels", not facts.stated.get("model_free"))
+    keys = ["images", "paper_name", *(["labels"] if climbs else [])]
     measured = ["pixel_range"] if lengths_among(facts.stated["settings"]) else []
     if ":" in name:
-        settings = own_settings(facts)
+        settings, strength = own_settings(facts), "epsilon" if "norm" in facts.stated else None
         settings["properties"] |= {key: shared[key] for key in measured}
+        needed = [k for k in facts.settings if k == strength or not facts.parameters[k]]
+        settings["required"] = needed
         own = {"settings": settings, "files": True} | dict.fromkeys(keys, True)
-        return _form("method", name, facts, own, ["settings"] if facts.required else [])
+        return _form("method", name, facts, own, ["settings"] if needed else [])
     kept = dict.fromkeys([*keys, *measured], True)
     # Also those with a default in the code: by what the config says alone it is known to be stale.
     return _form("method", name, facts, {**kept, **facts.settings}, list(facts.settings))
@@ -155,67 +158,67 @@ def misstated(schema: Mapping[str, Any], place: str, room: str = "attacks") -> I
         return
     if not facts.decorator:
         return
-    stated, name = facts.stated, f"{place}: @{facts.decorator}"
-    keywords = facts_of(f"purification.{room}.contract:{facts.decorator}").parameters
-    settings, norm = stated.get("settings"), stated.get("norm")
-    taken, given = facts.parameters, constant_of("purification.attacks.registry:GIVEN")
-    needed = [key for key in list(taken)[3:] if not taken[key] and key not in given]
-    for where, used, allowed, required in (
-        (name, stated, keywords, [key for key, optional in keywords.items() if not optional]),
-        (f"{name}: settings", settings or {}, taken, [] if settings is None else needed),
-        (f"{name}: settings", settings or {}, taken, ["epsilon"] if norm else []),
-        (f"{name}: images", stated.get("images", {}), ("train", "validation", "test"), []),
-    ):
-        for key in used:
-            yield from unknown(where, key, allowed)
-        yield from (f"{where}: {key!r} is missing" for key in required if key not in used)
-    if norm is not None:
-        yield from unknown(
-            f"{name}: norm", norm, constant_of("purification.attacks.contract:NORMS")
-        )
-    for key, kind in (settings or {}).items():
-        if isinstance(kind, str):
-            yield from unknown(f"{name}: settings.{key}", kind, schema["$defs"])
+    where, settings = f"{place}: @{facts.decorator}", facts.stated.get("settings")
+    form = {"$defs": schema["$defs"], "$ref": f"#/$defs/stated_{facts.decorator}"}
+    wrong = [f"{where}: {line}" for line in wrong_form(facts.stated, form)]
+    yield from wrong
+    if wrong or settings is None:
+        return
+    given = constant_of("purification.attacks.registry:GIVEN")
+    taken = {key: has for key, has in [*facts.parameters.items()][3:] if key not in given}
+    for key in settings:
+        yield from unknown(f"{where}: settings, no parameter", key, taken)
+    yield from _wrong_kinds(where, facts, schema)
+    missing = [key for key, optional in taken.items() if not optional and key not in settings]
+    yield from (f"{where}: settings: the parameter {key!r} is missing" for key in missing)
 
 
-STATED = ("SETTINGS", "LEARNS_FROM", "COLUMN", "RANDOMISED")
-LESSONS = ("images", "copies", "classifier", "networks")
+def _wrong_kinds(where: str, facts: Facts, schema: Mapping[str, Any]) -> Iterator[str]:
+    """Settings that are of no definition, or no JSON schemas."""
+    for key, kind in facts.settings.items():
+        if "$ref" in kind:
+            name = kind["$ref"].removeprefix("#/$defs/")
+            yield from unknown(f"{where}: settings.{key}", name, schema["$defs"])
+        try:
+            jsonschema.Draft202012Validator.check_schema(kind)
+        except jsonschema.SchemaError as error:
+            yield f"{where}: settings.{key}: {error.message}"
 
 
 def wrong_defenses(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with what users' own defences state, and with their settings; and attacks that
-    a defence learns from without there being copies of them."""
+    """What users' own defences state wrongly, and their settings; and attacks that a defence learns
+    from without there being copies of them."""
     for name, entry in config["defenses"].items():
         place, own = f"defenses.{name}", ":" in entry["method"]
         try:
             facts = facts_for(entry["method"])
-            wrong = list(_misstated(f"{place}.method", facts, entry, schema)) if own else []
+            wrong = list(_wrong_defense(facts, entry, schema)) if own and facts else []
         except ValueError as error:
-            wrong = [f"{place}.method: {error}"]
-        yield from wrong
-        if wrong or facts is None:
+            facts, wrong = None, [str(error)]
+        yield from (f"{place}.method: {line}" for line in wrong)
+        if facts is None or wrong:
             continue
-        within = {"settings": entry.get("settings", {})} if own else entry
         if own and "settings" in facts.stated:
             form = {"$defs": schema["$defs"], "properties": {"settings": own_settings(facts)}}
-            yield from (f"{place}.{line}" for line in wrong_form(within, form))
+            lines = wrong_form({"settings": entry.get("settings", {})}, form)
+            yield from (f"{place}.{line}" for line in lines)
         if "copies" in facts.stated.get("learns_from", ()):
-            inner = "settings.copies" if own else "copies"
-            for attack in within.get("settings", entry).get("copies", ()):
-                yield from unknown(f"{place}.{inner}", attack, config["copies"])
+            inner, given = (".settings", entry.get("settings", {})) if own else ("", entry)
+            for attack in given.get("copies", ()):
+                yield from unknown(f"{place}{inner}.copies", attack, config["copies"])
 
 
-def _misstated(
-    place: str, facts: Facts | None, entry: Mapping[str, Any], schema: Mapping[str, Any]
+def _wrong_defense(
+    facts: Facts, entry: Mapping[str, Any], schema: Mapping[str, Any]
 ) -> Iterator[str]:
-    if facts is None:
+    where, lessons = f"{facts.file}: {facts.name}", facts.stated.get("learns_from", ())
+    stated = {k: list(v) if isinstance(v, tuple) else v for k, v in facts.stated.items()}
+    form = {"$defs": schema["$defs"], "$ref": "#/$defs/stated_defense"}
+    wrong = [f"{where}: {line}" for line in wrong_form(stated, form)]
+    if wrong:
+        yield from wrong
         return
-    where, stated = f"{place}: {facts.file}: {facts.name}", facts.stated
-    lessons = stated.get("learns_from", ())
-    for key in stated:
-        yield from unknown(where, key.upper(), STATED)
-    for lesson in lessons if isinstance(lessons, tuple | list) else [repr(lessons)]:
-        yield from unknown(f"{where}.LEARNS_FROM", lesson, LESSONS)
+    yield from _wrong_kinds(where, facts, schema)
     if ("fit" in (facts.methods or ())) != bool(lessons):
         yield f"{where}: a defence that is trained has both LEARNS_FROM and fit"
     if "copies" in lessons and "copies" not in facts.settings:
@@ -227,14 +230,3 @@ def _misstated(
             f"{where} is RANDOMISED. Such a purifier needs a protocol of its own, because one draw "
             "hides what its attacker has by the mean over many, and there is none here yet"
         )
-    form = {"properties": {"COLUMN": {"$ref": "#/$defs/column"}}, "$defs": schema["$defs"]}
-    column = {"COLUMN": stated["column"]} if "column" in stated else {}
-    yield from (f"{where}: {line}" for line in wrong_form(column, form))
-    try:
-        jsonschema.Draft202012Validator.check_schema(own_settings(facts))
-    except (AttributeError, TypeError, ValueError, jsonschema.SchemaError) as error:
-        yield f"{where}.SETTINGS: {getattr(error, 'message', error)}"
-        return
-    for key, form in facts.settings.items():
-        if kind := form.get("$ref", "").removeprefix("#/$defs/"):
-            yield from unknown(f"{where}.SETTINGS.{key}", kind, schema["$defs"])

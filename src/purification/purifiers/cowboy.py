@@ -82,7 +82,7 @@ class Cowboy(DefenseGAN):
         "step_size": "positive: of the descent; it has to fit sigma",
         "momentum": "fraction: of the descent",
         "sigma": "positive: the images' deviation, in pixel units of [-1, 1]",
-        "discriminator_weight": "non_negative: of its term; 0 in Table 2's Defense-GAN, else 1",
+        "discriminator_weight": "not_negative: of its term; 0 in Table 2's Defense-GAN, else 1",
     }
 
     def __init__(

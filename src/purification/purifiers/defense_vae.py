@@ -16,7 +16,7 @@ TRAINING = {
     "batch_size": "count: pairs a step",
     "learning_rate": "positive: Adam's",
     "reconstruction": "bce|mse: the loss of an image",
-    "kl_weight": "non_negative: factor of the KL divergence",
+    "kl_weight": "not_negative: factor of the KL divergence",
 }
 
 
@@ -88,6 +88,6 @@ class EndToEnd(DefenseVAE):
         "start": "text: the Defense-VAE that it begins with",
         "from_scratch": "boolean: whether it begins with new weights of that one's kind",
         **TRAINING,
-        "classifier_weight": "non_negative: factor of the classifier's loss",
+        "classifier_weight": "not_negative: factor of the classifier's loss",
         "curve": "text: attack that the pair is measured under",
     }

@@ -26,7 +26,7 @@ class MagNet(Purifier):
         "epochs": "count: passes over the training images",
         "batch_size": "count: images a step",
         "learning_rate": "positive: Adam's",
-        "noise": "non_negative: deviation of the noise to be removed, in pixel units",
+        "noise": "not_negative: deviation of the noise to be removed, in pixel units",
         "first_output": "gray|mean = gray: what the untrained decoder makes of a code of zeros",
     }
 

@@ -48,7 +48,7 @@ _LEGEND = (
     "them does. All of a line are of the same n images, as many as the shortest attack has; `left "
     "by all` is the share that the defense gets right under every attacker, with Wilson's 95 % "
     "interval. More attackers leave less: compare lines of the same number. `worst_case.csv` names "
-    "them all, with what each leaves alone. CW has no bound and is not among them; nor is an attack "
-    "that was refused, because the gradient is zero everywhere, which says nothing of how robust a "
+    "them all, with what each leaves alone. CW has no bound and is not among them; nor is one that "
+    "was refused, because the gradient is zero everywhere, which says nothing of how robust a "
     "defense is."
 )

@@ -21,6 +21,7 @@ from purification.attacks import (
     rand_fgsm,
     run_attack,
 )
+from purification.attacks import attack as states
 from purification.attacks.gradient import log_odds_against
 
 torch.set_num_threads(1)
@@ -740,6 +741,18 @@ def cropped(model, images, labels):
 
 def broken(model, images, labels):
     return images * float("nan")
+
+from purification.attacks import attack
+
+@attack(norm="linf", settings={"epsilon": "epsilon"}, gradient_based=False)
+def further(model, images, labels, *, epsilon, factor=1.0, seed, indices):
+    step = epsilon * torch.tensor([factor if i == 7 else 1.0 for i in indices])
+    return (images - step.view(-1, 1, 1, 1)).clamp(0, 1)
+
+@attack(norm="l2", settings={"epsilon": "length"}, gradient_based=False)
+def longer(model, images, labels, *, epsilon, factor=1.0):
+    step = torch.where(images > 0.5, -1.0, 1.0)
+    return images + factor * epsilon * step / step[0].numel() ** 0.5
 """
 
 
@@ -806,6 +819,42 @@ def test_users_own_attack_must_return_images(
 ) -> None:
     with pytest.raises(RuntimeError, match=f"{function}.*{complaint}"):
         attack(f"{own_attacks}:{function}", trained, digits)
+
+
+@pytest.mark.parametrize("name", ["further", "longer"])
+def test_an_attack_that_leaves_its_ball_is_refused(
+    trained: nn.Module, digits: tuple[Tensor, Tensor], own_attacks: str, name: str
+) -> None:
+    method, settings = f"{own_attacks}:{name}", {"epsilon": 0.1}
+    assert attack(method, trained, digits, **settings).linf.max() > 0.01
+    assert attack(method, trained, digits, **settings, factor=1 + 5e-5).linf.max() > 0.01
+    norm, first = ("linf", 7) if name == "further" else ("l2", 0)
+    complaint = rf"{name}' left its ball: the {norm} norm .* is 0\.101 for image {first}"
+    with pytest.raises(RuntimeError, match=complaint):
+        attack(method, trained, digits, **settings, factor=1.01)
+    # In units of [-1, 1] the ball is half as large.
+    half = attack(method, trained, digits, **settings, pixel_range=[-1, 1])
+    assert float(getattr(half, norm).max()) == pytest.approx(0.05, abs=1e-5)
+
+
+def test_a_strength_that_the_config_does_not_tell_is_refused(
+    trained: nn.Module, digits: tuple[Tensor, Tensor], own_attacks: str
+) -> None:
+    with pytest.raises(ValueError, match="missing settings epsilon"):
+        attack(f"{own_attacks}:further", trained, digits)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "complaint"),
+    [
+        ({"norm": "l1"}, "norm must be one of linf, l2"),
+        ({"norm": "linf"}, "with the norm linf it must state the setting epsilon"),
+        ({"norm": "linf", "settings": {"radius": "epsilon"}}, "must state the setting epsilon"),
+    ],
+)
+def test_a_norm_bounds_epsilon(keywords: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        states(**keywords)
 
 
 @pytest.mark.parametrize("method", ["fgms", "no_such_package.attacks:f", "math:no_such_name", ":"])

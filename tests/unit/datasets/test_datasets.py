@@ -432,6 +432,36 @@ def test_wrong_own_data_set_is_refused_with_its_remedy(case: str, load_mine: Any
         load_mine(returned)
 
 
+def test_own_data_set_is_held_to_the_shape_that_it_states(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    code = """
+import numpy as np
+
+from purification.datasets import source
+
+
+@source(shape=(1, 6, 5), images={"train": 40, "test": 20}, classes=3)
+def load(data_root, validation, test, size=(1, 6, 5)):
+    random = np.random.default_rng(0)
+
+    def split(count):
+        return random.random((count, *size), dtype=np.float32), np.arange(count) % 3
+
+    return {"train": split(20), "validation": split(20), "test": split(20)}
+"""
+    (tmp_path / "stated_images.py").write_text(code)
+    name = "stated_images:load"
+    made = datasets.load(name, data_root=".", validation=20, test=20)
+    assert made["train"][0].shape == (20, 1, 6, 5)
+    assert datasets.classes_of({"source": name}) == 3
+    assert datasets.classes_of({"source": name, "classes": 4}) == 4
+    (tmp_path / "stated_images.py").write_text(code.replace("shape=(1,", "shape=(3,"))
+    with pytest.raises(ValueError, match=r"load states images of the shape \(3, 6, 5\); got \(1, "):
+        datasets.load(name, data_root=".", validation=20, test=20)
+
+
 def test_odd_own_data_set_is_warned_of(load_mine: Any) -> None:
     dark = _own(validation=(IMAGES / 255, LABELS))
     assert "load, validation: no pixel is above 0.0039" in load_mine(dark)[1]

@@ -69,6 +69,16 @@ def test_other_defenses_strengths_and_units_are_other_rows(attacked: Attacked) -
     assert "| digits (seed 1) |" in page
 
 
+def test_strengths_of_other_norms_are_not_joined(attacked: Attacked) -> None:
+    cells = [attacked([1, 0], attack=name) for name in ("fgsm", "vam", "mine")]
+    cells[1]["norm"], cells[2]["norm"] = "l2", "unknown"
+    found = worst_case_rows(cells)
+    assert [row["norm"] for row in found] == ["linf", "l2", "unknown"]
+    assert [row["attackers"] for row in found] == [1, 1, 1]
+    page = worst_case_page(found)
+    assert "| 0.1 |" in page and "| 0.1 (l2) |" in page and "| 0.1 (of no known norm) |" in page
+
+
 def test_sets_of_other_images_are_refused(attacked: Attacked) -> None:
     other = attacked([1, 1, 1], labels=LABELS[::-1].copy(), attack="pgd")
     with pytest.raises(ValueError, match=r"the same first 3 images in all of .*0\.h5"):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from purification.facts import facts_in, facts_of
+from purification.facts import facts_at, facts_in, facts_of
 
 LAB = '''
 from purification.nowhere import TORCH
@@ -30,8 +30,19 @@ class Mine(Base):
     def forward(self, images): ...
 
 
-@attack(norm="linf", settings={"epsilon": "epsilon", "steps": "count"})
-def sign(model, images, labels, *, epsilon, steps=3): ...
+@no_grad(mode=TORCH)
+@attacks.attack(norm="linf", settings={"epsilon": "epsilon", "steps": "count"})
+def sign(model, images, labels, *, epsilon, steps=3):
+    """Moves.
+
+    Args:
+        epsilon: l-inf radius, in pixel
+            units.
+        steps: of them.
+
+    Returns:
+        Images.
+    """
 
 
 def plain(model, images, labels): ...
@@ -54,6 +65,15 @@ def test_classes_and_functions_state_facts(tmp_path: Path) -> None:
     assert mine.methods == ("fit", "forward")
     assert (sign.decorator, sign.stated["norm"], sign.methods) == ("attack", "linf", None)
     assert sign.required == ["epsilon"]
+    assert sign.settings == {
+        "epsilon": {"$ref": "#/$defs/epsilon", "description": "l-inf radius, in pixel units."},
+        "steps": {"$ref": "#/$defs/count", "description": "of them."},
+    }
+    assert list(sign.parameters.items())[2:] == [
+        ("labels", False),
+        ("epsilon", False),
+        ("steps", True),
+    ]
     assert (found["plain"].stated, found["plain"].settings) == ({}, {})
 
 
@@ -62,6 +82,21 @@ def test_what_would_have_to_run_is_refused_with_its_line(tmp_path: Path) -> None
     file.write_text("class Mine:\n    SETTINGS = dict(width=3)\n")
     with pytest.raises(ValueError, match=r"lab.py, line 2: Mine.SETTINGS must be made of literals"):
         facts_in(file)
+
+
+def test_what_one_states_does_not_stand_in_the_way_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    code = "from purification.attacks import attack as states\nclass Other:\n    MADE = dict(a=1)\n"
+    code += "@states(norm='l2')\ndef mine(model, images, labels): ...\nelsewhere = mine\n"
+    (tmp_path / "beside.py").write_text(code)
+    assert facts_at("attacks", "beside:mine").stated == {"norm": "l2"}
+    # Of what stands elsewhere nothing is known.
+    assert facts_at("attacks", "beside:elsewhere").stated == {}
+    assert facts_at("datasets", "beside:mine").stated == {}
+    with pytest.raises(ValueError, match=r"line 3: Other.MADE must be made of literals"):
+        facts_of("beside:Other")
 
 
 def test_an_edit_is_seen(tmp_path: Path) -> None:

@@ -14,19 +14,18 @@ from conftest import REPOSITORY, merged, micro_catalogue
 from torch import Tensor, nn
 
 from purification import provenance
-from purification.attacks import ATTACKS, MaskedGradientError, bim, run_attack
-from purification.datasets import NAMES
+from purification.attacks import MaskedGradientError, bim, run_attack
 from purification.evaluation import adversarial
 from purification.evaluation.detection_rows import columns_of as detection_columns
 from purification.evaluation.detection_rows import detection_rows
-from purification.evaluation.measure import NAMING_COLUMN, columns_of, measure
+from purification.evaluation.measure import columns_of, measure
 from purification.evaluation.oracle import label_oracle
 from purification.evaluation.refusals import refusal
 from purification.evaluation.worst_case import worst_case_rows
-from purification.experiments import ConfigError, cells, paper_table
+from purification.experiments import ConfigError, paper_table
 from purification.experiments.cells import NOT_AS_NAMED
 from purification.guests import GuestClassifier, GuestError, GuestPurifier
-from purification.models.classifiers import ARCHITECTURES, build_classifier
+from purification.models.classifiers import build_classifier
 from purification.models.prediction import predict
 from purification.plugins import FILES_VARIABLE, file_digest, provide_files
 from purification.purifiers import Defended, StraightThrough
@@ -880,13 +879,6 @@ def test_areas_stand_beside_detectors_that_have_the_papers_names() -> None:
     areas = attach_paper_auc(rows, paper)["paper_auc"]
     assert areas[0] == printed["value"]
     assert np.isnan(areas[1])
-
-
-def test_networks_with_papers_names_are_all_known() -> None:
-    assert NOT_AS_NAMED == NAMING_COLUMN
-    assert set(cells._PAPERS_NETWORKS) == set(ARCHITECTURES)
-    assert {"digits", *cells._PAPERS_DATASETS} == set(NAMES)
-    assert set(cells._PAPERS_ATTACKS.values()) | {"random_signs"} == set(ATTACKS)
 
 
 def refused_row(**labels: Any) -> dict[str, Any]:

@@ -1,0 +1,47 @@
+"""The examples of docs/extend.md, run."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Workflow, merged, rows
+from extend import example
+
+SECTIONS = ("An attack of your own", "A data set of your own", "A classifier of your own")
+
+
+def test_the_examples_go_through_the_workflow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workflow = Workflow(tmp_path / "workflow")
+    for section in SECTIONS:
+        workflow.config = merged(workflow.config, example(section, workflow.folder))
+    workflow.config["table4"] |= {"defenses": ["magnet"]}
+    workflow.config["attacks"]["gradient_step"]["images"] = dict.fromkeys(
+        ("gray_box", "white_box", "white_box_bpda"), 8
+    )
+    workflow.run("results/table4.csv", "results/worst_case.md")
+    (row,) = rows(workflow.folder / "results/table4.csv")
+    named = [row[name] for name in ("dataset", "attack", "epsilon", "classifier")]
+    assert named == ["bars", "gradient_step", "6", "two_layers"]
+    assert float(row["no_attack"]) > 0.9
+    assert float(row["no_defense"]) < 0.6
+    assert 0 <= float(row["magnet"]) <= 1
+    assert "| 6 (l2) |" in (workflow.folder / "results/worst_case.md").read_text()
+    file = workflow.folder / "my_attacks.py"
+    code = file.read_text()
+    assert workflow.stale().rules == {}
+    file.write_text(code + "# An edit.\n")
+    stale = {"attack_classifier": 1, "attack_defense": 1, "measure": 1, "paper_table": 1}
+    assert workflow.stale().rules == stale
+    file.write_text(code)
+    workflow.config["attacks"]["gradient_step"]["settings"]["epsilon"] = 5.0
+    assert workflow.stale().rules == stale
+    # As from Python.
+    monkeypatch.syspath_prepend(workflow.folder)
+    sys.modules.pop("my_networks", None)
+    from purification.models.classifiers import build_classifier
+
+    network = build_classifier("my_networks:TwoLayers", input_shape=(1, 28, 28), classes=3)
+    assert network(torch.zeros(2, 1, 28, 28)).shape == (2, 3)
