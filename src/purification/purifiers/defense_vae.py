@@ -1,9 +1,8 @@
 """Defense-VAE (Li and Ji 2019): one pass through a VAE trained from attacked to clean images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Self
 
-import torch
 from torch import Tensor, nn
 
 from purification.models.vae import VAE
@@ -53,19 +52,11 @@ class DefenseVAE(Purifier):
         return self.vae
 
     def fit(
-        self,
-        images: Tensor,
-        labels: Tensor,
-        *,
-        copies: Sequence[Tensor],
-        seed: int,
-        device: torch.device,
-        name: str,
+        self, images: Tensor, labels: Tensor, *, copies: Any, seed: int, device: Any, name: str
     ) -> list[dict[str, Any]]:
-        own = {key: self.settings[key] for key in TRAINING}
+        own = {key: self.settings[key] for key in TRAINING} | {"seed": seed, "device": device}
         pairs = [*copies, images] if self.settings["clean_pairs"] else copies
-        own |= {"seed": seed, "device": device, "name": name}
-        return train_defense_vae(self.vae, pairs, images, **own)
+        return train_defense_vae(self.vae, pairs, images, **own, name=name)
 
     def train(self, mode: bool = True) -> Self:
         """Batch norm stays in evaluation mode, whatever mode a surrounding module is put into."""

@@ -68,19 +68,11 @@ def fit_network(
     device: torch.device,
     **given: Any,
 ) -> tuple[Any, Sequence[Mapping[str, Any]]]:
-    """Train what the recipe of a `TrainedNetwork` describes: its `trained` is the module to keep,
-    its `snapshots`, if it has any, are that after some steps. And the rows of its history.
+    """Train what the recipe of a `TrainedNetwork` describes, on images (N, C, H, W) and labels.
 
-    Args:
-        recipe: its own.
-        images, labels: the training images (N, C, H, W) in [0, 1], and (N,).
-        path: of the file that is made, by whose name its random numbers are drawn.
-        device: where to train.
-        given: what `fit` may take besides, such as `copies`; it is given what it names.
-
-    Raises:
-        GuestError: a user's own `fit` returned no rows, or its purifier is refused.
-        FloatingPointError: a weight, buffer or row is not finite.
+    Its random numbers are drawn by the name of the file that is made, `path`. `given` is what `fit`
+    may take besides, such as `copies`. Returns what has the module to keep as `trained`, and rows.
+    Raises GuestError or FloatingPointError where a user's own leaves nothing that can be kept.
     """
     seed, method, name = recipe["seed"], recipe.get("method", ""), name_of(path)
     made: Any

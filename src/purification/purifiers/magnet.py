@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from purification.models.autoencoder import MagNetAutoencoder
@@ -44,7 +43,7 @@ class MagNet(Purifier):
         return self.autoencoder(images)
 
     def fit(
-        self, images: Tensor, labels: Tensor, *, seed: int, device: torch.device, name: str
+        self, images: Tensor, labels: Tensor, *, seed: int, device: Any, name: str
     ) -> list[dict[str, Any]]:
         own = {**self.training_settings, "seed": seed, "device": device, "name": name}
         return train_autoencoder(self.autoencoder, images, **own)
