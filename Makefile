@@ -10,7 +10,7 @@ READY := .venv/.ready
 # A file's tests stay together; those that take longest are first (tests/conftest.py).
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help environment test test-fast lint format clean FORCE
+.PHONY: help environment test test-fast lint format docs clean FORCE
 
 help:
 	@echo "make results/table4.csv   set up, then make the table (or any other file under results/)"
@@ -18,6 +18,7 @@ help:
 	@echo "make test-fast            the checks, and the quick tests of the library alone"
 	@echo "make environment          set up only: the environment in .venv"
 	@echo "make lint | make format   check or mend the style"
+	@echo "make docs                 make docs/config.md, the config key by key"
 	@echo "make clean                remove results and logs (not the environment, not downloads)"
 
 environment: $(READY)
@@ -57,6 +58,10 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow/rules
+
+# The key reference, from the schema.
+docs: $(READY)
+	$(BIN)/python docs/key_reference.py > docs/config.md
 
 clean:
 	rm -rf results logs .snakemake

@@ -4,11 +4,11 @@ import os
 import sys
 from copy import deepcopy
 
-from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
-from snakemake.utils import min_version, update_config
+from snakemake.utils import min_version
 
-from purification.config_files import ConfigFileError, check_files
+from purification.config_files import ConfigFileError, read_files
+from purification.experiments import DEFAULT_FILES
 from purification.memory import explain_killed
 from purification.runs import begin
 
@@ -23,25 +23,21 @@ def beside(path):
     return os.path.relpath(os.path.join(HERE, path))
 
 
-DEFAULTS = beside("config/config.yaml")
+DEFAULTS = [beside(file) for file in DEFAULT_FILES]
 # Another workflow has these rules as a module, and gives their config: laid over the defaults, as a --configfile is.
 GIVEN = deepcopy(config) if workflow.modifier.skip_configfile else None
 
-# Before Snakemake reads the default: it would take the last of two equal keys, and not say which file is broken.
+# Before Snakemake reads the defaults: it would take the last of two equal keys, and not say which file is broken.
 try:
-    check_files(
-        [*(filter(os.path.exists, workflow.configfiles) if GIVEN is None else ()), DEFAULTS]
+    LAYERS = read_files(
+        [*DEFAULTS, *(filter(os.path.exists, workflow.configfiles) if GIVEN is None else ())]
     )
 except ConfigFileError as error:
     raise WorkflowError(str(error))
 
+for file in DEFAULTS:
 
-configfile: DEFAULTS
-
-
-if GIVEN is not None:
-    config = load_configfile(DEFAULTS)
-    update_config(config, GIVEN)
+    configfile: file
 
 
 report: "workflow/report/workflow.rst"
@@ -88,7 +84,7 @@ rule all:
     """Defense-GAN's Table 4 with its examples: the default target"""
     input:
         expand(rules.paper_table.output, table="table4"),
-        EXAMPLES,
+        lambda wildcards: paths(asked(table4_examples, CATALOGUE)),
         generator_pictures(
             lambda catalogue: [paper_table(catalogue, "table4"), *table4_examples(catalogue)]
         ),
@@ -97,52 +93,26 @@ rule all:
 rule defense_gan:
     """Every table and figure of Defense-GAN, and its page"""
     input:
-        expand(rules.paper_table.output, table=TABLE_CAPTIONS),
-        rules.table13.output,
-        rules.detection.output,
-        rules.plot_accuracy_over_search.output,
-        expand(rules.plot_roc.output, figure=["figure4", "figure5"]),
-        expand(rules.plot_reconstructions.output, figure=["figure6", "figure7"]),
-        rules.plot_white_box_over_steps.output,
-        rules.defense_gan_page.output,
-        generator_pictures(lambda catalogue: defense_gan_page(catalogue).shown),
+        of_paper("defense_gan"),
+        generator_pictures(lambda catalogue: paper_page(catalogue, "defense_gan").shown),
 
 
 rule defense_vae:
     """Every table and figure of Defense-VAE, and its page"""
     input:
-        expand(rules.paper_table.output, table=VAE_TABLE_PATHS),
-        rules.run_time_table.output,
-        expand(rules.plot_defense_vae_reconstructions.output, figure=["figure1", "figure5"]),
-        rules.plot_finetuning.output,
-        rules.defense_vae_page.output,
-        generator_pictures(lambda catalogue: defense_vae_page(catalogue).shown),
+        of_paper("defense_vae"),
+        generator_pictures(lambda catalogue: paper_page(catalogue, "defense_vae").shown),
 
 
 rule ae_gan:
     """Every table and figure of AE-GAN+rs, and its page"""
     input:
-        expand(rules.paper_table.output, table=AE_GAN_TABLE_PATHS),
-        expand(rules.plot_detection.output, number=[3, 6, 7, 8]),
-        rules.plot_samples.output,
-        expand(rules.plot_ae_gan_reconstructions.output, number=[5, 9, 10]),
-        rules.plot_cost_accuracy.output,
-        rules.inference_rule_table.output,
-        rules.ae_gan_page.output,
-        generator_pictures(lambda catalogue: ae_gan_page(catalogue).shown),
+        of_paper("ae_gan"),
+        generator_pictures(lambda catalogue: paper_page(catalogue, "ae_gan").shown),
 
 
 rule cowboy:
     """Every table and figure of Cowboy, and its page"""
     input:
-        expand(rules.paper_table.output, table=COWBOY_TABLE_PATHS),
-        rules.plot_toy.output,
-        rules.plot_scores.output,
-        rules.plot_low_scores.output,
-        rules.plot_cleaned.output,
-        rules.plot_cleaning_over_training.output,
-        rules.plot_scores_over_training.output,
-        rules.compare_defenses.output,
-        rules.cowboy_detection.output,
-        rules.cowboy_page.output,
-        generator_pictures(lambda catalogue: cowboy_page(catalogue).shown),
+        of_paper("cowboy"),
+        generator_pictures(lambda catalogue: paper_page(catalogue, "cowboy").shown),

@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 import yaml
 
-from purification.experiments import Catalogue, all_made
+from purification.experiments import DEFAULT_FILES, Catalogue, ConfigError, all_made, layered
 from purification.experiments.artifacts import Artifact, File, Part
+from purification.experiments.papers import studies_of
 
 ENVIRONMENT = dict(os.environ)
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -29,7 +30,7 @@ TESTS = Path(__file__).resolve().parent
 REPOSITORY = TESTS.parent
 MICRO, PAPERS = TESTS / "micro.yaml", TESTS / "papers.yaml"
 SCHEMA = REPOSITORY / "workflow/schemas/config.schema.yaml"
-DEFAULT = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
+DEFAULT = layered((file, yaml.safe_load((REPOSITORY / file).read_text())) for file in DEFAULT_FILES)
 
 
 def merged(base: Any, overlay: Any) -> Any:
@@ -58,6 +59,22 @@ def also(*edits: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]],
             one(config)
 
     return apply
+
+
+def refusal(config: Mapping[str, Any], *studies: str) -> str:
+    """What is wrong in the shared sections of a config, or else where any of these studies is asked
+    for (none named: all that it has); "" if nothing is."""
+    try:
+        catalogue = Catalogue(config, SCHEMA)
+    except ConfigError as error:
+        return str(error)
+    messages = []
+    for name in studies or [study.name for study in studies_of(catalogue.config)]:
+        try:
+            catalogue.study(name)
+        except ConfigError as error:
+            messages.append(str(error))
+    return "\n".join(messages)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

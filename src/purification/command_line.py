@@ -11,7 +11,7 @@ traceback without its name.
 
 import sys
 
-from purification.config_files import ConfigFileError, check_files
+from purification.config_files import ConfigFileError, read_files
 
 _PAIRS = {"--resources", "--res", "--config", "-C", "--default-resources", "--default-res"}
 _PAIRS |= {"--set-threads", "--set-resources", "--set-resource-scopes", "--groups"}
@@ -63,7 +63,7 @@ def main() -> None:
     """Run Snakemake on this process's arguments."""
     sys.argv = ["snakemake", *separate_targets(sys.argv[1:])]
     try:
-        check_files(config_files(sys.argv[1:]))
+        read_files(config_files(sys.argv[1:]))
     except ConfigFileError as error:
         sys.exit(str(error))
     from snakemake.cli import main as snakemake

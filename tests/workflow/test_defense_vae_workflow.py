@@ -7,8 +7,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-import yaml
-from conftest import Workflow, merged, rows
+from conftest import DEFAULT, Workflow, merged, rows
 
 from purification.models.checkpoints import load_network
 from purification.purifiers.defense_vae import DefenseVAE
@@ -90,8 +89,7 @@ def test_a_vae_learns_from_the_copies_that_it_names(papers: Workflow) -> None:
 
 def paper_config(papers: Workflow) -> dict[str, Any]:
     """All that the run was told, the default included."""
-    config = yaml.safe_load((papers.folder / "config/config.yaml").read_text())
-    return merged(config, papers.config)
+    return merged(DEFAULT, papers.config)
 
 
 @pytest.mark.parametrize("defense", ["defense_vae_e2e", "defense_vae_e2e_scratch"])

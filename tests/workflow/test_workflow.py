@@ -15,7 +15,7 @@ import torch
 import yaml
 from conftest import REPOSITORY, Jobs, Workflow, merged, remade
 
-from purification.experiments import paper_table
+from purification.experiments import DEFAULT_FILES, paper_table
 from purification.storage import read_checkpoint, read_image_set, read_split, write_image_set
 
 
@@ -376,7 +376,7 @@ def test_table13_times_each_search_and_nothing_beside_it(workflow: Workflow) -> 
     assert "| L | R = 1 | R = 2 |" in (workflow.folder / "results/table13.md").read_text()
     workflow.config["defenses"]["defense_gan"]["steps"] = 5
     workflow.config["table13"]["repeats"] = 3
-    assert workflow.stale(target).rules == {"time_search": 1, "table13": 1}
+    assert workflow.stale(target).rules == {"time_search": 1, "time_table": 1}
 
 
 def test_report_holds_table_and_pictures_with_captions(workflow: Workflow) -> None:
@@ -453,9 +453,10 @@ def test_lines_of_the_config_in_another_order_concern_nothing(workflow: Workflow
             return {key: turned(value[key]) for key in reversed(list(value))}
         return [turned(item) for item in value] if isinstance(value, list) else value
 
-    default = workflow.folder / "config/config.yaml"
-    config = turned(yaml.safe_load(default.read_text()))
-    default.write_text(yaml.safe_dump(config, sort_keys=False))
+    for name in DEFAULT_FILES:
+        file = workflow.folder / name
+        config = turned(yaml.safe_load(file.read_text()))
+        file.write_text(yaml.safe_dump(config, sort_keys=False))
     workflow.config = turned(workflow.config)
     assert workflow.stale("all") == Jobs({}, set())
 

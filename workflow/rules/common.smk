@@ -1,5 +1,6 @@
 # What the rules of all stages share: the catalogue of artifacts, and how a rule looks its own up.
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -10,52 +11,41 @@ from snakemake.utils import update_config
 
 from purification.config_files import typed_values
 from purification.experiments import (
-    AE_GAN_TABLE_CAPTIONS,
-    COWBOY_TABLE_CAPTIONS,
+    ACCURACY_FORMS,
+    GENERATIVE_MODELS,
+    MEASURED_FORMS,
+    PAPERS,
+    PICTURED,
+    TIME_FORMS,
     Catalogue,
+    ConfigError,
+    File,
     Made,
     all_made,
-    ConfigError,
-    FIGURES,
-    File,
-    GENERATIVE_MODELS,
-    PAPER_TABLES,
-    PICTURED,
-    TABLE_CAPTIONS,
-    VAE_TABLE_CAPTIONS,
-    ae_gan_figure,
-    ae_gan_page,
-    comparisons,
     cost_figure,
-    cowboy_figure,
-    cowboy_page,
-    defense_gan_page,
-    defense_vae_page,
     detection,
     detection_runs,
     detection_table,
-    detections,
     discriminator_scores,
     examples,
     generator_quality,
     inference_rule,
-    inference_rules,
+    layered,
+    mcnemar_table,
     measurement,
     paper_comparison,
-    worst_case,
     paper_figure,
+    paper_page,
     paper_table,
     quality_figure,
     quality_file,
     rule_table,
-    run_time_table,
-    run_times,
+    studies_of,
     table4_examples,
-    table_place,
-    timing_table,
+    times_at,
     told,
     training_course,
-    vae_figure,
+    worst_case,
 )
 from purification.freshness import Freshness
 from purification.plugins import provide_code, provide_files
@@ -63,10 +53,18 @@ from purification.runtime import has_gpu
 
 SCHEMA = Path(HERE, "workflow/schemas/config.schema.yaml")
 
-# What --config gave in lists and mappings, which Snakemake leaves as text.
-if GIVEN is None:
-    update_config(config, typed_values(workflow.config_settings.config))
+# Laid over one another here: Snakemake would replace a change of a list (`attacks+`) by that of the next file, and leaves as
+# text what --config gives in lists and mappings. What came through a pipe only Snakemake has read.
+LAYERS.append(
+    ("--config", typed_values(workflow.config_settings.config))
+    if GIVEN is None
+    else ("the module's config", GIVEN)
+)
 try:
+    if all(layer is not None for _, layer in LAYERS):
+        config = layered(LAYERS)
+    else:
+        update_config(config, LAYERS[-1][1])
     CATALOGUE = Catalogue(config, SCHEMA)
 except ConfigError as error:
     raise WorkflowError(str(error))
@@ -79,15 +77,11 @@ config.update(CATALOGUE.config)
 RESULTS = config["results"] = os.path.normpath(config.get("results", "results"))
 if workflow.modifier.path_modifier.prefix or workflow.modifier.path_modifier.modifies_prefixes:
     raise WorkflowError("module with a prefix: say `results: FOLDER` in its config instead")
-workflow.modifier.path_modifier = PathModifier(
-    {
-        "results/": f"{RESULTS}/",
-        "logs/": "logs/" if RESULTS == "results" else f"{RESULTS}/logs/",
-        "resources/papers/": f"{beside('resources/papers')}/",
-    },
-    None,
-    workflow,
-)
+PLACES = {"results/": f"{RESULTS}/", "resources/papers/": f"{beside('resources/papers')}/"}
+PLACES |= {} if RESULTS == "results" else {"logs/": f"{RESULTS}/logs/"}
+# Looking up costs 5 % of a large dry run.
+if moved := {name: place for name, place in PLACES.items() if place != name}:
+    workflow.modifier.path_modifier = PathModifier(moved, None, workflow)
 
 
 def place(path):
@@ -131,7 +125,8 @@ wildcard_constraints:
     generator=r"[^/]+",
     oracle=r"[^/]+",
     substitute=r"[^/]+",
-    table=r"(\w+_)?table\d+|sweep|figure8|cost_accuracy|generator_quality",
+    table="|".join(re.escape(study.name) for study in studies_of(config, *MEASURED_FORMS)),
+    timed=r"([^/]+/)?[^/]+",
     split="train|validation|test",
 
 
@@ -156,6 +151,14 @@ def asked(make, *names, **named):
             if isinstance(file, File):
                 FRESHNESS.look_at(file)
     return made
+
+
+# Studies that the command line names are looked at here: an error in the functions of a rule is told with their trace.
+if workflow.is_main_process:
+    for study in studies_of(CATALOGUE.config):
+        files = [*study.paths, f"results/{study.paper}.md"]
+        if {study.paper, *map(place, files)} & set(sys.argv[1:]):
+            asked(CATALOGUE.study, study.name)
 
 
 def paths(files):
@@ -194,22 +197,13 @@ def row(wildcards):
     return asked(measurement, CATALOGUE, w.table, w.dataset, int(w.seed), w.classifier, w.attack)
 
 
-# The tables' paths below results, without suffix: table4, defense_vae/table1.
-TABLE_PATHS = {table_place(name): name for name in PAPER_TABLES}
-AE_GAN_TABLE_PATHS = [table_place(name) for name in AE_GAN_TABLE_CAPTIONS]
-COWBOY_TABLE_PATHS = [table_place(name) for name in COWBOY_TABLE_CAPTIONS]
-VAE_TABLE_PATHS = [table_place(name) for name in VAE_TABLE_CAPTIONS]
+# The names of the tables and figures by their places below the results, without suffix: defense_vae/table1.
+STUDY_AT = {study.place: study.name for study in studies_of(config)}
 
 
-def table(wildcards):
-    """The table that a rule's wildcards name by its path."""
-    return asked(paper_table, CATALOGUE, TABLE_PATHS[wildcards.table])
-
-
-def picture(wildcards):
-    """The picture that a rule's wildcards name."""
-    w = wildcards
-    return asked(examples, CATALOGUE, w.dataset, int(w.seed), w.classifier, w.attack)
+def places(*forms):
+    """A wildcard's constraint: the places of the studies of these forms."""
+    return "|".join(re.escape(study.place) for study in studies_of(config, *forms))
 
 
 def detectors(wildcards):
@@ -225,24 +219,15 @@ def of_run(find, wildcards):
     return made
 
 
-def timed(wildcards):
-    """The run times that a rule's wildcards name."""
-    return of_run(run_times, wildcards)
+def timed(form, wildcards):
+    """The times of that form that a rule's wildcards name."""
+    w = wildcards
+    return asked(times_at, CATALOGUE, form, w.dataset, int(w.seed), w.timed)
 
 
 def judged(wildcards):
     """The generators whose quality is measured in the run that a rule's wildcards name."""
     return asked(generator_quality, CATALOGUE, wildcards.dataset, int(wildcards.seed))
-
-
-def scored(wildcards):
-    """The discriminator's scores of the run that a rule's wildcards name."""
-    return of_run(discriminator_scores, wildcards)
-
-
-def course(wildcards):
-    """The course of a GAN's training in the run that a rule's wildcards name."""
-    return of_run(training_course, wildcards)
 
 
 def generator_pictures(find):
@@ -256,14 +241,10 @@ def generator_pictures(find):
     return lambda wildcards: paths(asked(drawn, CATALOGUE))
 
 
-def of_page(find, name, tables):
-    """An input function: the long tables that a paper's page shows."""
-
-    def shown(wildcards):
-        asked(lambda catalogue: Made(f"results/{name}.md", find(catalogue).job), CATALOGUE)
-        return expand("results/{table}.long.csv", table=tables)
-
-    return shown
+def of_paper(key):
+    """An input function: every table and figure of a paper, and its page."""
+    files = [path for study in PAPERS[key].studies for path in study.paths]
+    return lambda wildcards: [*files, f"results/{key}.md"]
 
 
 # Folders of the generative models, and their kinds.
@@ -292,24 +273,12 @@ def picture_job(wildcards):
     return told(network.recipe, [network, network.history])
 
 
-def rule_of(wildcards):
-    """The inference rule in the run that a rule's wildcards name."""
-    return of_run(inference_rule, wildcards)
-
-
 def end_to_end_networks(wildcards):
     """The VAE and the classifier that a joint training makes."""
     w = wildcards
     run = (w.dataset, int(w.seed), w.defense)
     trained = CATALOGUE.end_to_end_vae(*run, w.classifier)
     return trained, CATALOGUE.classifier(*run, w.classifier)
-
-
-def figure(name):
-    """A figure of the paper, by its name or by a rule's wildcard."""
-    name = name if isinstance(name, str) else name.figure
-    finders = {"defense_vae": vae_figure, "cowboy": cowboy_figure, "ae_gan": ae_gan_figure}
-    return asked(finders.get(name.rpartition("_")[0], paper_figure), CATALOGUE, name)
 
 
 def recipe(method, **further):

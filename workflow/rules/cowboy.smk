@@ -1,4 +1,14 @@
-# Cowboy: scores of the discriminator, the course of its training, figures, comparisons, page.
+# Cowboy: scores of the discriminator, the course of its training, figures, tables.
+
+
+def scored(wildcards):
+    """The discriminator's scores of the run that a rule's wildcards name."""
+    return of_run(discriminator_scores, wildcards)
+
+
+def course(wildcards):
+    """The course of a GAN's training in the run that a rule's wildcards name."""
+    return of_run(training_course, wildcards)
 
 
 rule score_images:
@@ -221,10 +231,10 @@ rule plot_scores_over_training:
         "../scripts/plot_scores_over_training.py"
 
 
-rule compare_defenses:
+rule mcnemar_table:
     """Test Cowboy with and without its discriminator on the same images (McNemar)"""
     input:
-        lambda wildcards: asked(comparisons, CATALOGUE).files,
+        lambda wildcards: asked(mcnemar_table, CATALOGUE).files,
     output:
         table=report(
             "results/cowboy/mcnemar.csv",
@@ -234,19 +244,19 @@ rule compare_defenses:
         ),
         markdown="results/cowboy/mcnemar.md",
     log:
-        "logs/compare_defenses/compare_defenses.log",
+        "logs/mcnemar_table/mcnemar_table.log",
     benchmark:
-        "logs/compare_defenses/compare_defenses.benchmark.tsv"
+        "logs/mcnemar_table/mcnemar_table.benchmark.tsv"
     threads: 1
     resources:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        recipe=lambda wildcards: asked(comparisons, CATALOGUE).job,
+        recipe=lambda wildcards: asked(mcnemar_table, CATALOGUE).job,
     message:
         "Cowboy with and without the discriminator, image by image"
     script:
-        "../scripts/compare_defenses.py"
+        "../scripts/mcnemar_table.py"
 
 
 rule cowboy_detection:
@@ -275,21 +285,3 @@ rule cowboy_detection:
         "Detection by Cowboy's discriminator"
     script:
         "../scripts/cowboy_detection.py"
-
-
-use rule ae_gan_page as cowboy_page with:
-    """Write the page of Cowboy: all tables and figures"""
-    input:
-        tables=of_page(cowboy_page, "cowboy", COWBOY_TABLE_PATHS),
-        figures=expand("results/cowboy/figure{number}.png", number=range(1, 8)),
-        further=["results/cowboy/mcnemar.md", "results/cowboy/detection.md"],
-    output:
-        "results/cowboy.md",
-    log:
-        "logs/cowboy_page/cowboy_page.log",
-    benchmark:
-        "logs/cowboy_page/cowboy_page.benchmark.tsv"
-    params:
-        recipe=lambda wildcards: cowboy_page(CATALOGUE).job,
-    message:
-        "The Cowboy paper on one page"

@@ -21,7 +21,7 @@ def half_masked(
         model: not looked at; here, as `labels`, for the form of an attack.
         images: (N, C, H, W), in [0, 1].
         labels: not looked at.
-        half: one of `HALVES`.
+        half: which one is blocked, one of `HALVES`.
         fill: value of the blocked pixels, in [0, 1]; 0 is black.
 
     Returns:

@@ -34,13 +34,9 @@ from purification.experiments.artifacts import (
     TrainedNetwork,
     cell_group,
 )
-from purification.experiments.config import (
-    OWN_CODE,
-    SEARCHES,
-    WGAN_GP,
-    ConfigError,
-    check_config,
-)
+from purification.experiments.config import ConfigError, check_config, check_study, uses
+from purification.experiments.config_form import did_you_mean
+from purification.experiments.entries import OWN_CODE
 from purification.experiments.grids import sweep_cells, sweep_epsilons
 from purification.experiments.methods import (
     facts_for,
@@ -49,6 +45,9 @@ from purification.experiments.methods import (
     settings_of,
     with_settings,
 )
+from purification.experiments.papers import PAPERS, STUDIES, Study, study_of
+from purification.experiments.references import SEARCHES, WGAN_GP
+from purification.experiments.schema import read_schema
 from purification.facts import facts_at
 from purification.plugins import file_digest, place_of_file, source_digest
 
@@ -79,7 +78,8 @@ class Catalogue:
     """All artifacts that a config can name. Names that it does not define raise ConfigError."""
 
     def __init__(self, config: Mapping[str, Any], schema_file: Path) -> None:
-        self.config = check_config(config, schema_file)
+        self._schema = read_schema(schema_file)
+        self.config = check_config(config, self._schema)
         self._papers = schema_file.parents[2] / "resources/papers"
         self.files = sorted({path for section in OWN_CODE for path in self._files_of(section)})
         """The files that users' own code reads."""
@@ -89,10 +89,27 @@ class Catalogue:
         """The places of users' own code."""
 
     @cache  # noqa: B019
+    def study(self, name: str) -> Study:
+        """A study of the papers or a table of the user's own, with its settings in the config. They
+        are looked at here and nowhere before: ConfigError if there are none or they are wrong."""
+        found = study_of(self.config, name)
+        if found is None:
+            known = [*STUDIES, *self.config.get("tables", ())]
+            hint = "" if name in known else did_you_mean(name, known)
+            raise ConfigError(f"{name!r} is asked for, and the config has no such section{hint}")
+        for used in uses(self._schema, found):
+            self.study(used)
+        check_study(self.config, self._schema, found)
+        return found
+
+    @cache  # noqa: B019
     def printed_numbers(self, paper: str) -> str:
-        """The digest of the file of a paper's numbers: with them a table or figure changes."""
+        """The digest of the file of a paper's numbers: with them a table or figure changes; and the
+        `revision` of what is known of them, if it has had one."""
         path = self._papers / f"{paper}.csv"
-        return file_digest(path)[:16] if path.is_file() else ""
+        if not path.is_file():
+            return ""
+        return f"{file_digest(path)[:16]}{PAPERS[paper].known.get('revision', '')}"
 
     def defense_settings(self, defense: str) -> Mapping[str, Any]:
         """A defence's settings in the config, also of one with another L or R."""
@@ -485,7 +502,7 @@ class Catalogue:
         own = self._lookup("defenses", defense)
         limits = {
             "test": own.get("clean_images"),
-            "validation": self.config["sweep"]["validation_images"],
+            "validation": self.study("sweep").settings["validation_images"],
         }
         return Sweep(
             data if split == "test" else data.for_training,
@@ -529,9 +546,10 @@ class Catalogue:
         return replace(purifier, settings=settings)
 
     @cache  # noqa: B019
-    def timing(self, dataset: str, seed: int, defense: str) -> Timing:
-        """How long the defence's search takes, as `table13` asks for it."""
+    def timing(self, dataset: str, seed: int, defense: str, table: str = "table13") -> Timing:
+        """How long the defence's search takes, as a table asks for it."""
         _check_unvaried(defense)
+        study = self.study(table)
         settings = self._lookup("defenses", defense)
         if settings["method"] not in SEARCHES:
             raise ConfigError(f"defenses.{defense} is no latent search")
@@ -542,7 +560,8 @@ class Catalogue:
             defense,
             {key: settings[key] for key in ("step_size", "momentum")},
             self.generator(dataset, seed, settings["generator"]),
-            {key: self.config["table13"][key] for key in wanted},
+            {key: study.settings[key] for key in wanted},
+            study.place_of_times(defense),
         )
 
     def own_files(self, made: Artifact) -> list[str]:

@@ -70,9 +70,9 @@ class EncoderSearch(Purifier):
     METHOD = "ae_gan"
     GENERATORS = ("ae_gan", "bigan")
     FROM_ENCODER = True
+    RULES = ("one_pass",)
     UNFILLED = True
     SETTINGS = {
-        "generator": "text: of `generators`",
         "steps": "count = None: steps L of a search; without it there is one pass",
         "step_size": "positive = None: of the first steps",
         "step_sizes": "step_sizes = []: [steps, step_size] where so many steps need another",

@@ -76,7 +76,6 @@ class Cowboy(DefenseGAN):
     METHOD = "cowboy"
     GENERATORS = ("gan",)
     SETTINGS = {
-        "generator": "text: of `generators`",
         "steps": "count: steps L of the search",
         "restarts": "count: starts R of the search",
         "step_size": "positive: of the descent; it has to fit sigma",

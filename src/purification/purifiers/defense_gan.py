@@ -27,10 +27,10 @@ class DefenseGAN(Purifier):
     METHOD = "defense_gan"
     GENERATORS = ("wgan_gp",)
     SWEPT = True
+    RULES = ("prune",)
     UNFILLED = True
     VARIANTS = {"reconstructions": "rec", "originals": "orig"}
     SETTINGS = {
-        "generator": "text: of `generators`",
         "steps": "count: steps L of the search",
         "restarts": "count: starts R of the search",
         "step_size": "positive: of the descent",

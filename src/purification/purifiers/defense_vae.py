@@ -37,7 +37,7 @@ class DefenseVAE(Purifier):
     SETTINGS = {
         "latent": "count: length of the code",
         "width": "count: maps of the first convolution",
-        "copies": "names: attacks, of `copies`, whose images it learns from",
+        "copies": "copies: attacks, of `copies`, whose images it learns from",
         "clean_pairs": "boolean: whether it learns to keep clean images, too",
         **TRAINING,
     }
@@ -76,9 +76,9 @@ class EndToEnd(DefenseVAE):
     COLUMN = "defense_vae"
     KEYS = ("column", "threat_models", "clean_images")
     SETTINGS = {
-        "start": "text: the Defense-VAE that it begins with",
+        "start": "defense_vae: the Defense-VAE that it begins with",
         "from_scratch": "boolean: whether it begins with new weights of that one's kind",
         **TRAINING,
         "classifier_weight": "not_negative: factor of the classifier's loss",
-        "curve": "text: attack that the pair is measured under",
+        "curve": "attack: attack that the pair is measured under",
     }

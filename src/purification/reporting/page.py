@@ -1,20 +1,27 @@
 """A paper's page: its tables and figures in one Markdown file, our numbers beside the printed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from purification.reporting.comparison import AGREEMENT, agreement_counts, compared_cells, grid
-from purification.reporting.tables import brief_table, read_long_table, wide_table
+from purification.reporting.detection import read_detection
+from purification.reporting.long_tables import read_long_table
+from purification.reporting.markdown_tables import brief_table
+from purification.reporting.papers import values_of
+from purification.reporting.run_time import long_run_times, run_time_grids
+from purification.reporting.timing import read_timings, timing_grids
+from purification.reporting.wide_tables import wide_table
 from purification.text_tables import read_page
 
 
 @dataclass(frozen=True)
 class PageTable:
     """A table of accuracies: its name such as "Table 8", what it shows, the long table (see
-    `purification.reporting.tables`), whether it is swept, and the file with all details."""
+    `purification.reporting.long_tables`), whether it is swept, and the file with all details."""
 
     name: str
     caption: str
@@ -43,6 +50,34 @@ def further_section(path: Path) -> tuple[str, str]:
     """Heading and text of a Markdown file, its own headings a level lower, for `paper_page`."""
     heading, _, text = read_page(path).partition("\n")
     return heading.removeprefix("# "), text.replace("\n## ", "\n### ").strip()
+
+
+def further_sections(
+    studies: Iterable[Any], files: Mapping[str, Sequence[str]]
+) -> list[tuple[str, str]]:
+    """Headings and texts of what a page shows besides tables of accuracies.
+
+    Args:
+        studies: a paper's, with their `form`, `printed` and `caption`.
+        files: by the forms of studies, what each section is read from, and as `paper` the file of
+            the paper's numbers, where one needs it; other names are passed over.
+    """
+    made = []
+    for study in studies:
+        if study.form not in files:
+            continue
+        [*paths] = map(Path, files[study.form])
+        heading = f"{study.printed}: {study.caption}"
+        if study.form == "search_times":
+            made.append((heading, timing_grids(read_timings(paths[0]))))
+        elif study.form == "run_times":
+            printed = values_of(files["paper"][0], study.printed)
+            made.append((heading, run_time_grids(long_run_times(paths, printed))))
+        elif study.form == "detection":
+            made.append(("Detection", detection_summary(read_detection(paths[0]))))
+        else:
+            made.append(further_section(paths[0]))
+    return made
 
 
 def paper_page(

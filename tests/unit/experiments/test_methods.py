@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from conftest import DEFAULT, REPOSITORY, SCHEMA, digests, merged, micro_catalogue
 
 from purification.attacks import ATTACKS
@@ -15,11 +14,12 @@ from purification.datasets import SOURCES
 from purification.evaluation.measure import NAMING_COLUMN
 from purification.experiments import Catalogue, ConfigError, paper_table, worst_case
 from purification.experiments.cells import NOT_AS_NAMED
-from purification.experiments.methods import architectures, composed, misstated
+from purification.experiments.entries import misstated
+from purification.experiments.methods import architectures
+from purification.experiments.schema import read_schema
 from purification.facts import decorated
 from purification.models.classifiers import ARCHITECTURES, build_classifier
 
-RAW = yaml.safe_load(SCHEMA.read_text())
 IMAGES = {"gray_box": 6, "white_box": 4, "white_box_bpda": 4}
 
 
@@ -27,7 +27,7 @@ IMAGES = {"gray_box": 6, "white_box": 4, "white_box_bpda": 4}
 
 
 def test_all_that_the_schema_allows_is_found() -> None:
-    definitions = composed(RAW)["$defs"]
+    definitions = read_schema(SCHEMA)["$defs"]
     allowed = {
         name: definitions[name]["anyOf"][0]["enum"]
         for name in ("attack_method", "dataset_source", "architecture")
@@ -45,7 +45,8 @@ def test_all_that_the_schema_allows_is_found() -> None:
 def test_what_is_built_in_states_what_it_is(room: str) -> None:
     for facts in decorated(room).values():
         place = f"purification.{room}.{facts.file.stem}:{facts.name}"
-        assert list(misstated(RAW, place, room)) == []
+        key = "source" if room == "datasets" else "method"
+        assert list(misstated(key, place, read_schema(SCHEMA))) == []
         assert facts.summary
     for name, entry in ATTACKS.items():
         settings = decorated("attacks")[name].settings
@@ -57,7 +58,7 @@ def test_what_is_built_in_states_what_it_is(room: str) -> None:
 # A quirk of a paper's numbers, a place in a picture, adversarial training.
 OTHER_MEANINGS = {
     "fgsm": {"experiments/catalogue.py"},
-    "pgd": {f"experiments/{name}.py" for name in ("catalogue", "cells", "config", "papers")}
+    "pgd": {f"experiments/{name}.py" for name in ("catalogue", "cells", "studies")}
     | {"training/classifier.py", "schemas/config.schema.yaml"},
     "half_masked": {"reporting/papers.py"},
     "random_signs": {"reporting/violins.py"},
@@ -75,7 +76,7 @@ def test_its_own_file_alone_knows_its_name(name: str) -> None:
         for file in root.rglob("*.*"):
             if file == own or file.suffix not in (".py", ".smk", ".yaml"):
                 continue
-            text = re.sub(r'"""(.|\n)*?"""|#.*', "", file.read_text())
+            text = re.sub(r'"""(.|\n)*?"""|#.*|description: .*', "", file.read_text())
             named = rf"\b{name}\b" if file.suffix == ".yaml" else rf"[\"']{name}[\"']"
             if re.search(named, text):
                 found.add(f"{file.parent.name}/{file.name}")
@@ -138,7 +139,10 @@ def with_attack(attack: Mapping[str, Any], **further: Any) -> Catalogue:
 
 
 WRONG = {
-    "misspelt": (entry(epsilon=0.3, stpes=1), "settings: unknown key 'stpes' .did you mean 'steps"),
+    "misspelt": (
+        entry(epsilon=0.3, stpes=1),
+        "settings: unknown key 'stpes' .did you mean 'st",
+    ),
     "no epsilon": (entry(steps=1), "settings: the key 'epsilon' is missing"),
     "no settings": ({"method": "lab:mine", "images": IMAGES}, "the key 'settings' is missing"),
     "no strength": (entry("bounded"), "settings: the key 'epsilon' is missing"),
@@ -157,13 +161,13 @@ def test_own_settings_are_checked_before_the_run(lab: Path, case: str) -> None:
 
 
 MISSTATED = {
-    "norm": ('"l2"', '"l3"', "@attack: norm: got 'l3'; allowed: linf, l2"),
+    "norm": ('"l2"', '"l3"', "@attack.norm: got 'l3'; allowed: linf, l2"),
     "keyword": ("above=", "abvoe=", "unknown key 'abvoe' .did you mean 'above'"),
     "kind": ('"length"', '"lenght"', r"settings\.epsilon: got 'lenght' .did you mean 'length'"),
     "parameter": (
         "*, epsilon",
         "*, eps",
-        "settings, no parameter: got 'epsilon' .*; allowed: eps, ",
+        "settings.epsilon: got .epsilon. .*; allowed: eps, ",
     ),
     "unstated": ("steps=1", "steps=1, rate", "settings: the parameter 'rate' is missing"),
     "no strength": ('"epsilon": "length", ', "", "settings: the key 'epsilon' is missing"),
@@ -191,6 +195,7 @@ def test_own_attack_with_a_norm_does_what_built_in_ones_do(lab: Path) -> None:
         copies={"mine": {"epsilon": [0.5, 2.0]}},
         ae_gan_figure3={"attack": "mine", "epsilons": [0.5]},
     )
+    assert catalogue.study("ae_gan_figure3").settings["attack"] == "mine"
     assert catalogue.attack_at("mine", 3.0) == "mine@3.0"
     assert catalogue.attack("mine@3.0").settings == {"epsilon": 3.0, "part": 0.1}
     with pytest.raises(ConfigError, match=r"no epsilon for attacks\.mine"):
@@ -233,8 +238,9 @@ def test_a_plain_function_is_an_attack_of_unknown_norm(lab: Path) -> None:
     assert {c.get("norm") for c in cells if c["labels"]["attack"] == "mine"} == {"unknown"}
     with pytest.raises(ConfigError, match=r"nothing of attacks\.mine can vary so"):
         catalogue.attack("mine@0.3")
+    shown = with_attack(entry("plain", epsilon=0.2), ae_gan_figure3={"attack": "mine"})
     with pytest.raises(ConfigError, match=r"ae_gan_figure3\.attack: got 'mine'"):
-        with_attack(entry("plain", epsilon=0.2), ae_gan_figure3={"attack": "mine"})
+        shown.study("ae_gan_figure3")
 
 
 def test_its_file_its_settings_and_its_files_decide_what_is_made(lab: Path) -> None:
@@ -309,6 +315,6 @@ def test_what_a_data_set_states_wrongly_is_told(own_data: Path) -> None:
     with pytest.raises(ConfigError) as refused:
         micro_catalogue(datasets={"own": {"source": "lab:stated", "validation": 1, "test": 1}})
     place = "datasets.own.source: lab:stated: @source"
-    assert f"{place}: the top level: unknown key 'size'" in str(refused.value)
-    assert f"{place}: the top level: the key 'shape' is missing" in str(refused.value)
-    assert f"{place}: images: unknown key 'training' (did you mean 'train'?)" in str(refused.value)
+    assert f"{place}: unknown key 'size'" in str(refused.value)
+    assert f"{place}: the key 'shape' is missing" in str(refused.value)
+    assert f"{place}.images: unknown key 'training' (did you mean 'train'?)" in str(refused.value)

@@ -59,7 +59,7 @@ class Mine(Purifier):
 
 
 class FromCopies(Mine):
-    SETTINGS = {"copies": "names", "width": "count"}
+    SETTINGS = {"copies": "copies", "width": "count"}
     LEARNS_FROM = ("copies", "classifier")
 
     def fit(self, images, labels, *, copies, classifier, seed, device):
@@ -365,17 +365,17 @@ WRONG = {
     "unknown fact": (
         stating("COLUMN", "COLUM"),
         EPOCHS,
-        ["contract_lab.py: Mine: the top level: unknown key 'colum' (did you mean 'column'?)"],
+        ["contract_lab.py: Mine: unknown key 'colum' (did you mean 'column'?)"],
     ),
     "lesson": (
         stating('("images",)', '("image",)'),
         EPOCHS,
-        ["contract_lab.py: Mine: learns_from.0: got 'image' (did you mean 'images'?)"],
+        ["contract_lab.py: Mine.learns_from.0: got 'image' (did you mean 'images'?)"],
     ),
     "no tuple": (
         stating('("images",)', '"images"'),
         EPOCHS,
-        ["contract_lab.py: Mine: learns_from: must be of type array; got 'images'"],
+        ["contract_lab.py: Mine.learns_from: must be of type array; got 'images'"],
     ),
     "no lessons": (
         stating('    LEARNS_FROM = ("images",)\n', ""),
@@ -405,17 +405,17 @@ WRONG = {
     "column": (
         stating('"brighter"', '"clean"'),
         EPOCHS,
-        ["Mine: column: the name 'clean' cannot be used here"],
+        ["Mine.column: the name 'clean' cannot be used here"],
     ),
     "definition": (
         stating('"count"', '"cout"'),
         EPOCHS,
-        ["Mine: settings.epochs: got 'cout' (did you mean 'count'?)"],
+        ["Mine.settings.epochs: got 'cout' (did you mean 'count'?)"],
     ),
     "schema": (
         stating('"integer"', '"whole"'),
         EPOCHS,
-        ["Mine: settings.width: 'whole' is not valid under any"],
+        ["Mine.settings.width: 'whole' is not valid under any"],
     ),
     "no literal": (
         stating('"minimum": 1', '"minimum": int("1")'),

@@ -13,14 +13,10 @@ from made_up_measurements import ADVERSARIAL, FGSM, PAPERS, REC, measurement
 
 from purification.evaluation.accuracy import wilson_interval
 from purification.reporting import figures
+from purification.reporting.long_tables import MEASUREMENT_COLUMNS, long_table, write_csv
+from purification.reporting.markdown_tables import markdown_table
 from purification.reporting.papers import attach_paper_values, paper_values
-from purification.reporting.tables import (
-    MEASUREMENT_COLUMNS,
-    long_table,
-    markdown_table,
-    wide_table,
-    write_csv,
-)
+from purification.reporting.wide_tables import wide_table
 
 Tabulate = Callable[[list[dict[str, object]]], pd.DataFrame]
 

@@ -1,0 +1,264 @@
+"""Rules of the shared sections' entries that take more than one key: `rules` in the schema.
+
+Each is given the entry, the config and the schema."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+from purification.experiments.methods import (
+    attack_branch,
+    facts_for,
+    least_epsilon,
+    own_settings,
+    settings_of,
+    stated,
+    with_settings,
+)
+from purification.experiments.references import Wrong, unknown, wrong_references
+from purification.experiments.schema import wrong_form
+from purification.facts import Facts, constant_of, decorated, facts_at
+from purification.plugins import place_of_file, problem_with
+
+OWN_CODE = {
+    "datasets": "source",
+    "classifiers": "architecture",
+    "attacks": "method",
+    "defenses": "method",
+}
+"""Sections whose entries may name a user's own code, and the key that does."""
+
+
+def own_code(entry: Mapping[str, Any], _: Any, schema: Mapping[str, Any]) -> Wrong:
+    """A user's own code can be loaded and states of itself what it should, and the files that it
+    reads are there."""
+    key = next(key for key in OWN_CODE.values() if key in entry)
+    if "files" in entry and ":" not in entry[key]:
+        yield "files", f"only code of your own reads files, not {entry[key]!r}"
+    for own, path in entry.get("files", {}).items():
+        file = place_of_file(path)
+        if not file.is_file():
+            what = "is no file" if file.exists() else "is not there"
+            yield f"files.{own}", f"{file} {what} (from {Path.cwd()})"
+        elif not os.access(file, os.R_OK):
+            yield f"files.{own}", f"{file} cannot be read"
+    if ":" in entry[key] and (problem := problem_with(entry[key])):
+        yield key, problem
+    elif ":" in entry[key]:
+        yield from ((key, text) for text in misstated(key, entry[key], schema))
+
+
+def misstated(key: str, place: str, schema: Mapping[str, Any]) -> Iterator[str]:
+    """Why a user's own attack or data set cannot be used, as far as what it states tells. (What is
+    undecorated states nothing.)"""
+    try:
+        facts = facts_at("datasets" if key == "source" else "attacks", place)
+    except ValueError as error:
+        yield str(error)
+        return
+    if not facts.decorator:
+        return
+    where, settings = f"{place}: @{facts.decorator}", facts.stated.get("settings")
+    form = {"$defs": schema["$defs"], "$ref": f"#/$defs/stated_{facts.decorator}"}
+    wrong = list(wrong_form(facts.stated, form, where))
+    yield from wrong
+    if wrong or settings is None:
+        return
+    given = constant_of("purification.attacks.registry:GIVEN")
+    taken = {key: has for key, has in [*facts.parameters.items()][3:] if key not in given}
+    for key in settings:
+        yield from (f"{where}.settings.{key}: {text}" for text in unknown(key, taken))
+    yield from _wrong_kinds(facts, schema, where)
+    missing = [key for key, optional in taken.items() if not optional and key not in settings]
+    yield from (f"{where}.settings: the parameter {key!r} is missing" for key in missing)
+
+
+def _wrong_kinds(facts: Facts, schema: Mapping[str, Any], where: str) -> Iterator[str]:
+    """Settings that are of no definition, or no JSON schemas."""
+    for key, kind in facts.settings.items():
+        name = kind.get("$ref", "").removeprefix("#/$defs/")
+        wrong = list(unknown(name, schema["$defs"])) if name else []
+        try:
+            jsonschema.Draft202012Validator.check_schema(kind)
+        except jsonschema.SchemaError as error:
+            wrong.append(error.message)
+        yield from (f"{where}.settings.{key}: {text}" for text in wrong)
+
+
+def own_defense(
+    entry: Mapping[str, Any], config: Mapping[str, Any], schema: Mapping[str, Any]
+) -> Wrong:
+    """A user's own defence states of itself what it should, and has the settings that it states."""
+    try:
+        facts = facts_for(entry["method"]) if ":" in entry["method"] else None
+    except ValueError:  # `own_code` says why
+        return
+    if facts is None:
+        return
+    wrong = list(_wrong_defense(facts, entry, schema))
+    yield from (("method", text) for text in wrong)
+    if not wrong and "settings" in facts.stated:
+        form, given = {"$defs": schema["$defs"], **own_settings(facts)}, entry.get("settings", {})
+        lines = list(wrong_form(given, form, "settings"))
+        for line in lines or wrong_references(given, form, config, "settings"):
+            where, _, text = line.partition(": ")
+            yield where, text
+
+
+def _wrong_defense(
+    facts: Facts, entry: Mapping[str, Any], schema: Mapping[str, Any]
+) -> Iterator[str]:
+    where = f"{facts.file}: {facts.name}"
+    stated = {k: list(v) if isinstance(v, tuple) else v for k, v in facts.stated.items()}
+    form = {"$defs": schema["$defs"], "$ref": "#/$defs/stated_defense"}
+    if wrong := list(wrong_form(stated, form, where)):
+        yield from wrong
+        return
+    yield from _wrong_kinds(facts, schema, where)
+    lessons = stated.get("learns_from", ())
+    if ("fit" in (facts.methods or ())) != bool(lessons):
+        yield f"{where}: a defence that is trained has both LEARNS_FROM and fit"
+    if "copies" in lessons and "copies" not in facts.settings:
+        yield f"{where}: learning from copies needs a setting `copies`"
+    if "networks" in lessons and "generator" not in entry:
+        yield f"{where}: learning from networks needs a `generator` in the config"
+    if stated.get("randomised"):
+        yield (
+            f"{where} is RANDOMISED. Such a purifier needs a protocol of its own, because one draw "
+            "hides what its attacker has by the mean over many, and there is none here yet"
+        )
+
+
+def splits(dataset: Mapping[str, Any], _: Any, schema: Mapping[str, Any]) -> Wrong:
+    """The splits of a data set: keys that its source has no use for, more images than it has."""
+    source, test, validation = (dataset[key] for key in ("source", "test", "validation"))
+    own = ":" in source
+    if own and any(misstated("source", source, schema)):
+        return
+    facts = stated("datasets", source)
+    images, known = facts.get("images", {}), decorated("datasets").items()
+    parted = ", ".join(name for name, facts in known if "validation" in facts.stated["images"])
+    if "train" in dataset and (own or "validation" not in images):
+        yield "train", f"only {parted} takes a number of training images"
+    if "classes" in dataset and not (own and "classes" not in facts):
+        yield "classes", "only a source of your own that states none names its number"
+    if "validation" in images:
+        for split, n in images.items():
+            if (dataset.get(split) or 0) > n:
+                yield split, f"there are {n:,} images; got {dataset[split]}"
+    elif validation is None:
+        yield "validation", f"must be a number; only {parted} has a part of its own"
+    elif images and test is None and "test" not in images:
+        yield "test", f"{source} has no official test file: give a number"
+    elif images:
+        if validation + (0 if "test" in images else test) > images["train"] - 10:
+            yield "", f"fewer than 10 of {images['train']:,} images are left to train on"
+        if "test" in images and (test or 0) > images["test"]:
+            yield "test", f"there are {images['test']:,} test images; got {test}"
+
+
+def snapshots(generator: Mapping[str, Any], *_: Any) -> Wrong:
+    """No network is kept after the end of its training."""
+    for dataset, other in {"": {}, **generator.get("per_dataset", {})}.items():
+        own = {**generator, **other}
+        late = [n for n in own.get("snapshots", ()) if n > own["iterations"]]
+        if late:
+            place = f"per_dataset.{dataset}.snapshots" if dataset else "snapshots"
+            yield place, f"must be at most the {own['iterations']} iterations; got {late[0]}"
+
+
+def settings(attack: Mapping[str, Any], _: Any, schema: Mapping[str, Any]) -> Wrong:
+    """A user's own attack has the settings that it states; a part of `epsilon` is below it."""
+    wrong = list(_wrong_attack(attack, schema)) if ":" in attack["method"] else []
+    yield from wrong
+    part, least = least_epsilon(attack)
+    if part and not wrong and least >= settings_of(attack)["epsilon"]:
+        strength = settings_of(attack)["epsilon"]
+        yield part, f"must be below epsilon = {strength}, of which it is a part; got {least}"
+
+
+def _wrong_attack(attack: Mapping[str, Any], schema: Mapping[str, Any]) -> Wrong:
+    """What the form of its method does not allow in an attack; of a user's own that states it."""
+    form, method = schema["properties"]["attacks"]["additionalProperties"], attack["method"]
+    if ":" in method and not any(misstated("method", method, schema)):
+        facts = facts_at("attacks", method)
+        if "settings" in facts.stated:
+            form = attack_branch(form["properties"], method, facts)["then"]
+    for text in wrong_form(attack, {"$defs": schema["$defs"], **form}, "attack"):
+        where, _, what = text.partition(": ")
+        yield where.partition(".")[2], what
+
+
+def copies(
+    entries: Mapping[str, Any], config: Mapping[str, Any], schema: Mapping[str, Any]
+) -> Wrong:
+    """What copies have otherwise is a number that their attack could have itself."""
+    for name, changes in entries.items():
+        attack = settings_of(config["attacks"][name])
+        numbers = [k for k, v in attack.items() if isinstance(v, int | float)]
+        if unknowns := [text for key in changes for text in unknown(key, numbers)]:
+            yield from ((name, text) for text in unknowns)
+            continue
+        part, _ = least_epsilon(attack)
+        epsilons, parts = (
+            _as_list(changes.get(key, attack.get(key, ()))) for key in ("epsilon", part)
+        )
+        if epsilons and parts and min(epsilons) <= max(parts):
+            yield (
+                f"{name}.epsilon",
+                f"must be above {part} = {max(parts)}, the random step that is part of it; got "
+                f"{min(epsilons)}",
+            )
+        for key, values in changes.items():
+            for value in _as_list(values):
+                made = with_settings(config["attacks"][name], **{key: value})
+                for where, what in _wrong_attack(made, schema):
+                    yield f"{name}.{where.removeprefix('settings.')}", what
+
+
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def prune(defense: Mapping[str, Any], *_: Any) -> Wrong:
+    """Restarts fall while steps rise."""
+    steps = [0, *(step for step, _ in defense.get("prune", ())), defense["steps"]]
+    kept = [defense["restarts"], *(restarts for _, restarts in defense.get("prune", ()))]
+    if steps != sorted(set(steps)) or kept != sorted(set(kept), reverse=True):
+        yield (
+            "prune",
+            f"must be [step, restarts] with steps rising below {defense['steps']} and restarts "
+            f"falling below {defense['restarts']}; got {defense['prune']}",
+        )
+
+
+def training_labels(defense: Mapping[str, Any], *_: Any) -> Wrong:
+    """PGD's training has no choice of labels."""
+    if "labels" in defense and "attack" in defense:
+        yield "labels", "PGD's training takes the true labels; leave this key out"
+
+
+def one_pass(defense: Mapping[str, Any], config: Mapping[str, Any], *_: Any) -> Wrong:
+    """The inference rule looks at one pass through the same networks, by the same indicator."""
+    if "rule" not in defense:
+        return
+    generator, indicator = defense["generator"], defense.get("indicator", "mse")
+    once = [
+        name
+        for name, other in config["defenses"].items()
+        if other["method"] == "ae_gan"
+        and "steps" not in other
+        and (other["generator"], other.get("indicator", "mse")) == (generator, indicator)
+    ]
+    if once:
+        texts = unknown(defense["rule"]["one_pass"], once)
+        yield from (("rule.one_pass", text) for text in texts)
+    else:
+        yield (
+            "rule.one_pass",
+            "no defense of the method ae_gan is one pass through the generator "
+            f"{generator!r} with the indicator {indicator}: add one",
+        )
