@@ -437,12 +437,10 @@ def test_what_it_states_is_checked_before_the_work(lab: Path, case: str) -> None
 
 def test_attacks_that_it_learns_from_need_copies(lab: Path) -> None:
     settings = {"copies": ["fgms"], "width": 1}
-    with pytest.raises(
-        ConfigError, match=r"mine.settings.copies: got 'fgms' \(did you mean 'fgsm'"
-    ):
+    with pytest.raises(ConfigError, match=r"mine.settings.copies: "):
         micro_catalogue(defenses=entry("FromCopies", settings=settings))
     wrong = {"defense_vae": {"copies": ["fgms"]}}
-    with pytest.raises(ConfigError, match=r"defense_vae.copies: got 'fgms' \(did you mean 'fgsm'"):
+    with pytest.raises(ConfigError, match=r"defense_vae.copies: "):
         micro_catalogue(defenses=wrong)
 
 
