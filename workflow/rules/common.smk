@@ -267,6 +267,12 @@ def learned(wildcards):
     return made
 
 
+def adopted_names(section):
+    """What a wildcard may be: the names of a section's networks that were trained elsewhere."""
+    names = [name for name, entry in config[section].items() if "checkpoint" in entry]
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
 def picture_job(wildcards):
     """What a picture's job is told: the network's recipe, by which its files were made."""
     network = generator(wildcards)

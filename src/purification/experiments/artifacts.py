@@ -273,19 +273,24 @@ class TrainedNetwork(OfRun):
         return f"{self.stem}.safetensors"
 
     @property
+    def adopted(self) -> bool:
+        """Whether its weights were trained elsewhere: then there is no history."""
+        return "checkpoint" in self.settings
+
+    @property
     def history(self) -> "Part":
         """Its losses over the training."""
         return Part(self, f"{self.stem}.history.csv")
 
     @property
     def parts(self) -> list["Part"]:
-        return [self.history]
+        return [] if self.adopted else [self.history]
 
     @property
     def pictures(self) -> list["Part"]:
         """What is drawn of it: samples and loss curve of those in `PICTURED`."""
-        drawn = ("samples", "curve") if self.FOLDER in PICTURED else ()
-        return [Part(self, f"{self.stem}.{picture}.png") for picture in drawn]
+        drawn = ("samples",) if self.adopted else ("samples", "curve")
+        return [Part(self, f"{self.stem}.{one}.png") for one in drawn if self.FOLDER in PICTURED]
 
     @property
     def sources(self) -> dict[str, File]:
@@ -328,7 +333,7 @@ class GAN(TrainedNetwork):
 
     @property
     def parts(self) -> list["Part"]:
-        return [self.history, self.snapshots_file]
+        return [] if self.adopted else [self.history, self.snapshots_file]
 
     @property
     def snapshots_file(self) -> "Part":
@@ -769,7 +774,7 @@ class GeneratorQuality(OfRun):
         networks |= {
             f"snapshots_{made.name}": made.snapshots_file
             for made in self.generators
-            if isinstance(made, GAN)
+            if isinstance(made, GAN) and not made.adopted
         }
         return {"dataset": self.dataset, "classifier": self.classifier, **networks}
 

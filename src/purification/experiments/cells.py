@@ -45,7 +45,8 @@ def defenses_of(catalogue: Catalogue, study: Study) -> list[str]:
     """The table's defences. Where a redeployed one deploys just what another does (both the plain
     classifier, say), it would fill the same column again, and is left out. A table may have its own
     number of `steps` for the searches that start from an encoder."""
-    wanted, columns = study.settings, {}
+    wanted = study.settings
+    columns: dict[tuple[Any, ...], str] = {}
     for defense in wanted.get("defenses", ()):
         for name in _searched(catalogue, wanted, defense):
             columns.setdefault(tuple(named_defense(catalogue, study, name).values()), name)
@@ -108,6 +109,8 @@ def as_named(catalogue: Catalogue, labels: Mapping[str, Any]) -> dict[str, Any]:
             architecture = config["classifiers"][name]["architecture"]
             if architecture != name:
                 found.append(f"{kind} {name} is {architecture}")
+            elif kind == "classifier" and "checkpoint" in config["classifiers"][name]:
+                found.append(f"{kind} {name} was trained elsewhere")
     if labels["attack"] != CLEAN:
         settings = config["attacks"][base_name(labels["attack"])]
         name = settings.get("paper_name", base_name(labels["attack"]))
@@ -128,13 +131,14 @@ def _defense_as_named(config: Mapping[str, Any], name: str, settings: Mapping[st
         return method == "ae_gan" and encoder_column(config, own)[0] == name
     # Cowboy's search without the discriminator is the Defense-GAN of its Table 2.
     discriminator = settings.get("discriminator_weight", 0) > 0
-    return {
+    own_name: dict[str, bool] = {
         "defense_gan": method == "defense_gan" or (method == "cowboy" and not discriminator),
         "cowboy": method == "cowboy" and discriminator,
         "magnet": method == "magnet",
         "defense_vae": method in ("defense_vae", "defense_vae_e2e"),
         "adv_training": method == "adversarial_training",
-    }.get(name, True)
+    }
+    return own_name.get(name, True)
 
 
 def of_no_defense() -> dict[str, Any]:

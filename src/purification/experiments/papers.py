@@ -85,7 +85,9 @@ class Study:
     @property
     def paths(self) -> list[str]:
         """Those of all its files."""
-        ends = ("csv", "long.csv", "md") if self.form in TABLE_FORMS else ("png", "pdf", "csv")
+        ends: Sequence[str] = (
+            ("csv", "long.csv", "md") if self.form in TABLE_FORMS else ("png", "pdf", "csv")
+        )
         ends = ends[:2] if self.form in PICTURE_FORMS else ends
         return [
             f"results/{self.place}.{end}" for end in (ends if self.files is None else self.files)
@@ -104,12 +106,12 @@ class Paper:
     @property
     def title(self) -> str:
         """What its defence is called."""
-        return self.known["title"]
+        return str(self.known["title"])
 
     @property
     def no_gradient(self) -> str:
         """Why its white box of a search is another attack than ours; "" if it has none."""
-        return self.known.get("no_gradient", "")
+        return str(self.known.get("no_gradient", ""))
 
     @property
     def tables(self) -> list[Study]:
@@ -125,7 +127,8 @@ class Paper:
 def read_papers(folder: Path) -> dict[str, Paper]:
     """The papers of a folder by their keys."""
     papers = {}
-    for file in sorted(folder.glob("*.yaml")):
+    # Defense-GAN first, whose tables the others' are like.
+    for file in sorted(folder.glob("*.yaml"), key=lambda f: (f.stem != "defense_gan", f.stem)):
         # libyaml's loader, where it is: every job reads them.
         known = yaml.load(file.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         studies = [Study(**study, paper=file.stem) for study in known["studies"]]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from purification.experiments.artifacts import Cell, Made, files_of, told
+from purification.experiments.artifacts import Cell, Made, Measurement, files_of, told
 from purification.experiments.catalogue import Catalogue, base_name
 from purification.experiments.methods import norm_of
 from purification.experiments.tables import paper_table
@@ -36,7 +36,7 @@ def _with_norm(catalogue: Catalogue, cell: Cell) -> dict[str, Any]:
 
 def _bounded(catalogue: Catalogue, table: str) -> Iterator[Cell]:
     for measurement in paper_table(catalogue, table).measurements:
-        for cell in measurement.cells:
+        for cell in measurement.cells if isinstance(measurement, Measurement) else ():
             labels = cell.labels
             if labels["threat_model"] in THREAT_MODELS and labels["epsilon"] is not None:
                 yield cell

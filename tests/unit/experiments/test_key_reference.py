@@ -7,6 +7,7 @@ from conftest import REPOSITORY, SCHEMA
 from purification.experiments import methods
 from purification.experiments.papers import STUDIES
 from purification.experiments.schema import read_schema
+from purification.facts import decorated
 
 sys.path.insert(0, str(REPOSITORY / "docs"))
 from key_reference import keys, reference, sections
@@ -21,7 +22,8 @@ BUILT_IN = {
 
 def test_every_key_has_a_description() -> None:
     """Of a built-in method's own settings those count that its file states."""
-    stated = {*methods.attacks(), *methods.defenses(), "adversarial_training", "redeployed"}
+    trained = {"adversarial_training", "redeployed"}
+    stated = {*decorated("attacks"), *methods.defenses(), *trained}
     for heading, description, found in sections(ROOT):
         assert description or heading.startswith(("### ", "## Top level")), heading
         bare = [key.place for key in found if not key.meaning]
