@@ -209,6 +209,7 @@ print(json.dumps([trained.path, trained.settings, of_defense(catalogue, "fresh")
 def test_a_new_defence_of_this_library_touches_its_file_alone(tmp_path: Path) -> None:
     source = tmp_path / "src/purification"
     shutil.copytree(REPOSITORY / "src/purification", source)
+    shutil.copytree(REPOSITORY / "resources/papers", tmp_path / "resources/papers")
     (source / "purifiers/new.py").write_text(NEW)
     command = [sys.executable, "-c", PROGRAM, str(REPOSITORY / "tests")]
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "src")}
