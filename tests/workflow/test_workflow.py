@@ -195,7 +195,7 @@ def test_a_network_outlives_a_picture_that_fails(tmp_path: Path) -> None:
 
 
 def test_logs_show_progress(finished: Workflow) -> None:
-    log = (finished.folder / "logs/train_wgan_gp/digits/seed0/wgan_gp.log").read_text()
+    log = (finished.folder / "logs/train_wgan_gp/digits/seed0/generators/wgan_gp.log").read_text()
     assert "device: cpu, threads: 1" in log
     assert "12/12" in log and "it/s" in log
 
@@ -311,7 +311,7 @@ def test_longer_gan_training_continues_from_its_state(workflow: Workflow) -> Non
     workflow.config["generators"]["wgan_gp"]["iterations"] = 14
     target = "results/digits/seed0/generators/wgan_gp.safetensors"
     workflow.run(target)
-    log = (workflow.folder / "logs/train_wgan_gp/digits/seed0/wgan_gp.log").read_text()
+    log = (workflow.folder / "logs/train_wgan_gp/digits/seed0/generators/wgan_gp.log").read_text()
     assert "from iteration 12" in log
     continued = (workflow.folder / target).read_bytes()
     state = workflow.folder / "results/digits/seed0/generators/wgan_gp.state.safetensors"
@@ -329,7 +329,7 @@ def test_convolutions_of_gan_training_are_a_choice_of_the_config(workflow: Workf
     workflow.run(target)
     arranged, metadata = read_checkpoint(workflow.folder / target)
     assert metadata["recipe"]["settings"].items() >= choice.items()
-    log = (workflow.folder / "logs/train_wgan_gp/digits/seed0/wgan_gp.log").read_text()
+    log = (workflow.folder / "logs/train_wgan_gp/digits/seed0/generators/wgan_gp.log").read_text()
     assert "from iteration" not in log, "another training's state was taken"
     for name, weight in plain.items():
         assert arranged[name].dtype == torch.float32
@@ -350,14 +350,14 @@ def test_gpu_is_asked_for_by_training_attacks_and_purification(gpu: int) -> None
             workdir=REPOSITORY,
         )._workflow
         asking = {rule.name for rule in workflow.rules if rule.resources.get("gpu").value}
-    training = {"train_classifier", "train_wgan_gp", "train_autoencoder"}
-    training |= {"train_ae_gan", "train_bigan", "train_gan"}
+    training = {"train_classifier", "train_network", "train_wgan_gp", "train_gan"}
+    training |= {"train_defense", "train_defense_for"}
     expected = training | {"train_substitute", "attack_defense"}
     expected |= {"attack_classifier", "attack_substitute", "attack_validation"}
     expected |= {"score_images", "follow_training", "measure_inference_rule"}
     expected |= {"purify_images", "purify_black_box", "time_search"}
     expected |= {"search_sweep", "search_sweep_black_box"}
-    expected |= {"craft_copies", "train_defense_vae", "train_end_to_end", "time_purifiers"}
+    expected |= {"craft_copies", "train_end_to_end", "time_purifiers"}
     assert asking == (expected if gpu else set())
 
 

@@ -56,12 +56,13 @@ def defenses_of(catalogue: Catalogue, study: Study) -> list[str]:
 def _searched(catalogue: Catalogue, wanted: Mapping[str, Any], defense: str) -> Iterator[str]:
     """A table's defence, or that at each L and R of the table's own `searches`. A search from an
     encoder's code has one start, hence no restarts to vary."""
-    own = catalogue.defense_settings(catalogue.deployment_of(defense))
+    deployed = catalogue.deployment_of(defense)
+    own = catalogue.defense_settings(deployed)
     if "searches" in wanted:
         for restarts in wanted["searches"]["restarts"] if "restarts" in own else [None]:
             for steps in wanted["searches"]["steps"]:
                 yield catalogue.defense_at(defense, steps, restarts)
-    elif "steps" in wanted and own["method"] == "ae_gan" and "steps" in own:
+    elif "steps" in wanted and "steps" in own and catalogue.stated(deployed, "from_encoder"):
         yield catalogue.defense_at(defense, wanted["steps"])
     else:
         yield defense
@@ -152,23 +153,18 @@ def of_defense(catalogue: Catalogue, defense: str) -> dict[str, Any]:
     settings = catalogue.defense_settings(name)
     classifier = catalogue.defense_settings(defense).get("classifier")
     restarts = settings.get("restarts")
-    name, variant = settings.get("column", base_name(name)), ""
+    column = catalogue.stated(name, "column", base_name(name))
+    variant = catalogue.stated(name, "variants", {"reconstructions": "rec"}).get(classifier, "")
     if settings["method"] == "adversarial_training":
         pgd = settings.get("attack") == "pgd"
-        name, variant = "adv_training", "pgd" if pgd else f"eps={settings['epsilon']:g}"
-    elif settings["method"] == "ae_gan":
-        name, variant = encoder_column(catalogue.config, settings)
+        column, variant = "adv_training", "pgd" if pgd else f"eps={settings['epsilon']:g}"
+    elif catalogue.stated(name, "from_encoder"):
+        column, variant = encoder_column(catalogue.config, settings)
         # One search, from the encoder's code.
         restarts = 1 if "steps" in settings else None
-    elif settings["method"] == "defense_vae":
-        variant = {"reconstructions": "rec", "originals": "base"}[str(classifier)]
-    elif settings["method"] == "defense_vae_e2e":
-        name = settings.get("column", "defense_vae")
+    elif "from_scratch" in settings:
         variant = "e2e_scratch" if settings["from_scratch"] else "e2e"
-    elif settings["method"] == "defense_gan":
-        variant = {"reconstructions": "rec", "originals": "orig"}[str(classifier)]
-    elif classifier == "reconstructions":
-        variant = "rec"
+    name = settings.get("column", column)
     labels = {
         "defense": name,
         "variant": variant,

@@ -164,7 +164,7 @@ WRONG = {
     ),
     "unknown defense method": (
         edit("defenses", "magnet", "method", value="mag"),
-        ["defenses.magnet.method: got ", "allowed: defense_gan, cowboy, magnet, "],
+        ["defenses.magnet.method: got ", "allowed: adversarial_training, redeployed, ae_gan"],
     ),
     "unknown threat model": (
         edit("defenses", "magnet", "threat_models", value=["whitebox"]),

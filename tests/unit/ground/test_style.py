@@ -28,10 +28,9 @@ MAY_IMPORT = {
     "datasets": {"storage", "plugins", "runtime", "facts"},
     "models": {"storage", "plugins", "guests"},
     "attacks": {"models", "randomness", "plugins", "guests", "facts"},
-    "purifiers": {"models", "randomness", "runtime", "plugins", "guests"},
-    "training": {
-        *("models", "attacks", "purifiers", "randomness", "runtime", "storage", "provenance"),
-    },
+    "training": {"models", "attacks", "randomness", "runtime", "storage", "provenance"},
+    "purifiers": {"models", "training", "randomness", "runtime", "plugins", "guests"}
+    | {"facts", "provenance"},
     "evaluation": {
         *("attacks", "purifiers", "models", "datasets", "storage", "randomness", "runtime"),
         *("guests", "provenance"),
