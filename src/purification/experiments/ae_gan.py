@@ -18,6 +18,7 @@ from purification.experiments.cells import (
     of_attack,
     of_defense,
     of_no_defense,
+    titled,
 )
 from purification.experiments.config import ConfigError
 from purification.experiments.image_counts import available, beyond
@@ -64,7 +65,7 @@ def ae_gan_figure(catalogue: Catalogue, figure: str) -> Figure:
     blocks = make(catalogue, figure, seed)
     content = {"images": SHOWN, "blocks": [[list(block) for block in own] for own in blocks]}
     content |= {"arranged": "beside"} if figure == CORRUPTED else {}
-    return Figure(figure, content)
+    return Figure(figure, titled(content))
 
 
 def _detection(catalogue: Catalogue, figure: str, seed: int) -> Figure:

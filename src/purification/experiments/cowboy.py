@@ -17,7 +17,7 @@ from purification.experiments.artifacts import (
     told,
 )
 from purification.experiments.catalogue import PLAIN, Catalogue
-from purification.experiments.cells import of_attack
+from purification.experiments.cells import of_attack, titled
 
 COMPARED = "cowboy_table2"
 SCORES = "cowboy_figure3"
@@ -152,4 +152,4 @@ def _cleaned(catalogue: Catalogue, figure: str, seed: int) -> Figure:
             blocks.append((attack, columns))
         datasets.append([list(block) for block in blocks])
     content = {"images": SHOWN[figure], "blocks": datasets, "parts": 1}
-    return Figure(figure, content)
+    return Figure(figure, titled(content))

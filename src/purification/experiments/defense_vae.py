@@ -11,7 +11,7 @@ from typing import Any
 
 from purification.experiments.artifacts import Cell, Figure, RunTimes, Table
 from purification.experiments.catalogue import PLAIN, Catalogue
-from purification.experiments.cells import of_attack, of_defense, of_no_defense
+from purification.experiments.cells import of_attack, of_defense, of_no_defense, titled
 
 UNSEEN = "defense_vae_table2"
 RUN_TIMES = "defense_vae_table4"
@@ -77,7 +77,7 @@ def vae_figure(catalogue: Catalogue, figure: str) -> Figure:
     datasets = [blocks(catalogue, figure, dataset, seed) for dataset in wanted["datasets"]]
     content = {"images": SHOWN[figure], "blocks": [[list(block) for block in d] for d in datasets]}
     content |= {"parts": 1 if figure == "defense_vae_figure1" else 2}
-    return Figure(figure, content)
+    return Figure(figure, titled(content))
 
 
 def _gray_box_pictures(

@@ -11,6 +11,7 @@ from purification.experiments.artifacts import (
     cell_group,
 )
 from purification.experiments.catalogue import Catalogue
+from purification.experiments.cells import titled
 from purification.experiments.config import ConfigError
 from purification.experiments.detection import swept_detector
 from purification.experiments.grids import Grid, grids_of
@@ -135,7 +136,7 @@ def _pictures(
     seed = catalogue.config["seeds"][0]
     datasets = [blocks(dataset, seed) for dataset in catalogue.config[figure]["datasets"]]
     content = {"images": SHOWN, "blocks": [[list(block) for block in d] for d in datasets]}
-    return Figure(figure, content)
+    return Figure(figure, titled(content))
 
 
 def _original(catalogue: Catalogue, dataset: str) -> dict[str, Any]:
