@@ -19,8 +19,10 @@ import yaml
 from purification.experiments import Catalogue
 from purification.experiments.artifacts import Artifact, File
 
-REPOSITORY = Path(__file__).parent.parent
+REPOSITORY = Path(__file__).resolve().parent.parent
 MICRO = REPOSITORY / "tests/micro.yaml"
+SCHEMA = REPOSITORY / "workflow/schemas/config.schema.yaml"
+DEFAULT = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
 PATIENCE = 1800  # seconds for a run; on a quiet machine none takes a minute
 
 
@@ -31,6 +33,27 @@ def merged(base: Any, overlay: Any) -> Any:
     return base | {key: merged(base.get(key), value) for key, value in overlay.items()}
 
 
+def edit(*place: str, value: Any) -> Callable[[dict[str, Any]], None]:
+    """What sets one key of a config."""
+
+    def apply(config: dict[str, Any]) -> None:
+        for key in place[:-1]:
+            config = config[key]
+        config[place[-1]] = value
+
+    return apply
+
+
+def also(*edits: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
+    """Several edits, one after the other."""
+
+    def apply(config: dict[str, Any]) -> None:
+        for one in edits:
+            one(config)
+
+    return apply
+
+
 def rows(path: Path) -> list[dict[str, str]]:
     """A CSV file's rows by its header."""
     with path.open(newline="") as file:
@@ -39,9 +62,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 def micro_catalogue(**changes: Any) -> Catalogue:
     """The catalogue of the micro config, with changes laid over it."""
-    default = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
-    config = merged(merged(default, yaml.safe_load(MICRO.read_text())), changes)
-    return Catalogue(config, REPOSITORY / "workflow/schemas/config.schema.yaml")
+    return Catalogue(merged(merged(DEFAULT, yaml.safe_load(MICRO.read_text())), changes), SCHEMA)
 
 
 def digests(*found: Any) -> dict[str, str]:

@@ -36,7 +36,9 @@ def import_named(place: str) -> Any:
     _look_in_working_directory()
     planned = json.loads(os.environ.get(CODE_VARIABLE, "{}")).get(place)
     if planned is not None and planned != source_digest(place):
-        raise ValueError(f"{place!r}: {_source(module)} was changed since the workflow was planned")
+        raise ValueError(
+            f"{place!r}: {source_of(module)} was changed since the workflow was planned"
+        )
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
@@ -46,7 +48,7 @@ def import_named(place: str) -> Any:
 def problem_with(place: str) -> str | None:
     """Why a place cannot be imported, as far as its file tells without running; None if it can."""
     module, _, name = place.partition(":")
-    file = _source(module)
+    file = source_of(module)
     if file is None:
         return f"module {module!r} is neither installed nor in the current folder"
     try:
@@ -66,11 +68,11 @@ def source_digest(place: str) -> str:
 
     Only that file: what it imports in turn is not seen.
     """
-    file = _source(place.partition(":")[0])
+    file = source_of(place.partition(":")[0])
     return hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file else "missing"
 
 
-def _source(module: str) -> Path | None:
+def source_of(module: str) -> Path | None:
     """The file of a module; of its packages nothing is imported."""
     _look_in_working_directory()
     outermost, *inner = module.split(".")

@@ -1,0 +1,97 @@
+"""The best of several attackers for each image: its arithmetic, its sets, and the page."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import micro_catalogue
+
+from purification.evaluation.accuracy import wilson_interval
+from purification.evaluation.worst_case import WORST_CASE_COLUMNS, worst_case_rows
+from purification.experiments import ConfigError, worst_case
+from purification.experiments.worst_case import THREAT_MODELS
+from purification.reporting.worst_case import worst_case_page
+from purification.storage import ImageSet, write_image_sets
+
+Attacked = Callable[..., dict[str, Any]]
+LABELS = np.array([3, 1, 4, 1, 5])
+
+
+@pytest.fixture
+def attacked(tmp_path: Path) -> Attacked:
+    """Makes a set under attack, of which the images with a 1 are predicted rightly; its cell."""
+
+    def make(right: Sequence[int], labels: np.ndarray = LABELS, **named: object) -> dict[str, Any]:
+        labels = labels[: len(right)]
+        predictions = np.where(np.array(right, bool), labels, (labels + 1) % 10)
+        file = tmp_path / f"{len(list(tmp_path.iterdir()))}.h5"
+        images = np.zeros((len(right), 1, 2, 2), np.float32)
+        sets = {"set": ImageSet(images, labels, {"predictions": predictions})}
+        write_image_sets(file, sets, recipe={})
+        cell = {"dataset": "digits", "seed": 0, "classifier": "A", "defense": "magnet"}
+        cell |= {"variant": "", "iterations_L": None, "restarts_R": None, "epsilon": 0.1}
+        cell |= {"attack": "fgsm", "threat_model": "white_box"} | named
+        of_set = {"images": str(file), "group": "set", "split": None, "classifier": "none"}
+        return {"labels": cell, **of_set}
+
+    return make
+
+
+def test_an_image_counts_if_it_withstands_every_attacker(attacked: Attacked) -> None:
+    cells = [
+        attacked([1, 1, 0, 1, 0]),
+        attacked([1, 0, 1, 1, 1], threat_model="gray_box"),
+        attacked([0, 1, 1, 1, 0], attack="pgd"),
+    ]
+    (row,) = worst_case_rows(cells)
+    assert tuple(row) == WORST_CASE_COLUMNS
+    assert (row["n"], row["attackers"], row["correct"], row["accuracy"]) == (5, 3, 1, 0.2)
+    assert (row["ci_low"], row["ci_high"]) == wilson_interval(1, 5)
+    assert (row["strongest"], row["strongest_accuracy"]) == ("fgsm white_box", 0.6)
+    assert row["attacks"] == "fgsm white_box 0.600; pgd white_box 0.600; fgsm gray_box 0.800"
+
+
+def test_all_attackers_are_compared_on_the_images_that_all_have(attacked: Attacked) -> None:
+    few = attacked([1, 1], attack="pgd")
+    (row,) = worst_case_rows([attacked([0, 1, 0, 0, 0]), few])
+    assert (row["n"], row["accuracy"], row["strongest_accuracy"]) == (2, 0.5, 0.5)
+
+
+def test_other_defenses_strengths_and_units_are_other_rows(attacked: Attacked) -> None:
+    named = ({}, {"defense": "none"}, {"epsilon": 0.2}, {"pixel_range": "[-1, 1]"}, {"seed": 1})
+    found = worst_case_rows([attacked([1, 0], **name) for name in named])
+    assert [row["attackers"] for row in found] == [1] * len(named)
+    page = worst_case_page(found)
+    assert "| digits | A | none |  | 0.1 | 2 | 1 | 0.500 (fgsm white_box) | 0.500 [" in page
+    assert "| 0.1 of [-1, 1] |" in page
+    assert "| digits (seed 1) |" in page
+
+
+def test_sets_of_other_images_are_refused(attacked: Attacked) -> None:
+    other = attacked([1, 1, 1], labels=LABELS[::-1].copy(), attack="pgd")
+    with pytest.raises(ValueError, match=r"the same first 3 images in all of .*0\.h5"):
+        worst_case_rows([attacked([1, 1, 1]), other])
+
+
+def test_a_page_without_attacks_is_refused() -> None:
+    with pytest.raises(ValueError, match="worst_case"):
+        worst_case_page([])
+
+
+# What is joined
+
+
+def test_each_bounded_attack_of_the_tables_is_joined_once() -> None:
+    once = worst_case(micro_catalogue(worst_case={"tables": ["table4"]})).job
+    twice = worst_case(micro_catalogue(worst_case={"tables": ["table4", "table12"]})).job
+    assert once == twice
+    labels = [cell["labels"] for cell in once["cells"]]
+    assert {label["threat_model"] for label in labels} == set(THREAT_MODELS)
+    assert {label["attack"] for label in labels} == {"fgsm"}
+
+
+def test_other_tables_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"worst_case\.tables: got 'table1'.*; allowed: table4, "):
+        micro_catalogue(worst_case={"tables": ["table1"]})

@@ -1,0 +1,28 @@
+"""A job that was killed is explained at the end of the run."""
+
+from pathlib import Path
+
+import pytest
+from conftest import Workflow
+
+DATASET = "results/digits/dataset.h5"
+
+
+@pytest.mark.parametrize("targets", [[DATASET], [DATASET, "results/digits_black_box/dataset.h5"]])
+def test_a_killed_job_is_explained_at_the_end_of_the_run(
+    targets: list[str], tmp_path: Path
+) -> None:
+    """Of one job, which Snakemake runs itself, and of several."""
+    workflow = Workflow(tmp_path / "workflow")
+    script = workflow.folder / "workflow/scripts/prepare_dataset.py"
+    kill = "\nimport os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
+    script.write_text(script.read_text() + kill)
+    failed = workflow.run(*targets, options=("--cores", "2", "--keep-going"), check=False)
+    assert failed.returncode != 0
+    for target in targets:
+        log = f"logs/prepare_dataset/{target.split('/')[1]}.log"
+        assert failed.stdout.count(f"{log}: the job was killed") == 1, failed.stdout
+    assert "on SLURM ask for more: --set-resources prepare_dataset:mem_mb=" in failed.stdout
+    script.write_text(script.read_text().replace(kill, "\nraise ValueError('told')\n"))
+    failed = workflow.run(DATASET, check=False)
+    assert "ValueError: told" in failed.stdout and "the job was killed" not in failed.stdout
