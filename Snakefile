@@ -54,7 +54,7 @@ include: "workflow/rules/generator_quality.smk"
 # thread can be started any more. Another limit than the default was asked for, and stays.
 onstart:
     if workflow.is_main_process:
-        begin()
+        begin(RESULTS)
         remember(CATALOGUE.config)
     limiter = workflow.scheduler.job_rate_limiter
     if limiter is not None and (limiter.max_jobs, limiter.timespan) == (100, 1):
@@ -70,6 +70,7 @@ onerror:
 
 
 rule all:
+    """Defense-GAN's Table 4 with its examples: the default target"""
     default_target: True
     input:
         expand(rules.paper_table.output, table="table4"),
@@ -79,8 +80,8 @@ rule all:
         ),
 
 
-# Every table and figure of a paper.
 rule defense_gan:
+    """Every table and figure of Defense-GAN, and its page"""
     input:
         expand(rules.paper_table.output, table=TABLE_CAPTIONS),
         rules.table13.output,
@@ -94,6 +95,7 @@ rule defense_gan:
 
 
 rule defense_vae:
+    """Every table and figure of Defense-VAE, and its page"""
     input:
         expand(rules.paper_table.output, table=VAE_TABLE_PATHS),
         rules.run_time_table.output,
@@ -104,6 +106,7 @@ rule defense_vae:
 
 
 rule ae_gan:
+    """Every table and figure of AE-GAN+rs, and its page"""
     input:
         expand(rules.paper_table.output, table=AE_GAN_TABLE_PATHS),
         expand(rules.plot_detection.output, number=[3, 6, 7, 8]),
@@ -116,6 +119,7 @@ rule ae_gan:
 
 
 rule cowboy:
+    """Every table and figure of Cowboy, and its page"""
     input:
         expand(rules.paper_table.output, table=COWBOY_TABLE_PATHS),
         rules.plot_toy.output,

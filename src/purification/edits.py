@@ -6,7 +6,8 @@ the file carries, and today's. What one edit concerns is found by making it alon
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,39 +25,18 @@ KEPT = 10
 """Configs that are kept there."""
 LISTED = 10
 """Edited settings that have a line each; of more there is one line for all."""
-_WIDTH = 60
+_WIDTH = 120  # of the values in a line
 Config = Mapping[str, Any]
-Recipes = Sequence[Recipe | None]
-"""Of each job what it is told under a config; None where that config has no such job."""
-Edit = tuple[tuple[str, ...], Any, Any]
-"""The place of a setting, its value before, and its value now; `_absent` where there is none."""
+Place = tuple[str, ...]
+_Told = tuple[Config, Sequence[Recipe]]  # a config, and what jobs are told under it
 _absent = object()
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A job that will run, by the places of its outputs."""
-
-    outputs: tuple[str, ...]
-
-    @property
-    def found(self) -> set[str]:
-        """Digests of the recipes that its files carry, as far as they are there and can be read."""
-        digests = set()
-        for path in self.outputs:
-            try:
-                recipe = found_recipe(path)
-            except (OSError, ValueError, LookupError):
-                continue
-            digests.add(recipe if isinstance(recipe, str) else digest_of(recipe))
-        return digests
 
 
 def remember(config: Config) -> None:
     """Leaves the config of a run that begins in `FOLDER`, as its latest."""
     text = yaml.safe_dump(config, sort_keys=False)
     place = FOLDER / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.yaml"
-    FOLDER.mkdir(parents=True, exist_ok=True)
+    place.parent.mkdir(parents=True, exist_ok=True)
     whole = place.with_suffix(".part")
     whole.write_text(text)
     whole.replace(place)
@@ -67,110 +47,105 @@ def remember(config: Config) -> None:
 def remembered() -> Iterator[Config]:
     """The configs of the latest runs, the latest first."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    for path in _latest_first():
-        yield yaml.load(path.read_text(), Loader=loader)
+    return (yaml.load(path.read_text(), Loader=loader) for path in _latest_first())
 
 
 def _latest_first() -> list[Path]:
     return sorted(FOLDER.glob("*.yaml"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
 
 
-def edits_explained(
-    jobs: Sequence[Planned], config: Config, recipes_under: Callable[[Config], Recipes]
-) -> list[str]:
-    """A line for each edited setting that makes some of the jobs stale, such as
-    "attacks.fgsm.epsilon: 0.1 -> 0.15: 25 jobs".
+@dataclass(frozen=True)
+class Explainer:
+    """Explains why jobs are stale.
 
-    A job that two edits concern is counted for both. Files that are missing count where only the
-    edit asks for them, such as those of a new seed. Jobs whose files none of the remembered configs
-    makes are in no line.
-
-    Args:
-        jobs: all that will run.
-        config: today's.
-        recipes_under: what each of the jobs is told under another config; raises ConfigError if
-            that one is wrong.
+    outputs: the places of each job's files, of all jobs that will run.
+    recipes_under: from a config to what each of the jobs is told under it; an empty recipe where it
+        has no such job. Raises ConfigError if the config is wrong.
+    place: from a file's path in a recipe to where it lies.
     """
-    lines: list[str] = []
-    found = [job.found for job in jobs]
-    today = recipes_under(config)
-    stale = {i for i, now in enumerate(today) if found[i] and now and now.digest not in found[i]}
-    for old in remembered():
-        if not stale:
-            break
-        try:
-            before = recipes_under(old)
-        except ConfigError:  # of another version of the project
-            continue
-        own = {i for i in stale if (recipe := before[i]) and recipe.digest in found[i]}
-        if own:
-            missing = {p: i for i, job in enumerate(jobs) if not found[i] for p in job.outputs}
-            lines += _lines(old, config, before, today, own, missing, recipes_under)
-        stale -= own
-    return lines
 
+    outputs: Sequence[Sequence[str]]
+    recipes_under: Callable[[Config], Sequence[Recipe]]
+    place: Callable[[str], str] = str
 
-def _lines(
-    old: Config,
-    config: Config,
-    before: Recipes,
-    today: Recipes,
-    stale: set[int],
-    missing: Mapping[str, int],
-    recipes_under: Callable[[Config], Recipes],
-) -> list[str]:
-    """Those of all edits between two configs, by which the jobs are told `before` and `today`.
+    def lines(self, config: Config) -> list[str]:
+        """A line for each setting in which `config` differs from that of the files, if it makes
+        some of the jobs stale: "attacks.fgsm.epsilon: 0.1 -> 0.15: 25 jobs".
 
-    stale: the jobs whose files the old one made.
-    missing: the jobs that make files which are not there, by these.
-    """
-    edits = list(_edits(old, config))
-    if len(edits) > LISTED:
-        named = ", ".join(".".join(place) for place, *_ in edits[:LISTED])
-        count = len(stale | _asked_anew(stale, before, today, missing))
-        return [f"{len(edits)} settings ({named}, ...): {_jobs(count)}"]
-    concerned: dict[int, set[int]] = {}
-    for number, (place, was, now) in enumerate(edits):
-        try:
-            first, then = before, recipes_under(_with(old, place, now))
-        except ConfigError:  # right only after another edit
+        A job that two edits concern is counted for both. Files that are missing count where only
+        the edit asks for them, such as those of a new seed. Jobs whose files none of the remembered
+        configs makes are in no line.
+        """
+        lines: list[str] = []
+        found = [_carried(paths) for paths in self.outputs]
+        missing = {p: i for i, paths in enumerate(self.outputs) if not found[i] for p in paths}
+        today = self.recipes_under(config)
+        stale = {i for i, now in enumerate(today) if found[i] and now.digest not in found[i]}
+        for old in remembered():
+            if not stale:
+                break
             try:
-                first, then = recipes_under(_with(config, place, was)), today
-            except ConfigError:
+                before = self.recipes_under(old)
+            except ConfigError:  # of another version of the project
                 continue
-        changed = {i for i in stale if _digest(first[i]) != _digest(then[i])}
-        concerned[number] = changed | _asked_anew(changed, first, then, missing)
-    rest = stale.difference(*concerned.values())
-    together = rest | _asked_anew(rest, before, today, missing)
-    counts = {n: len(concerned.get(n, together)) for n in range(len(edits))}
-    return [_line(edit, counts[n]) for n, edit in enumerate(edits) if counts[n]]
+            own = {i for i in stale if before[i].digest in found[i]}
+            lines += self._counted((old, before), (config, today), own, missing) if own else []
+            stale -= own
+        return lines
+
+    def _counted(
+        self, old: _Told, new: _Told, stale: set[int], missing: Mapping[str, int]
+    ) -> list[str]:
+        """The lines of all edits between two configs. `stale`: the jobs whose files the old one
+        made; `missing`: those that make files which are not there, by these."""
+
+        def changed(first: Sequence[Recipe], then: Sequence[Recipe]) -> set[int]:
+            jobs = {i for i in stale if first[i].digest != then[i].digest}
+            # What these read now and did not read before, and so on.
+            waiting = [path for i in jobs for path in then[i].sources.keys() - first[i].sources]
+            while waiting:
+                job = missing.get(self.place(waiting.pop()))
+                if job is not None and job not in jobs:
+                    jobs.add(job)
+                    waiting += then[job].sources
+            return jobs
+
+        edits, every = list(_edits(old[0], new[0])), changed(old[1], new[1])
+        if len(edits) > LISTED:
+            named = ", ".join(_name(place) for place, *_ in edits[:LISTED])
+            return [f"{len(edits)} settings ({named}, ...): {_jobs(every)}"]
+        counted = {}
+        for place, was, now in edits:
+            # Right only together with others are counted together.
+            with suppress(ConfigError):
+                try:
+                    pair = old[1], self.recipes_under(_with(old[0], place, now))
+                except ConfigError:  # right only after another
+                    pair = self.recipes_under(_with(new[0], place, was)), new[1]
+                counted[place] = changed(*pair)
+        rest = every.difference(*counted.values())
+        jobs = {place: counted.get(place, rest) for place, *_ in edits}
+        return [
+            f"{_name(place)}: {_values(was, now)}: {_jobs(jobs[place])}"
+            for place, was, now in edits
+            if jobs[place]
+        ]
 
 
-def _asked_anew(
-    changed: set[int], before: Recipes, after: Recipes, missing: Mapping[str, int]
-) -> set[int]:
-    """The jobs that make what the changed ones read now and did not read before, and so on."""
-    waiting = [
-        path for i in changed for path in _sources(after[i]) if path not in _sources(before[i])
-    ]
-    found: set[int] = set()
-    while waiting:
-        job = missing.get(waiting.pop())
-        if job is not None and job not in found:
-            found.add(job)
-            waiting += _sources(after[job])
-    return found
+def _carried(paths: Iterable[str]) -> set[str]:
+    """Digests of the recipes that a job's files carry, as far as they are there and readable."""
+    digests = set()
+    for path in paths:
+        try:
+            recipe = found_recipe(path)
+        except (OSError, ValueError, LookupError):
+            continue
+        digests.add(recipe if isinstance(recipe, str) else digest_of(recipe))
+    return digests
 
 
-def _sources(recipe: Recipe | None) -> Mapping[str, Any]:
-    return recipe.sources if recipe else {}
-
-
-def _digest(recipe: Recipe | None) -> str:
-    return recipe.digest if recipe else ""
-
-
-def _edits(old: Any, new: Any, place: tuple[str, ...] = ()) -> Iterator[Edit]:
+def _edits(old: Any, new: Any, place: Place = ()) -> Iterator[tuple[Place, Any, Any]]:
+    """The place of each setting that differs, its value before, and its value now."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in dict.fromkeys([*new, *old]):
             yield from _edits(old.get(key, _absent), new.get(key, _absent), (*place, key))
@@ -179,27 +154,30 @@ def _edits(old: Any, new: Any, place: tuple[str, ...] = ()) -> Iterator[Edit]:
         yield place, old, new
 
 
-def _with(config: Config, place: tuple[str, ...], value: Any) -> dict[str, Any]:
+def _with(config: Config, place: Place, value: Any) -> dict[str, Any]:
     """A copy with another value at a place."""
     key, *rest = place
     if rest:
         value = _with(config.get(key, {}), tuple(rest), value)
-    changed = {name: own for name, own in config.items() if name != key or value is not _absent}
-    return changed if value is _absent else changed | {key: value}
+    changed = {**config, key: value}
+    return {name: own for name, own in changed.items() if own is not _absent}
 
 
-def _line(edit: Edit, count: int) -> str:
-    place, was, now = edit
-    values = f"{_shown(was)} -> {_shown(now)}"
-    if isinstance(was, list) and isinstance(now, list) and len(values) > 2 * _WIDTH:
-        # What long lists begin with says nothing.
-        out, into = ([x for x in a if x not in b] for a, b in ((was, now), (now, was)))
-        values = f"without {_shown(out)}, with {_shown(into)}"
-    return f"{'.'.join(map(str, place))}: {values}: {_jobs(count)}"
+def _name(place: Place) -> str:
+    return ".".join(map(str, place))
 
 
-def _jobs(count: int) -> str:
-    return f"{count} job" if count == 1 else f"{count} jobs"
+def _jobs(jobs: set[int]) -> str:
+    return "1 job" if len(jobs) == 1 else f"{len(jobs)} jobs"
+
+
+def _values(was: Any, now: Any) -> str:
+    text = f"{_shown(was)} -> {_shown(now)}"
+    if len(text) > _WIDTH and isinstance(was, list) and isinstance(now, list):
+        # What long lists have in common says nothing.
+        less, more = ([x for x in a if x not in b] for a, b in ((was, now), (now, was)))
+        return f"without {_shown(less)}, with {_shown(more)}"
+    return text
 
 
 def _shown(value: Any) -> str:
@@ -207,4 +185,4 @@ def _shown(value: Any) -> str:
     if value is _absent:
         return "nothing"
     text = yaml.safe_dump([value], default_flow_style=True, width=float("inf")).strip()[1:-1]
-    return text if len(text) <= 2 * _WIDTH else f"{text[: 2 * _WIDTH - 3]}..."
+    return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 3]}..."

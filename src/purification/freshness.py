@@ -27,6 +27,7 @@ class Freshness:
             early for that: then it returns False.
         recorded: whether Snakemake's notes have the parameters that a file was made with.
         tell: shows a line to the user.
+        place: from a file's path, which begins with `results`, to where it lies.
     """
 
     def __init__(
@@ -34,15 +35,16 @@ class Freshness:
         force: Callable[[str, str], bool],
         recorded: Callable[[str], bool],
         tell: Callable[[str], None],
+        place: Callable[[str], str] = str,
     ) -> None:
-        self._force, self._recorded, self._tell = force, recorded, tell
+        self._force, self._recorded, self._tell, self._place = force, recorded, tell, place
         self._absent: set[str] = set()
         self._seen: set[tuple[str, str]] = set()
         self._told: set[str] = set()
 
     def look_at(self, file: File) -> None:
         """A file that the DAG may need, and all that it is made from."""
-        path = file.path
+        path = self._place(file.path)
         if path in self._absent:
             return
         if not Path(path).exists():
@@ -53,7 +55,7 @@ class Freshness:
         elif (key := (path, file.digest)) in self._seen:
             return
         else:
-            objection = self._objection_to(file)
+            objection = self._objection_to(file, path)
             if objection and not self._force(path, "; ".join(objection[:SHOWN])):
                 return
             if objection:
@@ -62,18 +64,19 @@ class Freshness:
         for source in file.sources.values():
             self.look_at(source)
 
-    def _objection_to(self, file: File) -> list[str]:
+    def _objection_to(self, file: File, path: str) -> list[str]:
         """That to the file or to a further one of its job (what is missing Snakemake sees)."""
-        for part in file.parts:
-            if Path(part.path).exists() and (objection := objection_to(part.path, file.recipe)):
+        parts = [self._place(part.path) for part in file.parts]
+        for part in parts:
+            if Path(part).exists() and (objection := objection_to(part, file.recipe)):
                 return objection
         # A table in a paper's layout carries nothing: its parts answer for it.
-        if isinstance(file, Table) and all(Path(part.path).exists() for part in file.parts):
+        if isinstance(file, Table) and all(Path(part).exists() for part in parts):
             return []
         try:
-            return objection_to(file.path, file.recipe)
+            return objection_to(path, file.recipe)
         except LookupError:
-            return [] if self._recorded(file.path) else [_UNKNOWN]
+            return [] if self._recorded(path) else [_UNKNOWN]
 
     def _explain(self, path: str, objection: list[str]) -> None:
         """Tell why, once for all files that differ in the same settings, wherever these stand."""

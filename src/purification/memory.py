@@ -3,6 +3,7 @@
 import errno
 import re
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
 from purification.disk import chain
@@ -56,9 +57,11 @@ def advice(rule: str) -> str:
 
 
 def rule_of(log: str | Path) -> str:
-    """The rule that writes the log `logs/<rule>/...`; "" if it has another place."""
-    parts = Path(log).parts
-    return parts[parts.index("logs") + 1] if "logs" in parts[:-2] else ""
+    """The rule that writes the log `logs/<rule>/...`, or that below the results' folder; "" if it
+    has another place."""
+    # The last: the results' folder can have that name, too.
+    *_, rule = "", *(rule for top, rule in pairwise(Path(log).parts[:-1]) if top == "logs")
+    return rule
 
 
 def explain_killed(run_logs: str | Iterable[str]) -> list[str]:

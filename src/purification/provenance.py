@@ -19,11 +19,14 @@ REMEDY = (
     "Snakemake, run again with the config that you want, makes it again; "
     "docs/reliability.md says how files come to differ."
 )
+RESULTS = "results"
+"""The folder that a result's name begins with, whatever folder the config gives them."""
 _absent = object()
 Asked = Mapping[str, Any] | str
 """A recipe, or the digest of one."""
 _made: str | None = None
 _allowed: dict[str, Asked] | None = None  # by path; None: no job has said
+_results = RESULTS  # where this job's results lie
 
 
 class ForeignFile(ValueError):
@@ -46,7 +49,7 @@ def damaged(path: str | Path, complaint: str) -> ValueError:
         place.read_bytes()
     except OSError as error:
         return ValueError(f"{path}: cannot be read: {error.strerror}; {complaint}")
-    if _allowed is not None and _place(path) in _allowed:
+    if _allowed is not None and _absolute(path) in _allowed:
         aside = place.with_name(f"{place.name}.damaged")
         place.replace(aside)
         complaint = f"{complaint}. It is now {aside}, and Snakemake, run again, makes it again"
@@ -63,15 +66,32 @@ def expect(sources: Mapping[str, Asked]) -> None:
     only if it was made by that recipe. A job says so before it reads; without it nothing is
     compared."""
     global _allowed
-    _allowed = {_place(path): recipe for path, recipe in sources.items()}
+    _allowed = {_absolute(_below_results(path)): recipe for path, recipe in sources.items()}
 
 
-def start_job(recipe: Any) -> None:
+def start_job(recipe: Any, results: str) -> None:
     """What every job says first: it may read the files of the recipe's `sources` (`expect`), and
-    what it draws carries the recipe's digest. `recipe`: as `experiments` hands it to a job."""
-    global _made
+    what it draws carries the recipe's digest. `recipe`: as `experiments` hands it to a job;
+    `results`: the config's folder."""
+    global _made, _results
+    _results = results
     expect(recipe.sources)
     _made = recipe.digest
+
+
+def place_of(path: str | Path) -> Path:
+    """Where a result lies. Recipes call it `results/...`; in a job it lies below the folder that
+    the config gives. Another path, or one that is a place already, stays as it is."""
+    known = _allowed is not None and _absolute(path) in _allowed
+    return Path(path if known else _below_results(path))
+
+
+def name_of(path: str | Path) -> str:
+    """The inverse of `place_of`: a result's name, which its random numbers are drawn by, so that
+    they are the same in every folder."""
+    path = str(path)
+    inside = path.startswith(f"{_results}/")
+    return f"{RESULTS}{path.removeprefix(_results)}" if inside else path
 
 
 def digest_of_job() -> str | None:
@@ -82,7 +102,7 @@ def digest_of_job() -> str | None:
 def expected_of(path: str | Path) -> Mapping[str, Any] | None:
     """The recipe that this job expects of a file; None if the process is no job, the file none of
     its own, or only a digest is known."""
-    asked = None if _allowed is None else _allowed.get(_place(path))
+    asked = None if _allowed is None else _allowed.get(_absolute(place_of(path)))
     return None if isinstance(asked, str) else asked
 
 
@@ -105,7 +125,7 @@ def check_recipe(path: str | Path, found: Asked) -> None:
     """
     if _allowed is None:
         return
-    if (asked := _allowed.get(_place(path))) is None:
+    if (asked := _allowed.get(_absolute(place_of(path)))) is None:
         raise ForeignFile(f"{path}: not among the files that this job is made from")
     if isinstance(found, str) or isinstance(asked, str):
         digests = [each if isinstance(each, str) else digest_of(each) for each in (found, asked)]
@@ -163,6 +183,11 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _place(path: str | Path) -> str:
+def _below_results(path: str | Path) -> str:
+    path = str(path)
+    return f"{_results}{path.removeprefix(RESULTS)}" if path.startswith(f"{RESULTS}/") else path
+
+
+def _absolute(path: str | Path) -> str:
     # Not resolved: results may lie behind a link.
     return str(Path.cwd() / path)

@@ -6,25 +6,35 @@ next run has made the same file: it would put the old result in place of the new
 
 import os
 import socket
+from hashlib import sha256
 from pathlib import Path
 from uuid import uuid4
 
+from purification.provenance import RESULTS
+
 VARIABLE = "PURIFICATION_RUN"
-"""In the environment of a job: host, process and its birth, and the mark of its run, by spaces."""
+"""In the environment of a job: host, process and its birth, the mark of its run and that mark's
+file, by spaces."""
 MARK = Path(".snakemake/purification_run")
-"""The mark of the latest run in a working directory."""
+"""The mark of the latest run in a working directory; runs with other folders of results, which can
+go on at the same time, have others beside it."""
 
 
 class RunEnded(RuntimeError):
     """The run that a job was started by is over, or another one has begun since."""
 
 
-def begin() -> None:
-    """Called by Snakemake's main process before its jobs: they inherit who started them."""
+def begin(results: str = RESULTS) -> None:
+    """Called by Snakemake's main process before its jobs: they inherit who started them.
+
+    results: the folder that they write to.
+    """
     mark = uuid4().hex
-    MARK.parent.mkdir(exist_ok=True)
-    MARK.write_text(mark)
-    os.environ[VARIABLE] = f"{here()} {os.getpid()} {_birth(os.getpid())} {mark}"
+    own = "" if results == RESULTS else "_" + sha256(results.encode()).hexdigest()[:16]
+    file = MARK.with_name(MARK.name + own)
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(mark)
+    os.environ[VARIABLE] = f"{here()} {os.getpid()} {_birth(os.getpid())} {mark} {file}"
 
 
 def here() -> str:
@@ -50,14 +60,15 @@ def check_run(path: str | Path) -> None:
     """
     if not in_a_run():
         return
-    host, process, birth, mark = os.environ[VARIABLE].split(" ")
+    host, process, birth, mark, place = os.environ[VARIABLE].split(" ")
     if host == here():
         if _birth(int(process)) == birth:
             return
         reason = f"its Snakemake (process {process}) has ended"
     else:
         # A folder without mark is no folder of Snakemake's any more.
-        if MARK.is_file() and MARK.read_text() == mark:
+        file = Path(place)
+        if file.is_file() and file.read_text() == mark:
             return
         reason = "another run has begun in its folder"
     raise RunEnded(f"{path}: not put in place, because this job's run is over: {reason}")

@@ -24,7 +24,7 @@ import numpy as np
 
 from purification import runs
 from purification.disk import full_disk_named
-from purification.provenance import ForeignFile, check_recipe, damaged
+from purification.provenance import ForeignFile, check_recipe, damaged, place_of
 
 if TYPE_CHECKING:
     import torch
@@ -333,6 +333,7 @@ def read_state(path: str | Path) -> tuple[dict[str, "torch.Tensor"], dict[str, A
     from safetensors import SafetensorError, safe_open
 
     expected = "a checkpoint: safetensors, written by write_checkpoint"
+    path = place_of(path)
     _check_exists(path, expected)
     try:
         with safe_open(path, framework="pt") as file:
@@ -467,6 +468,7 @@ def _check_exists(path: str | Path, expected: str) -> None:
 @contextmanager
 def _readable(path: str | Path, expected: str, checked: bool = True) -> Iterator[h5py.File]:
     """`checked`: its recipe is compared with what the job expects."""
+    path = place_of(path)
     _check_exists(path, expected)
     # No locks: some cluster file systems have none, and a file never changes once it has its name.
     try:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from purification.provenance import check_recipe, damaged, digest_of, in_a_job
+from purification.provenance import check_recipe, damaged, digest_of, in_a_job, place_of
 from purification.storage import EARLIER, atomic
 
 MARKS = ("recipe", "check")
@@ -88,7 +88,8 @@ def text_table_digest(path: str | Path) -> str:
 def _verified_table(path: str | Path) -> tuple[str, list[str]]:
     """The digest of its recipe, and its lines without the marks."""
     expected = f"a CSV with the columns {' and '.join(MARKS)} at its end"
-    if not Path(path).is_file():
+    path = place_of(path)
+    if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected {expected}")
     try:
         header, *rows = Path(path).read_bytes().decode("utf-8").split("\n")
@@ -140,7 +141,8 @@ def page_digest(path: str | Path) -> str:
 def _verified_page(path: str | Path) -> tuple[str, str]:
     """The digest of its recipe, and its text."""
     expected = "a page of Markdown that ends with its digests"
-    if not Path(path).is_file():
+    path = place_of(path)
+    if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected {expected}")
     try:
         text, _, comment = Path(path).read_bytes().decode("utf-8").rpartition("\n\n")

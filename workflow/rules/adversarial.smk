@@ -2,6 +2,7 @@
 
 
 rule attack_classifier:
+    """Attack a bare classifier's test images"""
     input:
         unpack(inputs("adversarial")),
     output:
@@ -10,8 +11,6 @@ rule attack_classifier:
         "logs/attack_classifier/{dataset}/seed{seed}/{training}/{classifier}/{attack}.log",
     benchmark:
         "logs/attack_classifier/{dataset}/seed{seed}/{training}/{classifier}/{attack}.benchmark.tsv"
-    group:
-        "attacks"
     threads: config["threads"]
     resources:
         mem_mb=memory(2500, copies=1),
@@ -26,6 +25,7 @@ rule attack_classifier:
 
 
 use rule attack_classifier as attack_validation with:
+    """Attack a bare classifier's validation images, for thresholds of detectors"""
     input:
         unpack(inputs("adversarial", split="validation")),
     output:
@@ -42,6 +42,7 @@ use rule attack_classifier as attack_validation with:
 
 
 rule attack_defense:
+    """Attack a defense and purify the attacked images, in each threat model"""
     input:
         unpack(inputs("attacked")),
     output:
@@ -64,10 +65,8 @@ rule attack_defense:
         "../scripts/attack_defense.py"
 
 
-# Of the training images, for Defense-VAE.
-
-
 rule craft_copies:
+    """Attack all training images, for a Defense-VAE to learn from"""
     input:
         unpack(inputs("copies")),
     output:

@@ -2,6 +2,7 @@
 
 
 rule plot_detection:
+    """Draw an AE-GAN+rs figure of detection by the error of one pass"""
     input:
         files=lambda wildcards: figure(f"ae_gan_figure{wildcards.number}").files,
         paper="resources/papers/ae_gan.csv",
@@ -20,8 +21,6 @@ rule plot_detection:
         "logs/plot_detection/figure{number}.benchmark.tsv"
     wildcard_constraints:
         number="3|6|7|8",
-    group:
-        "measurements"
     threads: 1
     resources:
         mem_mb=growing(2000),
@@ -35,6 +34,7 @@ rule plot_detection:
 
 
 rule plot_samples:
+    """Draw samples of the BiGAN (AE-GAN+rs, Figure 4)"""
     input:
         lambda wildcards: figure("ae_gan_figure4").files,
     output:
@@ -49,8 +49,6 @@ rule plot_samples:
         "logs/plot_samples/plot_samples.log",
     benchmark:
         "logs/plot_samples/plot_samples.benchmark.tsv"
-    group:
-        "measurements"
     threads: 1
     resources:
         mem_mb=growing(2000),
@@ -64,6 +62,7 @@ rule plot_samples:
 
 
 use rule plot_reconstructions as plot_ae_gan_reconstructions with:
+    """Draw corrupted or attacked images and their reconstructions (AE-GAN+rs)"""
     input:
         lambda wildcards: figure(f"ae_gan_figure{wildcards.number}").files,
     output:
@@ -87,6 +86,7 @@ use rule plot_reconstructions as plot_ae_gan_reconstructions with:
 
 
 rule plot_cost_accuracy:
+    """Draw robust accuracy over generator evaluations per image"""
     input:
         lambda wildcards: asked(cost_figure, CATALOGUE).files,
     output:
@@ -102,8 +102,6 @@ rule plot_cost_accuracy:
         "logs/plot_cost_accuracy/plot_cost_accuracy.log",
     benchmark:
         "logs/plot_cost_accuracy/plot_cost_accuracy.benchmark.tsv"
-    group:
-        "measurements"
     threads: 1
     resources:
         mem_mb=growing(1000),
@@ -117,6 +115,7 @@ rule plot_cost_accuracy:
 
 
 rule measure_inference_rule:
+    """Measure what the inference rule searches, costs and saves"""
     input:
         unpack(lambda wildcards: with_old_dataset(rule_of(wildcards))),
     output:
@@ -140,6 +139,7 @@ rule measure_inference_rule:
 
 
 rule inference_rule_table:
+    """Tabulate the inference rule's cost and savings"""
     input:
         lambda wildcards: asked(rule_table, CATALOGUE).files,
     output:
@@ -154,8 +154,6 @@ rule inference_rule_table:
         "logs/inference_rule_table/inference_rule_table.log",
     benchmark:
         "logs/inference_rule_table/inference_rule_table.benchmark.tsv"
-    group:
-        "measurements"
     threads: 1
     resources:
         mem_mb=growing(1000),
@@ -169,6 +167,7 @@ rule inference_rule_table:
 
 
 rule ae_gan_page:
+    """Write the page of AE-GAN+rs: all tables and figures"""
     input:
         tables=of_page(ae_gan_page, "ae_gan", AE_GAN_TABLE_PATHS),
         figures=expand("results/ae_gan/figure{number}.png", number=range(3, 11)),
@@ -180,8 +179,6 @@ rule ae_gan_page:
         "logs/ae_gan_page/ae_gan_page.log",
     benchmark:
         "logs/ae_gan_page/ae_gan_page.benchmark.tsv"
-    group:
-        "measurements"
     threads: 1
     resources:
         mem_mb=growing(1000),

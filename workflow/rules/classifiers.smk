@@ -2,6 +2,7 @@
 
 
 rule train_classifier:
+    """Train a classifier: plainly, on attacked images, or on reconstructions"""
     input:
         unpack(inputs("classifier")),
     output:

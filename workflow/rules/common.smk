@@ -1,9 +1,11 @@
 # What the rules of all stages share: the catalogue of artifacts, and how a rule looks its own up.
+import os
 import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 from snakemake.io import IOFile
+from snakemake.path_modifier import PathModifier
 from snakemake.utils import update_config
 
 from purification.config_files import typed_values
@@ -70,6 +72,19 @@ except ConfigError as error:
 config.clear()
 config.update(CATALOGUE.config)
 
+# The rules say `results/...` and `logs/...`, as recipes do. Where the config names another folder, Snakemake puts that
+# in their place, as for a module with `replace_prefix`: in inputs that functions return as well.
+RESULTS = config["results"] = os.path.normpath(config.get("results", "results"))
+if RESULTS != "results":
+    workflow.modifier.path_modifier = PathModifier(
+        {"results/": f"{RESULTS}/", "logs/": f"{RESULTS}/logs/"}, None, workflow
+    )
+
+
+def place(path):
+    """Where a result of that path lies."""
+    return str(workflow.modifier.modify_path(path))
+
 
 def force(path, reason):
     """Have a file made again, as `--forcerun` does. Says whether it was in time."""
@@ -90,7 +105,7 @@ def recorded(path):
     return workflow.persistence.params(IOFile(path)) is not None
 
 
-FRESHNESS = Freshness(force, recorded, tell=logger.warning)
+FRESHNESS = Freshness(force, recorded, logger.warning, place)
 
 # Jobs, which load users' own code by its recipe, find its files by their digests, and take it as it is now.
 provide_files(CATALOGUE.files)

@@ -2,6 +2,7 @@
 
 
 rule score_images:
+    """Score clean and attacked images with the discriminator"""
     input:
         unpack(lambda wildcards: with_old_dataset(scored(wildcards))),
     output:
@@ -24,6 +25,7 @@ rule score_images:
 
 
 rule follow_training:
+    """Clean and score the same images with a GAN at each snapshot of its training"""
     input:
         unpack(lambda wildcards: with_old_dataset(course(wildcards))),
     output:
@@ -47,6 +49,7 @@ rule follow_training:
 
 
 rule plot_toy:
+    """Draw a classifier and a discriminator of two Gaussians (Cowboy, Figures 1 and 2)"""
     input:
         lambda wildcards: figure("cowboy_figure1").files,
     output:
@@ -69,8 +72,6 @@ rule plot_toy:
         "logs/plot_toy/plot_toy.log",
     benchmark:
         "logs/plot_toy/plot_toy.benchmark.tsv"
-    group:
-        "measurements"
     threads: 1
     resources:
         mem_mb=growing(2000),
@@ -84,6 +85,7 @@ rule plot_toy:
 
 
 rule plot_scores:
+    """Draw the discriminator's scores of real and attacked images (Cowboy, Figure 3)"""
     input:
         lambda wildcards: figure("cowboy_figure3").files,
     output:
@@ -99,8 +101,6 @@ rule plot_scores:
         "logs/plot_scores/plot_scores.log",
     benchmark:
         "logs/plot_scores/plot_scores.benchmark.tsv"
-    group:
-        "measurements"
     threads: 1
     resources:
         mem_mb=growing(1000),
@@ -114,6 +114,7 @@ rule plot_scores:
 
 
 rule plot_low_scores:
+    """Draw the validation images of lowest and highest score (Cowboy, Figure 4)"""
     input:
         lambda wildcards: figure("cowboy_figure4").files,
     output:
@@ -128,8 +129,6 @@ rule plot_low_scores:
         "logs/plot_low_scores/plot_low_scores.log",
     benchmark:
         "logs/plot_low_scores/plot_low_scores.benchmark.tsv"
-    group:
-        "measurements"
     threads: 1
     resources:
         mem_mb=growing(3000),
@@ -143,6 +142,7 @@ rule plot_low_scores:
 
 
 use rule plot_reconstructions as plot_cleaned with:
+    """Draw attacked and cleaned images (Cowboy, Figure 5)"""
     input:
         lambda wildcards: figure("cowboy_figure5").files,
     output:
@@ -164,6 +164,7 @@ use rule plot_reconstructions as plot_cleaned with:
 
 
 rule plot_cleaning_over_training:
+    """Draw accuracy after cleaning over the GAN's training (Cowboy, Figure 6)"""
     input:
         lambda wildcards: figure("cowboy_figure6").files,
     output:
@@ -179,8 +180,6 @@ rule plot_cleaning_over_training:
         "logs/plot_cleaning_over_training/plot_cleaning_over_training.log",
     benchmark:
         "logs/plot_cleaning_over_training/plot_cleaning_over_training.benchmark.tsv"
-    group:
-        "measurements"
     threads: 1
     resources:
         mem_mb=growing(1000),
@@ -194,6 +193,7 @@ rule plot_cleaning_over_training:
 
 
 rule plot_scores_over_training:
+    """Draw scores over the GAN's training (Cowboy, Figure 7)"""
     input:
         lambda wildcards: figure("cowboy_figure7").files,
     output:
@@ -209,8 +209,6 @@ rule plot_scores_over_training:
         "logs/plot_scores_over_training/plot_scores_over_training.log",
     benchmark:
         "logs/plot_scores_over_training/plot_scores_over_training.benchmark.tsv"
-    group:
-        "measurements"
     threads: 1
     resources:
         mem_mb=growing(1000),
@@ -224,6 +222,7 @@ rule plot_scores_over_training:
 
 
 rule compare_defenses:
+    """Test Cowboy with and without its discriminator on the same images (McNemar)"""
     input:
         lambda wildcards: asked(comparisons, CATALOGUE).files,
     output:
@@ -238,8 +237,6 @@ rule compare_defenses:
         "logs/compare_defenses/compare_defenses.log",
     benchmark:
         "logs/compare_defenses/compare_defenses.benchmark.tsv"
-    group:
-        "measurements"
     threads: 1
     resources:
         mem_mb=growing(1000),
@@ -253,6 +250,7 @@ rule compare_defenses:
 
 
 rule cowboy_detection:
+    """Tabulate detection by Cowboy's discriminator"""
     input:
         lambda wildcards: asked(detection_runs, CATALOGUE).files,
     output:
@@ -267,8 +265,6 @@ rule cowboy_detection:
         "logs/cowboy_detection/cowboy_detection.log",
     benchmark:
         "logs/cowboy_detection/cowboy_detection.benchmark.tsv"
-    group:
-        "measurements"
     threads: 1
     resources:
         mem_mb=growing(1000),
@@ -282,6 +278,7 @@ rule cowboy_detection:
 
 
 use rule ae_gan_page as cowboy_page with:
+    """Write the page of Cowboy: all tables and figures"""
     input:
         tables=of_page(cowboy_page, "cowboy", COWBOY_TABLE_PATHS),
         figures=expand("results/cowboy/figure{number}.png", number=range(1, 8)),

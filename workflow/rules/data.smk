@@ -2,6 +2,7 @@
 
 
 rule prepare_dataset:
+    """Read a data set, scale its images to [0, 1], and split it"""
     input:
         unpack(inputs("dataset")),
     output:

@@ -3,7 +3,7 @@ import logging
 
 from snakemake.logging import LogEvent, get_event
 
-from purification.edits import Planned, edits_explained, remember
+from purification.edits import Explainer, remember
 
 
 class Explanation(logging.Handler):
@@ -33,12 +33,12 @@ def explained_edits():
         # Another workflow's rules may have a parameter of that name.
         if getattr(job.rule.params.get("recipe"), "__globals__", None) is globals()
     ]
-    planned = [Planned(tuple(map(str, job.output))) for job in jobs]
-    return edits_explained(planned, CATALOGUE.config, lambda config: recipes_under(config, jobs))
+    outputs = [list(map(str, job.output)) for job in jobs]
+    return Explainer(outputs, lambda config: recipes_under(config, jobs), place).lines(CATALOGUE.config)
 
 
 def recipes_under(config, jobs):
-    """What each job is told under another config; None where that has no such job."""
+    """What each job is told under another config; nothing where that has no such job."""
     global CATALOGUE, FRESHNESS
     own = CATALOGUE, FRESHNESS
     CATALOGUE, FRESHNESS = Catalogue(config, SCHEMA), None
@@ -49,8 +49,8 @@ def recipes_under(config, jobs):
 
 
 def recipe_of(job):
-    """What a job is told; None if the config has no such job."""
+    """What a job is told; nothing if the config has no such job."""
     try:
         return job.rule.params.recipe(job.wildcards)
     except (ConfigError, WorkflowError, LookupError):
-        return None
+        return told({})

@@ -3,6 +3,7 @@ EXAMPLES = [example.path for example in table4_examples(CATALOGUE)]
 
 
 rule plot_examples:
+    """Draw a few test images clean, attacked and purified"""
     input:
         lambda wildcards: picture(wildcards).files,
         own_files=lambda wildcards: own_files(picture(wildcards)),
@@ -21,8 +22,6 @@ rule plot_examples:
         "logs/plot_examples/{dataset}/seed{seed}/{classifier}/{attack}.log",
     benchmark:
         "logs/plot_examples/{dataset}/seed{seed}/{classifier}/{attack}.benchmark.tsv"
-    group:
-        "measurements"
     threads: 1
     resources:
         mem_mb=growing(2000),
@@ -39,6 +38,7 @@ rule plot_examples:
 
 
 rule plot_accuracy_over_search:
+    """Draw accuracy over L and over R (Defense-GAN, Figure 3)"""
     input:
         lambda wildcards: figure("figure3").files,
     output:
@@ -54,8 +54,6 @@ rule plot_accuracy_over_search:
         "logs/plot_accuracy_over_search/figure3.log",
     benchmark:
         "logs/plot_accuracy_over_search/figure3.benchmark.tsv"
-    group:
-        "measurements"
     threads: 1
     resources:
         mem_mb=growing(1000),
@@ -69,6 +67,7 @@ rule plot_accuracy_over_search:
 
 
 rule plot_roc:
+    """Draw ROC curves of detection over L, R and epsilon (Defense-GAN, Figures 4 and 5)"""
     input:
         scores=lambda wildcards: figure(wildcards).files,
         paper="resources/papers/defense_gan.csv",
@@ -87,8 +86,6 @@ rule plot_roc:
         "logs/plot_roc/{figure}.benchmark.tsv"
     wildcard_constraints:
         figure="figure4|figure5",
-    group:
-        "measurements"
     threads: 1
     resources:
         mem_mb=growing(1000),
@@ -102,6 +99,7 @@ rule plot_roc:
 
 
 rule plot_reconstructions:
+    """Draw reconstructions over L, R and epsilon (Defense-GAN, Figures 6 and 7)"""
     input:
         lambda wildcards: figure(wildcards).files,
     output:
@@ -118,8 +116,6 @@ rule plot_reconstructions:
         "logs/plot_reconstructions/{figure}.benchmark.tsv"
     wildcard_constraints:
         figure="figure6|figure7",
-    group:
-        "measurements"
     threads: 1
     resources:
         mem_mb=growing(2000),
@@ -133,6 +129,7 @@ rule plot_reconstructions:
 
 
 rule plot_white_box_over_steps:
+    """Draw white-box accuracy over L (Defense-GAN, Figure 8)"""
     input:
         measurements=lambda wildcards: figure("figure8").files,
         paper="resources/papers/defense_gan.csv",
@@ -149,8 +146,6 @@ rule plot_white_box_over_steps:
         "logs/plot_white_box_over_steps/figure8.log",
     benchmark:
         "logs/plot_white_box_over_steps/figure8.benchmark.tsv"
-    group:
-        "measurements"
     threads: 1
     resources:
         mem_mb=growing(1000),
@@ -163,10 +158,8 @@ rule plot_white_box_over_steps:
         "../scripts/plot_white_box_over_steps.py"
 
 
-# Defense-VAE's.
-
-
 use rule plot_reconstructions as plot_defense_vae_reconstructions with:
+    """Draw attacked and purified images (Defense-VAE, Figures 1 and 5)"""
     input:
         lambda wildcards: figure(f"defense_vae_{wildcards.figure}").files,
     output:
@@ -190,6 +183,7 @@ use rule plot_reconstructions as plot_defense_vae_reconstructions with:
 
 
 rule plot_finetuning:
+    """Draw accuracy over the epochs of end-to-end training (Defense-VAE, Figure 4)"""
     input:
         lambda wildcards: figure("defense_vae_figure4").files,
     output:
@@ -205,8 +199,6 @@ rule plot_finetuning:
         "logs/plot_finetuning/figure4.log",
     benchmark:
         "logs/plot_finetuning/figure4.benchmark.tsv"
-    group:
-        "measurements"
     threads: 1
     resources:
         mem_mb=growing(1000),

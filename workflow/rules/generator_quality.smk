@@ -2,6 +2,7 @@
 
 
 rule measure_generators:
+    """Measure the quality of a run's generators"""
     input:
         unpack(lambda wildcards: with_old_dataset(judged(wildcards))),
     output:
@@ -10,8 +11,6 @@ rule measure_generators:
         "logs/measure_generators/{dataset}/seed{seed}.log",
     benchmark:
         "logs/measure_generators/{dataset}/seed{seed}.benchmark.tsv"
-    group:
-        "measurements"
     threads: 1
     resources:
         mem_mb=memory(2500, copies=1),
@@ -25,6 +24,7 @@ rule measure_generators:
 
 
 rule generator_quality_table:
+    """Tabulate the quality of generators and the accuracy behind their defenses"""
     input:
         lambda wildcards: asked(quality_file, CATALOGUE).files,
     output:
@@ -39,8 +39,6 @@ rule generator_quality_table:
         "logs/generator_quality_table/generator_quality_table.log",
     benchmark:
         "logs/generator_quality_table/generator_quality_table.benchmark.tsv"
-    group:
-        "measurements"
     threads: 1
     resources:
         mem_mb=growing(1000),
@@ -54,6 +52,7 @@ rule generator_quality_table:
 
 
 rule plot_generator_quality:
+    """Draw accuracy over the quality of the generator"""
     input:
         lambda wildcards: asked(quality_figure, CATALOGUE).files,
     output:
@@ -69,8 +68,6 @@ rule plot_generator_quality:
         "logs/plot_generator_quality/plot_generator_quality.log",
     benchmark:
         "logs/plot_generator_quality/plot_generator_quality.benchmark.tsv"
-    group:
-        "measurements"
     threads: 1
     resources:
         mem_mb=growing(1000),

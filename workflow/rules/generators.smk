@@ -3,6 +3,7 @@
 
 
 rule train_wgan_gp:
+    """Train a WGAN-GP, the generator of Defense-GAN"""
     input:
         unpack(inputs("generator", kind="wgan_gp")),
     output:
@@ -30,6 +31,7 @@ rule train_wgan_gp:
 
 
 rule train_ae_gan:
+    """Train an AE-GAN"""
     input:
         unpack(inputs("generator", kind="ae_gan")),
     output:
@@ -54,6 +56,7 @@ rule train_ae_gan:
 
 
 rule train_bigan:
+    """Train a BiGAN"""
     input:
         unpack(inputs("generator", kind="bigan")),
     output:
@@ -78,6 +81,7 @@ rule train_bigan:
 
 
 rule train_gan:
+    """Train Cowboy's GAN, and keep snapshots of its training"""
     input:
         unpack(inputs("generator", kind="gan")),
     output:
@@ -103,6 +107,7 @@ rule train_gan:
 
 
 rule plot_generator_samples:
+    """Draw samples of a trained generator"""
     input:
         network="results/{dataset}/seed{seed}/{folder}/{generator}.safetensors",
     output:
@@ -118,8 +123,6 @@ rule plot_generator_samples:
         "logs/plot_generator_samples/{dataset}/seed{seed}/{folder}/{generator}.benchmark.tsv"
     wildcard_constraints:
         folder="|".join(PICTURED),
-    group:
-        "measurements"
     threads: 1
     resources:
         mem_mb=growing(2000),
@@ -133,6 +136,7 @@ rule plot_generator_samples:
 
 
 rule plot_generator_curve:
+    """Draw the loss curve of a generator's training"""
     input:
         history="results/{dataset}/seed{seed}/{folder}/{generator}.history.csv",
     output:
@@ -148,8 +152,6 @@ rule plot_generator_curve:
         "logs/plot_generator_curve/{dataset}/seed{seed}/{folder}/{generator}.benchmark.tsv"
     wildcard_constraints:
         folder="|".join(PICTURED),
-    group:
-        "measurements"
     threads: 1
     resources:
         mem_mb=growing(1000),
@@ -163,6 +165,7 @@ rule plot_generator_curve:
 
 
 rule train_autoencoder:
+    """Train MagNet's autoencoder"""
     input:
         unpack(inputs("autoencoder")),
     output:
@@ -186,6 +189,7 @@ rule train_autoencoder:
 
 
 rule train_defense_vae:
+    """Train the VAE of a Defense-VAE on attacked images of one classifier"""
     input:
         unpack(inputs("vae")),
     output:
@@ -210,6 +214,7 @@ rule train_defense_vae:
 
 
 rule train_end_to_end:
+    """Train a VAE and the classifier behind it together"""
     input:
         unpack(inputs("end_to_end")),
     output:

@@ -3,6 +3,7 @@
 
 
 rule measure:
+    """Measure the accuracies that share table, data set, seed, classifier and attack"""
     input:
         lambda wildcards: row(wildcards).files,
         own_files=lambda wildcards: own_files(row(wildcards)),
@@ -12,8 +13,6 @@ rule measure:
         "logs/measure/{dataset}/seed{seed}/{table}/{classifier}/{attack}.log",
     benchmark:
         "logs/measure/{dataset}/seed{seed}/{table}/{classifier}/{attack}.benchmark.tsv"
-    group:
-        "measurements"
     threads: 1
     resources:
         mem_mb=memory(2500, copies=1),
@@ -26,10 +25,8 @@ rule measure:
         "../scripts/measure.py"
 
 
-# Detection: one file for all detectors of a run.
-
-
 rule measure_detection:
+    """Measure how well each detector of a run tells attacked images from clean ones"""
     input:
         lambda wildcards: detectors(wildcards).files,
     output:
@@ -38,8 +35,6 @@ rule measure_detection:
         "logs/measure_detection/{dataset}/seed{seed}.log",
     benchmark:
         "logs/measure_detection/{dataset}/seed{seed}.benchmark.tsv"
-    group:
-        "measurements"
     threads: 1
     resources:
         mem_mb=growing(2000),
@@ -53,6 +48,7 @@ rule measure_detection:
 
 
 rule time_search:
+    """Time the latent search over L and R (Defense-GAN, Table 13)"""
     input:
         unpack(inputs("timing")),
     output:
@@ -76,6 +72,7 @@ rule time_search:
 
 
 rule time_purifiers:
+    """Time a one-pass purifier and a latent search (Defense-VAE, Table 4)"""
     input:
         unpack(lambda wildcards: with_old_dataset(timed(wildcards))),
     output:

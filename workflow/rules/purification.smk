@@ -3,6 +3,7 @@
 
 
 rule purify_images:
+    """Purify the clean images of a split"""
     input:
         unpack(inputs("purified_images")),
     output:
@@ -25,10 +26,8 @@ rule purify_images:
         "../scripts/purify_images.py"
 
 
-# The sweeps over L and R: one search for all of them.
-
-
 rule search_sweep:
+    """Search clean images with several L and R at once"""
     input:
         unpack(inputs("clean_sweep")),
     output:
@@ -52,6 +51,7 @@ rule search_sweep:
 
 
 use rule search_sweep as search_sweep_black_box with:
+    """Search black-box adversarial images with several L and R at once"""
     input:
         unpack(inputs("black_box_sweep")),
     output:

@@ -2,6 +2,7 @@
 
 
 rule train_substitute:
+    """Train the substitute of a black-box attacker on an oracle's labels"""
     input:
         unpack(inputs("substitute")),
     output:
@@ -26,6 +27,7 @@ rule train_substitute:
 
 
 use rule attack_classifier as attack_substitute with:
+    """Attack a substitute, to transfer the images to its oracle"""
     input:
         unpack(inputs("black_box")),
     output:
@@ -42,6 +44,7 @@ use rule attack_classifier as attack_substitute with:
 
 
 use rule purify_images as purify_black_box with:
+    """Purify black-box adversarial images"""
     input:
         unpack(inputs("purified_black_box")),
     output:

@@ -8,6 +8,7 @@ TABLE13 = timing_table(CATALOGUE)
 
 
 rule paper_table:
+    """Write a paper's table: as printed, in long form, and as a page"""
     input:
         measurements=lambda wildcards: table(wildcards).files,
         paper=lambda wildcards: f"resources/papers/{table(wildcards).paper}.csv",
@@ -26,8 +27,6 @@ rule paper_table:
         "logs/paper_table/{table}.benchmark.tsv"
     wildcard_constraints:
         table="|".join(TABLE_PATHS),
-    group:
-        "measurements"
     threads: 1
     resources:
         mem_mb=growing(1000),
@@ -42,6 +41,7 @@ rule paper_table:
 
 
 rule detection:
+    """Tabulate detection by the reconstruction error"""
     input:
         measurements=lambda wildcards: asked(detection_table, CATALOGUE).files,
         paper="resources/papers/defense_gan.csv",
@@ -56,8 +56,6 @@ rule detection:
         "logs/detection/detection.log",
     benchmark:
         "logs/detection/detection.benchmark.tsv"
-    group:
-        "measurements"
     threads: 1
     resources:
         mem_mb=growing(1000),
@@ -71,6 +69,7 @@ rule detection:
 
 
 rule table13:
+    """Tabulate the time of a reconstruction (Defense-GAN, Table 13)"""
     input:
         timings=lambda wildcards: asked(timing_table, CATALOGUE).files,
         paper="resources/papers/defense_gan.csv",
@@ -99,10 +98,8 @@ rule table13:
         "../scripts/table13.py"
 
 
-# The paper on one page.
-
-
 rule defense_gan_page:
+    """Write the page of Defense-GAN: all tables and figures"""
     input:
         tables=of_page(defense_gan_page, "defense_gan", TABLE_CAPTIONS),
         figures=expand("results/figures/{figure}.png", figure=FIGURES),
@@ -114,8 +111,6 @@ rule defense_gan_page:
         "logs/defense_gan_page/defense_gan_page.log",
     benchmark:
         "logs/defense_gan_page/defense_gan_page.benchmark.tsv"
-    group:
-        "measurements"
     threads: 1
     resources:
         mem_mb=growing(1000),
@@ -129,6 +124,7 @@ rule defense_gan_page:
 
 
 rule run_time_table:
+    """Tabulate run times (Defense-VAE, Table 4)"""
     input:
         timings=lambda wildcards: asked(run_time_table, CATALOGUE).files,
         paper="resources/papers/defense_vae.csv",
@@ -145,8 +141,6 @@ rule run_time_table:
         "logs/run_time_table/run_time_table.log",
     benchmark:
         "logs/run_time_table/run_time_table.benchmark.tsv"
-    group:
-        "measurements"
     threads: 1
     resources:
         mem_mb=growing(1000),
@@ -160,6 +154,7 @@ rule run_time_table:
 
 
 rule defense_vae_page:
+    """Write the page of Defense-VAE: all tables and figures"""
     input:
         tables=of_page(defense_vae_page, "defense_vae", VAE_TABLE_PATHS),
         figures=expand("results/defense_vae/{figure}.png", figure=["figure1", "figure4", "figure5"]),
@@ -171,8 +166,6 @@ rule defense_vae_page:
         "logs/defense_vae_page/defense_vae_page.log",
     benchmark:
         "logs/defense_vae_page/defense_vae_page.benchmark.tsv"
-    group:
-        "measurements"
     threads: 1
     resources:
         mem_mb=growing(1000),
@@ -185,10 +178,8 @@ rule defense_vae_page:
         "../scripts/defense_vae_page.py"
 
 
-# All papers on one page.
-
-
 rule worst_case:
+    """Tabulate accuracy under the best of several attackers, image by image"""
     input:
         lambda wildcards: asked(worst_case, CATALOGUE).files,
     output:
@@ -203,8 +194,6 @@ rule worst_case:
         "logs/worst_case/worst_case.log",
     benchmark:
         "logs/worst_case/worst_case.benchmark.tsv"
-    group:
-        "measurements"
     threads: 1
     resources:
         mem_mb=growing(2000),
@@ -218,6 +207,7 @@ rule worst_case:
 
 
 rule comparison:
+    """Compare all of our numbers with the printed ones, cell by cell"""
     input:
         lambda wildcards: asked(paper_comparison, CATALOGUE).files,
     output:
@@ -232,8 +222,6 @@ rule comparison:
         "logs/comparison/comparison.log",
     benchmark:
         "logs/comparison/comparison.benchmark.tsv"
-    group:
-        "measurements"
     threads: 1
     resources:
         mem_mb=growing(1000),

@@ -6,7 +6,7 @@ from purification.runtime import start
 from purification.storage import write_image_set
 
 device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
-start_job(snakemake.params.recipe)
+start_job(snakemake.params.recipe, snakemake.config["results"])
 recipe, path = snakemake.params.recipe, snakemake.output.adversarial
 batch_size = snakemake.config["batch_size"]["attack"]
 made = attack_network(recipe, snakemake.input, path, batch_size, device)

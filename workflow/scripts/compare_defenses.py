@@ -8,7 +8,7 @@ from purification.reporting.cowboy import write_comparison
 from purification.runtime import log_to
 
 log_to(snakemake.log[0])
-start_job(snakemake.params.recipe)
+start_job(snakemake.params.recipe, snakemake.config["results"])
 recipe, output = snakemake.params.recipe, snakemake.output
 rows = comparison_rows(recipe["rows"])
 write_comparison(rows, Path(output.table), Path(output.markdown), recipe)

@@ -9,7 +9,7 @@ from purification.runtime import log_to
 from purification.text_tables import write_page
 
 log_to(snakemake.log[0])
-start_job(snakemake.params.recipe)
+start_job(snakemake.params.recipe, snakemake.config["results"])
 recipe, cells = snakemake.params.recipe, Path(snakemake.output.cells)
 tables = read_compared_tables(recipe["tables"])
 write_csv(cell_table(tables), cells)

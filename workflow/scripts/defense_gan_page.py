@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from purification.provenance import start_job
+from purification.provenance import name_of, start_job
 from purification.reporting.detection import read_detection
 from purification.reporting.page import detection_summary, paper_page, read_page_tables
 from purification.reporting.timing import read_timings, timing_grids
@@ -10,9 +10,9 @@ from purification.runtime import log_to
 from purification.text_tables import write_page
 
 log_to(snakemake.log[0])
-start_job(snakemake.params.recipe)
+start_job(snakemake.params.recipe, snakemake.config["results"])
 page = snakemake.params.recipe
-tables = read_page_tables(page["tables"], Path(snakemake.output[0]).parent)
+tables = read_page_tables(page["tables"], Path(name_of(snakemake.output[0])).parent)
 further = [
     ("Table 13: time of a reconstruction", timing_grids(read_timings(snakemake.input.timing))),
     ("Detection", detection_summary(read_detection(snakemake.input.detection))),

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from purification.provenance import start_job
+from purification.provenance import name_of, start_job
 from purification.reporting.page import paper_page, read_page_tables
 from purification.reporting.papers import paper_values
 from purification.reporting.run_time import long_run_times, run_time_grids
@@ -10,9 +10,9 @@ from purification.runtime import log_to
 from purification.text_tables import write_page
 
 log_to(snakemake.log[0])
-start_job(snakemake.params.recipe)
+start_job(snakemake.params.recipe, snakemake.config["results"])
 page = snakemake.params.recipe
-tables = read_page_tables(page["tables"], Path(snakemake.output[0]).parent)
+tables = read_page_tables(page["tables"], Path(name_of(snakemake.output[0])).parent)
 printed = paper_values("defense_vae", "Table 4", Path(snakemake.input.paper).parent)
 times = long_run_times(map(Path, snakemake.input.timings), printed)
 further = [("Table 4: seconds for 1,000 images", run_time_grids(times))]

@@ -11,7 +11,7 @@ from purification.reporting.training_steps import ACCURACY_COLUMNS, SCORE_COLUMN
 from purification.runtime import start
 
 device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
-start_job(snakemake.params.recipe)
+start_job(snakemake.params.recipe, snakemake.config["results"])
 batch_size = snakemake.config["batch_size"]["purification"]
 recipe, output = snakemake.params.recipe, snakemake.output
 cleaning, scores = training_course(recipe, snakemake.input, batch_size, device)

@@ -9,7 +9,7 @@ from purification.runtime import log_to
 from purification.text_tables import write_page
 
 log_to(snakemake.log[0])
-start_job(snakemake.params.recipe)
+start_job(snakemake.params.recipe, snakemake.config["results"])
 table = quality_table(snakemake.params.recipe)
 write_page(snakemake.output.markdown, quality_markdown(table), snakemake.params.recipe)
 write_numbers(table, Path(snakemake.output.table), snakemake.params.recipe)

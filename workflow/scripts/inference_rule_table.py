@@ -9,7 +9,7 @@ from purification.runtime import log_to
 from purification.text_tables import write_page
 
 log_to(snakemake.log[0])
-start_job(snakemake.params.recipe)
+start_job(snakemake.params.recipe, snakemake.config["results"])
 table, path = rule_table(map(Path, snakemake.input)), Path(snakemake.output.table)
 text = rule_markdown(table, title="AE-GAN+rs, the inference rule")
 write_numbers(table, path)

@@ -6,7 +6,7 @@ from purification.runtime import log_to
 from purification.text_tables import write_rows
 
 log_to(snakemake.log[0])
-start_job(snakemake.params.recipe)
+start_job(snakemake.params.recipe, snakemake.config["results"])
 recipe = snakemake.params.recipe
 rows = detection_rows(recipe["jobs"], seed=recipe["seed"], repeats=recipe["repeats"])
 write_rows(snakemake.output[0], rows, recipe, columns_of(rows))

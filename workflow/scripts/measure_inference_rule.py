@@ -6,7 +6,7 @@ from purification.runtime import start
 from purification.text_tables import write_rows
 
 device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
-start_job(snakemake.params.recipe)
+start_job(snakemake.params.recipe, snakemake.config["results"])
 recipe = snakemake.params.recipe
 measured = snakemake.params.measured
 rows = rule_rows(measured, device, measured["batch"])

@@ -9,7 +9,7 @@ from purification.runtime import log_to
 from purification.text_tables import write_page
 
 log_to(snakemake.log[0])
-start_job(snakemake.params.recipe)
+start_job(snakemake.params.recipe, snakemake.config["results"])
 paper, printed = Path(snakemake.input.paper), snakemake.params.printed
 searches = snakemake.params.recipe.get("cells")
 values = paper_values(paper.stem, printed, paper.parent)

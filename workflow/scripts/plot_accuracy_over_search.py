@@ -8,7 +8,7 @@ from purification.reporting.sweeps import figure3_panels, read_long, write_panel
 from purification.runtime import log_to
 
 log_to(snakemake.log[0])
-start_job(snakemake.params.recipe)
+start_job(snakemake.params.recipe, snakemake.config["results"])
 recipe, output = snakemake.params.recipe, snakemake.output
 over_steps = read_long(snakemake.input[0], recipe["dataset"])
 over_restarts = read_long(snakemake.input[1], recipe["dataset"])

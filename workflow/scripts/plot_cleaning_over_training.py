@@ -9,7 +9,7 @@ from purification.reporting.training_steps import cleaning_panels
 from purification.runtime import log_to
 
 log_to(snakemake.log[0])
-start_job(snakemake.params.recipe)
+start_job(snakemake.params.recipe, snakemake.config["results"])
 output = snakemake.output
 panels = [panel for path in snakemake.input for panel in cleaning_panels(Path(path))]
 write_panels(panels, Path(output.points))

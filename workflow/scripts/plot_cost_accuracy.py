@@ -12,7 +12,7 @@ from purification.reporting.csv_files import write_numbers
 from purification.runtime import log_to
 
 log_to(snakemake.log[0])
-start_job(snakemake.params.recipe)
+start_job(snakemake.params.recipe, snakemake.config["results"])
 content, output = snakemake.params.recipe, snakemake.output
 long = read_measurements(map(Path, snakemake.input), content["dataset"])
 points = cost_points(long, content)

@@ -12,7 +12,7 @@ from purification.reporting.papers import paper_values
 from purification.runtime import log_to
 
 log_to(snakemake.log[0])
-start_job(snakemake.params.recipe)
+start_job(snakemake.params.recipe, snakemake.config["results"])
 recipe, output = snakemake.params.recipe, snakemake.output
 printed = recipe["paper_figure"]
 folder = Path(snakemake.input.paper).parent

@@ -8,7 +8,7 @@ from purification.reporting.figures import purification_examples
 from purification.runtime import start
 
 start(snakemake.log[0], snakemake.threads)
-start_job(snakemake.params.recipe)
+start_job(snakemake.params.recipe, snakemake.config["results"])
 rows = example_rows(snakemake.params.recipe["rows"], snakemake.params.recipe["columns"])
 purification_examples(
     [(row.label, row.images) for row in rows],

@@ -9,7 +9,7 @@ from purification.runtime import log_to
 from purification.storage import read_field
 
 log_to(snakemake.log[0])
-start_job(snakemake.params.recipe)
+start_job(snakemake.params.recipe, snakemake.config["results"])
 output, lines = snakemake.output, snakemake.params.recipe["lines"]
 counted = [line | {"images": len(read_field(line["curve"], "labels"))} for line in lines]
 panels = finetuning_panels(counted, "attacked")

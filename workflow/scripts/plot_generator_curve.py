@@ -11,7 +11,7 @@ from purification.runtime import log_to
 from purification.text_tables import read_text_table
 
 log_to(snakemake.log[0])
-start_job(snakemake.params.recipe)
+start_job(snakemake.params.recipe, snakemake.config["results"])
 recipe = snakemake.params.recipe
 title = f"{recipe['name']} on {recipe['dataset']['name']}, seed {recipe['seed']}"
 history = pd.read_csv(io.StringIO(read_text_table(snakemake.input.history)))

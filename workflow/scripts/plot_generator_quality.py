@@ -12,7 +12,7 @@ from purification.reporting.generator_quality import (
 from purification.runtime import log_to
 
 log_to(snakemake.log[0])
-start_job(snakemake.params.recipe)
+start_job(snakemake.params.recipe, snakemake.config["results"])
 output = snakemake.output
 table = read_quality_table(Path(snakemake.input[0]))
 write_numbers(drawn_points(table), Path(output.points))

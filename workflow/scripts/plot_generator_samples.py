@@ -8,7 +8,7 @@ from purification.reporting.figures import sample_grid
 from purification.runtime import start
 
 start(snakemake.log[0], snakemake.threads)
-start_job(snakemake.params.recipe)
+start_job(snakemake.params.recipe, snakemake.config["results"])
 recipe = snakemake.params.recipe
 samples = first_samples(snakemake.input.network, recipe["kind"], 64, recipe["seed"])
 sample_grid(samples, Path(snakemake.output[0]), columns=8)

@@ -8,7 +8,7 @@ from purification.reporting.figures import labelled_images
 from purification.runtime import log_to
 
 log_to(snakemake.log[0])
-start_job(snakemake.params.recipe)
+start_job(snakemake.params.recipe, snakemake.config["results"])
 recipe, output = snakemake.params.recipe, snakemake.output
 rows = score_extremes(recipe["scores"], recipe["datasets"], recipe["images"])
 labelled_images(rows, Path(output.png), Path(output.pdf))

@@ -8,7 +8,7 @@ from purification.reporting.reconstructions import reconstruction_grid
 from purification.runtime import log_to
 
 log_to(snakemake.log[0])
-start_job(snakemake.params.recipe)
+start_job(snakemake.params.recipe, snakemake.config["results"])
 blocks = picture_blocks(snakemake.params.recipe)
 title = snakemake.params.recipe["title"]
 reconstruction_grid(blocks, Path(snakemake.output.png), Path(snakemake.output.pdf), title)

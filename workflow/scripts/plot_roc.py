@@ -10,7 +10,7 @@ from purification.reporting.roc import roc_panels
 from purification.runtime import log_to
 
 log_to(snakemake.log[0])
-start_job(snakemake.params.recipe)
+start_job(snakemake.params.recipe, snakemake.config["results"])
 output = snakemake.output
 papers = paper_values("defense_gan", "Figure 5", Path(snakemake.input.paper).parent)
 panels, points = roc_figure(snakemake.params.recipe["panels"], papers)

@@ -8,7 +8,7 @@ from purification.reporting.reconstructions import reconstruction_grid
 from purification.runtime import start
 
 start(snakemake.log[0], snakemake.threads)
-start_job(snakemake.params.recipe)
+start_job(snakemake.params.recipe, snakemake.config["results"])
 recipe, output = snakemake.params.recipe, snakemake.output
 blocks = sample_blocks(recipe["panels"], recipe["rows"], recipe["columns"])
 reconstruction_grid(blocks, Path(output.png), Path(output.pdf))

@@ -9,7 +9,7 @@ from purification.reporting.violins import score_summary, score_violins
 from purification.runtime import log_to
 
 log_to(snakemake.log[0])
-start_job(snakemake.params.recipe)
+start_job(snakemake.params.recipe, snakemake.config["results"])
 output = snakemake.output
 scores = test_and_real_scores(map(Path, snakemake.input))
 write_numbers(score_summary(scores), Path(output.points))

@@ -10,7 +10,7 @@ from purification.reporting.training_steps import mean_score_curves, read_mean_s
 from purification.runtime import log_to
 
 log_to(snakemake.log[0])
-start_job(snakemake.params.recipe)
+start_job(snakemake.params.recipe, snakemake.config["results"])
 output = snakemake.output
 rows = pd.concat([read_mean_scores(Path(path)) for path in snakemake.input])
 write_numbers(rows, Path(output.points))

@@ -11,7 +11,7 @@ from purification.runtime import log_to
 from purification.training.toy import distance_rows, train_toy
 
 log_to(snakemake.log[0])
-start_job(snakemake.params.recipe)
+start_job(snakemake.params.recipe, snakemake.config["results"])
 output = {name: Path(path) for name, path in snakemake.output.items()}
 toy = train_toy(seed=snakemake.params.recipe["seed"])
 write_numbers(pd.DataFrame(distance_rows(toy)), output["points"])

@@ -10,7 +10,7 @@ from purification.reporting.tables import long_table
 from purification.runtime import log_to
 
 log_to(snakemake.log[0])
-start_job(snakemake.params.recipe)
+start_job(snakemake.params.recipe, snakemake.config["results"])
 recipe, output = snakemake.params.recipe, snakemake.output
 values = paper_values("defense_gan", "Figure 8", Path(snakemake.input.paper).parent)
 long = long_table(map(Path, snakemake.input.measurements), values, recipe["cells"])

@@ -10,7 +10,7 @@ from purification.runtime import log_to
 from purification.text_tables import write_page
 
 log_to(snakemake.log[0])
-start_job(snakemake.params.recipe)
+start_job(snakemake.params.recipe, snakemake.config["results"])
 printed = paper_values("defense_vae", "Table 4", Path(snakemake.input.paper).parent)
 long = long_run_times(map(Path, snakemake.input.timings), printed)
 write_numbers(long, Path(snakemake.output.long), snakemake.params.recipe)

@@ -10,7 +10,7 @@ from purification.reporting.csv_files import write_formatted
 from purification.runtime import start
 
 device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
-start_job(snakemake.params.recipe)
+start_job(snakemake.params.recipe, snakemake.config["results"])
 batch_size = snakemake.config["batch_size"]["purification"]
 rows = discriminator_scores(snakemake.params.recipe, snakemake.input, batch_size, device)
 table = pd.DataFrame(rows, columns=SCORE_COLUMNS)

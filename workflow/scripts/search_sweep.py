@@ -6,7 +6,7 @@ from purification.runtime import start
 from purification.storage import write_image_sets
 
 device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
-start_job(snakemake.params.recipe)
+start_job(snakemake.params.recipe, snakemake.config["results"])
 recipe, path = snakemake.params.recipe, snakemake.output.searched
 batch_size = snakemake.config["batch_size"]["purification"]
 sets = sweep_images(recipe, snakemake.input, batch_size, device)

@@ -10,7 +10,7 @@ from purification.runtime import log_to
 from purification.text_tables import write_page
 
 log_to(snakemake.log[0])
-start_job(snakemake.params.recipe)
+start_job(snakemake.params.recipe, snakemake.config["results"])
 printed = paper_values("defense_gan", "Table 13", Path(snakemake.input.paper).parent)
 long = long_timings(map(Path, snakemake.input.timings), printed)
 write_numbers(long, Path(snakemake.output.long), snakemake.params.recipe)

@@ -4,7 +4,7 @@ import torch
 
 from purification.models.ae_gan import Discriminator
 from purification.models.checkpoints import network_of, save_network
-from purification.provenance import start_job
+from purification.provenance import name_of, start_job
 from purification.randomness import derive_seed, isolated_rng
 from purification.runtime import start
 from purification.storage import read_split
@@ -12,11 +12,11 @@ from purification.text_tables import write_rows
 from purification.training.ae_gan import train_ae_gan
 
 device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
-start_job(snakemake.params.recipe)
+start_job(snakemake.params.recipe, snakemake.config["results"])
 recipe, path = snakemake.params.recipe, snakemake.output.network
 images = torch.from_numpy(read_split(snakemake.input.dataset, "train")[0])
 shape = tuple(images.shape[1:])
-with isolated_rng(derive_seed(recipe["seed"], path, "weights")):
+with isolated_rng(derive_seed(recipe["seed"], name_of(path), "weights")):
     network = network_of(recipe, shape)
     discriminator = Discriminator(recipe["settings"]["width"], shape)
 settings = {k: v for k, v in recipe["settings"].items() if k not in ("latent", "width")}
@@ -27,7 +27,7 @@ history = train_ae_gan(
     images,
     **settings,
     saturating=game == "minimax",
-    seed=derive_seed(recipe["seed"], path, "training"),
+    seed=derive_seed(recipe["seed"], name_of(path), "training"),
     device=device,
     name=path,
 )

@@ -4,7 +4,7 @@ import torch
 
 from purification.datasets import classes_of
 from purification.models.checkpoints import classifier_of, save_network
-from purification.provenance import start_job
+from purification.provenance import name_of, start_job
 from purification.randomness import derive_seed, isolated_rng
 from purification.runtime import start
 from purification.storage import read_image_set, read_split
@@ -12,14 +12,14 @@ from purification.text_tables import write_rows
 from purification.training.classifier import train_classifier
 
 device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
-start_job(snakemake.params.recipe)
+start_job(snakemake.params.recipe, snakemake.config["results"])
 recipe, path = snakemake.params.recipe, snakemake.output.network
 settings, classes = recipe["settings"], classes_of(recipe["dataset"]["settings"])
 images, labels = map(torch.from_numpy, read_split(snakemake.input.dataset, "train"))
 if recipe["reconstructions"]:
     images = torch.from_numpy(read_image_set(snakemake.input.reconstructions).images)
 validation = tuple(map(torch.from_numpy, read_split(snakemake.input.dataset, "validation")))
-with isolated_rng(derive_seed(recipe["seed"], path, "weights")):
+with isolated_rng(derive_seed(recipe["seed"], name_of(path), "weights")):
     model = classifier_of(recipe, tuple(images.shape[1:]), classes)
 history = train_classifier(
     model,
@@ -32,7 +32,7 @@ history = train_classifier(
     adversarial_labels=recipe.get("adversarial_labels", "ground_truth"),
     adversarial_pgd=recipe.get("adversarial_pgd"),
     precision=settings.get("precision", "float32"),
-    seed=derive_seed(recipe["seed"], path, "training"),
+    seed=derive_seed(recipe["seed"], name_of(path), "training"),
     validation=validation,
     device=device,
     name=path,

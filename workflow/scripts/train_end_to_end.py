@@ -5,7 +5,7 @@ import torch
 from purification.datasets import classes_of
 from purification.evaluation.copies import read_copies
 from purification.models.checkpoints import classifier_of, load_network, network_of, save_network
-from purification.provenance import start_job
+from purification.provenance import name_of, start_job
 from purification.randomness import derive_seed, isolated_rng
 from purification.runtime import start
 from purification.storage import read_image_set, read_split
@@ -13,14 +13,14 @@ from purification.text_tables import write_rows
 from purification.training.defense_vae import train_end_to_end
 
 device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
-start_job(snakemake.params.recipe)
+start_job(snakemake.params.recipe, snakemake.config["results"])
 recipe, given, output = snakemake.params.recipe, snakemake.input, snakemake.output
 clean, labels = map(torch.from_numpy, read_split(given.dataset, "train"))
 shape, classes = tuple(clean.shape[1:]), classes_of(recipe["dataset"]["settings"])
 copies = read_copies(recipe["vae"]["copies"], given)
 copies += [clean] if recipe["vae"]["settings"]["clean_pairs"] else []
 if recipe["from_scratch"]:
-    with isolated_rng(derive_seed(recipe["seed"], output.vae, "weights")):
+    with isolated_rng(derive_seed(recipe["seed"], name_of(output.vae), "weights")):
         vae = network_of(recipe["vae"], shape)
         classifier = classifier_of(recipe["classifier"], shape, classes)
 else:
@@ -41,7 +41,7 @@ history = train_end_to_end(
     **recipe["settings"],
     evaluated=evaluated,
     precision=recipe["classifier"]["settings"].get("precision", "float32"),
-    seed=derive_seed(recipe["seed"], output.vae, "training"),
+    seed=derive_seed(recipe["seed"], name_of(output.vae), "training"),
     device=device,
     name=f"{output.vae} and {output.classifier}",
 )

@@ -12,7 +12,7 @@ from purification.runtime import log_to
 from purification.text_tables import write_page
 
 log_to(snakemake.log[0])
-start_job(snakemake.params.recipe)
+start_job(snakemake.params.recipe, snakemake.config["results"])
 recipe, table = snakemake.params.recipe, Path(snakemake.output.table)
 rows = worst_case_rows(recipe["cells"], snakemake.threads)
 write_numbers(pd.DataFrame(rows, columns=list(WORST_CASE_COLUMNS)), table)

@@ -16,6 +16,7 @@ from purification.evaluation.summary import attack_summary
 from purification.evaluation.threat_models import attacked_model
 from purification.models.checkpoints import load_network, queries_of
 from purification.models.prediction import predict
+from purification.provenance import name_of
 from purification.purifiers.loading import Purified, purify_images
 from purification.randomness import derive_seed
 from purification.runtime import progress
@@ -59,7 +60,7 @@ def attack_split(
             torch.from_numpy(images),
             torch.from_numpy(labels),
             indices=range(start, start + len(images)),
-            seed=derive_seed(seed, path),
+            seed=derive_seed(seed, name_of(path)),
             batch_size=batch_size,
             settings=attack["settings"],
             files=attack.get("files"),

@@ -10,6 +10,7 @@ from torch import Tensor
 from purification.evaluation.reconstructions import Block, Column
 from purification.models.ae_gan import draw_prior
 from purification.models.checkpoints import load_network
+from purification.provenance import name_of
 from purification.randomness import generator
 
 
@@ -48,10 +49,10 @@ def generated_samples(path: str, kind: str, count: int, seed: int) -> np.ndarray
 
 
 def first_samples(path: str, kind: str, count: int, seed: int) -> np.ndarray:
-    """As `generated_samples`, of codes that are each network's own: drawn by its path too, which is
-    that of the workflow (`results/...`)."""
+    """As `generated_samples`, of codes that are each network's own: drawn by its name too
+    (`results/...`, see `provenance.name_of`)."""
     # In the order in memory that the network had when its training ended: the same rounding.
-    random = generator(seed, path, "samples")
+    random = generator(seed, name_of(path), "samples")
     return _images_of(path, kind, count, random, torch.contiguous_format)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from conftest import REPOSITORY, merged, micro_catalogue
 
-from purification.edits import FOLDER, KEPT, Planned, edits_explained, remember, remembered
+from purification.edits import FOLDER, KEPT, Explainer, remember, remembered
 from purification.experiments import Catalogue, all_made, paper_table
 from purification.experiments.artifacts import File, Recipe
 from purification.text_tables import write_page
@@ -46,12 +46,12 @@ class Results:
         """What is said before Table 4 is made by another config."""
         wanted = list(table4(config))
 
-        def recipes(other: Config) -> list[Recipe | None]:
+        def recipes(other: Config) -> list[Recipe]:
             found = table4(other)
-            return [found[path].job if path in found else None for path in wanted]
+            return [found[path].job if path in found else Recipe({}) for path in wanted]
 
-        jobs = [Planned((self.pages.get(path, path),)) for path in wanted]
-        return edits_explained(jobs, config, recipes)
+        outputs = [[self.pages.get(path, path)] for path in wanted]
+        return Explainer(outputs, recipes).lines(config)
 
 
 @pytest.fixture
