@@ -33,6 +33,7 @@ report: "workflow/report/workflow.rst"
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/edits.smk"
+include: "workflow/rules/report.smk"
 include: "workflow/rules/slurm.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/classifiers.smk"

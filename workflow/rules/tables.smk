@@ -13,12 +13,7 @@ rule paper_table:
         measurements=lambda wildcards: table(wildcards).files,
         paper=lambda wildcards: f"resources/papers/{table(wildcards).paper}.csv",
     output:
-        wide=report(
-            "results/{table}.csv",
-            caption="../report/paper_table.rst",
-            category="Tables",
-            labels={"table": "{table}"},
-        ),
+        wide=shown("results/{table}.csv"),
         long="results/{table}.long.csv",
         markdown="results/{table}.md",
     log:
@@ -46,12 +41,7 @@ rule detection:
         measurements=lambda wildcards: asked(detection_table, CATALOGUE).files,
         paper="resources/papers/defense_gan.csv",
     output:
-        report(
-            "results/detection.csv",
-            caption="../report/detection.rst",
-            category="Tables",
-            labels={"table": "Detection"},
-        ),
+        shown("results/detection.csv", "detection of attacks by the reconstruction error"),
     log:
         "logs/detection/detection.log",
     benchmark:
@@ -74,12 +64,7 @@ rule table13:
         timings=lambda wildcards: asked(timing_table, CATALOGUE).files,
         paper="resources/papers/defense_gan.csv",
     output:
-        wide=report(
-            "results/table13.csv",
-            caption="../report/table13.rst",
-            category="Tables",
-            labels={"table": "Defense-GAN, Table 13"},
-        ),
+        wide=shown("results/table13.csv"),
         long="results/table13.long.csv",
         markdown="results/table13.md",
     log:
@@ -129,12 +114,7 @@ rule run_time_table:
         timings=lambda wildcards: asked(run_time_table, CATALOGUE).files,
         paper="resources/papers/defense_vae.csv",
     output:
-        wide=report(
-            "results/defense_vae/table4.csv",
-            caption="../report/table13.rst",
-            category="Tables",
-            labels={"table": "Defense-VAE, Table 4"},
-        ),
+        wide=shown("results/defense_vae/table4.csv"),
         long="results/defense_vae/table4.long.csv",
         markdown="results/defense_vae/table4.md",
     log:
@@ -183,11 +163,8 @@ rule worst_case:
     input:
         lambda wildcards: asked(worst_case, CATALOGUE).files,
     output:
-        table=report(
-            "results/worst_case.csv",
-            caption="../report/comparison.rst",
-            category="Tables",
-            labels={"table": "The best of several attackers"},
+        table=shown(
+            "results/worst_case.csv", "accuracy under the best of several attacks, image by image"
         ),
         markdown="results/worst_case.md",
     log:
@@ -211,12 +188,7 @@ rule comparison:
     input:
         lambda wildcards: asked(paper_comparison, CATALOGUE).files,
     output:
-        cells=report(
-            "results/comparison.csv",
-            caption="../report/comparison.rst",
-            category="Tables",
-            labels={"table": "The papers' numbers and ours"},
-        ),
+        cells=shown("results/comparison.csv", "the papers' numbers beside ours"),
         markdown="results/comparison.md",
     log:
         "logs/comparison/comparison.log",

@@ -3,7 +3,13 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from purification.experiments.artifacts import AdversarialSet, Attack, BlackBoxSet, Cell, files_in
+from purification.experiments.artifacts import (
+    AdversarialSet,
+    Attack,
+    Cell,
+    Substitute,
+    files_in,
+)
 from purification.experiments.catalogue import (
     L2_BOUNDED,
     MODEL_FREE,
@@ -106,42 +112,44 @@ def of_attack(catalogue: Catalogue, attack: str) -> dict[str, Any]:
     return labels
 
 
+def attack_list(attacks: Iterable[Attack]) -> str:
+    """Attacks for the reader, each with its strengths: "fgsm, ε = 0.1, 0.2 (pixels in [0, 1]); cw".
+
+    Strengths are in units of pixels in [0, 1], whatever those of the config.
+    """
+    strengths: dict[str, dict[str, None]] = {}
+    for attack in attacks:
+        epsilon = attack.settings.get("epsilon")
+        name = base_name(attack.name)
+        if epsilon is not None:
+            name += ", l2 norm" if attack.method in L2_BOUNDED else ", ε ="
+        elif attack.method in MODEL_FREE:
+            name += ", which looks at no model"
+        known = strengths.setdefault(name, {})
+        if epsilon is not None:
+            low, high = attack.settings.get("pixel_range", UNIT_RANGE)
+            known[f"{epsilon / (high - low):.4g}"] = None
+    return "; ".join(
+        f"{name} {', '.join(values)} (pixels in [0, 1])" if values else name
+        for name, values in strengths.items()
+    )
+
+
 def picture_title(attacked: Iterable[AdversarialSet]) -> str:
-    """What stands above a picture of attacked images: each attack, with its strengths in units of
-    pixels in [0, 1] whatever those of the config, and what the attacker looks at."""
-    sets, strengths = list(attacked), dict[str, list[str]]()
-    for attack in (made.attack for made in sets):
-        low, high = attack.settings.get("pixel_range", UNIT_RANGE)
-        known = strengths.setdefault(_attack_name(attack), [])
-        if "epsilon" in attack.settings:
-            known.append(f"{attack.settings['epsilon'] / (high - low):.4g}")
-    listed = [
-        f"{name} {', '.join(dict.fromkeys(values))}".strip() for name, values in strengths.items()
-    ]
-    victim = sets[0].classifier
-    box = f"gray box: made against the bare classifier {victim.name}"
-    if isinstance(sets[0], BlackBoxSet):
-        oracle = sets[0].classifier
+    """What stands above a picture of attacked images: the attacks, and what the attacker knows."""
+    sets = list(attacked)
+    victim, oracle = sets[0].classifier.name, sets[0].classifier
+    box = f"Gray box: made against the bare classifier {victim}"
+    if isinstance(oracle, Substitute):
         behind = "" if oracle.oracle == PLAIN else f" behind {oracle.oracle}"
-        box = f"black box: substitute {oracle.name} of classifier {oracle.classifier.name}{behind}"
-    unit = " (pixels in [0, 1])" if any(strengths.values()) else ""
-    return f"{'; '.join(listed)}{unit}. {box[0].upper()}{box[1:]}."
+        box = f"Black box: made against substitute {victim} of {oracle.classifier.name}{behind}"
+    return f"{attack_list(made.attack for made in sets)}. {box}."
 
 
 def titled(content: Mapping[str, Any]) -> dict[str, Any]:
     """The content of a picture of attacked images, with their title."""
     sets = [file for file in files_in(content) if isinstance(file, AdversarialSet)]
     return {**content, "title": picture_title(sets)}
-
-
-def _attack_name(attack: Attack) -> str:
-    """With the sign that its strengths follow."""
-    name = base_name(attack.name)
-    if attack.method in MODEL_FREE:
-        name += ", which looks at no model"
-    if "epsilon" not in attack.settings:
-        return name
-    return f"{name}, {'l2 norm' if attack.method in L2_BOUNDED else 'ε ='}"
 
 
 def as_named(catalogue: Catalogue, labels: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,13 @@ from collections.abc import Iterator
 
 from purification.experiments.artifacts import Cell, Examples
 from purification.experiments.catalogue import PLAIN, Catalogue
-from purification.experiments.cells import defenses_of, named_defense, of_attack, of_no_defense, picture_title
+from purification.experiments.cells import (
+    defenses_of,
+    named_defense,
+    of_attack,
+    of_no_defense,
+    picture_title,
+)
 
 
 def attacked_cells(
