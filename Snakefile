@@ -75,7 +75,7 @@ rule all:
     default_target: True
     input:
         expand(rules.paper_table.output, table="table4"),
-        EXAMPLES,
+        lambda wildcards: paths(asked(table4_examples, CATALOGUE)),
         generator_pictures(
             lambda catalogue: [paper_table(catalogue, "table4"), *table4_examples(catalogue)]
         ),
@@ -84,52 +84,26 @@ rule all:
 rule defense_gan:
     """Every table and figure of Defense-GAN, and its page"""
     input:
-        expand(rules.paper_table.output, table=TABLE_CAPTIONS),
-        rules.table13.output,
-        rules.detection.output,
-        rules.plot_accuracy_over_search.output,
-        expand(rules.plot_roc.output, figure=["figure4", "figure5"]),
-        expand(rules.plot_reconstructions.output, figure=["figure6", "figure7"]),
-        rules.plot_white_box_over_steps.output,
-        rules.defense_gan_page.output,
-        generator_pictures(lambda catalogue: defense_gan_page(catalogue).shown),
+        of_paper("defense_gan"),
+        generator_pictures(lambda catalogue: paper_page(catalogue, "defense_gan").shown),
 
 
 rule defense_vae:
     """Every table and figure of Defense-VAE, and its page"""
     input:
-        expand(rules.paper_table.output, table=VAE_TABLE_PATHS),
-        rules.run_time_table.output,
-        expand(rules.plot_defense_vae_reconstructions.output, figure=["figure1", "figure5"]),
-        rules.plot_finetuning.output,
-        rules.defense_vae_page.output,
-        generator_pictures(lambda catalogue: defense_vae_page(catalogue).shown),
+        of_paper("defense_vae"),
+        generator_pictures(lambda catalogue: paper_page(catalogue, "defense_vae").shown),
 
 
 rule ae_gan:
     """Every table and figure of AE-GAN+rs, and its page"""
     input:
-        expand(rules.paper_table.output, table=AE_GAN_TABLE_PATHS),
-        expand(rules.plot_detection.output, number=[3, 6, 7, 8]),
-        rules.plot_samples.output,
-        expand(rules.plot_ae_gan_reconstructions.output, number=[5, 9, 10]),
-        rules.plot_cost_accuracy.output,
-        rules.inference_rule_table.output,
-        rules.ae_gan_page.output,
-        generator_pictures(lambda catalogue: ae_gan_page(catalogue).shown),
+        of_paper("ae_gan"),
+        generator_pictures(lambda catalogue: paper_page(catalogue, "ae_gan").shown),
 
 
 rule cowboy:
     """Every table and figure of Cowboy, and its page"""
     input:
-        expand(rules.paper_table.output, table=COWBOY_TABLE_PATHS),
-        rules.plot_toy.output,
-        rules.plot_scores.output,
-        rules.plot_low_scores.output,
-        rules.plot_cleaned.output,
-        rules.plot_cleaning_over_training.output,
-        rules.plot_scores_over_training.output,
-        rules.compare_defenses.output,
-        rules.cowboy_detection.output,
-        rules.cowboy_page.output,
-        generator_pictures(lambda catalogue: cowboy_page(catalogue).shown),
+        of_paper("cowboy"),
+        generator_pictures(lambda catalogue: paper_page(catalogue, "cowboy").shown),

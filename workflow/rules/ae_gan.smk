@@ -1,4 +1,4 @@
-# AE-GAN+rs: figures, accuracy over cost, the inference rule, page.
+# AE-GAN+rs: figures, accuracy over cost, the inference rule.
 
 
 rule plot_detection:
@@ -139,28 +139,3 @@ rule inference_rule_table:
         "AE-GAN+rs, the inference rule"
     script:
         "../scripts/inference_rule_table.py"
-
-
-rule ae_gan_page:
-    """Write the page of AE-GAN+rs: all tables and figures"""
-    input:
-        tables=of_page(ae_gan_page, "ae_gan", AE_GAN_TABLE_PATHS),
-        figures=expand("results/ae_gan/figure{number}.png", number=range(3, 11)),
-        cost="results/figures/cost_accuracy.png",
-        further=["results/ae_gan/rule.md"],
-    output:
-        "results/ae_gan.md",
-    log:
-        "logs/ae_gan_page/ae_gan_page.log",
-    benchmark:
-        "logs/ae_gan_page/ae_gan_page.benchmark.tsv"
-    threads: 1
-    resources:
-        mem_mb=growing(1000),
-        runtime=growing(10),
-    params:
-        recipe=lambda wildcards: ae_gan_page(CATALOGUE).job,
-    message:
-        "The AE-GAN+rs paper on one page"
-    script:
-        "../scripts/ae_gan_page.py"

@@ -1,5 +1,6 @@
 # What the rules of all stages share: the catalogue of artifacts, and how a rule looks its own up.
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -10,51 +11,39 @@ from snakemake.utils import update_config
 
 from purification.config_files import typed_values
 from purification.experiments import (
-    AE_GAN_TABLE_CAPTIONS,
-    COWBOY_TABLE_CAPTIONS,
+    ACCURACY_FORMS,
+    MEASURED_FORMS,
+    PAPERS,
+    PICTURED,
+    TIME_FORMS,
     Catalogue,
+    ConfigError,
+    File,
     Made,
     all_made,
-    ConfigError,
-    FIGURES,
-    File,
-    PAPER_TABLES,
-    PICTURED,
-    TABLE_CAPTIONS,
-    VAE_TABLE_CAPTIONS,
-    ae_gan_figure,
-    ae_gan_page,
-    comparisons,
     cost_figure,
-    cowboy_figure,
-    cowboy_page,
-    defense_gan_page,
-    defense_vae_page,
     detection,
     detection_runs,
     detection_table,
-    detections,
     discriminator_scores,
     examples,
     generator_quality,
     inference_rule,
-    inference_rules,
+    mcnemar_table,
     measurement,
     paper_comparison,
-    worst_case,
     paper_figure,
+    paper_page,
     paper_table,
     quality_figure,
     quality_file,
     rule_table,
-    run_time_table,
-    run_times,
+    studies_of,
     table4_examples,
-    table_place,
-    timing_table,
+    times_at,
     told,
     training_course,
-    vae_figure,
+    worst_case,
 )
 from purification.freshness import Freshness
 from purification.plugins import provide_code, provide_files
@@ -122,7 +111,8 @@ wildcard_constraints:
     generator=r"[^/]+",
     oracle=r"[^/]+",
     substitute=r"[^/]+",
-    table=r"(\w+_)?table\d+|sweep|figure8|cost_accuracy|generator_quality",
+    table="|".join(re.escape(study.name) for study in studies_of(config, *MEASURED_FORMS)),
+    timed=r"([^/]+/)?[^/]+",
     split="train|validation|test",
 
 
@@ -186,16 +176,24 @@ def row(wildcards):
     return asked(measurement, CATALOGUE, w.table, w.dataset, int(w.seed), w.classifier, w.attack)
 
 
-# The tables' paths below results, without suffix: table4, defense_vae/table1.
-TABLE_PATHS = {table_place(name): name for name in PAPER_TABLES}
-AE_GAN_TABLE_PATHS = [table_place(name) for name in AE_GAN_TABLE_CAPTIONS]
-COWBOY_TABLE_PATHS = [table_place(name) for name in COWBOY_TABLE_CAPTIONS]
-VAE_TABLE_PATHS = [table_place(name) for name in VAE_TABLE_CAPTIONS]
+# The names of the tables and figures by their places below the results, without suffix: defense_vae/table1.
+STUDY_AT = {study.place: study.name for study in studies_of(config)}
+
+
+def places(*forms):
+    """A wildcard's constraint: the places of the studies of these forms."""
+    return "|".join(re.escape(study.place) for study in studies_of(config, *forms))
 
 
 def table(wildcards):
-    """The table that a rule's wildcards name by its path."""
-    return asked(paper_table, CATALOGUE, TABLE_PATHS[wildcards.table])
+    """The table that a rule's wildcards name by its place."""
+    return asked(paper_table, CATALOGUE, STUDY_AT[wildcards.table])
+
+
+def printed_numbers(wildcards):
+    """The file of the paper's numbers that stand in a table; none for a table of the user's own."""
+    paper = table(wildcards).study.paper
+    return f"resources/papers/{paper}.csv" if paper else []
 
 
 def picture(wildcards):
@@ -217,9 +215,10 @@ def of_run(find, wildcards):
     return made
 
 
-def timed(wildcards):
-    """The run times that a rule's wildcards name."""
-    return of_run(run_times, wildcards)
+def timed(form, wildcards):
+    """The times of that form that a rule's wildcards name."""
+    w = wildcards
+    return asked(times_at, CATALOGUE, form, w.dataset, int(w.seed), w.timed)
 
 
 def judged(wildcards):
@@ -248,14 +247,17 @@ def generator_pictures(find):
     return lambda wildcards: paths(asked(drawn, CATALOGUE))
 
 
-def of_page(find, name, tables):
-    """An input function: the long tables that a paper's page shows."""
+def of_paper(key):
+    """An input function: every table and figure of a paper, and its page."""
+    files = [f"results/{file}" for study in PAPERS[key].studies for file in study.files]
+    return lambda wildcards: [*files, f"results/{key}.md"]
 
-    def shown(wildcards):
-        asked(lambda catalogue: Made(f"results/{name}.md", find(catalogue).job), CATALOGUE)
-        return expand("results/{table}.long.csv", table=tables)
 
-    return shown
+def page(wildcards):
+    """The page of a paper."""
+    made = asked(lambda catalogue: paper_page(catalogue, wildcards.paper), CATALOGUE)
+    asked(lambda catalogue: Made(f"results/{wildcards.paper}.md", made.job), CATALOGUE)
+    return made
 
 
 def pictured(wildcards):
@@ -285,10 +287,8 @@ def end_to_end_networks(wildcards):
 
 
 def figure(name):
-    """A figure of the paper, by its name or by a rule's wildcard."""
-    name = name if isinstance(name, str) else name.figure
-    finders = {"defense_vae": vae_figure, "cowboy": cowboy_figure, "ae_gan": ae_gan_figure}
-    return asked(finders.get(name.rpartition("_")[0], paper_figure), CATALOGUE, name)
+    """A figure of a paper, by its name or by a rule's wildcard."""
+    return asked(paper_figure, CATALOGUE, name if isinstance(name, str) else name.figure)
 
 
 def recipe(method, **further):

@@ -1,4 +1,4 @@
-# Cowboy: scores of the discriminator, the course of its training, figures, comparisons, page.
+# Cowboy: scores of the discriminator, the course of its training, figures, tables.
 
 
 rule score_images:
@@ -186,29 +186,29 @@ rule plot_scores_over_training:
         "../scripts/plot_scores_over_training.py"
 
 
-rule compare_defenses:
+rule mcnemar_table:
     """Test Cowboy with and without its discriminator on the same images (McNemar)"""
     input:
-        lambda wildcards: asked(comparisons, CATALOGUE).files,
+        lambda wildcards: asked(mcnemar_table, CATALOGUE).files,
     output:
         table=shown(
             "results/cowboy/mcnemar.csv", "with and without the discriminator, image by image"
         ),
         markdown="results/cowboy/mcnemar.md",
     log:
-        "logs/compare_defenses/compare_defenses.log",
+        "logs/mcnemar_table/mcnemar_table.log",
     benchmark:
-        "logs/compare_defenses/compare_defenses.benchmark.tsv"
+        "logs/mcnemar_table/mcnemar_table.benchmark.tsv"
     threads: 1
     resources:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        recipe=lambda wildcards: asked(comparisons, CATALOGUE).job,
+        recipe=lambda wildcards: asked(mcnemar_table, CATALOGUE).job,
     message:
         "Cowboy with and without the discriminator, image by image"
     script:
-        "../scripts/compare_defenses.py"
+        "../scripts/mcnemar_table.py"
 
 
 rule cowboy_detection:
@@ -232,21 +232,3 @@ rule cowboy_detection:
         "Detection by Cowboy's discriminator"
     script:
         "../scripts/cowboy_detection.py"
-
-
-use rule ae_gan_page as cowboy_page with:
-    """Write the page of Cowboy: all tables and figures"""
-    input:
-        tables=of_page(cowboy_page, "cowboy", COWBOY_TABLE_PATHS),
-        figures=expand("results/cowboy/figure{number}.png", number=range(1, 8)),
-        further=["results/cowboy/mcnemar.md", "results/cowboy/detection.md"],
-    output:
-        "results/cowboy.md",
-    log:
-        "logs/cowboy_page/cowboy_page.log",
-    benchmark:
-        "logs/cowboy_page/cowboy_page.benchmark.tsv"
-    params:
-        recipe=lambda wildcards: cowboy_page(CATALOGUE).job,
-    message:
-        "The Cowboy paper on one page"

@@ -1,5 +1,4 @@
 # Pictures.
-EXAMPLES = [example.path for example in table4_examples(CATALOGUE)]
 
 
 rule plot_examples:

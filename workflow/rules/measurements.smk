@@ -50,13 +50,13 @@ rule measure_detection:
 rule time_search:
     """Time the latent search over L and R (Defense-GAN, Table 13)"""
     input:
-        unpack(inputs("timing")),
+        unpack(lambda wildcards: with_old_dataset(timed("search_times", wildcards))),
     output:
-        "results/{dataset}/seed{seed}/timings/{defense}.csv",
+        "results/{dataset}/seed{seed}/timings/{timed}.csv",
     log:
-        "logs/time_search/{dataset}/seed{seed}/{defense}.log",
+        "logs/time_search/{dataset}/seed{seed}/{timed}.log",
     benchmark:
-        "logs/time_search/{dataset}/seed{seed}/{defense}.benchmark.tsv"
+        "logs/time_search/{dataset}/seed{seed}/{timed}.benchmark.tsv"
     # All of them, so that no other job runs beside it.
     threads: ALL_CORES
     resources:
@@ -64,9 +64,9 @@ rule time_search:
         runtime=growing(4 * 60),
         gpu=GPUS,
     params:
-        recipe=recipe("timing"),
+        recipe=lambda wildcards: timed("search_times", wildcards).job,
     message:
-        "Time of {wildcards.defense}'s search, {wildcards.dataset}, alone on the machine"
+        "Time of {wildcards.timed}'s search, {wildcards.dataset}, alone on the machine"
     script:
         "../scripts/time_search.py"
 
@@ -74,22 +74,22 @@ rule time_search:
 rule time_purifiers:
     """Time a one-pass purifier and a latent search (Defense-VAE, Table 4)"""
     input:
-        unpack(lambda wildcards: with_old_dataset(timed(wildcards))),
+        unpack(lambda wildcards: with_old_dataset(timed("run_times", wildcards))),
     output:
-        "results/{dataset}/seed{seed}/run_times/{defense}.csv",
+        "results/{dataset}/seed{seed}/run_times/{timed}.csv",
     log:
-        "logs/time_purifiers/{dataset}/seed{seed}/{defense}.log",
+        "logs/time_purifiers/{dataset}/seed{seed}/{timed}.log",
     benchmark:
-        "logs/time_purifiers/{dataset}/seed{seed}/{defense}.benchmark.tsv"
+        "logs/time_purifiers/{dataset}/seed{seed}/{timed}.benchmark.tsv"
     threads: ALL_CORES
     resources:
         mem_mb=growing(4000),
         runtime=growing(4 * 60),
         gpu=GPUS,
     params:
-        recipe=lambda wildcards: timed(wildcards).job,
-        jobs=lambda wildcards: told({"jobs": timed(wildcards).jobs}),
+        recipe=lambda wildcards: timed("run_times", wildcards).job,
+        jobs=lambda wildcards: told({"jobs": timed("run_times", wildcards).jobs}),
     message:
-        "Time of {wildcards.defense} and of a search, {wildcards.dataset}, alone on the machine"
+        "Time of {wildcards.timed} and of a search, {wildcards.dataset}, alone on the machine"
     script:
         "../scripts/time_purifiers.py"

@@ -6,9 +6,7 @@ from purification.experiments.cells import attack_list
 from purification.experiments.papers import (
     PAPERS,
     SWEPT_FORMS,
-    TABLE_FORMS,
     TIME_FORMS,
-    studies_of,
 )
 
 CITED = {
@@ -65,8 +63,9 @@ def shown(path, shows=""):
 
 def study_at(path, wildcards=None):
     """The study whose result lies at a path of the rules."""
-    place = path.format(**dict(wildcards.items() if wildcards else ())).removeprefix("results/")
-    return next(study for study in studies_of(CATALOGUE.config) if place in study.files)
+    place = path.format(**dict(wildcards.items() if wildcards else ()))
+    stem = place.removeprefix("results/").rpartition("/")
+    return CATALOGUE.study(STUDY_AT["".join(stem[:2]) + stem[2].partition(".")[0]])
 
 
 def about(study):
@@ -88,12 +87,9 @@ def about(study):
 
 def studied(study):
     """The settings that say what a study looks at; each that the config has in the singular as a list."""
-    config = CATALOGUE.config
     own = dict(study.settings)
-    for part in (config.get(name, {}) for name in study.of):
-        own = {**part, **own}
-    if study.form in SWEPT:
-        own = {**config["sweep"], **own}
+    for name in (*study.of, *(["sweep"] if study.form in SWEPT else [])):
+        own = {**CATALOGUE.study(name).settings, **own}
     for name in ("classifier", "pair", "defense", "attack"):
         if name in own:
             own.setdefault(f"{name}s", [own[name]])

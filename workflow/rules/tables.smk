@@ -1,17 +1,11 @@
-# The papers' tables.
-
-
-TABLE1 = paper_table(CATALOGUE, "table1")
-TABLE2 = paper_table(CATALOGUE, "table2")
-TABLE4 = paper_table(CATALOGUE, "table4")
-TABLE13 = timing_table(CATALOGUE)
+# Tables: the papers' and the user's own; a paper's page; all papers together.
 
 
 rule paper_table:
-    """Write a paper's table: as printed, in long form, and as a page"""
+    """Write a table of accuracies: as printed, in long form, and as a page"""
     input:
         measurements=lambda wildcards: table(wildcards).files,
-        paper=lambda wildcards: f"resources/papers/{table(wildcards).paper}.csv",
+        paper=printed_numbers,
     output:
         wide=shown("results/{table}.csv"),
         long="results/{table}.long.csv",
@@ -21,16 +15,16 @@ rule paper_table:
     benchmark:
         "logs/paper_table/{table}.benchmark.tsv"
     wildcard_constraints:
-        table="|".join(TABLE_PATHS),
+        table=places(*ACCURACY_FORMS),
     threads: 1
     resources:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
         recipe=lambda wildcards: table(wildcards).job,
-        printed=lambda wildcards: table(wildcards).printed,
+        printed=lambda wildcards: table(wildcards).study.printed,
     message:
-        "Paper table {wildcards.table}"
+        "Table {wildcards.table}"
     script:
         "../scripts/paper_table.py"
 
@@ -58,104 +52,55 @@ rule detection:
         "../scripts/detection.py"
 
 
-rule table13:
-    """Tabulate the time of a reconstruction (Defense-GAN, Table 13)"""
+rule time_table:
+    """Write a table of times: as printed, in long form, and as a page"""
     input:
-        timings=lambda wildcards: asked(timing_table, CATALOGUE).files,
-        paper="resources/papers/defense_gan.csv",
+        timings=lambda wildcards: table(wildcards).files,
+        paper=printed_numbers,
     output:
-        wide=shown("results/table13.csv"),
-        long="results/table13.long.csv",
-        markdown="results/table13.md",
+        wide=shown("results/{table}.csv"),
+        long="results/{table}.long.csv",
+        markdown="results/{table}.md",
     log:
-        "logs/table13/table13.log",
+        "logs/time_table/{table}.log",
     benchmark:
-        "logs/table13/table13.benchmark.tsv"
+        "logs/time_table/{table}.benchmark.tsv"
+    wildcard_constraints:
+        table=places(*TIME_FORMS),
     threads: 1
     resources:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        recipe=lambda wildcards: timing_table(CATALOGUE).job,
+        recipe=lambda wildcards: table(wildcards).job,
     message:
-        "Defense-GAN, Table 13"
+        "Table {wildcards.table}"
     script:
-        "../scripts/table13.py"
+        "../scripts/time_table.py"
 
 
-rule defense_gan_page:
-    """Write the page of Defense-GAN: all tables and figures"""
+rule paper_page:
+    """Write the page of a paper: all tables and figures"""
     input:
-        tables=of_page(defense_gan_page, "defense_gan", TABLE_CAPTIONS),
-        figures=expand("results/figures/{figure}.png", figure=FIGURES),
-        timing="results/table13.long.csv",
-        detection="results/detection.csv",
+        unpack(lambda wildcards: page(wildcards).inputs),
     output:
-        "results/defense_gan.md",
+        "results/{paper}.md",
     log:
-        "logs/defense_gan_page/defense_gan_page.log",
+        "logs/paper_page/{paper}.log",
     benchmark:
-        "logs/defense_gan_page/defense_gan_page.benchmark.tsv"
+        "logs/paper_page/{paper}.benchmark.tsv"
+    wildcard_constraints:
+        paper="|".join(PAPERS),
     threads: 1
     resources:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        recipe=lambda wildcards: defense_gan_page(CATALOGUE).job,
+        recipe=lambda wildcards: page(wildcards).job,
     message:
-        "The Defense-GAN paper on one page"
+        "All of {wildcards.paper} on one page"
     script:
-        "../scripts/defense_gan_page.py"
-
-
-rule run_time_table:
-    """Tabulate run times (Defense-VAE, Table 4)"""
-    input:
-        timings=lambda wildcards: asked(run_time_table, CATALOGUE).files,
-        paper="resources/papers/defense_vae.csv",
-    output:
-        wide=shown("results/defense_vae/table4.csv"),
-        long="results/defense_vae/table4.long.csv",
-        markdown="results/defense_vae/table4.md",
-    log:
-        "logs/run_time_table/run_time_table.log",
-    benchmark:
-        "logs/run_time_table/run_time_table.benchmark.tsv"
-    threads: 1
-    resources:
-        mem_mb=growing(1000),
-        runtime=growing(10),
-    params:
-        recipe=lambda wildcards: run_time_table(CATALOGUE).job,
-    message:
-        "Defense-VAE, Table 4"
-    script:
-        "../scripts/run_time_table.py"
-
-
-rule defense_vae_page:
-    """Write the page of Defense-VAE: all tables and figures"""
-    input:
-        tables=of_page(defense_vae_page, "defense_vae", VAE_TABLE_PATHS),
-        figures=expand("results/defense_vae/{figure}.png", figure=["figure1", "figure4", "figure5"]),
-        timings=lambda wildcards: asked(run_time_table, CATALOGUE).files,
-        paper="resources/papers/defense_vae.csv",
-    output:
-        "results/defense_vae.md",
-    log:
-        "logs/defense_vae_page/defense_vae_page.log",
-    benchmark:
-        "logs/defense_vae_page/defense_vae_page.benchmark.tsv"
-    threads: 1
-    resources:
-        mem_mb=growing(1000),
-        runtime=growing(10),
-    params:
-        recipe=lambda wildcards: defense_vae_page(CATALOGUE).job,
-    message:
-        "The Defense-VAE paper on one page"
-    script:
-        "../scripts/defense_vae_page.py"
+        "../scripts/paper_page.py"
 
 
 rule worst_case:
@@ -163,9 +108,7 @@ rule worst_case:
     input:
         lambda wildcards: asked(worst_case, CATALOGUE).files,
     output:
-        table=shown(
-            "results/worst_case.csv", "accuracy under the best of several attacks, image by image"
-        ),
+        table=shown("results/worst_case.csv", "accuracy under the best of several attacks, image by image"),
         markdown="results/worst_case.md",
     log:
         "logs/worst_case/worst_case.log",

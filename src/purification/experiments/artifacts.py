@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
+from purification.experiments.papers import Study
 from purification.provenance import digest_of
 
 
@@ -827,27 +828,22 @@ class Timing(OfRun):
 
     The content is measured wall time: the same recipe gives other numbers each time. `search` is
     what the search's own settings are but for steps and restarts (`settings` has the lists of
-    those, and `repeats` and `largest_batch`).
+    those, and `repeats` and `largest_batch`). `place`: its name in that folder.
     """
 
     defense: str
     search: Mapping[str, Any]
     generator: Generator
     settings: Mapping[str, Any]
+    place: str | None = later(None)
 
     @property
     def path(self) -> str:
-        return f"{self.folder}/timings/{self.defense}.csv"
+        return f"{self.folder}/timings/{self.place or self.defense}.csv"
 
     @property
     def sources(self) -> dict[str, File]:
         return {"dataset": self.dataset, "generator": self.generator}
-
-
-def table_place(name: str) -> str:
-    """Where a table lies below the results: Defense-GAN's there, another paper's in its folder."""
-    paper, _, table = name.rpartition("_")
-    return f"{paper}/{table}" if paper else table
 
 
 @dataclass(frozen=True)
@@ -856,7 +852,7 @@ class RunTimes(OfRun):
 
     As of `Timing`, the content is measured wall time. `defense` names the folder; `searches` are
     the steps and restarts by the name of each measurement; `settings` the numbers of images and of
-    repeats.
+    repeats. `place`: as of `Timing`.
     """
 
     defense: str
@@ -864,10 +860,11 @@ class RunTimes(OfRun):
     search: Purifier
     searches: Mapping[str, Mapping[str, int]]
     settings: Mapping[str, Any]
+    place: str | None = later(None)
 
     @property
     def path(self) -> str:
-        return f"{self.folder}/run_times/{self.defense}.csv"
+        return f"{self.folder}/run_times/{self.place or self.defense}.csv"
 
     @property
     def sources(self) -> dict[str, File]:
@@ -930,44 +927,34 @@ class InferenceRule(OfRun):
 
 @dataclass(frozen=True)
 class Table(File):
-    """A paper's table and its measurements. `cells`: of a swept table, the (L, R) that it shows.
+    """A study's table and its measurements. `cells`: of a swept table, the (L, R) that it shows.
     `notes`: what its reader is told; `papers`: the digest of the file of the paper's numbers."""
 
-    name: str
+    study: Study
     measurements: tuple[Measurement | Timing | RunTimes, ...]
     cells: tuple[tuple[int, int], ...] | None = None
     notes: tuple[str, ...] = ()
     papers: str = ""
 
     @property
-    def paper(self) -> str:
-        """Whose table it is: the name of the file in resources/papers."""
-        return self.name.rpartition("_")[0] or "defense_gan"
-
-    @property
-    def printed(self) -> str:
-        """Its name there, such as "Table 4"."""
-        return self.name.rpartition("_")[2].replace("table", "Table ")
-
-    @property
     def path(self) -> str:
-        return f"results/{table_place(self.name)}.csv"
+        return f"results/{self.study.place}.csv"
 
     @property
     def long(self) -> Part:
         """Its file with a row for each number."""
-        return Part(self, f"results/{table_place(self.name)}.long.csv")
+        return Part(self, f"results/{self.study.place}.long.csv")
 
     @property
     def parts(self) -> list[Part]:
         """The page answers for the table in the paper's layout, too."""
-        return [self.long, Part(self, f"results/{table_place(self.name)}.md")]
+        return [self.long, Part(self, f"results/{self.study.place}.md")]
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
         digests = {measurement.path: measurement.digest for measurement in self.measurements}
         swept = {"cells": [list(cell) for cell in self.cells]} if self.cells else {}
-        named = {"kind": "Table", "version": self.VERSION, "name": self.name}
+        named = {"kind": "Table", "version": self.VERSION, "name": self.study.name}
         said = {"notes": list(self.notes), "papers": self.papers}
         return {**named, "digests": digests, **swept, **said}
 
@@ -1071,22 +1058,21 @@ class Detection(OfRun):
 
 @dataclass(frozen=True)
 class Figure(File):
-    """A paper's figure. `content` is all that its script is told: plain JSON values with the
+    """A study's figure. `content` is all that its script is told: plain JSON values with the
     digests of what it shows, and the files that it is drawn from, which the script finds there by
     their paths. `further`: files that are not in it."""
 
-    name: str
+    study: Study
     content: Mapping[str, Any]
     further: tuple[File, ...] = ()
 
     @property
     def path(self) -> str:
-        place = table_place(self.name)
-        return f"results/{place}.png" if "/" in place else f"results/figures/{place}.png"
+        return f"results/{self.study.place}.png"
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
-        own = {"kind": "Figure", "version": self.VERSION, "name": self.name}
+        own = {"kind": "Figure", "version": self.VERSION, "name": self.study.name}
         return {**own, **placed(self.content)}
 
     @property

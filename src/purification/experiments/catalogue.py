@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from purification.experiments.artifacts import (
     AEGAN,
     GAN,
@@ -41,7 +43,9 @@ from purification.experiments.config import (
     ConfigError,
     check_config,
 )
+from purification.experiments.config_form import did_you_mean
 from purification.experiments.grids import sweep_cells, sweep_epsilons
+from purification.experiments.papers import STUDIES, Study, study_of
 from purification.plugins import file_digest, place_of_file, source_digest
 
 PLAIN = "plain"
@@ -87,10 +91,29 @@ class Catalogue:
         """The places of users' own code."""
 
     @cache  # noqa: B019
+    def study(self, name: str) -> Study:
+        """A study of the papers or a table of the user's own, with its settings in the config."""
+        found = study_of(self.config, name)
+        if found is None:
+            known = [*STUDIES, *self.config.get("tables", ())]
+            raise ConfigError(
+                f"no table or figure {name!r} in the config{did_you_mean(name, known)}"
+            )
+        return found
+
+    @cache  # noqa: B019
     def printed_numbers(self, paper: str) -> str:
-        """The digest of the file of a paper's numbers: with them a table or figure changes."""
+        """The digest of the file of a paper's numbers: with them a table or figure changes; and the
+        `revision` of what is known of them, if it has had one."""
         path = self._papers / f"{paper}.csv"
-        return file_digest(path)[:16] if path.is_file() else ""
+        revision = self.said_of(paper).get("revision", "")
+        return f"{file_digest(path)[:16]}{revision}" if path.is_file() else ""
+
+    @cache  # noqa: B019
+    def said_of(self, paper: str) -> Mapping[str, Any]:
+        """What is known of a paper's numbers (resources/papers/README.md)."""
+        path = self._papers / f"{paper}.yaml"
+        return yaml.safe_load(path.read_text()) if path.is_file() else {}
 
     def defense_settings(self, defense: str) -> Mapping[str, Any]:
         """A defence's settings in the config, also of one with another L or R."""
@@ -461,7 +484,7 @@ class Catalogue:
         own = self._lookup("defenses", defense)
         limits = {
             "test": own.get("clean_images"),
-            "validation": self.config["sweep"]["validation_images"],
+            "validation": self.study("sweep").settings["validation_images"],
         }
         return Sweep(
             data if split == "test" else data.for_training,
@@ -505,9 +528,10 @@ class Catalogue:
         return replace(purifier, settings=settings)
 
     @cache  # noqa: B019
-    def timing(self, dataset: str, seed: int, defense: str) -> Timing:
-        """How long the defence's search takes, as `table13` asks for it."""
+    def timing(self, dataset: str, seed: int, defense: str, table: str = "table13") -> Timing:
+        """How long the defence's search takes, as a table asks for it."""
         _check_unvaried(defense)
+        study = self.study(table)
         settings = self._lookup("defenses", defense)
         if settings["method"] not in SEARCHES:
             raise ConfigError(f"defenses.{defense} is no latent search")
@@ -518,7 +542,8 @@ class Catalogue:
             defense,
             {key: settings[key] for key in ("step_size", "momentum")},
             self.generator(dataset, seed, settings["generator"]),
-            {key: self.config["table13"][key] for key in wanted},
+            {key: study.settings[key] for key in wanted},
+            study.place_of_times(defense),
         )
 
     def own_files(self, made: Artifact) -> list[str]:

@@ -17,7 +17,8 @@ from purification.experiments.catalogue import (
     Catalogue,
     base_name,
 )
-from purification.experiments.config import OVER_LATENT, encoder_column
+from purification.experiments.config import encoder_column
+from purification.experiments.papers import Study
 
 CLEAN = "none"
 """Attack and defence of a cell that has none."""
@@ -39,7 +40,7 @@ name) or method behind them."""
 
 
 def clean_cells(
-    catalogue: Catalogue, table: str, dataset: str, seed: int, classifier: str, *, hold_out: bool
+    catalogue: Catalogue, study: Study, dataset: str, seed: int, classifier: str, *, hold_out: bool
 ) -> Iterator[Cell]:
     """Accuracy on clean test images, undefended and behind each defence of the table.
 
@@ -50,8 +51,8 @@ def clean_cells(
     common |= {"epsilon": None, "threat_model": "none"}
     plain = catalogue.classifier(dataset, seed, PLAIN, classifier)
     yield Cell(common | of_no_defense(), plain, data, split="test", hold_out=hold_out)
-    for defense in defenses_of(catalogue, table):
-        labels = common | named_defense(catalogue, table, defense)
+    for defense in defenses_of(catalogue, study):
+        labels = common | named_defense(catalogue, study, defense)
         deployed = catalogue.deployed(dataset, seed, defense, classifier)
         if catalogue.purifies(defense):
             purifier = catalogue.for_classifier(defense, classifier)
@@ -61,14 +62,14 @@ def clean_cells(
             yield Cell(labels, deployed, data, split="test", hold_out=hold_out)
 
 
-def defenses_of(catalogue: Catalogue, table: str) -> list[str]:
+def defenses_of(catalogue: Catalogue, study: Study) -> list[str]:
     """The table's defences. Where a redeployed one deploys just what another does (both the plain
-    classifier, say), it would fill the same column again, and is left out. A table of AE-GAN+rs may
-    have its own number of `steps` for the searches that start from an encoder."""
-    wanted, columns = catalogue.config[table], {}
+    classifier, say), it would fill the same column again, and is left out. A table may have its own
+    number of `steps` for the searches that start from an encoder."""
+    wanted, columns = study.settings, {}
     for defense in wanted.get("defenses", ()):
         for name in _searched(catalogue, wanted, defense):
-            columns.setdefault(tuple(named_defense(catalogue, table, name).values()), name)
+            columns.setdefault(tuple(named_defense(catalogue, study, name).values()), name)
     return list(columns.values())
 
 
@@ -86,10 +87,10 @@ def _searched(catalogue: Catalogue, wanted: Mapping[str, Any], defense: str) -> 
         yield defense
 
 
-def named_defense(catalogue: Catalogue, table: str, defense: str) -> dict[str, Any]:
+def named_defense(catalogue: Catalogue, study: Study, defense: str) -> dict[str, Any]:
     """The columns that name a defence in a table: in one over the length of the code with that."""
     labels = of_defense(catalogue, defense)
-    if table in OVER_LATENT:
+    if study.over_latent:
         own = catalogue.defense_settings(defense)
         own = catalogue.config["generators"][own["generator"]] if "generator" in own else own
         parts = [labels["variant"], f"latent={own['latent']}"]

@@ -8,10 +8,10 @@ from purification.experiments.tables import paper_table
 def paper_comparison(catalogue: Catalogue) -> Made:
     """The comparison as the config asks for it. Its job is told the `tables` as [paper, printed
     name, file of the long table], with the digest of each."""
-    wanted = catalogue.config["comparison"]["tables"]
+    wanted = catalogue.study("comparison").settings["tables"]
     tables = [paper_table(catalogue, name) for name in wanted]
     content = {
-        "tables": [[table.paper, table.printed, table.long] for table in tables],
+        "tables": [[t.study.paper, t.study.printed, t.long] for t in tables],
         "digests": [table.digest for table in tables],
     }
     return Made("results/comparison.md", told(content))

@@ -17,8 +17,16 @@ from purification.experiments.config_form import (
     wrong_names,
     wrong_values,
 )
-from purification.experiments.grids import ROC_FIGURES, SWEPT_TABLES
 from purification.experiments.image_counts import ATTACKERS_IMAGES, SWEPT, too_many_images
+from purification.experiments.papers import (
+    ACCURACY_FORMS,
+    ATTACKED_FORMS,
+    STUDIES,
+    Study,
+    named,
+    studies_of,
+    wrong_tables,
+)
 from purification.plugins import place_of_file, problem_with
 
 OWN_CODE = {
@@ -37,27 +45,9 @@ KINDS_OF = {"defense_gan": ("wgan_gp",), "ae_gan": ("ae_gan", "bigan"), "cowboy"
 WGAN_GP = "wgan_gp"
 """The kind of a generator that names none."""
 
-OVER_LATENT = ("ae_gan_table8",)
-"""Tables whose defences differ in the length of the code."""
-AE_GAN_TABLES = tuple(f"ae_gan_table{n}" for n in (1, 2, 3, 8, 9))
-COWBOY_TABLES = ("cowboy_table1", "cowboy_table2")
-
-_BLACK_BOX = ("table1", "table2", "defense_vae_table3", "defense_vae_table8")
-_WHITE_BOX = ("table4", "table12", "defense_vae_table1", "defense_vae_table7")
-_UNSEEN = "defense_vae_table2"
-_RUN_TIMES = "defense_vae_table4"
 _PICTURES = ("defense_vae_figure1", "defense_vae_figure5")
 _FINETUNING = "defense_vae_figure4"
 _VAES = ("defense_vae", "defense_vae_e2e")
-PAPER_TABLES = (
-    *_BLACK_BOX,
-    *_WHITE_BOX,
-    *SWEPT_TABLES,
-    _UNSEEN,
-    *AE_GAN_TABLES,
-    *COWBOY_TABLES,
-)
-"""The papers' tables of accuracies."""
 
 
 class ConfigError(ValueError):
@@ -89,6 +79,14 @@ def _wrong_form(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterato
     if not values and not form:
         yield from wrong_data_root(config["data_root"])
         yield from wrong_names(config, schema["$defs"]["column"]["not"]["enum"])
+        yield from wrong_tables(config)
+        for name, own in config.get("tables", {}).items():
+            # As that of a paper's table of the form; of these AE-GAN+rs's may have the most.
+            like = {"direct": "ae_gan_table1"}.get(own["form"], named(own["form"])[0])
+            settings = {key: value for key, value in own.items() if key != "form"}
+            same = {**schema, "required": [], "properties": schema["properties"] | {name: True}}
+            same["properties"][name] = schema["properties"][like]
+            yield from (f"tables.{line}" for line in wrong_form({name: settings}, same))
 
 
 def _wrong_numbers(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
@@ -103,19 +101,25 @@ def _wrong_references(config: Mapping[str, Any], _: Mapping[str, Any]) -> Iterat
             problem = problem_with(entry[key]) if ":" in entry[key] else None
             if problem:
                 yield f"{section}.{name}.{key}: {problem}"
-    for table in (*_BLACK_BOX, *_WHITE_BOX, *AE_GAN_TABLES, *COWBOY_TABLES, _UNSEEN):
+    for study in studies_of(config, *ATTACKED_FORMS, "transferred", "unseen"):
         for section in ("datasets", "classifiers", "attacks", "defenses"):
-            for name in config[table].get(section, ()):
-                yield from unknown(f"{table}.{section}", name, config[section])
-        yield from _twins(config, table)
-    yield from _wrong_unseen(config)
-    for table in (*_BLACK_BOX, *AE_GAN_TABLES):
-        if "pairs" in config[table]:
-            yield from _wrong_black_box(config, table)
+            for name in study.settings.get(section, ()):
+                yield from unknown(f"{_place(study)}.{section}", name, config[section])
+        yield from _twins(config, study)
+        yield from _wrong_unseen(config, study)
+        if "pairs" in study.settings:
+            yield from _wrong_black_box(config, study)
     for name in config["comparison"]["tables"]:
-        yield from unknown("comparison.tables", name, PAPER_TABLES)
+        if name in config.get("tables", ()):
+            yield (
+                f"comparison.tables: {name!r} is a table of your own, beside which no paper prints "
+                "a number: name it in worst_case.tables, or nowhere"
+            )
+        else:
+            yield from unknown("comparison.tables", name, named(*ACCURACY_FORMS))
+    attacked = [study.name for study in studies_of(config, *ATTACKED_FORMS)]
     for name in config["worst_case"]["tables"]:
-        yield from unknown("worst_case.tables", name, (*_WHITE_BOX, *AE_GAN_TABLES, *COWBOY_TABLES))
+        yield from unknown("worst_case.tables", name, attacked)
     yield from _wrong_ae_gan(config)
     yield from _wrong_ae_gan_figures(config)
     yield from _wrong_cowboy(config)
@@ -245,9 +249,14 @@ def _wrong_end_to_end(config: Mapping[str, Any], name: str) -> Iterator[str]:
     yield from unknown(f"defenses.{name}.curve", defense["curve"], config["attacks"])
 
 
-def _wrong_unseen(config: Mapping[str, Any]) -> Iterator[str]:
-    for seen, defenses in config[_UNSEEN]["trained_on"].items():
-        place = f"{_UNSEEN}.trained_on.{seen}"
+def _place(study: Study) -> str:
+    """Where it stands in the config."""
+    return study.name if study.name in STUDIES else f"tables.{study.name}"
+
+
+def _wrong_unseen(config: Mapping[str, Any], study: Study) -> Iterator[str]:
+    for seen, defenses in study.settings.get("trained_on", {}).items():
+        place = f"{_place(study)}.trained_on.{seen}"
         for attack, defense in defenses.items():
             yield from unknown(place, attack, config["attacks"])
             yield from unknown(place, defense, _of_methods(config, *_VAES))
@@ -276,10 +285,11 @@ def encoder_column(config: Mapping[str, Any], defense: Mapping[str, Any]) -> tup
     return defense.get("column", family), (variant or "base") + rule
 
 
-def _twins(config: Mapping[str, Any], table: str) -> Iterator[str]:
-    yield from _shared_columns(config, table)
+def _twins(config: Mapping[str, Any], study: Study) -> Iterator[str]:
+    yield from _shared_columns(config, study)
+    table = _place(study)
     strengths: dict[float | str, str] = {}
-    for name in config[table].get("defenses", ()):
+    for name in study.settings.get("defenses", ()):
         defense = config["defenses"].get(name, {})
         if defense.get("method") == "adversarial_training":
             strength = "pgd" if defense.get("attack") == "pgd" else defense["epsilon"]
@@ -288,11 +298,12 @@ def _twins(config: Mapping[str, Any], table: str) -> Iterator[str]:
                 yield f"{table}.defenses: {twin!r} and {name!r} are the same adversarial training"
 
 
-def _shared_columns(config: Mapping[str, Any], table: str) -> Iterator[str]:
+def _shared_columns(config: Mapping[str, Any], study: Study) -> Iterator[str]:
     """Two purifiers that would fill one column of a table, which would be refused at its end."""
+    table = _place(study)
     purifiers: dict[tuple, str] = {}
     together: dict[bool, str] = {}
-    for name in config[table].get("defenses", ()):
+    for name in study.settings.get("defenses", ()):
         defense = config["defenses"].get(name, {})
         purifier = defense.get("purifier", name)
         if defense.get("method") == "defense_vae_e2e":
@@ -304,7 +315,7 @@ def _shared_columns(config: Mapping[str, Any], table: str) -> Iterator[str]:
             column: tuple = (own.get("column", purifier),)
             if own["method"] == "ae_gan" and own["generator"] in config["generators"]:
                 column = encoder_column(config, own)
-            latent = own if table in OVER_LATENT else {}
+            latent = own if study.over_latent else {}
             generator = config["generators"].get(latent.get("generator"), latent)
             key = (*column, generator.get("latent"), defense["classifier"])
             twin = purifiers.setdefault(key, purifier)
@@ -313,8 +324,8 @@ def _shared_columns(config: Mapping[str, Any], table: str) -> Iterator[str]:
                 yield f"{table}.defenses: {twin!r} and {purifier!r} have one column, {name!r}"
 
 
-def _wrong_black_box(config: Mapping[str, Any], table: str) -> Iterator[str]:
-    wanted = config[table]
+def _wrong_black_box(config: Mapping[str, Any], study: Study) -> Iterator[str]:
+    wanted, table = study.settings, _place(study)
     for pair in wanted["pairs"]:
         for name in pair.split("/"):
             yield from unknown(f"{table}.pairs", name, config["classifiers"])
@@ -346,8 +357,8 @@ def _wrong_rule(config: Mapping[str, Any], name: str) -> Iterator[str]:
 
 def _wrong_ae_gan(config: Mapping[str, Any]) -> Iterator[str]:
     """What AE-GAN+rs's tables alone name."""
-    for table in AE_GAN_TABLES:
-        wanted = config[table]
+    for study in studies_of(config, *ATTACKED_FORMS):
+        wanted, table = study.settings, _place(study)
         if len({key in wanted for key in ("pairs", "transferred", "oracle")}) > 1:
             yield f"{table}: pairs, transferred and oracle go together"
         for name in wanted.get("transferred", ()):
@@ -563,18 +574,18 @@ def _wrong_sweep(config: Mapping[str, Any]) -> Iterator[str]:
     purifiers = dict.fromkeys(_purifier_of(config, name) for name in known)
     if len(purifiers) > 1:
         yield f"sweep.defenses: one search serves them all, and these have {len(purifiers)}"
-    for target in SWEPT:
-        datasets = config[target]["datasets"]
+    for study in studies_of(config, *SWEPT):
+        target, datasets = _place(study), study.settings["datasets"]
         for name in datasets:
             yield from unknown(f"{target}.datasets", name, config["datasets"])
         yield from _too_few_test_images(config, target, datasets, wanted["defenses"])
     alpha = config["attacks"].get(wanted["attack"], {}).get("alpha", 0)
-    for target in ("table3", *ROC_FIGURES, "figure7"):
-        for epsilon in config[target]["epsilons"]:
+    for study in studies_of(config, "over_epsilon", "roc", "reconstructions_over_epsilon"):
+        for epsilon in study.settings["epsilons"]:
             if epsilon <= alpha:
                 yield (
-                    f"{target}.epsilons: {epsilon} is not above attacks.{wanted['attack']}.alpha = "
-                    f"{alpha}, the random step that is part of it"
+                    f"{_place(study)}.epsilons: {epsilon} is not above attacks."
+                    f"{wanted['attack']}.alpha = {alpha}, the random step that is part of it"
                 )
     if not set(config["table8"]["datasets"]) & set(config["table10"]["datasets"]):
         yield "table10.datasets: Figure 3 shows a data set of Tables 8 and 10; none is in both"
@@ -594,29 +605,39 @@ def _wrong_white_box_sweep(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _wrong_timing(config: Mapping[str, Any]) -> Iterator[str]:
-    wanted, defenses = config["table13"], config["defenses"]
+    for study in studies_of(config, "search_times"):
+        yield from _wrong_search_times(config, study)
+
+
+def _wrong_search_times(config: Mapping[str, Any], study: Study) -> Iterator[str]:
+    wanted, defenses, table = study.settings, config["defenses"], _place(study)
     for name in wanted["datasets"]:
-        yield from unknown("table13.datasets", name, config["datasets"])
+        yield from unknown(f"{table}.datasets", name, config["datasets"])
     method = defenses.get(wanted["defense"], {}).get("method")
     if method is None:
-        yield from unknown("table13.defense", wanted["defense"], defenses)
+        yield from unknown(f"{table}.defense", wanted["defense"], defenses)
     elif method not in SEARCHES:
         searching = [name for name, entry in defenses.items() if entry["method"] in SEARCHES]
         yield (
-            f"table13.defense: {wanted['defense']!r} is no latent search (its method is {method}); "
+            f"{table}.defense: {wanted['defense']!r} is no latent search (its method is {method}); "
             f"{listed(searching)}"
         )
 
 
 def _wrong_run_times(config: Mapping[str, Any]) -> Iterator[str]:
-    wanted = config[_RUN_TIMES]
-    yield from unknown(f"{_RUN_TIMES}.classifier", wanted["classifier"], config["classifiers"])
+    for study in studies_of(config, "run_times"):
+        yield from _wrong_turns(config, study)
+
+
+def _wrong_turns(config: Mapping[str, Any], study: Study) -> Iterator[str]:
+    wanted, table = study.settings, _place(study)
+    yield from unknown(f"{table}.classifier", wanted["classifier"], config["classifiers"])
     methods = {name: entry["method"] for name, entry in config["defenses"].items()}
     for key, kinds in (("defense", ("defense_vae",)), ("search", SEARCHES)):
         allowed = [name for name, method in methods.items() if method in kinds]
-        yield from unknown(f"{_RUN_TIMES}.{key}", wanted[key], allowed)
+        yield from unknown(f"{table}.{key}", wanted[key], allowed)
     for name in wanted["datasets"]:
-        yield from unknown(f"{_RUN_TIMES}.datasets", name, config["datasets"])
+        yield from unknown(f"{table}.datasets", name, config["datasets"])
 
 
 def _wrong_pictures(config: Mapping[str, Any]) -> Iterator[str]:

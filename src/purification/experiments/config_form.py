@@ -13,7 +13,8 @@ from typing import Any
 import jsonschema
 
 NAMED_ENTRIES = (
-    *("datasets", "classifiers", "generators", "attacks", "copies", "defenses"),
+    *("datasets", "classifiers", "generators", "attacks", "copies", "defenses", "tables"),
+    *("tables.*.trained_on", "tables.*.trained_on.*"),
     *("classifiers.*.per_dataset", "generators.*.per_dataset", "copies.*"),
     *(f"{section}.*.files" for section in ("datasets", "classifiers", "attacks", "defenses")),
     *("defense_vae_table2.trained_on", "defense_vae_table2.trained_on.*", "cost_accuracy.lines"),
@@ -102,9 +103,9 @@ def wrong_data_root(root: str) -> Iterator[str]:
 def wrong_names(config: Mapping[str, Any], reserved: Iterable[str]) -> Iterator[str]:
     """Names whose files would be another's. `reserved`: those that a defence may not have."""
     reserved = {word.casefold(): word for word in reserved}
-    for section in ("datasets", "classifiers", "generators", "attacks", "defenses"):
+    for section in ("datasets", "classifiers", "generators", "attacks", "defenses", "tables"):
         same: dict[str, str] = {}
-        for name in config[section]:
+        for name in config.get(section, ()):
             place = f"{section}: the name {name!r}"
             _, dot, end = name.casefold().rpartition(".")
             if dot and end in FILES_BESIDE | SUFFIXES:

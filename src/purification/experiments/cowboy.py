@@ -1,4 +1,4 @@
-"""Cowboy's experiments: its tables are of the form of Defense-GAN's Table 4; its figures.
+"""Cowboy's figures, detection by its discriminator, and McNemar's test.
 
 One purifier, its discriminator as a detector, and the same search without the discriminator.
 """
@@ -17,22 +17,19 @@ from purification.experiments.artifacts import (
     told,
 )
 from purification.experiments.catalogue import PLAIN, Catalogue
-from purification.experiments.cells import of_attack, titled
+from purification.experiments.cells import of_attack
+from purification.experiments.papers import Study
 
-COMPARED = "cowboy_table2"
 SCORES = "cowboy_figure3"
-LOW_SCORES = "cowboy_figure4"
-CLEANED = "cowboy_figure5"
 COURSE = "cowboy_figure6"
-COWBOY_FIGURES = tuple(f"cowboy_figure{n}" for n in range(1, 8))
-SHOWN = {LOW_SCORES: 10, CLEANED: 5}
-"""Images of a row, and images of a column."""
+LOWEST = 10
+"""Images of a row of the scores' extremes."""
 
 
 def discriminator_scores(catalogue: Catalogue, dataset: str, seed: int) -> DiscriminatorScores:
     """The scores that Figures 3 and 4 and the table of detection look at."""
-    wanted = catalogue.config[SCORES]
-    threshold_attack = catalogue.config["cowboy_detection"]["threshold_attack"]
+    wanted = catalogue.study(SCORES).settings
+    threshold_attack = catalogue.study("cowboy_detection").settings["threshold_attack"]
     run = (dataset, seed, PLAIN, wanted["classifier"])
     attacked = {}
     for attack in wanted["attacks"]:
@@ -50,14 +47,14 @@ def all_scores(catalogue: Catalogue) -> list[DiscriminatorScores]:
     """Those of each data set and seed."""
     return [
         discriminator_scores(catalogue, dataset, seed)
-        for dataset in catalogue.config[SCORES]["datasets"]
+        for dataset in catalogue.study(SCORES).settings["datasets"]
         for seed in catalogue.config["seeds"]
     ]
 
 
 def training_course(catalogue: Catalogue, dataset: str, seed: int) -> TrainingCourse:
     """Figures 6 and 7: at each snapshot of the GAN's training."""
-    wanted = catalogue.config[COURSE]
+    wanted = catalogue.study(COURSE).settings
     attacked = catalogue.adversarial(dataset, seed, PLAIN, wanted["classifier"], wanted["attack"])
     purifier = catalogue.purifier(dataset, seed, wanted["defense"])
     # Its steps are the course's.
@@ -68,10 +65,11 @@ def training_course(catalogue: Catalogue, dataset: str, seed: int) -> TrainingCo
     return TrainingCourse(catalogue.dataset(dataset), seed, purifier, attacked, *steps)
 
 
-def comparisons(catalogue: Catalogue) -> Made:
+def mcnemar_table(catalogue: Catalogue) -> Made:
     """The paired comparison for reading; its job is told what each of its `rows` is made from: the
     sets of Table 2's first two defences, of the same attacked images."""
-    wanted = catalogue.config[COMPARED]
+    [compared] = catalogue.study("cowboy_mcnemar").of
+    wanted = catalogue.study(compared).settings
     first, second = wanted["defenses"][:2]
     rows = []
     for dataset in wanted["datasets"]:
@@ -105,7 +103,7 @@ def _paired(labels: Mapping[str, Any], sets: Mapping[str, AttackedDefense]) -> d
 def detection_runs(catalogue: Catalogue) -> Made:
     """Detection by the discriminator's score for reading; its job is told the `settings`, and the
     scores of each of the `runs`."""
-    classifier = catalogue.config[SCORES]["classifier"]
+    classifier = catalogue.study(SCORES).settings["classifier"]
     runs = [
         {
             "labels": {"dataset": s.dataset.name, "seed": s.seed, "classifier": classifier},
@@ -114,42 +112,27 @@ def detection_runs(catalogue: Catalogue) -> Made:
         }
         for s in all_scores(catalogue)
     ]
-    content = {"settings": dict(catalogue.config["cowboy_detection"]), "runs": runs}
+    content = {"settings": dict(catalogue.study("cowboy_detection").settings), "runs": runs}
     return Made("results/cowboy/detection.md", told(content))
 
 
-def cowboy_figure(catalogue: Catalogue, figure: str) -> Figure:
-    """A figure, one of `COWBOY_FIGURES`, of the first seed."""
-    wanted, seed = catalogue.config[figure], catalogue.config["seeds"][0]
-    if figure in ("cowboy_figure1", "cowboy_figure2"):
-        return Figure(figure, {"seed": seed, **wanted})
-    if figure == CLEANED:
-        return _cleaned(catalogue, figure, seed)
-    if figure in (COURSE, "cowboy_figure7"):
-        courses = [training_course(catalogue, d, seed) for d in wanted["datasets"]]
-        files = tuple(c if figure == COURSE else c.scores_file for c in courses)
-        return Figure(figure, {"digests": {file.path: file.digest for file in files}}, files)
-    scores = [discriminator_scores(catalogue, d, seed) for d in wanted["datasets"]]
-    content: dict[str, Any] = {"scores": {s.path: s.digest for s in scores}}
-    if figure == LOW_SCORES:
-        content |= {"images": SHOWN[figure], "datasets": [s.dataset for s in scores]}
-    return Figure(figure, content, tuple(scores))
+def toy(catalogue: Catalogue, study: Study, seed: int) -> Figure:
+    """Two Gaussians."""
+    return Figure(study, {"seed": seed, **study.settings})
 
 
-def _cleaned(catalogue: Catalogue, figure: str, seed: int) -> Figure:
-    """Figure 5: originals, attacked, and cleaned, one block an attack."""
-    wanted = catalogue.config[figure]
-    datasets = []
-    for dataset in wanted["datasets"]:
-        original = catalogue.dataset(dataset).shown("original") | {"split": "test"}
-        blocks: list[tuple[str, list[dict[str, Any]]]] = [("", [original])]
-        for attack in wanted["attacks"]:
-            names = (dataset, seed, wanted["defense"], wanted["classifier"], attack)
-            attacked = catalogue.attacked(*names)
-            assert attacked.gray is not None
-            columns = [attacked.gray.shown("attacked")]
-            columns.append(attacked.shown("cleaned") | {"group": "gray_box"})
-            blocks.append((attack, columns))
-        datasets.append([list(block) for block in blocks])
-    content = {"images": SHOWN[figure], "blocks": datasets, "parts": 1}
-    return Figure(figure, titled(content))
+def scores(catalogue: Catalogue, study: Study, seed: int) -> Figure:
+    """The discriminator's scores; in the form `low_scores`, the images of the lowest."""
+    found = [discriminator_scores(catalogue, d, seed) for d in study.settings["datasets"]]
+    content: dict[str, Any] = {"scores": {s.path: s.digest for s in found}}
+    if study.form == "low_scores":
+        content |= {"images": LOWEST, "datasets": [s.dataset for s in found]}
+    return Figure(study, content, tuple(found))
+
+
+def over_training(catalogue: Catalogue, study: Study, seed: int) -> Figure:
+    """Accuracy after cleaning over the GAN's training, or the scores over it."""
+    courses = [training_course(catalogue, d, seed) for d in study.settings["datasets"]]
+    cleaning = study.form == "cleaning_over_training"
+    files = tuple(course if cleaning else course.scores_file for course in courses)
+    return Figure(study, {"digests": {file.path: file.digest for file in files}}, files)

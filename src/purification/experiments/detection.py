@@ -22,7 +22,7 @@ def detections(catalogue: Catalogue) -> list[Detection]:
     """One for each data set and seed."""
     return [
         detection(catalogue, dataset, seed)
-        for dataset in catalogue.config["detection"]["datasets"]
+        for dataset in catalogue.study("detection").settings["datasets"]
         for seed in catalogue.config["seeds"]
     ]
 
@@ -42,9 +42,9 @@ def detection(catalogue: Catalogue, dataset: str, seed: int) -> Detection:
         for attack in sweep_attacks(catalogue, dataset)
         for cell in _cells(catalogue, dataset, attack)
     ]
-    if dataset in catalogue.config["table4"]["datasets"]:
+    if dataset in catalogue.study("table4").settings["datasets"]:
         detectors += _of_table4(catalogue, dataset, seed)
-    repeats = catalogue.config["detection"]["repeats"]
+    repeats = catalogue.study("detection").settings["repeats"]
     return Detection(catalogue.dataset(dataset), seed, repeats, tuple(detectors))
 
 
@@ -52,7 +52,7 @@ def swept_detector(
     catalogue: Catalogue, dataset: str, seed: int, attack: str, cell: tuple[int, int]
 ) -> Detector:
     """The reconstruction error of the search with that L and R, under the sweeps' attack."""
-    wanted = catalogue.config["sweep"]
+    wanted = catalogue.study("sweep").settings
     clean, attacked = (searched(catalogue, dataset, seed, name) for name in (CLEAN, attack))
     validation = catalogue.clean_sweep(dataset, seed, clean.defense, "validation")
     group = cell_group(*cell)
@@ -88,8 +88,9 @@ def _of_table4(catalogue: Catalogue, dataset: str, seed: int) -> Iterator[Detect
 
     A redeployed purifier gives its images the scores that it gives them where it is deployed first.
     """
-    table = catalogue.config["table4"]
-    for defense in defenses_of(catalogue, "table4"):
+    study = catalogue.study("table4")
+    table = study.settings
+    for defense in defenses_of(catalogue, study):
         if not catalogue.purifies(defense) or catalogue.deployment_of(defense) != defense:
             continue
         for attack in table["attacks"]:

@@ -22,7 +22,7 @@ QUALITY = "generator_quality"
 
 def generator_quality(catalogue: Catalogue, dataset: str, seed: int) -> GeneratorQuality:
     """The quality of the generators of all its defences."""
-    wanted = catalogue.config[QUALITY]
+    wanted = catalogue.study(QUALITY).settings
     names = dict.fromkeys(_generator_of(catalogue, name) for name in wanted["defenses"])
     return GeneratorQuality(
         catalogue.dataset(dataset),
@@ -39,7 +39,7 @@ def quality_measurement(
 ) -> Measurement:
     """Accuracies on clean test images, or under the attack in the gray box: without defence and
     behind each. A defence is called by its key in the config."""
-    wanted = catalogue.config[QUALITY]
+    wanted = catalogue.study(QUALITY).settings
     for key, name, allowed in (
         ("classifier", classifier, [wanted["classifier"]]),
         ("attack", attack, [CLEAN, wanted["attack"]]),
@@ -62,7 +62,7 @@ def _cells(
         labels |= of_attack(catalogue, attack)
         bare = catalogue.adversarial(dataset, seed, PLAIN, classifier, attack)
         yield Cell(labels | {"threat_model": "white_box"} | of_no_defense(), plain, bare)
-    for defense in catalogue.config[QUALITY]["defenses"]:
+    for defense in catalogue.study(QUALITY).settings["defenses"]:
         here = labels | of_defense(catalogue, defense) | {"defense": defense}
         if attack == CLEAN:
             yield Cell(here, plain, catalogue.purified_images(dataset, seed, defense, "test"))
@@ -74,7 +74,7 @@ def _cells(
 
 def quality_table(catalogue: Catalogue) -> Figure:
     """What the table of all runs is made from (`reporting.generator_quality`), and its figure."""
-    wanted = catalogue.config[QUALITY]
+    wanted = catalogue.study(QUALITY).settings
     runs = []
     for dataset in wanted["datasets"]:
         for seed in catalogue.config["seeds"]:
@@ -87,7 +87,7 @@ def quality_table(catalogue: Catalogue) -> Figure:
             runs.append({**sources, "digests": digests, "course": course})
     defenses = {name: _generator_of(catalogue, name) for name in wanted["defenses"]}
     content = {"attack": wanted["attack"], "defenses": defenses, "runs": runs}
-    return Figure(QUALITY, content)
+    return Figure(catalogue.study(QUALITY), content)
 
 
 def quality_file(catalogue: Catalogue) -> Made:
@@ -108,9 +108,11 @@ def _generator_of(catalogue: Catalogue, defense: str) -> str:
 def _course(catalogue: Catalogue, dataset: str, seed: int) -> dict[str, Any] | None:
     """Cowboy's Figure 6, of the first seed as there, if it is of this data set and of one of these
     defences: the most of its cleaning steps. Its classifier and attack are its own."""
-    wanted = catalogue.config[COURSE]
+    wanted = catalogue.study(COURSE).settings
     defense = wanted["defense"]
-    known = dataset in wanted["datasets"] and defense in catalogue.config[QUALITY]["defenses"]
+    known = (
+        dataset in wanted["datasets"] and defense in catalogue.study(QUALITY).settings["defenses"]
+    )
     if not known or seed != catalogue.config["seeds"][0]:
         return None
     course = training_course(catalogue, dataset, seed)

@@ -1,7 +1,7 @@
 """Which L, R and epsilon Defense-GAN's sweeps want: the config's grids as sets of cells.
 
-Tables 3 and 8 to 11 and Figures 4 to 7 look at the same few searches. Every set of images is
-searched once, for the cells that any of them wants.
+Tables 3 and 8 to 11, Figures 4 to 7 and a user's own tables look at the same few searches. Every
+set of images is searched once, for the cells that any of them wants.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-SWEPT_TABLES = ("table3", "table8", "table9", "table10", "table11")
-ROC_FIGURES = {"figure4": ("table8", "table10"), "figure5": ("table9", "table11")}
-"""Their panels over L and over R have the L and R of these tables."""
+from purification.experiments.papers import SWEPT_FORMS, Study, studies_of, study_of
+
+GRID_FORMS = (*SWEPT_FORMS, "roc", "reconstructions_over_search", "reconstructions_over_epsilon")
+"""Tables and figures that are cut from the sweeps."""
 
 
 @dataclass(frozen=True)
@@ -33,17 +34,23 @@ class Grid:
 
 def grids_of(config: Mapping[str, Any], target: str) -> list[Grid]:
     """The grids of a table or figure ("table8", "figure4"), in the order in which it shows them."""
-    own = config[target]
-    if target in SWEPT_TABLES:
-        return [_grid(config, own, "epsilon" if target == "table3" else "search")]
-    if target in ROC_FIGURES:
-        over_steps, over_restarts = ROC_FIGURES[target]
+    study = study_of(config, target)
+    return _grids(config, study) if study else []
+
+
+def _grids(config: Mapping[str, Any], study: Study) -> list[Grid]:
+    own = study.settings
+    if study.form in SWEPT_FORMS:
+        return [_grid(config, own, "epsilon" if study.form == "over_epsilon" else "search")]
+    if study.form == "roc":
+        # Its panels over L and over R have the L and R of the tables that it is of.
+        over_steps, over_restarts = (config[name] for name in study.of)
         return [
-            _grid(config, config[over_steps], "steps"),
-            _grid(config, config[over_restarts], "restarts"),
+            _grid(config, over_steps, "steps"),
+            _grid(config, over_restarts, "restarts"),
             _grid(config, own, "epsilon"),
         ]
-    if target == "figure6":
+    if study.form == "reconstructions_over_search":
         return [
             _grid(config, own["over_steps"], "steps", clean=False),
             _grid(config, own["over_restarts"], "restarts", clean=False),
@@ -71,14 +78,10 @@ def sweep_epsilons(config: Mapping[str, Any], dataset: str) -> list[float]:
     return sorted({e for grid in _all_grids(config, dataset) for e in grid.epsilons})
 
 
-def _targets() -> tuple[str, ...]:
-    return (*SWEPT_TABLES, *ROC_FIGURES, "figure6", "figure7")
-
-
 def _all_grids(config: Mapping[str, Any], dataset: str) -> Iterator[Grid]:
-    for target in _targets():
-        if dataset in config[target]["datasets"]:
-            yield from grids_of(config, target)
+    for study in studies_of(config, *GRID_FORMS):
+        if dataset in study.settings["datasets"]:
+            yield from _grids(config, study)
 
 
 def _grid(

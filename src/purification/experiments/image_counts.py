@@ -8,12 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from purification.experiments.artifacts import CELEBA_IMAGES, TEST_IMAGES
-from purification.experiments.grids import ROC_FIGURES, SWEPT_TABLES
+from purification.experiments.grids import GRID_FORMS
+from purification.experiments.papers import studies_of
 
 ATTACKERS_IMAGES = 150
 """As `datasets.BLACK_BOX_HOLD_OUT`, which this room may not import."""
-SWEPT = (*SWEPT_TABLES, *ROC_FIGURES, "figure6", "figure7", "detection")
-"""What the settings of `sweep` hold for."""
+SWEPT = (*GRID_FORMS, "detection")
+"""The forms of what the settings of `sweep` hold for."""
 _NAMING = {
     "attacks": ("attacks", "attack"),
     "defenses": ("defenses", "defense", "one_pass", "search", "lines", "trained_on"),
@@ -43,7 +44,7 @@ def too_many_images(config: Mapping[str, Any]) -> Iterator[str]:
         used = [d for n in (name, *deployed) for d in _datasets(config, "defenses", n)]
         place = f"defenses.{name}.clean_images"
         yield from _beyond(config, place, defense.get("clean_images"), used)
-    swept = [name for target in SWEPT for name in config[target]["datasets"]]
+    swept = [name for study in studies_of(config, *SWEPT) for name in study.settings["datasets"]]
     number = config["sweep"]["validation_images"]
     yield from _beyond(config, "sweep.validation_images", number, swept, split="validation")
     yield from _too_many_timed(config)
@@ -52,9 +53,10 @@ def too_many_images(config: Mapping[str, Any]) -> Iterator[str]:
 def _datasets(config: Mapping[str, Any], section: str, name: str) -> list[str]:
     """The data sets on which any table or figure has an attack or a defence."""
     found: list[str] = []
-    for target, wanted in config.items():
-        if isinstance(wanted, Mapping) and ("datasets" in wanted or "panels" in wanted):
-            settings = {**config["sweep"], **wanted} if target in SWEPT else wanted
+    for study in studies_of(config):
+        wanted = study.settings
+        if "datasets" in wanted or "panels" in wanted:
+            settings = {**config["sweep"], **wanted} if study.form in SWEPT else wanted
             for part in (settings, *wanted.get("panels", ())):
                 named = [n for key in _NAMING[section] for n in _names(part.get(key, ()))]
                 found += _names(part.get("datasets", part.get("dataset", ()))) * (name in named)
@@ -94,14 +96,12 @@ def _beyond(
 
 def _too_many_timed(config: Mapping[str, Any]) -> Iterator[str]:
     """Images of which each data set must have so many: a time for fewer is another number."""
-    for target, keys in (
-        ("table13", ("largest_batch",)),
-        ("defense_vae_table4", ("images", "search_images")),
-    ):
-        for name in config[target]["datasets"]:
-            for key in keys:
+    counted = {"search_times": ("largest_batch",), "run_times": ("images", "search_images")}
+    for study in studies_of(config, *counted):
+        for name in study.settings["datasets"]:
+            for key in counted[study.form]:
                 limit = (f"datasets.{name}.test", available(config, name, "test"))
-                yield from beyond(f"{target}.{key}", config[target][key], *limit)
+                yield from beyond(f"{study.name}.{key}", study.settings[key], *limit)
 
 
 def beyond(place: str, number: int, limit: str, there: int | None) -> Iterator[str]:

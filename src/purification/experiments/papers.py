@@ -43,8 +43,8 @@ class Study:
     `quirks`: in what it differs from others of its form: `over_latent`, a table whose defences
     differ in the length of the code; `accuracy`, a figure that shows accuracies as well; `printed`,
     one of which the paper prints numbers; `no_points`, one that has no CSV; `bare_times`, a table
-    whose times lie under its defence's name alone. `of`: the studies that it is made of; one that has
-    no section is made of them alone. `settings`: what the config asks for (`study_of`).
+    whose times lie under its defence's name alone. `of`: the studies that it is made of; without a
+    section, of them alone. `settings`: what the config asks for (`study_of`).
     """
 
     name: str
@@ -95,6 +95,8 @@ class Study:
     @property
     def files(self) -> list[str]:
         """All files of it below the results."""
+        if self.form == "sweep":
+            return []
         if self.form in TABLE_FORMS:
             suffixes: tuple[str, ...] = ("csv", "long.csv", "md")
         elif self.form in _PLACES:
@@ -107,11 +109,12 @@ class Study:
 
 @dataclass(frozen=True)
 class Paper:
-    """`key`: its file in resources/papers; `title`: what its defence is called; `studies`: in the
-    order of its page."""
+    """`key`: its file in resources/papers; `title`: what its defence is called; `no_gradient`: why
+    its white box of a search is another attack than ours; `studies`: in the order of its page."""
 
     key: str
     title: str
+    no_gradient: str
     studies: tuple[Study, ...]
 
     @property
@@ -130,14 +133,15 @@ class Paper:
         return [study for study in self.studies if study.printed.startswith("Figure")]
 
 
-def _paper(key: str, title: str, *studies: Study) -> Paper:
-    return Paper(key, title, tuple(replace(study, paper=key) for study in studies))
+def _paper(key: str, title: str, no_gradient: str, *studies: Study) -> Paper:
+    return Paper(key, title, no_gradient, tuple(replace(study, paper=key) for study in studies))
 
 
+# A line a study, if it fits.
+# fmt: off
 _PAPERS = (
-    _paper(
-        "defense_gan",
-        "Defense-GAN",
+    _paper("defense_gan", "Defense-GAN",
+        "in its published code no gradient passes the search",
         Study("table1", "transferred", "black-box attacks (the paper: MNIST)"),
         Study("table2", "transferred", "black-box attacks (the paper: Fashion-MNIST)"),
         Study("table3", "over_epsilon", "black-box FGSM of several strengths"),
@@ -147,129 +151,78 @@ _PAPERS = (
         Study("table10", "over_restarts", "accuracy over the restarts R (MNIST)"),
         Study("table11", "over_restarts", "accuracy over the restarts R (Fashion-MNIST)"),
         Study("table12", "direct", "white-box attacks (the paper: CelebA)"),
-        Study("table13", "search_times", "time of a reconstruction", ("bare_times",)),
-        Study(
-            "figure3",
-            "accuracy_over_search",
-            "accuracy over L and over R",
-            of=("table8", "table10"),
-        ),
-        Study(
-            "figure4",
-            "roc",
-            "ROC of detection over L, R and epsilon (MNIST)",
-            of=("table8", "table10"),
-        ),
-        Study(
-            "figure5",
-            "roc",
-            "ROC of detection over L, R and epsilon (Fashion-MNIST)",
-            of=("table9", "table11"),
-        ),
+        Study("table13", "search_times", "time of a reconstruction", quirks=("bare_times",)),
+        Study("figure3", "accuracy_over_search", "accuracy over L and over R",
+              of=("table8", "table10")),
+        Study("figure4", "roc", "ROC of detection over L, R and epsilon (MNIST)",
+              of=("table8", "table10")),
+        Study("figure5", "roc", "ROC of detection over L, R and epsilon (Fashion-MNIST)",
+              of=("table9", "table11")),
         Study("figure6", "reconstructions_over_search", "reconstructions over L and over R"),
         Study("figure7", "reconstructions_over_epsilon", "reconstructions over epsilon"),
         Study("figure8", "white_box_over_steps", "white-box accuracy over L"),
         Study("sweep", "sweep"),
         Study("detection", "detection"),
     ),
-    _paper(
-        "defense_vae",
-        "Defense-VAE",
-        Study(
-            "defense_vae_table1",
-            "direct",
-            "attacks on the bare classifier, and on VAE and classifier",
-        ),
+    _paper("defense_vae", "Defense-VAE",
+        "copied from Defense-GAN, in whose published code no gradient passes the search",
+        Study("defense_vae_table1", "direct",
+              "attacks on the bare classifier, and on VAE and classifier"),
         Study("defense_vae_table2", "unseen", "attacks that the VAE has not seen"),
         Study("defense_vae_table3", "transferred", "black-box attacks"),
-        Study("defense_vae_table4", "run_times", "seconds for 1,000 images", ("bare_times",)),
+        Study("defense_vae_table4", "run_times", "seconds for 1,000 images",
+              quirks=("bare_times",)),
         Study("defense_vae_table7", "direct", "as Table 1 (the paper: CIFAR-10 and CelebA)"),
         Study("defense_vae_table8", "transferred", "as Table 3 (the paper: CIFAR-10)"),
-        Study(
-            "defense_vae_figure1",
-            "gray_box_pictures",
-            "originals, attacked, and purified by Defense-GAN and Defense-VAE",
-        ),
-        Study(
-            "defense_vae_figure4",
-            "finetuning",
-            "accuracy under attack over the epochs of end-to-end training",
-        ),
+        Study("defense_vae_figure1", "gray_box_pictures",
+              "originals, attacked, and purified by Defense-GAN and Defense-VAE"),
+        Study("defense_vae_figure4", "finetuning",
+              "accuracy under attack over the epochs of end-to-end training"),
         Study("defense_vae_figure5", "black_box_pictures", "the same under black-box attack"),
     ),
-    _paper(
-        "ae_gan",
-        "AE-GAN+rs",
+    _paper("ae_gan", "AE-GAN+rs",
+        "its white box lies above its gray box, which a working gradient does not allow",
         Study("ae_gan_table1", "direct", "attacks in each threat model"),
         Study("ae_gan_table2", "searches", "searches with few steps, beside Defense-GAN's"),
-        Study(
-            "ae_gan_table3",
-            "direct",
-            "the family: with and without discriminator, noise (r) and search (s)",
-        ),
+        Study("ae_gan_table3", "direct",
+              "the family: with and without discriminator, noise (r) and search (s)"),
         Study("ae_gan_table8", "direct", "lengths of the code", quirks=("over_latent",)),
         Study("ae_gan_table9", "direct", "as Table 1 (the paper: CelebA)"),
-        Study(
-            "ae_gan_figure3",
-            "one_pass_detection",
-            "detection by the mean square error of one pass (MNIST)",
-            quirks=("accuracy",),
-        ),
+        Study("ae_gan_figure3", "one_pass_detection",
+              "detection by the mean square error of one pass (MNIST)", quirks=("accuracy",)),
         Study("ae_gan_figure4", "samples", "samples of the BiGAN"),
         Study("ae_gan_figure5", "corrupted_pictures", "corrupted images, purified"),
-        Study(
-            "ae_gan_figure6",
-            "one_pass_detection",
-            "detection by the mean absolute error (MNIST)",
-            quirks=("printed",),
-        ),
-        Study(
-            "ae_gan_figure7",
-            "one_pass_detection",
-            "detection by the mean absolute error (Fashion-MNIST)",
-        ),
-        Study(
-            "ae_gan_figure8",
-            "one_pass_detection",
-            "detection by the mean square error (Fashion-MNIST)",
-        ),
+        Study("ae_gan_figure6", "one_pass_detection",
+              "detection by the mean absolute error (MNIST)", quirks=("printed",)),
+        Study("ae_gan_figure7", "one_pass_detection",
+              "detection by the mean absolute error (Fashion-MNIST)"),
+        Study("ae_gan_figure8", "one_pass_detection",
+              "detection by the mean square error (Fashion-MNIST)"),
         Study("ae_gan_figure9", "purified_pictures", "attacked and purified (MNIST)"),
         Study("ae_gan_figure10", "purified_pictures", "attacked and purified (Fashion-MNIST)"),
         Study("cost_accuracy", "cost_accuracy", "robust accuracy over generator evaluations"),
         Study("inference_rule", "inference_rule"),
     ),
-    _paper(
-        "cowboy",
-        "Cowboy",
+    _paper("cowboy", "Cowboy", "",
         Study("cowboy_table1", "direct", "attacked and cleaned"),
         Study("cowboy_table2", "direct", "Cowboy beside the same search without the discriminator"),
-        Study("cowboy_figure1", "toy", "a classifier's probability, two Gaussians", ("no_points",)),
+        Study("cowboy_figure1", "toy", "a classifier's probability, two Gaussians",
+              quirks=("no_points",)),
         Study("cowboy_figure2", "toy", "a discriminator's score, two Gaussians"),
-        Study(
-            "cowboy_figure3", "scores", "the discriminator's scores of real and of attacked images"
-        ),
-        Study(
-            "cowboy_figure4",
-            "low_scores",
-            "validation images of the lowest and of the highest score",
-            of=("cowboy_figure3",),
-        ),
+        Study("cowboy_figure3", "scores",
+              "the discriminator's scores of real and of attacked images"),
+        Study("cowboy_figure4", "low_scores",
+              "validation images of the lowest and of the highest score", of=("cowboy_figure3",)),
         Study("cowboy_figure5", "cleaned_pictures", "originals, attacked, and cleaned"),
-        Study(
-            "cowboy_figure6",
-            "cleaning_over_training",
-            "accuracy after cleaning over the GAN's training",
-        ),
-        Study(
-            "cowboy_figure7",
-            "scores_over_training",
-            "scores over the GAN's training",
-            of=("cowboy_figure6",),
-        ),
+        Study("cowboy_figure6", "cleaning_over_training",
+              "accuracy after cleaning over the GAN's training"),
+        Study("cowboy_figure7", "scores_over_training", "scores over the GAN's training",
+              of=("cowboy_figure6",)),
         Study("cowboy_mcnemar", "mcnemar", of=("cowboy_table2",)),
         Study("cowboy_detection", "score_detection", of=("cowboy_figure3",)),
     ),
 )
+# fmt: on
 PAPERS: Mapping[str, Paper] = {paper.key: paper for paper in _PAPERS}
 STUDIES: Mapping[str, Study] = {
     study.name: study

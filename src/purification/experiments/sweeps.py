@@ -10,23 +10,23 @@ from collections.abc import Iterator
 from purification.experiments.artifacts import Cell, Sweep, cell_group
 from purification.experiments.catalogue import PLAIN, Catalogue
 from purification.experiments.cells import CLEAN, of_attack, of_defense, of_no_defense
+from purification.experiments.config import ConfigError
 from purification.experiments.grids import grids_of, sweep_cells, sweep_epsilons
+from purification.experiments.papers import Study
 
 SWEEP = "sweep"
 """Name of the measurements that all of these tables are cut from."""
-WHITE_BOX = "figure8"
-"""Name of the measurements of the white box over L."""
 
 
 def sweep_attacks(catalogue: Catalogue, dataset: str) -> list[str]:
     """The attack of the sweeps at each strength wanted on a data set."""
-    attack = catalogue.config["sweep"]["attack"]
+    attack = catalogue.study(SWEEP).settings["attack"]
     return [catalogue.attack_at(attack, e) for e in sweep_epsilons(catalogue.config, dataset)]
 
 
 def table_attacks(catalogue: Catalogue, table: str) -> list[str]:
     """No attack, and the attack at each strength of a swept table."""
-    attack = catalogue.config["sweep"]["attack"]
+    attack = catalogue.study(SWEEP).settings["attack"]
     strengths = [e for grid in grids_of(catalogue.config, table) for e in grid.epsilons]
     return [CLEAN, *(catalogue.attack_at(attack, epsilon) for epsilon in strengths)]
 
@@ -38,7 +38,7 @@ def table_cells(catalogue: Catalogue, table: str) -> tuple[tuple[int, int], ...]
 
 def searched(catalogue: Catalogue, dataset: str, seed: int, attack: str) -> Sweep:
     """The search on the test images, clean or attacked."""
-    wanted = catalogue.config["sweep"]
+    wanted = catalogue.study(SWEEP).settings
     defense = catalogue.deployment_of(wanted["defenses"][0])
     if attack == CLEAN:
         return catalogue.clean_sweep(dataset, seed, defense, "test")
@@ -53,10 +53,15 @@ def searched(catalogue: Catalogue, dataset: str, seed: int, attack: str) -> Swee
     )
 
 
-def searched_cells(catalogue: Catalogue, dataset: str, seed: int, attack: str) -> Iterator[Cell]:
+def searched_cells(
+    catalogue: Catalogue, study: Study, dataset: str, seed: int, classifier: str, attack: str
+) -> Iterator[Cell]:
     """Accuracy of the sweeps' classifier without defence, and behind each at every L and R."""
-    wanted, sweep = catalogue.config["sweep"], searched(catalogue, dataset, seed, attack)
-    classifier, epsilon = wanted["classifier"], None
+    wanted, epsilon = study.settings, None
+    if classifier != wanted["classifier"]:
+        swept = f"sweep.classifier is {wanted['classifier']!r}"
+        raise ConfigError(f"{swept}: nothing is swept of {classifier!r}")
+    sweep = searched(catalogue, dataset, seed, attack)
     common = {"dataset": dataset, "seed": seed, "classifier": classifier}
     if attack == CLEAN:
         common |= {"attack": CLEAN, "epsilon": None, "threat_model": "none"}
@@ -79,10 +84,10 @@ def searched_cells(catalogue: Catalogue, dataset: str, seed: int, attack: str) -
 
 
 def white_box_cells(
-    catalogue: Catalogue, dataset: str, seed: int, classifier: str, attack: str
+    catalogue: Catalogue, study: Study, dataset: str, seed: int, classifier: str, attack: str
 ) -> Iterator[Cell]:
     """Figure 8: accuracy of one classifier behind the search, attacked through it, at each L."""
-    wanted = catalogue.config[WHITE_BOX]
+    wanted = study.settings
     common = {"dataset": dataset, "seed": seed, "classifier": classifier}
     common |= of_attack(catalogue, attack)
     for steps in wanted["steps"]:
@@ -96,5 +101,5 @@ def white_box_cells(
 
 
 def _oracle(catalogue: Catalogue) -> str:
-    oracle = catalogue.config["sweep"]["oracle"]
+    oracle = catalogue.study(SWEEP).settings["oracle"]
     return PLAIN if oracle == "classifier" else oracle

@@ -1,72 +1,82 @@
-"""The papers' tables as lists of measurements: their rows, and what the reader is told of them."""
+"""The studies' tables as lists of measurements: their rows, and what the reader is told of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from purification.experiments.ae_gan import (
-    COST,
-    SEARCHES_TABLE,
-    ae_gan_cells,
-    cost_cells,
-    cost_content,
-    searches,
-)
-from purification.experiments.artifacts import Made, Measurement, Table, told
-from purification.experiments.black_box import targets, transferred_cells
+from purification.experiments.ae_gan import COST, cost_cells, cost_content
+from purification.experiments.artifacts import Cell, Made, Measurement, Table, told
 from purification.experiments.catalogue import Catalogue
 from purification.experiments.cells import CLEAN, UNIT_RANGE, as_named, clean_cells
-from purification.experiments.config import AE_GAN_TABLES, COWBOY_TABLES, ConfigError
-from purification.experiments.defense_vae import UNSEEN, unseen_cells
+from purification.experiments.config import ConfigError
+from purification.experiments.defense_vae import unseen_cells
+from purification.experiments.direct import direct_cells
 from purification.experiments.generator_quality import QUALITY, quality_measurement
-from purification.experiments.grids import SWEPT_TABLES
+from purification.experiments.papers import ACCURACY_FORMS, SWEPT_FORMS, TIME_FORMS, Study
 from purification.experiments.sweeps import (
     SWEEP,
-    WHITE_BOX,
     searched_cells,
     table_attacks,
     table_cells,
     white_box_cells,
 )
-from purification.experiments.table4 import attacked_cells
+from purification.experiments.times import time_table
+from purification.experiments.transferred import targets, transferred_cells
 
-BLACK_BOX = ("table1", "table2", "defense_vae_table3", "defense_vae_table8")
-"""Attacks by way of a substitute."""
-WHITE_BOX_TABLES = ("table4", "table12", "defense_vae_table1", "defense_vae_table7")
-"""The other threat models."""
+_CELLS: dict[str, Callable[[Catalogue, Study, str, int, str, str], Iterator[Cell]]] = {
+    "direct": direct_cells,
+    "searches": direct_cells,
+    "transferred": transferred_cells,
+    "unseen": unseen_cells,
+    "sweep": searched_cells,
+    "white_box_over_steps": white_box_cells,
+    "cost_accuracy": cost_cells,
+}
+"""The cells of each form under one attack."""
+MEASURED_FORMS = (*_CELLS, QUALITY)
+"""The forms of studies that have measurements of their own."""
 
 
-def paper_table(catalogue: Catalogue, table: str) -> Table:
-    """A table, one of `PAPER_TABLES`, as the config asks for it."""
-    wanted = catalogue.config[table]
-    if table in SWEPT_TABLES:
-        return _swept_table(catalogue, table)
-    classifiers = targets(catalogue, table) if table in BLACK_BOX else wanted["classifiers"]
+def paper_table(catalogue: Catalogue, name: str) -> Table:
+    """A table of a paper or of the user's own, as the config asks for it."""
+    study = catalogue.study(name)
+    if study.form in TIME_FORMS:
+        return time_table(catalogue, name)
+    if study.form not in ACCURACY_FORMS:
+        raise ConfigError(f"{name} is no table")
+    source, attacks = study, (CLEAN, *study.settings.get("attacks", ()))
+    shown: tuple[tuple[int, int], ...] | None = None
+    if study.form in SWEPT_FORMS:
+        # What it shows of the measurements of the sweeps.
+        source, attacks = catalogue.study(SWEEP), tuple(table_attacks(catalogue, name))
+        classifiers, shown = [source.settings["classifier"]], table_cells(catalogue, name)
+    elif study.form == "transferred":
+        classifiers = targets(study)
+    else:
+        classifiers = study.settings["classifiers"]
+        shown = _searches(study) if study.form == "searches" else None
     measurements = [
-        measurement(catalogue, table, dataset, seed, classifier, attack)
-        for dataset in wanted["datasets"]
+        measurement(catalogue, source.name, dataset, seed, classifier, attack)
+        for dataset in study.settings["datasets"]
         for seed in catalogue.config["seeds"]
-        for attack in (CLEAN, *wanted["attacks"])
+        for attack in attacks
         for classifier in classifiers
     ]
-    shown = tuple(searches(catalogue)) if table == SEARCHES_TABLE else None
-    return _table(catalogue, table, measurements, shown)
+    papers = catalogue.printed_numbers(study.paper)
+    notes = tuple(table_notes(catalogue, name))
+    return Table(study, tuple(measurements), shown, notes, papers)
 
 
-def _table(
-    catalogue: Catalogue,
-    table: str,
-    measurements: Sequence[Measurement],
-    shown: tuple[tuple[int, int], ...] | None,
-) -> Table:
-    papers = catalogue.printed_numbers(Table(table, ()).paper)
-    notes = tuple(table_notes(catalogue, table))
-    return Table(table, tuple(measurements), shown, notes, papers)
+def _searches(study: Study) -> tuple[tuple[int, int], ...]:
+    """The (L, R) of a table of searches, restarts outside. One from an encoder has R = 1."""
+    wanted = study.settings["searches"]
+    restarts = dict.fromkeys([1, *wanted["restarts"]])
+    return tuple((steps, count) for count in restarts for steps in wanted["steps"])
 
 
 def cost_measurements(catalogue: Catalogue) -> list[Measurement]:
     """What the figure of accuracy over cost is drawn from, of all seeds."""
-    wanted = catalogue.config[COST]
+    wanted = catalogue.study(COST).settings
     return [
         measurement(catalogue, COST, dataset, seed, wanted["classifier"], attack)
         for dataset in wanted["datasets"]
@@ -83,84 +93,43 @@ def cost_figure(catalogue: Catalogue) -> Made:
     return Made("results/figures/cost_accuracy.png", job)
 
 
-def _swept_table(catalogue: Catalogue, table: str) -> Table:
-    """Table 3, or one of 8 to 11: what it shows of the measurements of the sweeps."""
-    measurements = [
-        measurement(
-            catalogue, SWEEP, dataset, seed, catalogue.config["sweep"]["classifier"], attack
-        )
-        for dataset in catalogue.config[table]["datasets"]
-        for seed in catalogue.config["seeds"]
-        for attack in table_attacks(catalogue, table)
-    ]
-    return _table(catalogue, table, measurements, table_cells(catalogue, table))
-
-
 def measurement(
-    catalogue: Catalogue, table: str, dataset: str, seed: int, classifier: str, attack: str
+    catalogue: Catalogue, name: str, dataset: str, seed: int, classifier: str, attack: str
 ) -> Measurement:
-    """All cells of a table that share dataset, seed, classifier and attack."""
-    if table == QUALITY:
+    """All cells of a study that share dataset, seed, classifier and attack."""
+    if name == QUALITY:
         return quality_measurement(catalogue, dataset, seed, classifier, attack)
-    folder = f"results/{dataset}/seed{seed}"
-    black_box = table in BLACK_BOX
-    known = catalogue.config["attacks"]
-    if table != SWEEP and attack not in (CLEAN, *known):
+    study, known = catalogue.study(name), catalogue.config["attacks"]
+    if study.form not in _CELLS:
+        raise ConfigError(f"nothing is measured for {name} itself")
+    if name != SWEEP and attack not in (CLEAN, *known):
         raise ConfigError(f"no '{attack}' under attacks in the config: {', '.join(known)}")
-    if table == SWEEP:
-        swept = catalogue.config[SWEEP]["classifier"]
-        if classifier != swept:
-            raise ConfigError(f"sweep.classifier is {swept!r}: nothing is swept of {classifier!r}")
-        cells = searched_cells(catalogue, dataset, seed, attack)
-    elif table == WHITE_BOX:
-        cells = white_box_cells(catalogue, dataset, seed, classifier, attack)
-    elif table == COST:
-        cells = cost_cells(catalogue, dataset, seed, classifier, attack)
-    elif attack == CLEAN:
-        cells = clean_cells(catalogue, table, dataset, seed, classifier, hold_out=black_box)
-    elif table == UNSEEN:
-        cells = unseen_cells(catalogue, dataset, seed, classifier, attack)
-    elif table in AE_GAN_TABLES:
-        cells = ae_gan_cells(catalogue, table, dataset, seed, classifier, attack)
-    elif black_box:
-        cells = transferred_cells(catalogue, table, dataset, seed, classifier, attack)
+    run = (dataset, seed, classifier)
+    if attack == CLEAN and study.form in ACCURACY_FORMS:
+        cells = clean_cells(catalogue, study, *run, hold_out=study.form == "transferred")
     else:
-        cells = attacked_cells(catalogue, table, dataset, seed, classifier, attack)
+        cells = _CELLS[study.form](catalogue, study, *run, attack)
     named = (replace(cell, labels=as_named(catalogue, cell.labels)) for cell in cells)
-    return Measurement(folder, table, classifier, attack, tuple(named))
+    folder = f"results/{dataset}/seed{seed}"
+    return Measurement(folder, name, classifier, attack, tuple(named))
 
 
-def table_notes(catalogue: Catalogue, table: str) -> list[str]:
+def table_notes(catalogue: Catalogue, name: str) -> list[str]:
     """What a reader of the table must know of its settings, a paragraph each."""
-    config = catalogue.config
-    wanted = config[SWEEP] if table in SWEPT_TABLES else config[table]
+    config, study = catalogue.config, catalogue.study(name)
+    swept = study.form in SWEPT_FORMS
+    wanted = catalogue.study(SWEEP).settings if swept else study.settings
     notes = [f"Seeds: {', '.join(map(str, config['seeds']))}."]
     if "oracle" in wanted:
         notes.append(f"Oracle: `{wanted['oracle']}`. Substitutes: {_listed(config['substitute'])}.")
-    if table in SWEPT_TABLES:
+    if swept:
         notes.append(
             "Other L and R than the defence's, from one search of each set of images; "
             "Defense-GAN-Rec's classifier is the one trained for the defence's own L and R."
         )
-    if table in (*WHITE_BOX_TABLES, UNSEEN) and Table(table, ()).paper == "defense_vae":
-        notes.append(
-            "The paper attacks the bare classifier and calls it a white box: its numbers for "
-            "Defense-VAE stand beside our gray box."
-        )
-    if table in AE_GAN_TABLES:
-        notes.append(
-            "Gray box: images made against the bare classifier; half-masked images, which need no "
-            "model, stand there too. The paper's white box of its searches lies at or above its "
-            "gray box and its clean accuracy, so that no gradient can have passed them; ours is "
-            "the true one. Its Defense-GAN stands before the same classifier as the others "
-            "(appendix B), which is our Orig."
-        )
-    if table in COWBOY_TABLES:
-        notes.append(
-            "The paper names no strength of any attack and no threat model: its numbers stand "
-            "beside ours in the gray box, at our strengths. `defense_gan` is the same GAN and the "
-            "same search without the discriminator, as in the paper's Table 2."
-        )
+    known = catalogue.said_of(study.paper).get("tables", {})
+    if study.form in known.get("forms", ()):
+        notes.append(known["note"])
     for attack in wanted.get("attacks") or [wanted["attack"]]:
         notes.append(_attack_note(attack, config["attacks"][attack]))
     for defense in _defenses(wanted):
@@ -169,7 +138,7 @@ def table_notes(catalogue: Catalogue, table: str) -> list[str]:
         if "generator" in settings:
             generator = settings["generator"]
             networks = config["generators"]
-            datasets = config[table]["datasets"]
+            datasets = study.settings["datasets"]
             notes.append(_generator_note(generator, networks[generator], datasets))
     return notes
 

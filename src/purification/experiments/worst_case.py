@@ -16,7 +16,7 @@ def worst_case(catalogue: Catalogue) -> Made:
     config's `worst_case.tables` that are attacks of a bounded strength, each set of images once."""
     cells = {
         (cell.classifier.path, cell.images.path, cell.group): cell
-        for name in catalogue.config["worst_case"]["tables"]
+        for name in catalogue.study("worst_case").settings["tables"]
         for cell in _bounded(catalogue, name)
     }
     summaries = [cell.summary for cell in cells.values()]

@@ -1,7 +1,7 @@
 """Our numbers beside the papers' printed ones: which are compared, how near they lie, and a page of
 every cell."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,6 @@ from typing import Any
 import pandas as pd
 
 from purification.evaluation.refusals import REFUSED
-from purification.reporting.papers import TITLES
 from purification.reporting.tables import over_seeds, read_long_table
 
 WITHIN = (0.02, 0.05)
@@ -17,12 +16,6 @@ AGREEMENT = ("compared", "within 2 points", "within 5 points", "beyond")
 """What `agreement_counts` counts."""
 SEARCHING = ("defense_gan", "ae_gan", "bigan")
 """Defences with a latent search, whose printed white box no gradient reached."""
-_NO_GRADIENT = {
-    "defense_gan": "in its published code no gradient passes the search",
-    "ae_gan": "its white box lies above its gray box, which a working gradient does not allow",
-    "defense_vae": "copied from Defense-GAN, in whose published code no gradient passes the search",
-}
-"""By paper: why its white box of a search is another attack than ours."""
 FEW = 100
 """Fewer images than this are counted apart, too."""
 
@@ -40,7 +33,7 @@ _DEPLOYED = ("dataset", "classifier", "defense", "variant", "iterations_L", "res
 _OURS = {"accuracy": "value", "ci_low": "low", "ci_high": "high"}
 # A hair more than each limit: 0.92 - 0.90 is 0.020000000000000018.
 _ROUNDING = 1e-9
-_GROUP = ["paper", "dataset", "defense", "variant", "threat_model"]
+_GROUP = ["title", "dataset", "defense", "variant", "threat_model"]
 _GROUP_HEADER = ("paper", "data set", "defense", "threat model")
 _MEANS = ("mean difference", "mean size of it")
 _CELL_HEADER = (
@@ -51,18 +44,18 @@ _CELL_HEADER = (
 
 @dataclass(frozen=True)
 class ComparedTable:
-    """A paper's table: `paper` as its file in resources/papers is called, `printed` its name there
-    ("Table 4"), the data sets that were measured, and its `compared_cells` with ``why_not``, the
-    reason where one does not count."""
+    """A paper's table: `paper` with its `key`, `title` and `no_gradient` (`experiments.papers`),
+    `printed` its name there ("Table 4"), the data sets that were measured, and its
+    `compared_cells` with ``why_not``, the reason where one does not count."""
 
-    paper: str
+    paper: Any
     printed: str
     datasets: tuple[str, ...]
     cells: pd.DataFrame
 
     @property
     def title(self) -> str:
-        return f"{TITLES[self.paper]}, {self.printed}"
+        return f"{self.paper.title}, {self.printed}"
 
 
 def compared_cells(long: pd.DataFrame) -> pd.DataFrame:
@@ -90,14 +83,18 @@ def compared_cells(long: pd.DataFrame) -> pd.DataFrame:
     return cells.merge(clean.rename("clean_value").reset_index(), "left", deployed)
 
 
-def read_compared_tables(specifications: Iterable[Sequence[str]]) -> list[ComparedTable]:
-    """Tables from (paper, printed name, file of the long table). Raises as `read_long_table`."""
+def read_compared_tables(
+    specifications: Iterable[Sequence[str]], papers: Mapping[str, Any]
+) -> list[ComparedTable]:
+    """Tables from (paper's key, printed name, file of the long table) and the `papers` by their
+    keys. Raises as `read_long_table`."""
     tables = []
-    for paper, printed, file in specifications:
+    for key, printed, file in specifications:
+        paper = papers[key]
         long = read_long_table(Path(file))
         datasets = tuple(long["dataset"].unique())
         cells = compared_cells(long)
-        cells["why_not"] = cells["counted"].map({True: "", False: _NO_GRADIENT.get(paper, "")})
+        cells["why_not"] = cells["counted"].map({True: "", False: paper.no_gradient})
         refused = cells["accuracy"].isna()
         if refused.any():
             cells.loc[refused, "why_not"] = "refused: " + cells.loc[refused, REFUSED]
@@ -110,7 +107,7 @@ def cell_table(tables: Iterable[ComparedTable]) -> pd.DataFrame:
     `high` our 95 % interval, `difference` ours less the paper's."""
     parts = []
     for table in tables:
-        named = {"paper": table.paper, "table": table.printed}
+        named = {"paper": table.paper.key, "table": table.printed}
         named |= {"substitute": table.cells.get("substitute", "")}
         parts.append(table.cells.rename(columns=_OURS).assign(**named)[list(CELL_COLUMNS)])
     # Without a cell a table's columns may have other types.
@@ -142,6 +139,7 @@ def comparison_page(tables: Sequence[ComparedTable]) -> str:
             f"settings of this config (data sets: {', '.join(datasets)}). `config/paper.yaml` has "
             "the papers'.\n"
         )
+    cells["title"] = cells["paper"].map({t.paper.key: t.paper.title for t in tables})
     parts = [title, _LEGEND, "## By paper", _by_paper(cells)]
     # Without the classifiers alone and the defences that a paper compares its own with. In
     # resources/papers a paper goes by its defence's name.
@@ -161,8 +159,8 @@ def _by_paper(cells: pd.DataFrame) -> str:
     few = cells["n"] < FEW
     header = ["paper", *AGREEMENT, "paper's number in our interval", f"of fewer than {FEW} images"]
     header += ["left out"]
-    papers = [(TITLES[name], rows) for name, rows in cells.groupby("paper", sort=False)]
     rows = []
+    papers = cells.groupby("title", sort=False)
     for name, all_of_it in [*papers, ("all", cells), (f"all of {FEW} images or more", cells[~few])]:
         own = _once(all_of_it)
         counted = own[own["counted"]]
@@ -198,8 +196,8 @@ def _left_out(cells: pd.DataFrame) -> str:
 
 
 def _names(key: Sequence[str]) -> list[str]:
-    paper, dataset, defense, variant, threat_model = key
-    return [TITLES[paper], dataset, f"{defense} {variant}".strip(), threat_model]
+    title, dataset, defense, variant, threat_model = key
+    return [title, dataset, f"{defense} {variant}".strip(), threat_model]
 
 
 def _agreement(cells: pd.DataFrame) -> list[int]:

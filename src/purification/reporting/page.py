@@ -1,13 +1,18 @@
 """A paper's page: its tables and figures in one Markdown file, our numbers beside the printed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from purification.reporting.comparison import AGREEMENT, agreement_counts, compared_cells, grid
+from purification.reporting.detection import read_detection
+from purification.reporting.papers import values_of
+from purification.reporting.run_time import long_run_times, run_time_grids
 from purification.reporting.tables import brief_table, read_long_table, wide_table
+from purification.reporting.timing import read_timings, timing_grids
 from purification.text_tables import read_page
 
 
@@ -43,6 +48,34 @@ def further_section(path: Path) -> tuple[str, str]:
     """Heading and text of a Markdown file, its own headings a level lower, for `paper_page`."""
     heading, _, text = read_page(path).partition("\n")
     return heading.removeprefix("# "), text.replace("\n## ", "\n### ").strip()
+
+
+def further_sections(
+    studies: Iterable[Any], files: Mapping[str, Sequence[str]]
+) -> list[tuple[str, str]]:
+    """Headings and texts of what a page shows besides tables of accuracies.
+
+    Args:
+        studies: a paper's, with their `form`, `printed` and `caption`.
+        files: by the forms of studies, what each section is read from, and as `paper` the file of
+            the paper's numbers, where one needs it; other names are passed over.
+    """
+    made = []
+    for study in studies:
+        if study.form not in files:
+            continue
+        [*paths] = map(Path, files[study.form])
+        heading = f"{study.printed}: {study.caption}"
+        if study.form == "search_times":
+            made.append((heading, timing_grids(read_timings(paths[0]))))
+        elif study.form == "run_times":
+            printed = values_of(files["paper"][0], study.printed)
+            made.append((heading, run_time_grids(long_run_times(paths, printed))))
+        elif study.form == "detection":
+            made.append(("Detection", detection_summary(read_detection(paths[0]))))
+        else:
+            made.append(further_section(paths[0]))
+    return made
 
 
 def paper_page(

@@ -1,16 +1,18 @@
 """The papers' printed numbers, and their place beside ours.
 
-The numbers live in one CSV a paper (``resources/papers/<paper>.csv``, columns explained in the
-README there). Every function takes that folder as an argument, so that the library works wherever
-it is installed.
+The numbers live in one CSV a paper (``resources/papers/<paper>.csv``), and what is known of them
+beside what is printed in a YAML; the README there explains both. Every function takes that folder
+as an argument, so that the library works wherever it is installed.
 """
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import yaml
 
 from purification.evaluation.measure import NAMING_COLUMN
 from purification.evaluation.refusals import REFUSED
@@ -26,35 +28,6 @@ ATTACHED_COLUMNS = (
     "difference",
 )
 
-PUBLISHED_RANGES = {
-    ("defense_gan", "celeba"): ("", (-1.0, 1.0)),
-    ("defense_vae", "celeba"): ("defense_vae", (-1.0, 1.0)),
-}
-"""The range of the images in whose units a paper's strengths on a data set are, where that is not
-[0, 1], and whose rows are in [0, 1] all the same. Defense-GAN prints 0.3 for CelebA too; its
-published code (models/gan.py) scales CelebA's images, and them alone, to [-1, 1]. Defense-VAE
-copies that paper's columns; of its own it names no range, and is taken at its word."""
-NOT_STATED = {
-    ("defense_vae", "defense_gan", ""): "rec",
-    ("ae_gan", "defense_gan", ""): "orig",
-}
-"""What a paper (first) leaves out of the variant (third) of a defence (second), as it is compared:
-Defense-VAE's own runs of Defense-GAN on CIFAR-10 may be Rec or Orig. AE-GAN+rs has all defences
-before "the same classifier A" (appendix B), hence Orig."""
-PUBLISHED_CLASSIFIERS = {("ae_gan", "B"): "B_ae_gan", ("ae_gan", "C"): "D"}
-"""What a paper (first) calls a classifier or substitute (second), by ours' name, where a letter of
-Defense-GAN's means another network there."""
-OWN_CLASSIFIERS = {
-    ("defense_gan", "C_published"): "C",
-    ("defense_gan", "D_published"): "D",
-    ("defense_vae", "B_vae"): "B",
-    ("defense_vae", "C_published"): "C",
-    ("defense_vae", "D_vae"): "D",
-    ("defense_vae", "D_published"): "D",
-}
-"""The letter in a paper's tables (first) of a network of ours (second) that its appendix or its
-published code has, where the letter by itself names Table 5 of Defense-GAN here."""
-
 _TEXT = (
     *(column for column in MATCH_COLUMNS if column != "epsilon"),
     *("paper", "table", "norm", "substitute", "metric", "note"),
@@ -65,23 +38,7 @@ _NUMBERS = ("epsilon", "value", "std")
 
 CHECKSUMS = "SHA256SUMS"
 """The list of a folder's files with their digests, as sha256sum writes it."""
-TITLES = {
-    "defense_gan": "Defense-GAN",
-    "cowboy": "Cowboy",
-    "ae_gan": "AE-GAN+rs",
-    "defense_vae": "Defense-VAE",
-}
-PUBLISHED_THREAT_MODELS = {
-    ("defense_vae", "defense_vae", "white_box"): "gray_box",
-    ("cowboy", "none", "gray_box"): "white_box",
-}
-"""What a paper (first) calls the threat model (third) in which it attacks a defence (second), by
-its right name. Defense-VAE's attacks are computed on the bare classifier (published code,
-white_box/make_test_data.py). Its columns of other defences are copied from their papers. Cowboy
-names no threat model and attacks the bare classifier, which is a white box of that alone."""
-NO_STRENGTHS = ("cowboy",)
-"""Papers that print no strength of any attack: their numbers stand beside ours at whatever strength
-ours have."""
+_KNOWN = "known"
 
 
 def demand_numbers(rows: pd.DataFrame, shown: str) -> None:
@@ -102,6 +59,12 @@ def epsilon_key(epsilon: pd.Series) -> pd.Series:
     return epsilon.map("{:.6f}".format).where(epsilon.notna(), "")
 
 
+def values_of(file: str | Sequence[str], table: str) -> pd.DataFrame | None:
+    """`paper_values` of a job's input file; None where there is none: a table of the user's own."""
+    path = Path(str(file))
+    return paper_values(path.stem, table, path.parent) if file else None
+
+
 def paper_values(paper: str, table: str, folder: Path) -> pd.DataFrame:
     """The numbers printed in one table of one paper.
 
@@ -113,7 +76,8 @@ def paper_values(paper: str, table: str, folder: Path) -> pd.DataFrame:
     Returns:
         One row a number, in the order of the file; accuracies are fractions in [0, 1]. A paper
         prints a classifier's clean accuracy again on the row of every attack and of every
-        substitute; here it stands once, without substitute.
+        substitute; here it stands once, without substitute. What the paper's YAML knows of them
+        is with them, for `attach_paper_values`.
 
     Raises:
         FileNotFoundError: the paper has no file; the message names the place and the papers there.
@@ -134,7 +98,16 @@ def paper_values(paper: str, table: str, folder: Path) -> pd.DataFrame:
     values.loc[clean, "substitute"] = ""
     identity = [column for column in values.columns if column != "note"]
     repeated = clean & values.duplicated(identity)
-    return values[~repeated].reset_index(drop=True)
+    values = values[~repeated].reset_index(drop=True)
+    values.attrs[_KNOWN] = known_of(paper, folder)
+    return values
+
+
+def known_of(paper: str, folder: Path) -> dict[str, Any]:
+    """What is known of a paper's numbers (``<paper>.yaml`` in that folder); empty if there is no
+    such file. Raises as `checked_content`."""
+    path = Path(folder) / f"{paper}.yaml"
+    return yaml.safe_load(checked_content(path)) if path.is_file() else {}
 
 
 def checked_content(path: Path) -> bytes:
@@ -158,7 +131,7 @@ def checked_content(path: Path) -> bytes:
     if listed.get(path.name) != hashlib.sha256(content).hexdigest():
         raise ValueError(
             f"{path}: not the file that {sums} lists. If it was changed on purpose, make the list "
-            f"anew: (cd {path.parent} && sha256sum *.csv > {CHECKSUMS})"
+            f"anew: (cd {path.parent} && sha256sum *.csv *.yaml > {CHECKSUMS})"
         )
     return content
 
@@ -174,11 +147,12 @@ def attach_paper_values(
     ``cw_tuned``, the digits dataset.
 
     Strengths, also those of adversarial training in its variant, are compared in units of [0, 1]:
-    ours are converted from the row's ``pixel_range``, printed ones by `PUBLISHED_RANGES`. So what
-    Defense-GAN prints for CelebA at 0.3 stands beside our 0.3 of [-1, 1] (or 0.15 of [0, 1]), not
-    beside our 0.3 of [0, 1]. A row with a ``paper_attack`` matches by it instead of its own name,
-    and the networks of `OWN_CLASSIFIERS` by the paper's letter. A row that is something else than
-    its names say (`evaluation.measure.NAMING_COLUMN` is not empty) matches nothing.
+    ours are converted from the row's ``pixel_range``, printed ones by the paper's `pixel_ranges`.
+    So what Defense-GAN prints for CelebA at 0.3 stands beside our 0.3 of [-1, 1] (or 0.15 of
+    [0, 1]), not beside our 0.3 of [0, 1]. A row with a ``paper_attack`` matches by it instead of
+    its own name, and the networks of the paper's `own_classifiers` by its letter. A row that is
+    something else than its names say (`evaluation.measure.NAMING_COLUMN` is not empty) matches
+    nothing.
 
     A difference on Defense-GAN's ``white_box`` rows is no error of either side. The paper (sec. 3,
     Table 4) describes an attacker who differentiates through the L search steps; the code published
@@ -204,9 +178,10 @@ def attach_paper_values(
     """
     match = [*MATCH_COLUMNS, *(["substitute"] if "substitute" in long else [])]
     match += ["iterations_L", "restarts_R"] if same_search else []
-    if set(values["paper"]) <= set(NO_STRENGTHS):
+    known = values.attrs[_KNOWN]
+    if not known.get("strengths", True):
         match.remove("epsilon")
-    printed = _in_our_units(values[values["metric"] == "accuracy"])
+    printed = _in_our_units(values[values["metric"] == "accuracy"], known)
     printed = pd.DataFrame(
         {
             "key": _keys(printed, match),
@@ -216,7 +191,7 @@ def attach_paper_values(
             "paper_restarts_R": printed["restarts_R"],
         }
     ).drop_duplicates()
-    keys = _keys(_as_in_papers(long, set(values["paper"])), match)
+    keys = _keys(_as_in_paper(long, known), match)
     if NAMING_COLUMN in long:
         keys = keys.where(long[NAMING_COLUMN] == "", "")
     ambiguous = printed.loc[printed["key"].duplicated() & printed["key"].isin(keys), "key"]
@@ -233,24 +208,21 @@ def attach_paper_values(
     return result
 
 
-def _in_our_units(printed: pd.DataFrame) -> pd.DataFrame:
+def _in_our_units(printed: pd.DataFrame, known: Mapping[str, Any]) -> pd.DataFrame:
     """Printed rows with their threat models by ours' names, and strengths in units of [0, 1]."""
     rows = printed.copy()
-    for (paper, defense, name), right in PUBLISHED_THREAT_MODELS.items():
-        here = (rows["paper"] == paper) & (rows["defense"] == defense)
-        rows.loc[here & (rows["threat_model"] == name), "threat_model"] = right
-    for (paper, defense, variant), meant in NOT_STATED.items():
-        here = (rows["paper"] == paper) & (rows["defense"] == defense)
-        rows.loc[here & (rows["variant"] == variant), "variant"] = meant
-    for (paper, letter), name in PUBLISHED_CLASSIFIERS.items():
-        for column in ("classifier", "substitute"):
-            rows.loc[(rows["paper"] == paper) & (rows[column] == letter), column] = name
-    # AE-GAN+rs prints it as a threat model without attack; ours is an attack that needs no model.
-    masked = rows["threat_model"] == "half_masked"
-    rows.loc[masked, ["threat_model", "attack"]] = ["gray_box", "half_masked"]
-    for (paper, dataset), (own, (low, high)) in PUBLISHED_RANGES.items():
-        here = (rows["paper"] == paper) & (rows["dataset"] == dataset)
-        here &= ~rows["defense"].isin(["none", own] if own else [])
+    for named in known.get("threat_models", ()):
+        here = rows["threat_model"] == named["printed"]
+        here &= rows["defense"] == named.get("defense", rows["defense"])
+        rows.loc[here, "threat_model"] = named["meant"]
+        rows.loc[here, "attack"] = named.get("attack", rows["attack"])
+    for defense, meant in known.get("not_stated", {}).items():
+        rows.loc[(rows["defense"] == defense) & (rows["variant"] == ""), "variant"] = meant
+    for column in ("classifier", "substitute"):
+        rows[column] = rows[column].replace(known.get("classifiers", {}))
+    for dataset, units in known.get("pixel_ranges", {}).items():
+        low, high = units["range"]
+        here = (rows["dataset"] == dataset) & ~rows["defense"].isin(["none", units.get("but")])
         rows.loc[here, "epsilon"] /= high - low
         trained = here & rows["variant"].str.startswith("eps=")
         strengths = rows.loc[trained, "variant"].str.removeprefix("eps=").astype(float)
@@ -258,13 +230,12 @@ def _in_our_units(printed: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-def _as_in_papers(ours: pd.DataFrame, papers: set[str]) -> pd.DataFrame:
-    """Our rows with the papers' names of attacks and networks, and their strengths in units of
+def _as_in_paper(ours: pd.DataFrame, known: Mapping[str, Any]) -> pd.DataFrame:
+    """Our rows with the paper's names of attacks and networks, and their strengths in units of
     [0, 1]."""
     rows = ours.copy()
-    letters = {name: letter for (paper, name), letter in OWN_CLASSIFIERS.items() if paper in papers}
     for column in {"classifier", "substitute"} & set(rows):
-        rows[column] = rows[column].replace(letters)
+        rows[column] = rows[column].replace(known.get("own_classifiers", {}))
     if "paper_attack" in rows:
         named = rows["paper_attack"] != ""
         rows.loc[named, "attack"] = rows.loc[named, "paper_attack"]

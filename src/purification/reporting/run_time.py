@@ -1,4 +1,4 @@
-"""Defense-VAE's Table 4, the run time of purifiers beside each other: long, wide and for reading.
+"""Run times of purifiers beside each other (Defense-VAE's Table 4): long, wide and for reading.
 
 A row of times is one purifier, or one number of steps L and of restarts R of a latent search, on
 one data set (`purification.evaluation.timing.run_time_rows`): seconds for 1,000 images, and how
@@ -26,7 +26,7 @@ _PAPER_SHAPE = "1x28x28"
 PAPER_DEVICE = "Titan Xp"
 
 
-def long_run_times(files: Iterable[Path], paper_values: pd.DataFrame) -> pd.DataFrame:
+def long_run_times(files: Iterable[Path], paper_values: pd.DataFrame | None) -> pd.DataFrame:
     """All times, a row each, with the paper's beside.
 
     The paper's seconds are of Fashion-MNIST. They stand beside every data set of images of that
@@ -34,7 +34,8 @@ def long_run_times(files: Iterable[Path], paper_values: pd.DataFrame) -> pd.Data
 
     Args:
         files: CSV files of `run_time_rows`, in the order of the data sets.
-        paper_values: rows of `purification.reporting.papers.paper_values`, Table 4.
+        paper_values: rows of `purification.reporting.papers.paper_values`, Table 4; None for a
+            table of the user's own, which gets no columns of them.
 
     Returns:
         The rows in the files' order, with ``paper_seconds_per_1000``, ``paper_speed_up``, which is
@@ -49,6 +50,8 @@ def long_run_times(files: Iterable[Path], paper_values: pd.DataFrame) -> pd.Data
     if not files:
         raise ValueError("no files with run times: nothing to tabulate")
     long = pd.concat([_read(file) for file in files], ignore_index=True)
+    if paper_values is None:
+        return long
     printed = paper_values[paper_values["metric"] == "seconds_per_1000"]
     [own] = printed.loc[printed["defense"] == "defense_vae", "value"]
     searches = printed[printed["defense"] == "defense_gan"]
@@ -66,7 +69,8 @@ def long_run_times(files: Iterable[Path], paper_values: pd.DataFrame) -> pd.Data
 def wide_run_times(long: pd.DataFrame) -> pd.DataFrame:
     """What the table shows, without the rest: a row for each data set, defence, L and R, with the
     medians and quartiles, what the paper has, and what the times were taken on."""
-    return long[[*_CELL, *_SECONDS, *_SPEED_UP, *_PAPER, *_FACTS]].copy()
+    paper = [name for name in _PAPER if name in long]
+    return long[[*_CELL, *_SECONDS, *_SPEED_UP, *paper, *_FACTS]].copy()
 
 
 def run_time_grids(long: pd.DataFrame, *, level: int = 3) -> str:
@@ -108,16 +112,17 @@ def _read(path: Path) -> pd.DataFrame:
 
 def _grid(rows: pd.DataFrame) -> str:
     reference = rows["reference"].iloc[0]
-    header = ["defense", "L", "R", "images timed", "batch", "seconds for 1,000", "paper"]
-    header += [f"speed-up of {reference}", "paper"]
+    paper = ["paper"] if _PAPER[0] in rows else []
+    header = ["defense", "L", "R", "images timed", "batch", "seconds for 1,000", *paper]
+    header += [f"speed-up of {reference}", *paper]
     lines = [header, ["---"] * len(header)]
     for _, row in rows.iterrows():
         counts = ["" if pd.isna(row[name]) else str(row[name]) for name in _CELL[3:]]
         lines.append(
             [
                 *(row["defense"], *counts, f"{row['images']:,}", str(row["batch"])),
-                *(_cell(row, _SECONDS), _paper(row["paper_seconds_per_1000"], "{:.2f}")),
-                *(_cell(row, _SPEED_UP), _paper(row["paper_speed_up"], "{:.1f}")),
+                *(_cell(row, _SECONDS), *_paper(row, _PAPER[0], "{:.2f}")),
+                *(_cell(row, _SPEED_UP), *_paper(row, _PAPER[1], "{:.1f}")),
             ]
         )
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -128,8 +133,10 @@ def _cell(row: pd.Series, columns: Sequence[str]) -> str:
     return f"**{median}** [{low}, {high}]"
 
 
-def _paper(value: float, form: str) -> str:
-    return "" if pd.isna(value) else form.format(value)
+def _paper(row: pd.Series, name: str, form: str) -> list[str]:
+    if name not in row:
+        return []
+    return ["" if pd.isna(row[name]) else form.format(row[name])]
 
 
 def _name(row: pd.Series) -> str:
@@ -161,7 +168,7 @@ def _legend(long: pd.DataFrame) -> str:
         "the first. The restarts of a search run side by side, its batches hold `batch` images "
         "with R codes each. Wall times of one machine: no seed repeats them."
     )
-    if long["paper_seconds_per_1000"].notna().any():
+    if _PAPER[0] in long and long[_PAPER[0]].notna().any():
         legend += (
             f"\n\nThe paper's seconds are of 1,000 attacked images of Fashion-MNIST on a "
             f"{PAPER_DEVICE}; its batch sizes it does not say. Its speed-ups are the quotients of "

@@ -1,4 +1,4 @@
-"""Tables of accuracies of the Defense-GAN paper from measurement rows: long, wide, for reading.
+"""Tables of accuracies from measurement rows: long, wide, for reading.
 
 A measurement row is one accuracy (`MEASUREMENT_COLUMNS`). The long table holds all of them with
 the paper's value beside each; the wide table has the paper's layout; the Markdown is the wide table
@@ -106,7 +106,7 @@ _OVER_SEEDS = {
 
 def long_table(
     measurement_files: Iterable[Path],
-    paper_values: pd.DataFrame,
+    paper_values: pd.DataFrame | None,
     searches: Iterable[Sequence[int]] | None = None,
 ) -> pd.DataFrame:
     """All measurements, a row each, with the paper's values beside them.
@@ -114,7 +114,8 @@ def long_table(
     Args:
         measurement_files: CSV files with `MEASUREMENT_COLUMNS`; further columns are kept. Their
             order is the order of datasets and attacks in every table.
-        paper_values: rows of `purification.reporting.papers.paper_values`.
+        paper_values: rows of `purification.reporting.papers.paper_values`; None for a table of the
+            user's own, which gets no columns of them.
         searches: of a swept table, the (L, R) that it shows. Other searches' rows are left out, and
             the paper's values are attached where L and R agree too.
 
@@ -161,6 +162,8 @@ def long_table(
         rows["queries"] = pd.to_numeric(rows["queries"]).astype("Int64")
     further = [column for column in rows if column not in MEASUREMENT_COLUMNS]
     rows = rows[[*MEASUREMENT_COLUMNS, *further]]
+    if paper_values is None:
+        return rows.drop(columns=NAMING_COLUMN, errors="ignore")
     return attach_paper_values(rows, paper_values, same_search=searches is not None)
 
 
@@ -387,7 +390,7 @@ def over_seeds(rows: pd.DataFrame, key: Sequence[str]) -> pd.DataFrame:
     and ``ci_high``: of one row its own, of several the 95 % Wilson interval of these sums, which
     does not cover the spread between seeds.
     """
-    made = {name: how for name, how in _OVER_SEEDS.items() if name not in key}
+    made = {n: how for n, how in _OVER_SEEDS.items() if n not in key and how[0] in rows}
     # The longest text is one that is not empty.
     made |= {name: (name, "max") for name in (NAMING_COLUMN, REFUSED) if name in rows}
     cells = rows.groupby(list(key), sort=False, dropna=False).agg(**made).reset_index()
@@ -456,7 +459,7 @@ def _cell_text(cell: tuple) -> str:
     lines.append(f"n = {cell.n}" + (f", {cell.seeds} seeds" if cell.seeds > 1 else ""))
     if pd.notna(cell.mean_l2):
         lines.append(f"l2 = {cell.mean_l2:.2f}")
-    if pd.notna(cell.paper_value):
+    if pd.notna(getattr(cell, "paper_value", None)):
         lines.append(f"paper {cell.paper_value:.4f}")
     return "<br>".join(lines)
 
@@ -515,7 +518,7 @@ def _legend(cells: pd.DataFrame) -> str:
     lines = [
         "Each cell: accuracy, 95 % Wilson interval, number of images n, mean l2 norm of the "
         "perturbations that succeeded"
-        + (", the paper's printed value." if cells["paper_value"].notna().any() else ".")
+        + (", the paper's printed value." if _is_printed(cells).any() else ".")
     ]
     if (cells["seeds"] > 1).any():
         lines[0] += (
@@ -528,9 +531,15 @@ def _legend(cells: pd.DataFrame) -> str:
         meaning = _THREAT_MEANING.get(name, "as the configuration defines it.")
         lines.append(f"- `{name}`{columns.get(name, '')}: {meaning}")
     searched = (cells["defense"] == "defense_gan") & (cells["threat_model"] == "white_box")
-    if cells.loc[searched, "paper_value"].notna().any():
+    if _is_printed(cells[searched]).any():
         lines += ["", _PAPER_WHITE_BOX]
     return "\n".join(lines)
+
+
+def _is_printed(cells: pd.DataFrame) -> pd.Series:
+    """Where a paper has a number."""
+    known = "paper_value" in cells
+    return cells["paper_value"].notna() if known else pd.Series(False, cells.index)
 
 
 def _pair(cell: tuple) -> str:

@@ -1,4 +1,4 @@
-"""Defense-GAN's Table 13 from measured times: long, wide and for reading.
+"""Times of a latent search (Defense-GAN's Table 13): long, wide and for reading.
 
 A row of times is one search over one batch (the file that the rule `time_search` writes): for each
 number of steps L and of restarts R a "latency", a single image, and a "throughput", the batch from
@@ -21,12 +21,13 @@ _TEXT = (
 _COUNTS = ("seed", "iterations_L", "restarts_R", "batch", "repeats", "threads", "latent", "width")
 _SECONDS = ("seconds_per_image", "seconds_per_image_q1", "seconds_per_image_q3")
 _RATE = ("images_per_second", "images_per_second_q1", "images_per_second_q3")
+_PAPER = ("paper_seconds_per_image", "paper_std", "paper_device")
 _FACTS = ("repeats", "device", "threads", "torch", "dtype")
 STEADY = 0.25
 PAPER_DEVICE = "GTX Titan X"
 
 
-def long_timings(timing_files: Iterable[Path], paper_values: pd.DataFrame) -> pd.DataFrame:
+def long_timings(timing_files: Iterable[Path], paper_values: pd.DataFrame | None) -> pd.DataFrame:
     """All times, a row each, with the paper's beside the latencies of the same L and R.
 
     The paper's seconds are of MNIST and Fashion-MNIST together, whose images have the size of our
@@ -34,7 +35,8 @@ def long_timings(timing_files: Iterable[Path], paper_values: pd.DataFrame) -> pd
 
     Args:
         timing_files: CSV files of the rule `time_search`; their order is that of the data sets.
-        paper_values: rows of `purification.reporting.papers.paper_values`, Table 13.
+        paper_values: rows of `purification.reporting.papers.paper_values`, Table 13; None for a
+            table of the user's own, which gets no columns of them.
 
     Returns:
         The rows in the files' order, with ``paper_seconds_per_image``, ``paper_std``, both in
@@ -49,6 +51,8 @@ def long_timings(timing_files: Iterable[Path], paper_values: pd.DataFrame) -> pd
     if not files:
         raise ValueError("no files with times: nothing to tabulate")
     long = pd.concat([_read(file) for file in files], ignore_index=True)
+    if paper_values is None:
+        return long
     printed = paper_values[paper_values["metric"] == "seconds_per_image"]
     beside = printed.set_index(["iterations_L", "restarts_R"])[["value", "std"]]
     keys = pd.MultiIndex.from_frame(long[["iterations_L", "restarts_R"]])
@@ -68,7 +72,7 @@ def wide_timings(long: pd.DataFrame) -> pd.DataFrame:
     latency = long[long["measurement"] == "latency"].drop(columns=list(_RATE))
     throughput = long[long["measurement"] == "throughput"].rename(columns={"batch": "best_batch"})
     wide = latency.merge(throughput[[*cell, *_RATE, "best_batch"]], on=cell, validate="1:1")
-    paper = ("paper_seconds_per_image", "paper_std", "paper_device")
+    paper = [name for name in _PAPER if name in wide]
     return wide[[*cell, *_SECONDS, *_RATE, "best_batch", *paper, *_FACTS]]
 
 
@@ -108,7 +112,7 @@ def _grids(wide: pd.DataFrame, level: int) -> list[str]:
             f"{first['dtype']}; medians of {first['repeats']} searches after a warm-up, with "
             "quartiles.",
             f"{'#' * (level + 1)} Seconds for an image, one at a time",
-            _grid(rows, _SECONDS, paper=True),
+            _grid(rows, _SECONDS, paper=_PAPER[0] in rows),
             f"{'#' * (level + 1)} Images a second, at the best batch",
             _grid(rows, _RATE, paper=False),
         ]
@@ -145,9 +149,9 @@ def _grid(rows: pd.DataFrame, columns: Sequence[str], *, paper: bool) -> str:
 def _cell_text(row: pd.Series, columns: Sequence[str], paper: bool) -> str:
     median, low, high = (three_digits(row[column]) for column in columns)
     lines = [f"**{median}**", f"[{low}, {high}]"]
-    if not paper:
+    if columns == _RATE:
         lines.append(f"batch {row['best_batch']}")
-    elif pd.notna(row["paper_seconds_per_image"]):
+    elif paper and pd.notna(row["paper_seconds_per_image"]):
         lines.append(f"paper {row['paper_seconds_per_image']:.3f}")
     return "<br>".join(lines)
 
@@ -181,7 +185,7 @@ def _legend(wide: pd.DataFrame) -> str:
         "table has every batch tried and why no larger one was (`stopped`: `gain`, `memory`, or "
         "`limit`, the config's `largest_batch`). Wall times of one machine: no seed repeats them."
     )
-    if wide["paper_seconds_per_image"].notna().any():
+    if _PAPER[0] in wide and wide[_PAPER[0]].notna().any():
         legend += (
             f"\n\nThe paper's seconds are of MNIST and Fashion-MNIST together, on one "
             f"{PAPER_DEVICE}, with the restarts in parallel; its batch size, its number of "

@@ -1,8 +1,8 @@
-"""Defense-GAN's Tables 4 and 12 as lists of cells, our gray-box and BPDA cells beside the paper's.
+"""Tables of attacks on the defences themselves, as lists of cells, such as Defense-GAN's Table 4.
 
-Rows: dataset, attack, classifier. The paper's columns: no attack, no defence, Defense-GAN-Rec,
-MagNet, adversarial training, attacked in the white box. Ours: the other threat models that the
-config lists for a defence, and each defence's accuracy on clean images.
+Rows: dataset, attack, classifier. Columns: no attack, no defence, and each defence in the threat
+models that the config lists for it, and on clean images. AE-GAN+rs's tables have some attacks by
+way of substitutes, too: rows with a substitute beside rows without.
 """
 
 from collections.abc import Iterator
@@ -16,13 +16,15 @@ from purification.experiments.cells import (
     of_no_defense,
     picture_title,
 )
+from purification.experiments.papers import Study
+from purification.experiments.transferred import transferred_cells
 
 
-def attacked_cells(
-    catalogue: Catalogue, table: str, dataset: str, seed: int, classifier: str, attack: str
+def direct_cells(
+    catalogue: Catalogue, study: Study, dataset: str, seed: int, classifier: str, attack: str
 ) -> Iterator[Cell]:
     """Accuracy under one attack, undefended and behind each of the table's defences in each of its
-    threat models.
+    threat models; and by way of the table's substitutes, if the attack is one of `transferred`.
 
     The gray box of every purifier is one and the same set of images, made against the plain
     classifier: what the attacker has who knows of no defence.
@@ -32,8 +34,8 @@ def attacked_cells(
     plain = catalogue.classifier(dataset, seed, PLAIN, classifier)
     bare = catalogue.adversarial(dataset, seed, PLAIN, classifier, attack)
     yield Cell(common | {"threat_model": "white_box"} | of_no_defense(), plain, bare)
-    for defense in defenses_of(catalogue, table):
-        labels = common | named_defense(catalogue, table, defense)
+    for defense in defenses_of(catalogue, study):
+        labels = common | named_defense(catalogue, study, defense)
         deployed = catalogue.deployed(dataset, seed, defense, classifier)
         if not catalogue.purifies(defense):
             bare = catalogue.adversarial(dataset, seed, defense, classifier, attack)
@@ -43,11 +45,13 @@ def attacked_cells(
         for threat_model in attacked.threat_models:
             here = labels | {"threat_model": threat_model}
             yield Cell(here, deployed, attacked, group=threat_model)
+    if attack in study.settings.get("transferred", ()):
+        yield from transferred_cells(catalogue, study, dataset, seed, classifier, attack)
 
 
 def table4_examples(catalogue: Catalogue) -> list[Examples]:
     """A picture for each dataset: the first seed, classifier and attack of the table, gray box."""
-    wanted = catalogue.config["table4"]
+    wanted = catalogue.study("table4").settings
     seed, classifier = catalogue.config["seeds"][0], wanted["classifiers"][0]
     return [
         examples(catalogue, dataset, seed, classifier, wanted["attacks"][0])
@@ -66,7 +70,7 @@ def examples(
         Cell({"row": "original"}, plain, data, split="test"),
         Cell({"row": attack}, plain, bare),
     ]
-    for defense in defenses_of(catalogue, "table4"):
+    for defense in defenses_of(catalogue, catalogue.study("table4")):
         if catalogue.purifies(defense) and "gray_box" in catalogue.threat_models(defense):
             deployed = catalogue.deployed(dataset, seed, defense, classifier)
             attacked = catalogue.attacked(dataset, seed, defense, classifier, attack)

@@ -1,4 +1,4 @@
-"""Defense-GAN's Tables 1 and 2 as lists of cells: attacks by way of a substitute.
+"""Tables of attacks by way of a substitute, as lists of cells, such as Defense-GAN's Table 1.
 
 Rows: dataset, attack, classifier and substitute (a pair such as A/E). Columns: no attack, no
 defence and each defence. All are measured on the test images that the attacker does not have.
@@ -9,33 +9,34 @@ from collections.abc import Iterator
 from purification.experiments.artifacts import Cell
 from purification.experiments.catalogue import PLAIN, Catalogue
 from purification.experiments.cells import defenses_of, named_defense, of_attack, of_no_defense
+from purification.experiments.papers import Study
 
 
-def pairs(catalogue: Catalogue, table: str) -> list[tuple[str, str]]:
+def pairs(study: Study) -> list[tuple[str, str]]:
     """Target and substitute of each row, by their names."""
-    return [tuple(pair.split("/")) for pair in catalogue.config[table]["pairs"]]
+    return [tuple(pair.split("/")) for pair in study.settings["pairs"]]
 
 
-def targets(catalogue: Catalogue, table: str) -> list[str]:
+def targets(study: Study) -> list[str]:
     """The classifiers that are attacked, each once."""
-    return list(dict.fromkeys(target for target, _ in pairs(catalogue, table)))
+    return list(dict.fromkeys(target for target, _ in pairs(study)))
 
 
 def transferred_cells(
-    catalogue: Catalogue, table: str, dataset: str, seed: int, classifier: str, attack: str
+    catalogue: Catalogue, study: Study, dataset: str, seed: int, classifier: str, attack: str
 ) -> Iterator[Cell]:
     """Accuracy of one target on the images made against each of its substitutes, undefended and
     behind each defence."""
     common = {"dataset": dataset, "seed": seed, "classifier": classifier}
     common |= of_attack(catalogue, attack) | {"threat_model": "black_box"}
     run = {"dataset": dataset, "seed": seed, "classifier": classifier}
-    for target, substitute in pairs(catalogue, table):
+    for target, substitute in pairs(study):
         if target != classifier:
             continue
-        for defense in (None, *defenses_of(catalogue, table)):
-            oracle = _oracle(catalogue.config[table]["oracle"], defense)
+        for defense in (None, *defenses_of(catalogue, study)):
+            oracle = _oracle(study.settings["oracle"], defense)
             names = {"oracle": oracle, "substitute": substitute, "attack": attack}
-            named = named_defense(catalogue, table, defense) if defense else of_no_defense()
+            named = named_defense(catalogue, study, defense) if defense else of_no_defense()
             labels = common | named
             labels |= {"substitute": substitute, "oracle": oracle}
             if defense is None:
