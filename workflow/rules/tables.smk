@@ -108,7 +108,9 @@ rule worst_case:
     input:
         lambda wildcards: asked(worst_case, CATALOGUE).files,
     output:
-        table=shown("results/worst_case.csv", "accuracy under the best of several attacks, image by image"),
+        table=shown(
+            "results/worst_case.csv", "accuracy under the best of several attacks, image by image"
+        ),
         markdown="results/worst_case.md",
     log:
         "logs/worst_case/worst_case.log",
