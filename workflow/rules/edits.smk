@@ -29,7 +29,7 @@ def explained_edits():
     """A line for each edited setting that makes jobs of the DAG stale."""
     jobs = [
         job
-        for job in workflow.dag.needrun_jobs()
+        for job in workflow.dag.needrun_jobs(exclude_finished=False)
         # Another workflow's rules may have a parameter of that name.
         if getattr(job.rule.params.get("recipe"), "__globals__", None) is globals()
     ]

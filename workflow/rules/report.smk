@@ -111,7 +111,8 @@ def studied(study):
 
 def result_link(path):
     """A link that opens a page or table of results beside the menu."""
-    document = f"<!doctype html><meta charset='utf-8'><style>{STYLE}</style>{result_html(path)}"
+    document = f"<!doctype html><meta charset='utf-8'><style>{STYLE}</style>"
+    document += f"<div class='result'>{result_html(path)}</div>"
     data = base64.b64encode(document.encode()).decode()
     view = f"{{content: 'html', contentPath: 'data:text/html;base64,{data}', resultPath: '{path}'}}"
     return f'<a href="javascript:app.setView({view})">Show the table, with n and intervals</a>'
@@ -149,9 +150,9 @@ if any(word.startswith("--report") for word in sys.argv):
         def run(self):
             shut = "" if "open" in self.options else "<summary>The table</summary>"
             tag = "div" if "open" in self.options else "details"
-            text = result_html(page_of(self.arguments[0]))
-            text = f"<{tag} class='result'>{shut}{text}</{tag}>"
-            return [nodes.raw("", f"<style>{STYLE}</style>{text}", format="html")]
+            table = result_html(page_of(self.arguments[0]))
+            text = f"<style>{STYLE}</style><{tag} class='result'>{shut}{table}</{tag}>"
+            return [nodes.raw("", text, format="html")]
 
     directives.register_directive("study", Study)
     directives.register_directive("page", Page)
@@ -163,10 +164,12 @@ def page_of(table):
     return page if page.exists() else table
 
 
+# Tall front pages begin at the top, wide ones are as wide as their tables.
 STYLE = """
-table {border-collapse: collapse; font: 13px sans-serif; margin: 1em 0}
-th, td {border: 1px solid #bbb; padding: 3px 7px; vertical-align: top; text-align: left}
-th {background: #eee}
-.result {overflow-x: auto}
-.prose {max-width: 75rem}
+.result {overflow-x: auto; font: 14px sans-serif}
+.result table {border-collapse: collapse; margin: 1em 0; font-size: 13px}
+.result th, .result td {border: 1px solid #bbb; padding: 3px 7px; vertical-align: top; text-align: left}
+.result th {background: #eee}
+.prose.max-w-lg {max-width: 64rem}
+.overflow-auto.items-center {align-items: safe center}
 """

@@ -174,7 +174,7 @@ def purification_examples(
                 )
                 wrong = texts is not None and len(truth) > 0 and texts[j] != truth[j]
                 axis.set(xticks=[], yticks=[])
-                axis.spines[:].set(visible=wrong, color=_WRONG, linewidth=1.5)
+                axis.spines[:].set(visible=wrong, color=_WRONG, linewidth=1.0)
                 if texts is not None:
                     figure.text(
                         (left + side / 2) / _COLUMN_INCHES,

@@ -42,7 +42,7 @@ def _block(block: str) -> str:
         return _table(header, rows)
     if lines[0].startswith("- "):
         items = re.split(r"^- ", block, flags=re.MULTILINE)[1:]
-        return f"<ul>{''.join(f'<li>{_inline(item)}</li>' for item in items)}</ul>"
+        return f"<ul>{''.join(f'<li>{_inline(item.strip())}</li>' for item in items)}</ul>"
     return f"<p>{_inline(block)}</p>"
 
 

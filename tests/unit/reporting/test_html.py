@@ -31,7 +31,7 @@ Attack `fgsm`: epsilon **0.1**.
         "<td></td></tr><tr><td>a &lt; b</td><td><strong>0.9860</strong><br>n = 500</td></tr>"
         "</tbody></table>",
         "<p><strong>Warnings:</strong></p>",
-        "<ul><li>one\n</li><li>two,\n  of two lines</li></ul>",
+        "<ul><li>one</li><li>two,\n  of two lines</li></ul>",
     ]
 
 
