@@ -18,8 +18,9 @@ from purification.experiments.artifacts import Recipe
 from purification.experiments.config import ConfigError
 from purification.freshness import found_recipe
 from purification.provenance import digest_of
+from purification.runs import MARK
 
-FOLDER = Path(".snakemake/purification_configs")
+FOLDER = MARK.with_name("purification_configs")
 """The configs of the latest runs in a working directory."""
 KEPT = 10
 """Configs that are kept there."""
