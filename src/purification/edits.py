@@ -6,6 +6,7 @@ the file carries, and today's. What one edit concerns is found by making it alon
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -60,12 +61,14 @@ class Explainer:
     """Explains why jobs are stale.
 
     outputs: the places of each job's files, of all jobs that will run.
+    today: what each is told.
     recipes_under: from a config to what each of the jobs is told under it; an empty recipe where it
         has no such job. Raises ConfigError if the config is wrong.
     place: from a file's path in a recipe to where it lies.
     """
 
     outputs: Sequence[Sequence[str]]
+    today: Sequence[Recipe]
     recipes_under: Callable[[Config], Sequence[Recipe]]
     place: Callable[[str], str] = str
 
@@ -80,8 +83,7 @@ class Explainer:
         lines: list[str] = []
         found = [_carried(paths) for paths in self.outputs]
         missing = {p: i for i, paths in enumerate(self.outputs) if not found[i] for p in paths}
-        today = self.recipes_under(config)
-        stale = {i for i, now in enumerate(today) if found[i] and now.digest not in found[i]}
+        stale = {i for i, now in enumerate(self.today) if found[i] and now.digest not in found[i]}
         for old in remembered():
             if not stale:
                 break
@@ -90,7 +92,8 @@ class Explainer:
             except ConfigError:  # of another version of the project
                 continue
             own = {i for i in stale if before[i].digest in found[i]}
-            lines += self._counted((old, before), (config, today), own, missing) if own else []
+            if own:
+                lines += self._counted((old, before), (config, self.today), own, missing)
             stale -= own
         return lines
 
@@ -136,7 +139,7 @@ class Explainer:
 def _carried(paths: Iterable[str]) -> set[str]:
     """Digests of the recipes that a job's files carry, as far as they are there and readable."""
     digests = set()
-    for path in paths:
+    for path in filter(os.path.exists, paths):
         try:
             recipe = found_recipe(path)
         except (OSError, ValueError, LookupError):

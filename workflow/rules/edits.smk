@@ -34,9 +34,9 @@ def explained_edits():
         if getattr(job.rule.params.get("recipe"), "__globals__", None) is globals()
     ]
     outputs = [list(map(str, job.output)) for job in jobs]
-    return Explainer(outputs, lambda config: recipes_under(config, jobs), place).lines(
-        CATALOGUE.config
-    )
+    today = [job.params.recipe for job in jobs]
+    explainer = Explainer(outputs, today, lambda config: recipes_under(config, jobs), place)
+    return explainer.lines(CATALOGUE.config)
 
 
 def recipes_under(config, jobs):

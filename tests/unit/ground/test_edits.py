@@ -51,7 +51,7 @@ class Results:
             return [found[path].job if path in found else Recipe({}) for path in wanted]
 
         outputs = [[self.pages.get(path, path)] for path in wanted]
-        return Explainer(outputs, recipes).lines(config)
+        return Explainer(outputs, recipes(config), recipes).lines(config)
 
 
 @pytest.fixture
