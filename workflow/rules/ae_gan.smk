@@ -123,7 +123,7 @@ rule inference_rule_table:
     input:
         lambda wildcards: asked(rule_table, CATALOGUE).files,
     output:
-        table=shown("results/ae_gan/rule.csv", "what the inference rule searches, costs and saves"),
+        table=shown("results/ae_gan/rule.csv"),
         markdown="results/ae_gan/rule.md",
     log:
         "logs/inference_rule_table/inference_rule_table.log",

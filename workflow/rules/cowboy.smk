@@ -191,9 +191,7 @@ rule mcnemar_table:
     input:
         lambda wildcards: asked(mcnemar_table, CATALOGUE).files,
     output:
-        table=shown(
-            "results/cowboy/mcnemar.csv", "with and without the discriminator, image by image"
-        ),
+        table=shown("results/cowboy/mcnemar.csv"),
         markdown="results/cowboy/mcnemar.md",
     log:
         "logs/mcnemar_table/mcnemar_table.log",
@@ -216,7 +214,7 @@ rule cowboy_detection:
     input:
         lambda wildcards: asked(detection_runs, CATALOGUE).files,
     output:
-        table=shown("results/cowboy/detection.csv", "detection of attacks by the discriminator"),
+        table=shown("results/cowboy/detection.csv"),
         markdown="results/cowboy/detection.md",
     log:
         "logs/cowboy_detection/cowboy_detection.log",

@@ -28,10 +28,7 @@ rule generator_quality_table:
     input:
         lambda wildcards: asked(quality_file, CATALOGUE).files,
     output:
-        table=shown(
-            "results/generator_quality.csv",
-            "quality of generators, and accuracies behind their defenses",
-        ),
+        table=shown("results/generator_quality.csv"),
         markdown="results/generator_quality.md",
     log:
         "logs/generator_quality_table/generator_quality_table.log",
@@ -54,9 +51,7 @@ rule plot_generator_quality:
     input:
         lambda wildcards: asked(quality_figure, CATALOGUE).files,
     output:
-        png=shown(
-            "results/figures/generator_quality.png", "accuracy over the quality of the generator"
-        ),
+        png=shown("results/figures/generator_quality.png"),
         pdf="results/figures/generator_quality.pdf",
         points="results/figures/generator_quality.csv",
     log:

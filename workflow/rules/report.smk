@@ -6,6 +6,7 @@ from purification.experiments.cells import attack_list
 from purification.experiments.papers import (
     PAPERS,
     SWEPT_FORMS,
+    TABLE_FORMS,
     TIME_FORMS,
 )
 
@@ -36,26 +37,38 @@ THREAT_MODELS_OF = (
 )
 
 
+# Results that are no printed table or figure.
+NAMES = {
+    "detection": "detection by the reconstruction error",
+    "inference_rule": "what the inference rule searches, costs and saves",
+    "mcnemar": "with and without the discriminator, image by image",
+    "score_detection": "detection by the discriminator's score",
+    "cost_accuracy": "robust accuracy over generator evaluations",
+    "generator_quality": "quality of generators, and accuracies behind their defenses",
+    "comparison": "the papers' numbers beside ours",
+    "worst_case": "accuracy under the best of several attacks, image by image",
+}
+DRAWN = "Hollow markers and areas in brackets are the paper's, where it prints numbers for the same data set and settings."
 NOTES = {
-    **dict.fromkeys(
-        ("roc", "white_box_over_steps", "one_pass_detection"),
-        "Hollow markers and areas in brackets are the paper's, where it prints numbers for the same data set and settings.",
-    ),
+    **dict.fromkeys(("roc", "white_box_over_steps", "one_pass_detection"), DRAWN),
     "generator_quality": "Frechet distances are on features of a classifier of this run: no Inception-FID.",
-    "comparison": "Only cells that both have: the same data set, attack, strength, classifier and defense.",
+    "comparison": "Only numbers that both have: of the same data set, attack, strength, classifier and defense.",
 }
 
 
-def shown(path, shows=""):
-    """A result in the report. `shows`: what it shows, where the papers' list of studies does not say."""
+def shown(path):
+    """A result in the report, under its paper."""
 
     def labels(wildcards):
         study = study_at(path, wildcards)
-        return {"result": study.printed or study.name, "shows": study.caption or shows}
+        shows = study.caption or NAMES.get(study.form, study.form.replace("_", " "))
+        return {"result": study.printed or study.form.replace("_", " "), "shows": shows}
 
     def paper(wildcards):
-        key = study_at(path, wildcards).paper
-        return PAPERS[key].title if key else "Across papers"
+        study = study_at(path, wildcards)
+        if study.paper:
+            return PAPERS[study.paper].title
+        return "Own tables" if study.form in TABLE_FORMS else "All papers"
 
     kind = "Figures" if path.endswith("png") else "Tables"
     return report(path, "../report/study.rst", category=paper, subcategory=kind, labels=labels)
@@ -71,8 +84,12 @@ def study_at(path, wildcards=None):
 def about(study):
     """What a reader must know of a study, in Markdown: whose it is, and what it is made from."""
     own = studied(study)
-    title = f"{study.title} ({CITED[study.paper]})" if study.paper else study.title
-    lines = [f"**{title}: {study.caption}.**" if study.caption else f"**{title}.**"]
+    title = study.title
+    if study.paper:
+        named = f", {study.printed}" if study.printed else ""
+        title = f"{PAPERS[study.paper].title}{named} ({CITED[study.paper]})"
+    shows = study.caption or NAMES.get(study.form)
+    lines = [f"**{': '.join(filter(None, [title, shows]))}.**"]
     facts = {
         "Data sets": own.get("datasets", ()),
         "Classifiers": own.get("classifiers", own.get("pairs", ())),

@@ -35,7 +35,7 @@ rule detection:
         measurements=lambda wildcards: asked(detection_table, CATALOGUE).files,
         paper="resources/papers/defense_gan.csv",
     output:
-        shown("results/detection.csv", "detection of attacks by the reconstruction error"),
+        shown("results/detection.csv"),
     log:
         "logs/detection/detection.log",
     benchmark:
@@ -108,9 +108,7 @@ rule worst_case:
     input:
         lambda wildcards: asked(worst_case, CATALOGUE).files,
     output:
-        table=shown(
-            "results/worst_case.csv", "accuracy under the best of several attacks, image by image"
-        ),
+        table=shown("results/worst_case.csv"),
         markdown="results/worst_case.md",
     log:
         "logs/worst_case/worst_case.log",
@@ -133,7 +131,7 @@ rule comparison:
     input:
         lambda wildcards: asked(paper_comparison, CATALOGUE).files,
     output:
-        cells=shown("results/comparison.csv", "the papers' numbers beside ours"),
+        cells=shown("results/comparison.csv"),
         markdown="results/comparison.md",
     log:
         "logs/comparison/comparison.log",
