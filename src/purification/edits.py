@@ -18,7 +18,7 @@ import yaml
 from purification.experiments.artifacts import Recipe
 from purification.experiments.config import ConfigError
 from purification.freshness import found_recipe
-from purification.provenance import digest_of
+from purification.provenance import ABSENT, differing, digest_of, shown
 from purification.runs import MARK
 
 FOLDER = MARK.with_name("purification_configs")
@@ -27,11 +27,10 @@ KEPT = 10
 """Configs that are kept there."""
 LISTED = 10
 """Edited settings that have a line each; of more there is one line for all."""
-_WIDTH = 120  # of the values in a line
+_LONG = 8  # entries of two lists; what longer ones have in common says nothing
 Config = Mapping[str, Any]
 Place = tuple[str, ...]
 _Told = tuple[Config, Sequence[Recipe]]  # a config, and what jobs are told under it
-_absent = object()
 
 
 def remember(config: Config) -> None:
@@ -114,7 +113,7 @@ class Explainer:
                     waiting += then[job].sources
             return jobs
 
-        edits, every = list(_edits(old[0], new[0])), changed(old[1], new[1])
+        edits, every = list(differing(old[0], new[0])), changed(old[1], new[1])
         if len(edits) > LISTED:
             named = ", ".join(_name(place) for place, *_ in edits[:LISTED])
             return [f"{len(edits)} settings ({named}, ...): {_jobs(every)}"]
@@ -148,23 +147,13 @@ def _carried(paths: Iterable[str]) -> set[str]:
     return digests
 
 
-def _edits(old: Any, new: Any, place: Place = ()) -> Iterator[tuple[Place, Any, Any]]:
-    """The place of each setting that differs, its value before, and its value now."""
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        for key in dict.fromkeys([*new, *old]):
-            yield from _edits(old.get(key, _absent), new.get(key, _absent), (*place, key))
-    # 1 and 1.0 are equal in Python, and print two digests.
-    elif type(old) is not type(new) or old != new:
-        yield place, old, new
-
-
 def _with(config: Config, place: Place, value: Any) -> dict[str, Any]:
     """A copy with another value at a place."""
     key, *rest = place
     if rest:
         value = _with(config.get(key, {}), tuple(rest), value)
     changed = {**config, key: value}
-    return {name: own for name, own in changed.items() if own is not _absent}
+    return {name: own for name, own in changed.items() if own is not ABSENT}
 
 
 def _name(place: Place) -> str:
@@ -176,17 +165,7 @@ def _jobs(jobs: set[int]) -> str:
 
 
 def _values(was: Any, now: Any) -> str:
-    text = f"{_shown(was)} -> {_shown(now)}"
-    if len(text) > _WIDTH and isinstance(was, list) and isinstance(now, list):
-        # What long lists have in common says nothing.
+    if isinstance(was, list) and isinstance(now, list) and len(was) + len(now) > _LONG:
         less, more = ([x for x in a if x not in b] for a, b in ((was, now), (now, was)))
-        return f"without {_shown(less)}, with {_shown(more)}"
-    return text
-
-
-def _shown(value: Any) -> str:
-    """As it stands in a config."""
-    if value is _absent:
-        return "nothing"
-    text = yaml.safe_dump([value], default_flow_style=True, width=float("inf")).strip()[1:-1]
-    return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 3]}..."
+        return f"without {shown(less)}, with {shown(more)}"
+    return f"{shown(was)} -> {shown(now)}"

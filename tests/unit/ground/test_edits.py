@@ -66,14 +66,14 @@ EDITS: dict[str, Any] = {
     "defenses.magnet.epochs: 1 -> 2": {"defenses": {"magnet": {"epochs": 2}}},
     "defenses.defense_gan.steps: 4 -> 5": {"defenses": {"defense_gan": {"steps": 5}}},
     "generators.wgan_gp.width: 4 -> 8": {"generators": {"wgan_gp": {"width": 8}}},
-    "generators.wgan_gp.per_dataset: nothing -> {digits: {batch_size: 10}}": {
+    'generators.wgan_gp.per_dataset: nothing -> {"digits": {"batch_size": 10}}': {
         "generators": {"wgan_gp": {"per_dataset": {"digits": {"batch_size": 10}}}}
     },
     "classifiers.D.epochs: 3 -> 4": {"classifiers": {"D": {"epochs": 4}}},
     "datasets.digits.test: 40 -> 41": {"datasets": {"digits": {"test": 41}}},
     "seeds: [0] -> [0, 1]": {"seeds": [0, 1]},
-    "table4.attacks: [fgsm, cw] -> [fgsm]": {"table4": {"attacks": ["fgsm"]}},
-    "table4.attacks: [fgsm, cw] -> [fgsm, cw, half_masked]": {
+    'table4.attacks: ["fgsm", "cw"] -> ["fgsm"]': {"table4": {"attacks": ["fgsm"]}},
+    'table4.attacks: ["fgsm", "cw"] -> ["fgsm", "cw", "half_masked"]': {
         "table4": {"attacks": ["fgsm", "cw", "half_masked"]}
     },
 }
@@ -114,7 +114,7 @@ def test_a_setting_that_names_a_new_entry_is_counted_with_it(
     new = Catalogue(new, SCHEMA).config
     *_, line = results.explained(new)
     count = differing(old, new)
-    assert line == f"table4.attacks: [first, cw] -> [second, cw]: {count} jobs"
+    assert line == f'table4.attacks: ["first", "cw"] -> ["second", "cw"]: {count} jobs'
 
 
 def test_a_setting_that_is_right_only_after_another_is_counted_after_it(results: Results) -> None:
