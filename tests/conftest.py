@@ -139,7 +139,7 @@ class Workflow:
         self.run(target, options=("--report", "report.html"))
         page = (self.folder / "report.html").read_text()
         front, results = (
-            json.loads(re.search(rf"^ *var {name} = (.*?);?$", page, re.MULTILINE)[1])
+            json.loads(re.search(rf'^ *var {name} = (["{{].*?);?$', page, re.MULTILINE)[1])
             for name in ("workflow_desc", "results")
         )
         return front, {path: result["caption"] for path, result in results.items()}

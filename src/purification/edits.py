@@ -75,9 +75,9 @@ class Explainer:
         """A line for each setting in which `config` differs from that of the files, if it makes
         some of the jobs stale: "attacks.fgsm.epsilon: 0.1 -> 0.15: 25 jobs".
 
-        A job that two edits concern is counted for both. Files that are missing count where only
-        the edit asks for them, such as those of a new seed. Jobs whose files none of the remembered
-        configs makes are in no line.
+        A job that two edits concern is counted for both. Files that are missing, such as those of
+        a new seed, count where what is stale is made of them. Jobs whose files none of the
+        remembered configs makes are in no line.
         """
         lines: list[str] = []
         found = [_carried(paths) for paths in self.outputs]
@@ -104,8 +104,8 @@ class Explainer:
 
         def changed(first: Sequence[Recipe], then: Sequence[Recipe]) -> set[int]:
             jobs = {i for i in stale if first[i].digest != then[i].digest}
-            # What these read now and did not read before, and so on.
-            waiting = [path for i in jobs for path in then[i].sources.keys() - first[i].sources]
+            # What is missing is made because these are made of it.
+            waiting = [path for i in jobs for path in then[i].sources]
             while waiting:
                 job = missing.get(self.place(waiting.pop()))
                 if job is not None and job not in jobs:

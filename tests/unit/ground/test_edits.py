@@ -155,6 +155,18 @@ def test_an_interrupted_run_does_not_hide_the_edit_before_it(results: Results) -
     ]
 
 
+def test_a_missing_file_counts_where_something_stale_is_made_of_it(results: Results) -> None:
+    results.made(OLD)
+    new = merged(OLD, EDITS["attacks.fgsm.epsilon: 0.1 -> 0.15"])
+    count = differing(OLD, new)
+    # One that the edit concerns, as after a job that failed; one that it does not; an unused one.
+    for name in ("adversarial/plain/D/fgsm.h5", "classifiers/plain/D.safetensors", "magnet.h5"):
+        results.pages.pop(f"results/digits/seed0/{name}", None)
+    assert results.explained(new) == [f"attacks.fgsm.epsilon: 0.1 -> 0.15: {count + 1} jobs"]
+    del results.pages["results/digits/seed0/attacked/magnet/D/cw.h5"]  # read by another row alone
+    assert results.explained(new) == [f"attacks.fgsm.epsilon: 0.1 -> 0.15: {count + 1} jobs"]
+
+
 def test_nothing_is_said_of_what_no_remembered_config_made(results: Results) -> None:
     results.made(OLD)
     assert results.explained(OLD) == []
