@@ -7,13 +7,18 @@ SNAKEMAKE_ARGS ?=
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help environment test lint format clean FORCE
+# A file's tests stay together; those that take longest are first (tests/conftest.py).
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+
+.PHONY: help environment test test-fast lint format docs clean FORCE
 
 help:
 	@echo "make results/table4.csv   set up, then make the table (or any other file under results/)"
-	@echo "make test                 set up, then run all checks and tests"
+	@echo "make test                 set up, then run all checks and tests, several at a time"
+	@echo "make test-fast            the checks, and the quick tests of the library alone"
 	@echo "make environment          set up only: the environment in .venv"
 	@echo "make lint | make format   check or mend the style"
+	@echo "make docs                 make docs/config.md, the config key by key"
 	@echo "make clean                remove results and logs (not the environment, not downloads)"
 
 environment: $(READY)
@@ -27,6 +32,9 @@ $(READY): requirements.txt constraints.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@printf '%s\n' '#!/bin/sh' '# Snakemake, with targets where people put them: src/purification/command_line.py.' \
+	  'exec "$$(dirname "$$0")/python" -P -c "from purification.command_line import main; main()" "$$@"' > $(BIN)/snakemake
+	@chmod +x $(BIN)/snakemake
 	@touch $@
 
 results/%: FORCE $(READY)
@@ -35,17 +43,25 @@ results/%: FORCE $(READY)
 FORCE:
 
 test: lint
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(PYTEST)
+
+test-fast: lint
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(PYTEST) -m "not slow" tests/unit
 
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/mypy
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow/rules
+
+# The key reference, from the schema.
+docs: $(READY)
+	$(BIN)/python docs/key_reference.py > docs/config.md
 
 clean:
 	rm -rf results logs .snakemake

@@ -2,30 +2,42 @@
 # Rules stand by stage under workflow/rules; what they make is defined in src/purification/experiments.
 import os
 import sys
+from copy import deepcopy
 
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
-from purification.config_files import ConfigFileError, check_files
+from purification.config_files import ConfigFileError, read_files
+from purification.experiments import DEFAULT_FILES
 from purification.memory import explain_killed
 from purification.runs import begin
 
-min_version("9.0")
+min_version("9.27")
 
-# With a --configfile Snakemake passes over a default that is missing.
-if not os.path.exists("config/config.yaml"):
-    raise WorkflowError(
-        f"config/config.yaml is not in {os.getcwd()}: start Snakemake in the repository's root"
-    )
+HERE = workflow.current_basedir.get_path_or_uri(secret_free=True)
 
-# Before Snakemake reads the default: it would take the last of two equal keys, and not say which file is broken.
+
+def beside(path):
+    """A file or folder of this repository, from the working directory, of which all other paths
+    are."""
+    return os.path.relpath(os.path.join(HERE, path))
+
+
+DEFAULTS = [beside(file) for file in DEFAULT_FILES]
+# Another workflow has these rules as a module, and gives their config: laid over the defaults, as a --configfile is.
+GIVEN = deepcopy(config) if workflow.modifier.skip_configfile else None
+
+# Before Snakemake reads the defaults: it would take the last of two equal keys, and not say which file is broken.
 try:
-    check_files(filter(os.path.exists, [*workflow.configfiles, "config/config.yaml"]))
+    LAYERS = read_files(
+        [*DEFAULTS, *(filter(os.path.exists, workflow.configfiles) if GIVEN is None else ())]
+    )
 except ConfigFileError as error:
     raise WorkflowError(str(error))
 
+for file in DEFAULTS:
 
-configfile: "config/config.yaml"
+    configfile: file
 
 
 report: "workflow/report/workflow.rst"
@@ -35,6 +47,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/edits.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/slurm.smk"
+include: "workflow/rules/staleness.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/classifiers.smk"
 include: "workflow/rules/generators.smk"
@@ -49,7 +62,7 @@ include: "workflow/rules/cowboy.smk"
 include: "workflow/rules/generator_quality.smk"
 
 
-# Jobs are told whose they are: see purification.runs.
+# A workflow with these rules as a module calls both handlers in its own. Jobs are told whose they are: see purification.runs.
 # The default limit of 100 jobs a second costs more than it saves: each finished job leaves a timer that goes through all
 # jobs every second from then on (snakemake #3744, #3804; 9.27.1), after 155 jobs 40 % of a core, after thousands no
 # thread can be started any more. Another limit than the default was asked for, and stays.
@@ -72,7 +85,6 @@ onerror:
 
 rule all:
     """Defense-GAN's Table 4 with its examples: the default target"""
-    default_target: True
     input:
         expand(rules.paper_table.output, table="table4"),
         lambda wildcards: paths(asked(table4_examples, CATALOGUE)),

@@ -1,15 +1,17 @@
 """What several tests share: the repository's workflow in a folder of its own, and running it."""
 
 import csv
+import fcntl
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,14 +19,19 @@ from typing import Any
 import pytest
 import yaml
 
-from purification.experiments import Catalogue
-from purification.experiments.artifacts import Artifact, File
+from purification.experiments import DEFAULT_FILES, Catalogue, ConfigError, all_made, layered
+from purification.experiments.artifacts import Artifact, File, Part
+from purification.experiments.papers import studies_of
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-MICRO = REPOSITORY / "tests/micro.yaml"
+ENVIRONMENT = dict(os.environ)
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Tests in several processes would wait for each other's threads. Before torch is imported.
+    os.environ["OMP_NUM_THREADS"] = "1"
+TESTS = Path(__file__).resolve().parent
+REPOSITORY = TESTS.parent
+MICRO, PAPERS = TESTS / "micro.yaml", TESTS / "papers.yaml"
 SCHEMA = REPOSITORY / "workflow/schemas/config.schema.yaml"
-DEFAULT = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
-PATIENCE = 1800  # seconds for a run; on a quiet machine none takes a minute
+DEFAULT = layered((file, yaml.safe_load((REPOSITORY / file).read_text())) for file in DEFAULT_FILES)
 
 
 def merged(base: Any, overlay: Any) -> Any:
@@ -55,6 +62,29 @@ def also(*edits: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]],
     return apply
 
 
+def refusal(config: Mapping[str, Any], *studies: str) -> str:
+    """What is wrong in the shared sections of a config, or else where any of these studies is asked
+    for (none named: all that it has); "" if nothing is."""
+    try:
+        catalogue = Catalogue(config, SCHEMA)
+    except ConfigError as error:
+        return str(error)
+    messages = []
+    for name in studies or [study.name for study in studies_of(catalogue.config)]:
+        try:
+            catalogue.study(name)
+        except ConfigError as error:
+            messages.append(str(error))
+    return "\n".join(messages)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first, so that parallel runs end together. A file's tests stay
+    side by side."""
+    places = ("slurm", "workflow", "unit")
+    items.sort(key=lambda item: places.index(item.path.relative_to(TESTS).parts[0]))
+
+
 def rows(path: Path) -> list[dict[str, str]]:
     """A CSV file's rows by its header."""
     with path.open(newline="") as file:
@@ -73,12 +103,49 @@ def digests(*found: Any) -> dict[str, str]:
         if isinstance(value, File):
             files[value.path] = value.digest
         if isinstance(value, Artifact):
-            value = [getattr(value, field.name) for field in fields(value)]
+            value = [getattr(value, one.name) for one in fields(value)]
         if isinstance(value, Mapping):
             value = list(value.values())
         if isinstance(value, list | tuple):
             files |= digests(*value)
     return files
+
+
+def remade(find: Callable[[Catalogue], Sequence[File]], config: Any, edit: Any) -> "Remade":
+    """What an edit of a config on top of the default one makes stale: of the files that `find`
+    names, and all that they are made from, those that get another recipe or another place.
+
+    A dry run lists the jobs of just these, for the rules hand the recipes to Snakemake:
+    tests/workflow compares the two.
+    """
+    before, after = (
+        {file.path: file for file in all_made(find(Catalogue(merged(DEFAULT, own), SCHEMA)))}
+        for own in (config, merged(config, edit))
+    )
+    changed = [
+        file
+        for path, file in after.items()
+        if path not in before or before[path].digest != file.digest
+    ]
+    # A job's further files go with its first.
+    jobs = {file.whole.path: file.whole for file in changed if isinstance(file, Part)}
+    jobs |= {file.path: file for file in changed if not isinstance(file, Part)}
+    kinds = Counter(str(job.recipe.get("kind", path)) for path, job in jobs.items())
+    return Remade(dict(kinds), set(jobs))
+
+
+@dataclass(frozen=True)
+class Remade:
+    """Files that an edit makes stale: how many of each kind of artifact, and their places."""
+
+    kinds: dict[str, int]
+    paths: set[str]
+
+
+def environment() -> dict[str, str]:
+    """A user's, with the programs of this environment before all others."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{ENVIRONMENT['PATH']}"
+    return ENVIRONMENT | {"PATH": path}
 
 
 class Workflow:
@@ -92,15 +159,20 @@ class Workflow:
             copy = shutil.copytree if source.is_dir() else shutil.copy
             copy(source, target)
         self.config = yaml.safe_load(MICRO.read_text())
-        self.environment = os.environ | {
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        }
+        self.environment = environment()
+
+    @classmethod
+    def at(cls, folder: Path) -> "Workflow":
+        """One that lies in `folder` already, with the config of its last run."""
+        workflow = object.__new__(cls)
+        workflow.folder, workflow.environment = folder, environment()
+        workflow.config = yaml.safe_load((folder / "config/test.yaml").read_text())
+        return workflow
 
     def copy(self, folder: Path) -> "Workflow":
         """The same workflow, config and results in another folder."""
         shutil.copytree(self.folder, folder)
-        other = object.__new__(Workflow)
-        other.folder, other.environment = folder, self.environment
+        other = Workflow.at(folder)
         other.config = yaml.safe_load(yaml.safe_dump(self.config))
         return other
 
@@ -109,11 +181,7 @@ class Workflow:
     ) -> subprocess.CompletedProcess[str]:
         """Run snakemake; its output, both streams together, is in `stdout`."""
         process = self.start(*targets, options=options)
-        try:
-            output, _ = process.communicate(timeout=PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise
+        output, _ = process.communicate()
         result = subprocess.CompletedProcess(process.args, process.returncode, output)
         if check and result.returncode:
             pytest.fail(f"{process.args}\n{result.stdout}", pytrace=False)
@@ -155,32 +223,65 @@ class Workflow:
         rules = {rule: int(count) for rule, count in counts.items() if rule not in targets}
         assert sum(rules.values()) == len(messages), output
         assert stats or "Nothing to be done" in output, output
-        return Jobs(rules, set(messages))
+        outputs = re.findall(r"^ *output: (.*)$", output, flags=re.MULTILINE)
+        return Jobs(rules, set(messages), [set(line.split(", ")) for line in outputs], output)
 
 
 @dataclass(frozen=True)
 class Jobs:
-    """A dry run's job list: how many of each rule, and the message of each job."""
+    """A dry run's job list: how many of each rule, and the message and the outputs of each job."""
 
     rules: dict[str, int]
     messages: set[str]
+    outputs: list[set[str]] = field(default_factory=list, compare=False)
+    printed: str = field(default="", compare=False, repr=False)
+
+    def without(self, paths: set[str]) -> list[set[str]]:
+        """The outputs of those jobs that make none of these files."""
+        return [made for made in self.outputs if not made & paths]
+
+
+def shared_run(
+    factory: pytest.TempPathFactory, name: str, *targets: str, **changes: Mapping[str, Any]
+) -> Workflow:
+    """The micro config, with changes, run once for all processes of a parallel test run: by the one
+    that comes first, for which the others wait."""
+    root = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    folder, outcome = root / name, root / f"{name}.outcome"
+    with (root / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not outcome.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
+            workflow = Workflow(folder)
+            workflow.config = merged(workflow.config, changes)
+            done = workflow.run(*targets, check=False)
+            outcome.write_text(done.stdout if done.returncode else "")
+    if failed := outcome.read_text():
+        pytest.fail(failed, pytrace=False)
+    return Workflow.at(folder)
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
     """The micro config run through the whole DAG. Shared: copy it before changing anything."""
-    workflow = Workflow(tmp_path_factory.mktemp("micro") / "workflow")
-    workflow.run("all")
-    return workflow
+    return shared_run(tmp_path_factory, "finished", "all")
 
 
 @pytest.fixture(scope="session")
 def both_papers(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
     """All of AE-GAN+rs and Cowboy in miniature; they share classifier and attacked images. Shared:
     copy it before changing anything."""
-    workflow = Workflow(tmp_path_factory.mktemp("both") / "workflow")
-    workflow.run("ae_gan", "cowboy")
-    return workflow
+    return shared_run(tmp_path_factory, "both_papers", "ae_gan", "cowboy")
+
+
+@pytest.fixture(scope="session")
+def papers(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+    """All of Defense-GAN and Defense-VAE in miniature, on one data set. Shared: copy it before
+    changing anything."""
+    changes = yaml.safe_load(PAPERS.read_text())
+    return shared_run(tmp_path_factory, "papers", "defense_gan", "defense_vae", **changes)
 
 
 @pytest.fixture

@@ -8,12 +8,8 @@ import pandas as pd
 from conftest import REPOSITORY
 
 from purification.evaluation.accuracy import wilson_interval
+from purification.reporting.long_tables import MEASUREMENT_COLUMNS, long_table, write_csv
 from purification.reporting.papers import paper_values
-from purification.reporting.tables import (
-    MEASUREMENT_COLUMNS,
-    long_table,
-    write_csv,
-)
 
 PAPERS = REPOSITORY / "resources/papers"
 

@@ -1,4 +1,4 @@
-"""The `snakemake` of this environment: Snakemake's own, with targets where people put them.
+"""The `snakemake` of the environment that `make` sets up: targets stand where people put them.
 
 Snakemake's options that take several words (`--resources`, `--config`, `--configfile`, ...) take
 all words that follow, a target too: `snakemake --cores 8 --resources gpu=1 results/table4.csv` is
@@ -11,7 +11,7 @@ traceback without its name.
 
 import sys
 
-from purification.config_files import ConfigFileError, check_files
+from purification.config_files import ConfigFileError, read_files
 
 _PAIRS = {"--resources", "--res", "--config", "-C", "--default-resources", "--default-res"}
 _PAIRS |= {"--set-threads", "--set-resources", "--set-resource-scopes", "--groups"}
@@ -61,9 +61,9 @@ def config_files(words: list[str]) -> list[str]:
 
 def main() -> None:
     """Run Snakemake on this process's arguments."""
-    sys.argv[1:] = separate_targets(sys.argv[1:])
+    sys.argv = ["snakemake", *separate_targets(sys.argv[1:])]
     try:
-        check_files(config_files(sys.argv[1:]))
+        read_files(config_files(sys.argv[1:]))
     except ConfigFileError as error:
         sys.exit(str(error))
     from snakemake.cli import main as snakemake

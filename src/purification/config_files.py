@@ -18,19 +18,19 @@ class ConfigFileError(ValueError):
     """A config file cannot be used; the message names it, the line and what to do."""
 
 
-def check_files(paths: Iterable[str | Path]) -> None:
-    """Raise ConfigFileError for the first file that is missing, neither YAML nor JSON, or has a
-    key twice.
+def read_files(paths: Iterable[str | Path]) -> list[tuple[str, dict[str, Any] | None]]:
+    """Each file with its content; None for a pipe (`--configfile <(command)`), which can be read
+    only once.
 
-    Of keys that stand in one mapping twice all are listed, with file, line and place.
+    Raises ConfigFileError for the first file that is missing, neither YAML nor JSON, or has a key
+    twice. Of keys that stand in one mapping twice all are listed, with file, line and place.
     """
-    for path in paths:
-        _check_file(Path(path))
+    return [(str(path), _content(Path(path))) for path in paths]
 
 
-def _check_file(path: Path) -> None:
+def _content(path: Path) -> dict[str, Any] | None:
     if path.is_fifo():
-        return  # `--configfile <(command)` can be read only once
+        return None
     text = _text(path)
     twice: list[str] = []
     try:
@@ -48,6 +48,7 @@ def _check_file(path: Path) -> None:
     if twice:
         lines = "\n".join(f"  {path}{line}" for line in twice)
         raise ConfigFileError(f"a key stands twice, and only the last would count:\n{lines}")
+    return content
 
 
 def _text(path: Path) -> str:

@@ -122,9 +122,9 @@ class Explainer:
             # Right only together with others are counted together.
             with suppress(ConfigError):
                 try:
-                    pair = old[1], self.recipes_under(_with(old[0], place, now))
+                    pair = old[1], self._all_told(_with(old[0], place, now), stale)
                 except ConfigError:  # right only after another
-                    pair = self.recipes_under(_with(new[0], place, was)), new[1]
+                    pair = self._all_told(_with(new[0], place, was), stale), new[1]
                 counted[place] = changed(*pair)
         rest = every.difference(*counted.values())
         jobs = {place: counted.get(place, rest) for place, *_ in edits}
@@ -133,6 +133,13 @@ class Explainer:
             for place, was, now in edits
             if jobs[place]
         ]
+
+    def _all_told(self, config: Config, jobs: set[int]) -> Sequence[Recipe]:
+        """What jobs are told. ConfigError also where one of `jobs` is not to be had."""
+        told = self.recipes_under(config)
+        if not all(told[i] for i in jobs):
+            raise ConfigError("a table that was asked for is wrong")
+        return told
 
 
 def _carried(paths: Iterable[str]) -> set[str]:

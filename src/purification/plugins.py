@@ -117,7 +117,9 @@ def _look_in_working_directory() -> None:
 def provide_code(places: Iterable[str]) -> None:
     """Have this process, and those that it starts, take the code of these places only as it is
     now. The Snakefile says so of all that the config names."""
-    os.environ[CODE_VARIABLE] = json.dumps({place: source_digest(place) for place in places})
+    known = json.loads(os.environ.get(CODE_VARIABLE, "{}"))
+    known |= {place: source_digest(place) for place in places}
+    os.environ[CODE_VARIABLE] = json.dumps(known)
 
 
 def place_of_file(path: str | Path) -> Path:
@@ -202,4 +204,5 @@ def _located(place: str, name: str, digest: str) -> str:
 
 
 def _known_files() -> dict[str, str]:
-    return json.loads(os.environ.get(FILES_VARIABLE, "{}"))
+    known: dict[str, str] = json.loads(os.environ.get(FILES_VARIABLE, "{}"))
+    return known

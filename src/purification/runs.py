@@ -10,8 +10,6 @@ from hashlib import sha256
 from pathlib import Path
 from uuid import uuid4
 
-from purification.provenance import RESULTS
-
 VARIABLE = "PURIFICATION_RUN"
 """In the environment of a job: host, process and its birth, the mark of its run and that mark's
 file, by spaces."""
@@ -24,13 +22,13 @@ class RunEnded(RuntimeError):
     """The run that a job was started by is over, or another one has begun since."""
 
 
-def begin(results: str = RESULTS) -> None:
+def begin(results: str = "results") -> None:
     """Called by Snakemake's main process before its jobs: they inherit who started them.
 
     results: the folder that they write to.
     """
     mark = uuid4().hex
-    own = "" if results == RESULTS else "_" + sha256(results.encode()).hexdigest()[:16]
+    own = "" if results == "results" else "_" + sha256(results.encode()).hexdigest()[:16]
     file = MARK.with_name(MARK.name + own)
     file.parent.mkdir(exist_ok=True)
     file.write_text(mark)

@@ -63,7 +63,7 @@ trap failed EXIT
 within() { # SECONDS COMMAND...: repeat the command until it succeeds
   local end=$((SECONDS + $1))
   shift
-  until timeout 5 "$@" >/dev/null 2>&1; do
+  until timeout 60 "$@" >/dev/null 2>&1; do
     [ $SECONDS -lt $end ] || { echo "not in time: $*" >&2; return 1; }
     sleep 0.2
   done
@@ -155,10 +155,10 @@ ENVIRONMENT
 (umask 077 && head -c 1024 /dev/urandom >"$state/munge/key")
 munged --force --num-threads=2 --key-file="$state/munge/key" --seed-file="$state/munge/seed" \
   --socket="$state/munge/socket" --pid-file="$state/run/munged.pid" --log-file="$state/log/munged"
-within 10 munge -n -S "$state/munge/socket"
+within 120 munge -n -S "$state/munge/socket"
 setsid slurmctld -f "$SLURM_CONF" </dev/null >>"$state/log/slurmctld.out" 2>&1
-within 20 sh -c 'scontrol ping | grep -q UP'
+within 120 sh -c 'scontrol ping | grep -q UP'
 setsid slurmd -f "$SLURM_CONF" -N node1 </dev/null >>"$state/log/slurmd.out" 2>&1
-within 20 sh -c 'sinfo -h -N -n node1 -o %t | grep -qx idle'
-within 30 srun -n1 --mem=50 true
+within 120 sh -c 'sinfo -h -N -n node1 -o %t | grep -qx idle'
+within 120 srun -n1 --mem=50 true
 echo "$(sinfo --version) is up: $cpus CPUs, $memory MB, $gpus pretend GPUs, ports $port and $((port + 1))"

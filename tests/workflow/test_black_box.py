@@ -1,4 +1,4 @@
-"""Black-box tables end to end, and what an edit of the attacker's settings makes stale."""
+"""Tables 1 and 2 in miniature: black-box attacks. Table 2's attacker asks what is deployed."""
 
 import csv
 from collections import Counter
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import DEFAULT, SCHEMA, Jobs, Workflow, merged
+from conftest import DEFAULT, SCHEMA, Workflow, merged
 
 from purification.evaluation.measure import measure
 from purification.experiments import Catalogue, measurement
@@ -23,30 +23,13 @@ COLUMNS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
-    """Tables 1 and 2 of the micro config; Table 2's attacker asks what is deployed."""
-    workflow = Workflow(tmp_path_factory.mktemp("black_box") / "workflow")
-    defenses = ["defense_gan", "defense_gan_orig", "adv_training", "adv_training_weak"]
-    workflow.config["table1"] |= {"defenses": defenses}
-    workflow.config["table2"] |= {"oracle": "defended", "defenses": ["defense_gan"]}
-    workflow.run(*TABLES)
-    return workflow
-
-
-@pytest.fixture
-def edited(tables: Workflow, tmp_path: Path) -> Workflow:
-    """Those tables, to edit."""
-    return tables.copy(tmp_path / "workflow")
-
-
 def rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
 
 
-def test_tables_have_the_papers_columns_over_the_evaluation_images(tables: Workflow) -> None:
-    [row] = rows(tables.folder / TABLES[0])
+def test_tables_have_the_papers_columns_over_the_evaluation_images(papers: Workflow) -> None:
+    [row] = rows(papers.folder / TABLES[0])
     assert (row["attack"], row["classifier"], row["substitute"]) == ("fgsm", "D", "E")
     names = [name for name in list(row)[5:] if not name.endswith(("_n", "_std"))]
     assert names[: len(COLUMNS)] == COLUMNS
@@ -56,10 +39,10 @@ def test_tables_have_the_papers_columns_over_the_evaluation_images(tables: Workf
         assert row[f"{name}_n"] == "30"  # 180 test images, without the attacker's 150
 
 
-def test_long_table_names_oracle_and_queries(tables: Workflow) -> None:
+def test_long_table_names_oracle_and_queries(papers: Workflow) -> None:
     attacked = {}
     for number in "12":
-        long = rows(tables.folder / f"results/table{number}.long.csv")
+        long = rows(papers.folder / f"results/table{number}.long.csv")
         assert {row["queries"] for row in long if row["attack"] == "none"} == {""}
         attacked[number] = [row for row in long if row["attack"] == "fgsm"]
         assert {row["queries"] for row in attacked[number]} == {str(QUERIES)}
@@ -69,18 +52,18 @@ def test_long_table_names_oracle_and_queries(tables: Workflow) -> None:
     assert asked == {"": "plain", "rec": "defense_gan"}
     # All columns see the same images where the attacker asks the plain classifier.
     assert len({(row["success_rate"], row["mean_l2"]) for row in attacked["1"]}) == 1
-    text = (tables.folder / "results/table1.md").read_text()
+    text = (papers.folder / "results/table1.md").read_text()
     assert "black-box attacks on the defenses" in text and "| fgsm | 0.1 | D | E |" in text
 
 
-def test_accuracies_are_those_of_the_files(tables: Workflow) -> None:
-    folder = tables.folder / RUN
+def test_accuracies_are_those_of_the_files(papers: Workflow) -> None:
+    folder = papers.folder / RUN
     clean, labels = (values[150:] for values in read_split(folder.parent / "dataset.h5", "test"))
     attacked = read_image_set(folder / "black_box/plain/D/E/fgsm.h5")
     assert (attacked.labels == labels).all()
     assert abs(attacked.images - clean).max() == pytest.approx(0.1, abs=1e-6)
     purified = read_image_set(folder / "purified/black_box/defense_gan/plain/D/E/fgsm.h5")
-    long = rows(tables.folder / "results/table1.long.csv")
+    long = rows(papers.folder / "results/table1.long.csv")
     found = {(r["attack"], r["defense"], r["variant"]): int(r["correct"]) for r in long}
 
     def correct(training: str, images: np.ndarray) -> int:
@@ -96,9 +79,9 @@ def test_accuracies_are_those_of_the_files(tables: Workflow) -> None:
     assert purified.attributes["queries"] == attacked.attributes["queries"] == QUERIES
 
 
-def test_substitutes_record_their_oracle_and_queries(tables: Workflow) -> None:
+def test_substitutes_record_their_oracle_and_queries(papers: Workflow) -> None:
     for oracle, purifier in (("plain", None), ("defense_gan", "defense_gan")):
-        file = tables.folder / RUN / f"substitutes/{oracle}/D/E.safetensors"
+        file = papers.folder / RUN / f"substitutes/{oracle}/D/E.safetensors"
         _, metadata = read_checkpoint(file)
         recipe = metadata["recipe"]
         assert metadata["queries"] == str(QUERIES)
@@ -108,8 +91,8 @@ def test_substitutes_record_their_oracle_and_queries(tables: Workflow) -> None:
         assert [row["queries"] for row in history] == ["150", "300"]
 
 
-def test_redeployed_purifier_is_neither_trained_nor_searched_twice(tables: Workflow) -> None:
-    made = [path.relative_to(tables.folder / RUN) for path in tables.folder.glob(f"{RUN}/**/*")]
+def test_redeployed_purifier_is_neither_trained_nor_searched_twice(papers: Workflow) -> None:
+    made = [path.relative_to(papers.folder / RUN) for path in papers.folder.glob(f"{RUN}/**/*")]
     assert not [path for path in made if "defense_gan_orig" in str(path)]
     of_classifiers = Counter(path.parts[1] for path in made if path.match("classifiers/*/D.saf*"))
     assert of_classifiers == dict.fromkeys(
@@ -117,70 +100,10 @@ def test_redeployed_purifier_is_neither_trained_nor_searched_twice(tables: Workf
     )
 
 
-# What an edit makes stale.
-
-
-AFTER = {"attack_substitute": 1, "purify_black_box": 1, "measure": 1, "paper_table": 1}
-"""What comes after a substitute of Table 1."""
-
-
-def test_finished_tables_have_nothing_to_do(edited: Workflow) -> None:
-    assert edited.stale(*TABLES) == Jobs({}, set())
-
-
-def test_the_substitutes_settings_concern_what_comes_after_it(edited: Workflow) -> None:
-    edited.config["substitute"]["step"] = 0.05
-    assert edited.stale(*TABLES).rules == {
-        "train_substitute": 2,
-        "attack_substitute": 2,
-        "purify_black_box": 2,
-        "measure": 2,
-        "paper_table": 2,
-    }
-
-
-def test_a_substitutes_training_as_a_classifier_does_not_concern_it(edited: Workflow) -> None:
-    edited.config["classifiers"]["E"] = {"epochs": 99}
-    assert edited.stale(*TABLES) == Jobs({}, set())
-
-
-def test_the_attack_concerns_no_substitute(edited: Workflow) -> None:
-    edited.config["attacks"]["fgsm"]["epsilon"] = 0.2
-    assert edited.stale("results/table1.csv").rules == AFTER
-
-
-def test_search_settings_concern_the_plain_classifiers_substitute_in_nothing(
-    edited: Workflow,
-) -> None:
-    edited.config["defenses"]["defense_gan"]["steps"] = 5
-    rec = {"purify_images": 2, "train_classifier": 1, "purify_black_box": 1}
-    assert edited.stale("results/table1.csv").rules == {**rec, "measure": 2, "paper_table": 1}
-    asked = {"train_substitute": 1, "attack_substitute": 1}
-    expected = {**rec, **asked, "measure": 2, "paper_table": 1}
-    assert edited.stale("results/table2.csv").rules == expected
-
-
-def test_another_oracle_makes_its_substitutes_and_keeps_the_others(edited: Workflow) -> None:
-    edited.config["table1"]["oracle"] = "defense_gan"
-    # Table 2 has the substitute, the images and what the purifier makes of them.
-    assert edited.stale("results/table1.csv").rules == {"measure": 1, "paper_table": 1}
-    edited.config["table1"]["oracle"] = "adv_training"
-    assert edited.stale("results/table1.csv").rules == AFTER | {"train_substitute": 1}
-
-
-def test_weaker_adversarial_training_concerns_its_column(edited: Workflow) -> None:
-    edited.config["defenses"]["adv_training_weak"] = {"epsilon": 0.03}
-    assert edited.stale("results/table1.csv").rules == {
-        "train_classifier": 1,
-        "measure": 2,
-        "paper_table": 1,
-    }
-
-
 def test_a_set_without_images_beyond_the_attackers_is_refused(
-    tables: Workflow, monkeypatch: pytest.MonkeyPatch
+    papers: Workflow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tables.folder)
+    monkeypatch.chdir(papers.folder)
     cell = {
         **{"labels": {}, "group": None, "split": None, "hold_out": True},
         "classifier": f"{RUN}/classifiers/plain/D.safetensors",
@@ -190,14 +113,14 @@ def test_a_set_without_images_beyond_the_attackers_is_refused(
         measure([cell])
 
 
-def test_redeployed_defense_has_a_place_of_its_own_under_attack(tables: Workflow) -> None:
+def test_redeployed_defense_has_a_place_of_its_own_under_attack(papers: Workflow) -> None:
     """In Table 4 Rec and Orig of one purifier are attacked on their own."""
     every = {"threat_models": ["white_box", "gray_box", "white_box_bpda"]}
     own = {
         "table4": {"defenses": ["defense_gan", "defense_gan_orig"]},
         "defenses": {"defense_gan_orig": every},
     }
-    config = merged(merged(DEFAULT, tables.config), own)
+    config = merged(merged(DEFAULT, papers.config), own)
     cells = measurement(Catalogue(config, SCHEMA), "table4", "digits", 0, "D", "fgsm").cells
     names = [(c.labels["defense"], c.labels["variant"], c.labels["threat_model"]) for c in cells]
     assert len(set(names)) == len(names) == 7
@@ -205,10 +128,10 @@ def test_redeployed_defense_has_a_place_of_its_own_under_attack(tables: Workflow
     assert folders == {"defense_gan", "defense_gan_orig"}
 
 
-def test_redeployed_defense_that_is_the_same_makes_no_second_column(tables: Workflow) -> None:
+def test_redeployed_defense_that_is_the_same_makes_no_second_column(papers: Workflow) -> None:
     """Who makes `defense_gan` itself deploy the plain classifier need not touch the other entry."""
     own = {"defenses": {"defense_gan": {"classifier": "originals"}}}
-    catalogue = Catalogue(merged(merged(DEFAULT, tables.config), own), SCHEMA)
+    catalogue = Catalogue(merged(merged(DEFAULT, papers.config), own), SCHEMA)
     cells = measurement(catalogue, "table1", "digits_black_box", 0, "D", "fgsm").cells
     names = [(cell.labels["defense"], cell.labels["variant"]) for cell in cells]
     assert names.count(("defense_gan", "orig")) == 1 and len(set(names)) == len(names) == 4

@@ -34,7 +34,6 @@ def snakemake(workflow: Workflow, *words: str, front: bool = True) -> tuple[int,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=120,
     )
     return result.returncode, result.stdout
 
@@ -142,7 +141,6 @@ def test_documented_command_runs_as_it_stands(command: str, tmp_path: Path) -> N
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=120,
     )
     assert result.returncode == 0, result.stdout
     planned = r"^(paper_table|plot_roc|generator_quality_table) +[1-9]\d*$"

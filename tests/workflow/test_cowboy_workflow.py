@@ -253,8 +253,10 @@ def test_scores_of_attacked_sets_are_minus_the_logit_of_what_was_given(run: Path
     np.testing.assert_allclose(-gray, test["logit"], atol=1e-5)
 
 
-def test_the_report_of_this_paper_names_it_and_no_other(both_papers: Workflow) -> None:
-    front, captions = both_papers.report("cowboy")
+def test_the_report_of_this_paper_names_it_and_no_other(
+    both_papers: Workflow, tmp_path: Path
+) -> None:
+    front, captions = both_papers.copy(tmp_path / "workflow").report("cowboy")
     assert '<h1 class="title">Adversarial purification: Cowboy</h1>' in front
     assert "Samangouei" not in front and "AE-GAN+rs" not in front
     assert front.count("<details") == 4  # Tables 1 and 2, the paired test, detection

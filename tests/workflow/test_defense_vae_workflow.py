@@ -1,15 +1,13 @@
-"""The target `defense_vae` in miniature: its files, and what an edit makes stale."""
+"""The target `defense_vae` in miniature: what its files hold."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 import torch
-import yaml
-from conftest import Jobs, Workflow, merged, rows
+from conftest import DEFAULT, Workflow, merged, rows
 
 from purification.models.checkpoints import load_network
 from purification.purifiers.defense_vae import DefenseVAE
@@ -35,27 +33,6 @@ COPIES = {
 """The radius of each group."""
 
 
-@pytest.fixture(scope="module")
-def paper(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
-    """All of the micro config's Defense-VAE on one data set, so that it shares what it can."""
-    workflow = Workflow(tmp_path_factory.mktemp(TARGET) / "workflow")
-    config = workflow.config
-    for name in ("table1", "table2", "table3", "table4", "table7", "table8", *FIGURES):
-        config[f"{TARGET}_{name}"] |= {"datasets": [DATA]}
-    for attack in ("fgsm", "cw"):
-        images = {"gray_box": 6, "white_box": 4, "white_box_bpda": 4}
-        config["attacks"][attack] |= {"images": images}
-    config["defenses"]["defense_gan"] |= {"threat_models": ["gray_box"]}
-    workflow.run(TARGET)
-    return workflow
-
-
-@pytest.fixture
-def edited(paper: Workflow, tmp_path: Path) -> Workflow:
-    """That run, to edit."""
-    return paper.copy(tmp_path / "workflow")
-
-
 def columns(row: dict[str, str]) -> list[str]:
     """The accuracies of a wide table."""
     return [name.removesuffix("_n") for name in row if name.endswith("_n")]
@@ -66,10 +43,10 @@ def columns(row: dict[str, str]) -> list[str]:
 
 @pytest.mark.parametrize("attack", COPIES)
 def test_copies_are_the_training_images_attacked_within_their_radius(
-    paper: Workflow, attack: str
+    papers: Workflow, attack: str
 ) -> None:
-    path = paper.folder / RUN / f"copies/D/{attack}.h5"
-    clean, labels = read_split(paper.folder / f"results/{DATA}/dataset.h5", "train")
+    path = papers.folder / RUN / f"copies/D/{attack}.h5"
+    clean, labels = read_split(papers.folder / f"results/{DATA}/dataset.h5", "train")
     with h5py.File(path) as file:
         assert set(file) == set(COPIES[attack])
     for group, radius in COPIES[attack].items():
@@ -84,11 +61,11 @@ def test_copies_are_the_training_images_attacked_within_their_radius(
             assert moved.max() == pytest.approx(radius, abs=1e-6)
 
 
-def test_copies_are_made_against_the_plain_classifier(paper: Workflow) -> None:
-    model = load_network(paper.folder / RUN / "classifiers/plain/D.safetensors", "Classifier")
+def test_copies_are_made_against_the_plain_classifier(papers: Workflow) -> None:
+    model = load_network(papers.folder / RUN / "classifiers/plain/D.safetensors", "Classifier")
     for attack, groups in COPIES.items():
         for group in groups:
-            path = paper.folder / RUN / f"copies/D/{attack}.h5"
+            path = papers.folder / RUN / f"copies/D/{attack}.h5"
             copied = read_image_set(path, group=group)
             with torch.no_grad():
                 found = model(torch.from_numpy(copied.images)).argmax(dim=1).numpy()
@@ -100,25 +77,24 @@ def test_copies_are_made_against_the_plain_classifier(paper: Workflow) -> None:
 # The networks
 
 
-def test_a_vae_learns_from_the_copies_that_it_names(paper: Workflow) -> None:
+def test_a_vae_learns_from_the_copies_that_it_names(papers: Workflow) -> None:
     for defense in (*VAES, "defense_vae_with_deepfool"):
-        _, metadata = read_checkpoint(paper.folder / RUN / f"vaes/{defense}/D.safetensors")
+        _, metadata = read_checkpoint(papers.folder / RUN / f"vaes/{defense}/D.safetensors")
         found = [copies["name"] for copies in metadata["recipe"]["copies"]]
-        assert found == paper_config(paper)["defenses"][defense]["copies"]
-        history = rows(paper.folder / RUN / f"vaes/{defense}/D.history.csv")
+        assert found == paper_config(papers)["defenses"][defense]["copies"]
+        history = rows(papers.folder / RUN / f"vaes/{defense}/D.history.csv")
         assert [row["epoch"] for row in history] == ["1", "2"]
         assert float(history[1]["loss"]) < float(history[0]["loss"])
 
 
-def paper_config(paper: Workflow) -> dict[str, Any]:
+def paper_config(papers: Workflow) -> dict[str, Any]:
     """All that the run was told, the default included."""
-    config = yaml.safe_load((paper.folder / "config/config.yaml").read_text())
-    return merged(config, paper.config)
+    return merged(DEFAULT, papers.config)
 
 
 @pytest.mark.parametrize("defense", ["defense_vae_e2e", "defense_vae_e2e_scratch"])
-def test_end_to_end_training_changes_both_networks(paper: Workflow, defense: str) -> None:
-    run = paper.folder / RUN
+def test_end_to_end_training_changes_both_networks(papers: Workflow, defense: str) -> None:
+    run = papers.folder / RUN
     for kind, network, start in (
         ("DefenseVAE", "vae", "vaes/defense_vae/D"),
         ("Classifier", "classifier", "classifiers/defense_vae/D"),
@@ -137,8 +113,8 @@ def test_end_to_end_training_changes_both_networks(paper: Workflow, defense: str
         assert max(likeness) < 0.5 if "scratch" in defense else min(likeness) > 0.8
 
 
-def test_end_to_end_history_begins_with_the_start(paper: Workflow) -> None:
-    run = paper.folder / RUN
+def test_end_to_end_history_begins_with_the_start(papers: Workflow) -> None:
+    run = papers.folder / RUN
     for defense, epochs in (("defense_vae_e2e", 2), ("defense_vae_e2e_scratch", 3)):
         history = rows(run / f"end_to_end/{defense}/D.history.csv")
         assert [int(row["epoch"]) for row in history] == list(range(epochs + 1))
@@ -147,29 +123,29 @@ def test_end_to_end_history_begins_with_the_start(paper: Workflow) -> None:
         for images in ("attacked", "clean"):
             assert all(0 <= float(row[f"accuracy_{images}"]) <= 1 for row in history)
     # The finetuned pair begins as Defense-VAE-REC, and ends as the defence that the tables show.
-    [rec] = long_rows(paper, 1, "fgsm", "gray_box", "rec")
+    [rec] = long_rows(papers, 1, "fgsm", "gray_box", "rec")
     history = rows(run / "end_to_end/defense_vae_e2e/D.history.csv")
     assert float(history[0]["accuracy_attacked"]) == pytest.approx(float(rec["accuracy"]), abs=5e-5)
-    [e2e] = long_rows(paper, 1, "fgsm", "gray_box", "e2e")
+    [e2e] = long_rows(papers, 1, "fgsm", "gray_box", "e2e")
     assert float(history[-1]["accuracy_attacked"]) == pytest.approx(
         float(e2e["accuracy"]), abs=5e-5
     )
 
 
 def long_rows(
-    paper: Workflow, table: int, attack: str, threat_model: str, variant: str
+    papers: Workflow, table: int, attack: str, threat_model: str, variant: str
 ) -> list[dict[str, str]]:
     wanted = {"attack": attack, "threat_model": threat_model, "variant": variant}
-    found = rows(paper.folder / f"{TABLES[table]}.long.csv")
+    found = rows(papers.folder / f"{TABLES[table]}.long.csv")
     return [row for row in found if wanted.items() <= row.items()]
 
 
 # The tables
 
 
-def test_tables_of_attacks_have_both_threat_models_of_each_variant(paper: Workflow) -> None:
+def test_tables_of_attacks_have_both_threat_models_of_each_variant(papers: Workflow) -> None:
     for number, variants in ((1, ("base", "rec", "e2e")), (7, ("base",))):
-        [row] = rows(paper.folder / f"{TABLES[number]}.csv")
+        [row] = rows(papers.folder / f"{TABLES[number]}.csv")
         assert (row["dataset"], row["attack"], row["classifier"]) == (DATA, "fgsm", "D")
         suffixes = ("", "_gray_box", "_clean")
         expected = [f"defense_vae_{v}{suffix}" for suffix in suffixes for v in variants]
@@ -181,14 +157,14 @@ def test_tables_of_attacks_have_both_threat_models_of_each_variant(paper: Workfl
         assert (row["no_attack_n"], row["no_defense_n"]) == ("180", "6")
 
 
-def test_tables_say_which_of_ours_is_the_papers_white_box(paper: Workflow) -> None:
+def test_tables_say_which_of_ours_is_the_papers_white_box(papers: Workflow) -> None:
     for number, path in TABLES.items():
-        text = (paper.folder / f"{path}.md").read_text()
+        text = (papers.folder / f"{path}.md").read_text()
         assert ("stand beside our gray box" in text) == (number not in (3, 8))
 
 
-def test_table2_has_a_column_for_each_choice_of_attacks(paper: Workflow) -> None:
-    fgsm, cw = rows(paper.folder / f"{TABLES[2]}.csv")
+def test_table2_has_a_column_for_each_choice_of_attacks(papers: Workflow) -> None:
+    fgsm, cw = rows(papers.folder / f"{TABLES[2]}.csv")
     assert (fgsm["attack"], cw["attack"]) == ("fgsm", "cw")
     seen = {
         name: f"defense_vae_rec;trained_on={name}_gray_box"
@@ -199,9 +175,9 @@ def test_table2_has_a_column_for_each_choice_of_attacks(paper: Workflow) -> None
     assert all(cw[f"{column}_n"] == "6" for column in seen.values())
 
 
-def test_black_box_tables_are_over_the_evaluation_images(paper: Workflow) -> None:
+def test_black_box_tables_are_over_the_evaluation_images(papers: Workflow) -> None:
     for number, variants in ((3, ("base", "rec")), (8, ("base",))):
-        [row] = rows(paper.folder / f"{TABLES[number]}.csv")
+        [row] = rows(papers.folder / f"{TABLES[number]}.csv")
         assert (row["classifier"], row["substitute"]) == ("D", "E")
         names = {f"defense_vae_{v}{suffix}" for v in variants for suffix in ("", "_clean")}
         assert set(columns(row)) == names | {"no_attack", "no_defense"}
@@ -209,11 +185,11 @@ def test_black_box_tables_are_over_the_evaluation_images(paper: Workflow) -> Non
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_accuracies_are_those_of_the_files(paper: Workflow, table: int) -> None:
+def test_accuracies_are_those_of_the_files(papers: Workflow, table: int) -> None:
     seen = set()
-    for row in rows(paper.folder / f"{TABLES[table]}.long.csv"):
-        images, labels = classified(paper, table, row)
-        model = load_network(paper.folder / RUN / classifier_file(row), "Classifier")
+    for row in rows(papers.folder / f"{TABLES[table]}.long.csv"):
+        images, labels = classified(papers, table, row)
+        model = load_network(papers.folder / RUN / classifier_file(row), "Classifier")
         with torch.no_grad():
             found = model(torch.from_numpy(images)).argmax(dim=1).numpy()
         assert int(row["correct"]) == (found == labels).sum(), row
@@ -239,9 +215,9 @@ def classifier_file(row: dict[str, str]) -> str:
     return f"classifiers/{training}/D.safetensors"
 
 
-def classified(paper: Workflow, table: int, row: dict[str, str]) -> tuple[np.ndarray, np.ndarray]:
+def classified(papers: Workflow, table: int, row: dict[str, str]) -> tuple[np.ndarray, np.ndarray]:
     """The images that the classifier of a row is shown, from the files, and their labels."""
-    run, attack, black_box = paper.folder / RUN, row["attack"], table in (3, 8)
+    run, attack, black_box = papers.folder / RUN, row["attack"], table in (3, 8)
     defended = row["defense"] != "none"
     purifier = f"{defense_of(row).removesuffix('_rec')}@D" if defended else ""
     if attack == "none":
@@ -260,10 +236,10 @@ def classified(paper: Workflow, table: int, row: dict[str, str]) -> tuple[np.nda
     return found.images, found.labels
 
 
-def test_the_gray_box_is_of_the_undefended_columns_images(paper: Workflow) -> None:
+def test_the_gray_box_is_of_the_undefended_columns_images(papers: Workflow) -> None:
     """What stands in the file is what the VAE makes of the images against the bare classifier."""
     torch.set_num_threads(1)
-    run = paper.folder / RUN
+    run = papers.folder / RUN
     bare = read_image_set(run / "adversarial/plain/D/fgsm.h5")
     for variant, network in (
         ("rec", "vaes/defense_vae/D.safetensors"),
@@ -279,8 +255,8 @@ def test_the_gray_box_is_of_the_undefended_columns_images(paper: Workflow) -> No
         assert not np.allclose(white.fields["adversarial"], bare.images[: len(white.labels)])
 
 
-def test_table4_has_the_vae_and_each_search_with_its_speed_up(paper: Workflow) -> None:
-    found = rows(paper.folder / "results/defense_vae/table4.csv")
+def test_table4_has_the_vae_and_each_search_with_its_speed_up(papers: Workflow) -> None:
+    found = rows(papers.folder / "results/defense_vae/table4.csv")
     places = [(r["defense"], r["iterations_L"], r["restarts_R"]) for r in found]
     assert places == [
         ("defense_vae@D", "", ""),
@@ -295,26 +271,26 @@ def test_table4_has_the_vae_and_each_search_with_its_speed_up(paper: Workflow) -
 # Figures and the page
 
 
-def test_figures_are_there_as_png_pdf_and_points(paper: Workflow) -> None:
+def test_figures_are_there_as_png_pdf_and_points(papers: Workflow) -> None:
     for number in (1, 4, 5):
-        figure = paper.folder / f"results/defense_vae/figure{number}"
+        figure = papers.folder / f"results/defense_vae/figure{number}"
         assert figure.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
         assert figure.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
         assert figure.with_suffix(".csv").exists() == (number == 4)
 
 
-def test_figure4_draws_the_histories(paper: Workflow) -> None:
-    drawn = rows(paper.folder / "results/defense_vae/figure4.csv")
+def test_figure4_draws_the_histories(papers: Workflow) -> None:
+    drawn = rows(papers.folder / "results/defense_vae/figure4.csv")
     histories = [
         float(row["accuracy_attacked"])
         for defense in ("defense_vae_e2e", "defense_vae_e2e_scratch")
-        for row in rows(paper.folder / RUN / f"end_to_end/{defense}/D.history.csv")
+        for row in rows(papers.folder / RUN / f"end_to_end/{defense}/D.history.csv")
     ]
     assert [float(point["accuracy"]) for point in drawn] == pytest.approx(histories, abs=1e-4)
 
 
-def test_page_has_every_table_and_figure_and_its_links_lead_somewhere(paper: Workflow) -> None:
-    page = paper.folder / "results/defense_vae.md"
+def test_page_has_every_table_and_figure_and_its_links_lead_somewhere(papers: Workflow) -> None:
+    page = papers.folder / "results/defense_vae.md"
     text = page.read_text()
     headings = re.findall(r"^## ([^:\n]+)", text, re.MULTILINE)
     tables = [f"Table {number}" for number in (1, 2, 3, 4, 7, 8)]
@@ -327,76 +303,3 @@ def test_page_has_every_table_and_figure_and_its_links_lead_somewhere(paper: Wor
 
 
 # What an edit makes stale.
-
-
-def stale(workflow: Workflow, **changes: dict[str, Any]) -> Jobs:
-    for section, change in changes.items():
-        workflow.config[section] = merged(workflow.config.get(section, {}), change)
-    return workflow.stale(TARGET)
-
-
-AFTER_VAE = {
-    # Table 1, 3, 7 and 8 clean and under FGSM, Table 2 under both attacks.
-    **{"purify_black_box": 1, "measure": 10, "paper_table": 5, "plot_finetuning": 1},
-    **{"plot_defense_vae_reconstructions": 2, "time_purifiers": 1, "run_time_table": 1},
-    "defense_vae_page": 1,
-}
-
-
-def test_finished_run_has_nothing_to_do(paper: Workflow) -> None:
-    assert paper.stale(TARGET) == Jobs({}, set())
-
-
-def test_an_attacks_copies_concern_the_vaes_that_learn_from_them(edited: Workflow) -> None:
-    jobs = stale(edited, copies={"cw": {"learning_rate": [6.0]}})
-    assert jobs.rules == AFTER_VAE | {
-        **{"craft_copies": 1, "train_defense_vae": 2, "train_end_to_end": 2},
-        # Both VAEs the training images, and the clean test images; those of end to end.
-        **{"purify_images": 4, "train_classifier": 2},
-        # FGSM on base, REC, E2E, a VAE that has not seen it, and of Figure 1's strength; CW on REC.
-        "attack_defense": 6,
-    }
-    assert f"Copies of {DATA}'s training images: cw on D" in jobs.messages
-    assert not any("without_cw" in message for message in jobs.messages)
-
-
-def test_a_vaes_training_concerns_no_copies(edited: Workflow) -> None:
-    """Nor a pair that is trained from scratch, nor VAEs of other names."""
-    jobs = stale(edited, defenses={"defense_vae": {"kl_weight": 0.5}})
-    assert jobs.rules == AFTER_VAE | {
-        **{"train_defense_vae": 1, "train_end_to_end": 1, "purify_images": 3},
-        **{"train_classifier": 1, "attack_defense": 5},
-    }
-    assert not any("scratch" in message or "without" in message for message in jobs.messages)
-
-
-def test_a_vae_that_has_not_seen_an_attack_concerns_table2_alone(edited: Workflow) -> None:
-    jobs = stale(edited, defenses={"defense_vae_without_cw": {"kl_weight": 0.5}})
-    assert jobs.rules == {
-        **{"train_defense_vae": 1, "purify_images": 1, "train_classifier": 1, "attack_defense": 1},
-        **{"measure": 1, "paper_table": 1, "defense_vae_page": 1},
-    }
-    assert "Paper table defense_vae/table2" in jobs.messages
-
-
-def test_end_to_end_training_concerns_itself_alone(edited: Workflow) -> None:
-    jobs = stale(edited, defenses={"defense_vae_e2e": {"classifier_weight": 3.0}})
-    assert jobs.rules == {
-        **{"train_end_to_end": 1, "purify_images": 1, "attack_defense": 1, "measure": 2},
-        **{"paper_table": 1, "plot_finetuning": 1, "defense_vae_page": 1},
-    }
-    assert f"defense_vae_e2e: VAE and classifier D together, on {DATA}" in jobs.messages
-
-
-def test_threat_models_concern_that_defenses_attacks(edited: Workflow) -> None:
-    models = ["gray_box", "white_box", "white_box_bpda"]
-    jobs = stale(edited, defenses={"defense_vae_rec": {"threat_models": models}})
-    assert jobs.rules == {
-        **{"attack_defense": 2, "measure": 3, "paper_table": 2, "defense_vae_page": 1},
-    }
-    assert f"fgsm on defense_vae_rec and classifier D, {DATA}" in jobs.messages
-
-
-def test_steps_of_table4_are_timed_alone(edited: Workflow) -> None:
-    expected = {"time_purifiers": 1, "run_time_table": 1, "defense_vae_page": 1}
-    assert stale(edited, defense_vae_table4={"steps": [2, 3]}).rules == expected

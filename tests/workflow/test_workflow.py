@@ -14,8 +14,9 @@ import psutil
 import pytest
 import torch
 import yaml
-from conftest import REPOSITORY, Jobs, Workflow
+from conftest import REPOSITORY, Jobs, Workflow, merged, remade
 
+from purification.experiments import DEFAULT_FILES, paper_table
 from purification.storage import read_checkpoint, read_image_set, read_split, write_image_set
 
 
@@ -215,83 +216,25 @@ def test_same_seed_same_bits(workflow: Workflow) -> None:
         assert (run / name).read_bytes() == before[name], name
 
 
-# What an edit makes stale. Each test edits the config of a finished run and reads the dry-run.
-
-ALL_D = {
-    "Accuracies of D under none, digits",
-    "Accuracies of D under fgsm, digits",
-    "Accuracies of D under cw, digits",
-    "Paper table table4",
-}
+# What an edit makes stale. Whose recipes it changes is tests/unit/experiments/test_staleness.py's;
+# here a dry run reads the edited config of a finished run.
 
 
-@pytest.mark.parametrize(("key", "value"), [("steps", 5), ("restarts", 3)])
-def test_search_settings_concern_no_generator(workflow: Workflow, key: str, value: int) -> None:
-    workflow.config["defenses"]["defense_gan"][key] = value
+def test_a_dry_run_finds_stale_what_the_recipes_say(workflow: Workflow) -> None:
+    edit = {"defenses": {"defense_gan": {"steps": 5}}, "attacks": {"cw": {"constant": 50.0}}}
+    found = remade(lambda catalogue: [paper_table(catalogue, "table4")], workflow.config, edit)
+    workflow.config = merged(workflow.config, edit)
     jobs = workflow.stale()
     assert jobs.rules == {
-        "purify_images": 2,
-        "train_classifier": 1,  # Rec is trained on what the search makes of the training images
-        "attack_defense": 2,
-        "measure": 3,
-        "paper_table": 1,
-    }
-    assert "Classifier D (defense_gan) on digits" in jobs.messages
-    assert not any("magnet" in message for message in jobs.messages)
-
-
-def test_orig_search_settings_concern_no_training_at_all(workflow: Workflow) -> None:
-    workflow.config["defenses"]["defense_gan"] |= {"classifier": "originals", "steps": 5}
-    assert workflow.stale().rules == {
-        "purify_images": 1,
-        "attack_defense": 2,
-        "measure": 3,
-        "paper_table": 1,
-    }
-
-
-def test_a_classifiers_epochs_concern_its_line_and_no_generator(workflow: Workflow) -> None:
-    workflow.config["classifiers"]["D"]["epochs"] = 4
-    jobs = workflow.stale()
-    assert jobs.rules == {
-        "train_classifier": 3,
-        "attack_classifier": 4,
-        "attack_defense": 4,
-        "measure": 3,
-        "paper_table": 1,
-    }
-    assert jobs.messages >= ALL_D
-
-
-def test_another_classifiers_epochs_concern_nothing(workflow: Workflow) -> None:
-    workflow.config["classifiers"]["A"] = {"epochs": 99}
-    assert workflow.stale() == Jobs({}, set())
-
-
-def test_a_cw_constant_concerns_cw_only(workflow: Workflow) -> None:
-    workflow.config["attacks"]["cw"]["constant"] = 50.0
-    jobs = workflow.stale()
-    assert jobs.rules == {
-        "attack_classifier": 2,
-        "attack_defense": 2,
-        "measure": 1,
-        "paper_table": 1,
-    }
-    assert not any("fgsm" in message for message in jobs.messages)
-
-
-def test_the_gans_iterations_concern_the_gan_and_its_users(workflow: Workflow) -> None:
-    workflow.config["generators"]["wgan_gp"]["iterations"] = 14
-    jobs = workflow.stale()
-    assert jobs.rules == {
-        "train_wgan_gp": 1,
         "purify_images": 2,
         "train_classifier": 1,
-        "attack_defense": 2,
+        "attack_classifier": 2,
+        "attack_defense": 3,
         "measure": 3,
         "paper_table": 1,
     }
-    assert not any("magnet" in message for message in jobs.messages)
+    assert len(found.paths) == len(jobs.outputs) and not jobs.without(found.paths)
+    assert {"Classifier D (defense_gan) on digits", "Paper table table4"} <= jobs.messages
 
 
 def test_comments_unused_entries_and_execution_settings_concern_nothing(
@@ -436,19 +379,16 @@ def test_table13_times_each_search_and_nothing_beside_it(workflow: Workflow) -> 
     long = rows(workflow.folder / "results/table13.long.csv")
     assert len(long) == 8 and {row["latent"] for row in long} == {"8"}
     assert "| L | R = 1 | R = 2 |" in (workflow.folder / "results/table13.md").read_text()
-    assert workflow.stale(target) == Jobs({}, set())
-    # The table's own L and R are timed, not the defence's.
     workflow.config["defenses"]["defense_gan"]["steps"] = 5
-    assert workflow.stale(target) == Jobs({}, set())
     workflow.config["table13"]["repeats"] = 3
-    assert workflow.stale(target).rules == {"time_search": 1, "table13": 1}
+    assert workflow.stale(target).rules == {"time_search": 1, "time_table": 1}
 
 
-def test_report_holds_table_and_pictures_with_captions(finished: Workflow) -> None:
-    front, captions = finished.report("all")
+def test_report_holds_table_and_pictures_with_captions(workflow: Workflow) -> None:
+    front, captions = workflow.report("all")
     assert '<h1 class="title">Defense-GAN: Table 4</h1>' in front
     # The table itself, open, with its intervals and the number of images.
-    accuracy = rows(finished.folder / "results/table4.csv")[0]["no_attack"]
+    accuracy = rows(workflow.folder / "results/table4.csv")[0]["no_attack"]
     assert re.search(rf"<strong>{accuracy}</strong><br>\[[0-9., ]+\]<br>n = 40<", front)
     assert "<details" not in front and "Show the picture: fgsm.png" in front
     about = captions["results/table4.csv"]
@@ -499,8 +439,7 @@ def test_copied_results_are_remade_where_the_config_differs_and_nowhere_else(
         "measure": 3,
         "paper_table": 1,
     }
-    told = workflow.run("results/table4.csv", options=("-n", "--cores", "1")).stdout
-    assert "settings.iterations: 12 in the file, 14 asked" in told
+    assert "settings.iterations: 12 in the file, 14 asked" in jobs.printed
 
 
 def test_a_strange_file_is_made_again_or_refused_by_its_reader(workflow: Workflow) -> None:
@@ -533,9 +472,10 @@ def test_lines_of_the_config_in_another_order_concern_nothing(workflow: Workflow
             return {key: turned(value[key]) for key in reversed(list(value))}
         return [turned(item) for item in value] if isinstance(value, list) else value
 
-    default = workflow.folder / "config/config.yaml"
-    config = turned(yaml.safe_load(default.read_text()))
-    default.write_text(yaml.safe_dump(config, sort_keys=False))
+    for name in DEFAULT_FILES:
+        file = workflow.folder / name
+        config = turned(yaml.safe_load(file.read_text()))
+        file.write_text(yaml.safe_dump(config, sort_keys=False))
     workflow.config = turned(workflow.config)
     assert workflow.stale("all") == Jobs({}, set())
 
@@ -600,27 +540,47 @@ def test_a_report_of_other_results_is_refused(workflow: Workflow) -> None:
     assert "is not what the config asks for: made with other settings." in failed.stdout
 
 
+HISTORY = "digits/seed0/generators/wgan_gp.history.csv"
+PICTURES = {
+    "digits/seed0/generators/wgan_gp.curve.png": "plot_generator_curve",
+    "digits/seed0/figures/examples/D/fgsm.png": "plot_examples",
+}
+
+
 @pytest.mark.parametrize(
-    ("name", "rule"),
+    "changed",
     [
-        ("table4.csv", "paper_table"),
-        ("table4.md", "paper_table"),
-        ("table4.long.csv", "paper_table"),
-        ("digits/seed0/generators/wgan_gp.history.csv", "train_wgan_gp"),
-        ("digits/seed0/generators/wgan_gp.curve.png", "plot_generator_curve"),
-        ("digits/seed0/figures/examples/D/fgsm.png", "plot_examples"),
+        {"table4.csv": "paper_table", **PICTURES},
+        {"table4.md": "paper_table"},
+        {"table4.long.csv": "paper_table"},
     ],
+    ids=lambda changed: next(iter(changed)),
 )
 def test_a_changed_file_beside_right_ones_has_its_job_run_again(
-    workflow: Workflow, name: str, rule: str
+    workflow: Workflow, changed: dict[str, str]
 ) -> None:
-    path = workflow.folder / "results" / name
+    for name in changed:
+        spoil(workflow.folder / "results" / name)
+    assert workflow.stale("all").rules == dict.fromkeys(changed.values(), 1)
+
+
+def test_a_changed_history_has_its_training_run_again(workflow: Workflow) -> None:
+    spoil(workflow.folder / "results" / HISTORY)
+    assert workflow.stale("all").rules["train_wgan_gp"] == 1
+
+
+def spoil(path: Path) -> None:
+    """Change a file and leave its time."""
     stat, content = path.stat(), path.read_bytes()
-    path.write_bytes(content.replace(b"recipe", b"recepi") if rule[:4] == "plot" else content[:-9])
-    if name == "table4.csv":
-        path.write_bytes(content.replace(b"0.", b"1.", 1))
+    if path.suffix == ".png":
+        content = content.replace(b"recipe", b"recepi")
+    elif path.name == "table4.csv":
+        content = content.replace(b"0.", b"1.", 1)
+    else:
+        content = content[:-9]
+    assert content != path.read_bytes()
+    path.write_bytes(content)
     os.utime(path, (stat.st_atime, stat.st_mtime))
-    assert workflow.stale("all").rules[rule] == 1
 
 
 def test_joined_tables_of_other_results_are_made_again(workflow: Workflow) -> None:

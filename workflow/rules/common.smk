@@ -29,6 +29,7 @@ from purification.experiments import (
     examples,
     generator_quality,
     inference_rule,
+    layered,
     mcnemar_table,
     measurement,
     paper_comparison,
@@ -49,11 +50,20 @@ from purification.freshness import Freshness
 from purification.plugins import provide_code, provide_files
 from purification.runtime import has_gpu
 
-SCHEMA = Path(workflow.basedir) / "workflow/schemas/config.schema.yaml"
+SCHEMA = Path(HERE, "workflow/schemas/config.schema.yaml")
 
-# What --config gave in lists and mappings, which Snakemake leaves as text.
-update_config(config, typed_values(workflow.config_settings.config))
+# Laid over one another here: Snakemake would replace a change of a list (`attacks+`) by that of the next file, and leaves as
+# text what --config gives in lists and mappings. What came through a pipe only Snakemake has read.
+LAYERS.append(
+    ("--config", typed_values(workflow.config_settings.config))
+    if GIVEN is None
+    else ("the module's config", GIVEN)
+)
 try:
+    if all(layer is not None for _, layer in LAYERS):
+        config = layered(LAYERS)
+    else:
+        update_config(config, LAYERS[-1][1])
     CATALOGUE = Catalogue(config, SCHEMA)
 except ConfigError as error:
     raise WorkflowError(str(error))
@@ -61,13 +71,16 @@ except ConfigError as error:
 config.clear()
 config.update(CATALOGUE.config)
 
-# The rules say `results/...` and `logs/...`, as recipes do. Where the config names another folder, Snakemake puts that
-# in their place, as for a module with `replace_prefix`: in inputs that functions return as well.
+# The rules say `results/...`, `logs/...` and `resources/papers/...`, as recipes do. Snakemake puts the folder of the config,
+# and the place of this repository, before them, as for a module with `replace_prefix`: in inputs that functions return, too.
 RESULTS = config["results"] = os.path.normpath(config.get("results", "results"))
-if RESULTS != "results":
-    workflow.modifier.path_modifier = PathModifier(
-        {"results/": f"{RESULTS}/", "logs/": f"{RESULTS}/logs/"}, None, workflow
-    )
+if workflow.modifier.path_modifier.prefix or workflow.modifier.path_modifier.modifies_prefixes:
+    raise WorkflowError("module with a prefix: say `results: FOLDER` in its config instead")
+PLACES = {"results/": f"{RESULTS}/", "resources/papers/": f"{beside('resources/papers')}/"}
+PLACES |= {} if RESULTS == "results" else {"logs/": f"{RESULTS}/logs/"}
+# Looking up costs 5 % of a large dry run.
+if moved := {name: place for name, place in PLACES.items() if place != name}:
+    workflow.modifier.path_modifier = PathModifier(moved, None, workflow)
 
 
 def place(path):
@@ -140,6 +153,14 @@ def asked(make, *names, **named):
     return made
 
 
+# Studies that the command line names are looked at here: an error in the functions of a rule is told with their trace.
+if workflow.is_main_process:
+    for study in studies_of(CATALOGUE.config):
+        files = [*study.paths, f"results/{study.paper}.md"]
+        if {study.paper, *map(place, files)} & set(sys.argv[1:]):
+            asked(CATALOGUE.study, study.name)
+
+
 def paths(files):
     """The places of artifacts."""
     return [file.path for file in files]
@@ -185,23 +206,6 @@ def places(*forms):
     return "|".join(re.escape(study.place) for study in studies_of(config, *forms))
 
 
-def table(wildcards):
-    """The table that a rule's wildcards name by its place."""
-    return asked(paper_table, CATALOGUE, STUDY_AT[wildcards.table])
-
-
-def printed_numbers(wildcards):
-    """The file of the paper's numbers that stand in a table; none for a table of the user's own."""
-    paper = table(wildcards).study.paper
-    return f"resources/papers/{paper}.csv" if paper else []
-
-
-def picture(wildcards):
-    """The picture that a rule's wildcards name."""
-    w = wildcards
-    return asked(examples, CATALOGUE, w.dataset, int(w.seed), w.classifier, w.attack)
-
-
 def detectors(wildcards):
     """The detectors of the run that a rule's wildcards name."""
     return asked(detection, CATALOGUE, wildcards.dataset, int(wildcards.seed))
@@ -226,16 +230,6 @@ def judged(wildcards):
     return asked(generator_quality, CATALOGUE, wildcards.dataset, int(wildcards.seed))
 
 
-def scored(wildcards):
-    """The discriminator's scores of the run that a rule's wildcards name."""
-    return of_run(discriminator_scores, wildcards)
-
-
-def course(wildcards):
-    """The course of a GAN's training in the run that a rule's wildcards name."""
-    return of_run(training_course, wildcards)
-
-
 def generator_pictures(find):
     """An input function: samples and loss curve of each generator that the files which `find` finds
     are made with."""
@@ -249,15 +243,8 @@ def generator_pictures(find):
 
 def of_paper(key):
     """An input function: every table and figure of a paper, and its page."""
-    files = [f"results/{file}" for study in PAPERS[key].studies for file in study.files]
+    files = [path for study in PAPERS[key].studies for path in study.paths]
     return lambda wildcards: [*files, f"results/{key}.md"]
-
-
-def page(wildcards):
-    """The page of a paper."""
-    made = asked(lambda catalogue: paper_page(catalogue, wildcards.paper), CATALOGUE)
-    asked(lambda catalogue: Made(f"results/{wildcards.paper}.md", made.job), CATALOGUE)
-    return made
 
 
 def pictured(wildcards):
@@ -273,22 +260,12 @@ def picture_job(wildcards):
     return told(network.recipe, [network, network.history])
 
 
-def rule_of(wildcards):
-    """The inference rule in the run that a rule's wildcards name."""
-    return of_run(inference_rule, wildcards)
-
-
 def end_to_end_networks(wildcards):
     """The VAE and the classifier that a joint training makes."""
     w = wildcards
     run = (w.dataset, int(w.seed), w.defense)
     trained = CATALOGUE.end_to_end_vae(*run, w.classifier)
     return trained, CATALOGUE.classifier(*run, w.classifier)
-
-
-def figure(name):
-    """A figure of a paper, by its name or by a rule's wildcard."""
-    return asked(paper_figure, CATALOGUE, name if isinstance(name, str) else name.figure)
 
 
 def recipe(method, **further):

@@ -5,7 +5,7 @@ from pathlib import Path
 from purification.experiments import PAPERS
 from purification.provenance import start_job
 from purification.reporting.comparison import cell_table, comparison_page, read_compared_tables
-from purification.reporting.tables import write_csv
+from purification.reporting.long_tables import write_csv
 from purification.runtime import log_to
 from purification.text_tables import write_page
 

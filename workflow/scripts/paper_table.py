@@ -4,8 +4,10 @@ from pathlib import Path
 
 from purification.experiments import study_of
 from purification.provenance import start_job
+from purification.reporting.long_tables import long_table, write_csv
+from purification.reporting.markdown_tables import markdown_table
 from purification.reporting.papers import values_of
-from purification.reporting.tables import long_table, markdown_table, wide_table, write_csv
+from purification.reporting.wide_tables import wide_table
 from purification.runtime import log_to
 from purification.text_tables import write_page
 

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from purification.provenance import start_job
+from purification.reporting.long_tables import long_table
 from purification.reporting.papers import paper_values
 from purification.reporting.roc import accuracy_lines
 from purification.reporting.sweeps import figure8_panels, write_panels
-from purification.reporting.tables import long_table
 from purification.runtime import log_to
 
 log_to(snakemake.log[0])

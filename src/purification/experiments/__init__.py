@@ -23,6 +23,7 @@ from purification.experiments.generator_quality import (
     quality_file,
     quality_table,
 )
+from purification.experiments.layers import DEFAULT_FILES, layered
 from purification.experiments.page import paper_page
 from purification.experiments.papers import (
     ACCURACY_FORMS,
@@ -45,6 +46,7 @@ from purification.experiments.worst_case import worst_case
 
 __all__ = [
     "ACCURACY_FORMS",
+    "DEFAULT_FILES",
     "MEASURED_FORMS",
     "PAPERS",
     "PICTURED",
@@ -66,6 +68,7 @@ __all__ = [
     "generator_quality",
     "inference_rule",
     "inference_rules",
+    "layered",
     "mcnemar_table",
     "measurement",
     "paper_comparison",

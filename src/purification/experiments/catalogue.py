@@ -8,8 +8,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from purification.experiments.artifacts import (
     AEGAN,
     GAN,
@@ -35,17 +33,13 @@ from purification.experiments.artifacts import (
     TrainedNetwork,
     cell_group,
 )
-from purification.experiments.config import (
-    OWN_CODE,
-    SEARCHES,
-    STEPPED,
-    WGAN_GP,
-    ConfigError,
-    check_config,
-)
+from purification.experiments.config import ConfigError, check_config, check_study, uses
 from purification.experiments.config_form import did_you_mean
+from purification.experiments.entries import OWN_CODE
 from purification.experiments.grids import sweep_cells, sweep_epsilons
-from purification.experiments.papers import STUDIES, Study, study_of
+from purification.experiments.papers import PAPERS, STUDIES, Study, study_of
+from purification.experiments.references import SEARCHES, STEPPED, WGAN_GP
+from purification.experiments.schema import read_schema
 from purification.plugins import file_digest, place_of_file, source_digest
 
 PLAIN = "plain"
@@ -82,7 +76,8 @@ class Catalogue:
     """All artifacts that a config can name. Names that it does not define raise ConfigError."""
 
     def __init__(self, config: Mapping[str, Any], schema_file: Path) -> None:
-        self.config = check_config(config, schema_file)
+        self._schema = read_schema(schema_file)
+        self.config = check_config(config, self._schema)
         self._papers = schema_file.parents[2] / "resources/papers"
         self.files = sorted({path for section in OWN_CODE for path in self._files_of(section)})
         """The files that users' own code reads."""
@@ -92,13 +87,16 @@ class Catalogue:
 
     @cache  # noqa: B019
     def study(self, name: str) -> Study:
-        """A study of the papers or a table of the user's own, with its settings in the config."""
+        """A study of the papers or a table of the user's own, with its settings in the config. They
+        are looked at here and nowhere before: ConfigError if there are none or they are wrong."""
         found = study_of(self.config, name)
         if found is None:
             known = [*STUDIES, *self.config.get("tables", ())]
-            raise ConfigError(
-                f"no table or figure {name!r} in the config{did_you_mean(name, known)}"
-            )
+            hint = "" if name in known else did_you_mean(name, known)
+            raise ConfigError(f"{name!r} is asked for, and the config has no such section{hint}")
+        for used in uses(self._schema, found):
+            self.study(used)
+        check_study(self.config, self._schema, found)
         return found
 
     @cache  # noqa: B019
@@ -106,14 +104,9 @@ class Catalogue:
         """The digest of the file of a paper's numbers: with them a table or figure changes; and the
         `revision` of what is known of them, if it has had one."""
         path = self._papers / f"{paper}.csv"
-        revision = self.said_of(paper).get("revision", "")
-        return f"{file_digest(path)[:16]}{revision}" if path.is_file() else ""
-
-    @cache  # noqa: B019
-    def said_of(self, paper: str) -> Mapping[str, Any]:
-        """What is known of a paper's numbers (resources/papers/README.md)."""
-        path = self._papers / f"{paper}.yaml"
-        return yaml.safe_load(path.read_text()) if path.is_file() else {}
+        if not path.is_file():
+            return ""
+        return f"{file_digest(path)[:16]}{PAPERS[paper].known.get('revision', '')}"
 
     def defense_settings(self, defense: str) -> Mapping[str, Any]:
         """A defence's settings in the config, also of one with another L or R."""

@@ -17,8 +17,8 @@ from purification.experiments.catalogue import (
     Catalogue,
     base_name,
 )
-from purification.experiments.config import encoder_column
 from purification.experiments.papers import Study
+from purification.experiments.studies import encoder_column
 
 CLEAN = "none"
 """Attack and defence of a cell that has none."""

@@ -4,12 +4,13 @@ An attack or defence can stand in tables of several data sets, of which each giv
 number is too large if none of them has so many.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from purification.experiments.artifacts import CELEBA_IMAGES, TEST_IMAGES
 from purification.experiments.grids import GRID_FORMS
 from purification.experiments.papers import studies_of
+from purification.experiments.references import Wrong
 
 ATTACKERS_IMAGES = 150
 """As `datasets.BLACK_BOX_HOLD_OUT`, which this room may not import."""
@@ -31,36 +32,63 @@ def available(config: Mapping[str, Any], dataset: str, split: str) -> int | None
     return TEST_IMAGES.get(source) if asked is None and split == "test" else asked
 
 
-def too_many_images(config: Mapping[str, Any]) -> Iterator[str]:
-    """The places whose data sets have fewer images. References must be right already."""
-    for name, attack in config["attacks"].items():
+def too_many_images(config: Mapping[str, Any], settings: Mapping[str, Any]) -> Wrong:
+    """Of the attacks and defences that a study names, those that have more images than any data set
+    on which they stand, in this study or another. The references of this one must be right."""
+    for name in _named(settings, "attacks"):
         used = _datasets(config, "attacks", name)
-        for threat_model, number in attack["images"].items():
-            black = threat_model == "black_box"
-            place = f"attacks.{name}.images.{threat_model}"
-            yield from _beyond(config, place, number, used, held_out=black)
-    for name, defense in config["defenses"].items():
-        deployed = [n for n, d in config["defenses"].items() if d.get("purifier") == name]
-        used = [d for n in (name, *deployed) for d in _datasets(config, "defenses", n)]
-        place = f"defenses.{name}.clean_images"
-        yield from _beyond(config, place, defense.get("clean_images"), used)
-    swept = [name for study in studies_of(config, *SWEPT) for name in study.settings["datasets"]]
+        for threat_model, number in config["attacks"].get(name, {}).get("images", {}).items():
+            place = f"/attacks.{name}.images.{threat_model}"
+            held_out = ATTACKERS_IMAGES if threat_model == "black_box" else 0
+            yield from _beyond_all(config, place, number, used, "test", held_out)
+    for name in _named(settings, "defenses"):
+        purifier = config["defenses"].get(name, {}).get("purifier", name)
+        deployed = [n for n, d in config["defenses"].items() if d.get("purifier") == purifier]
+        used = [d for n in (purifier, *deployed) for d in _datasets(config, "defenses", n)]
+        number = config["defenses"].get(purifier, {}).get("clean_images")
+        yield from _beyond_all(config, f"/defenses.{purifier}.clean_images", number, used, "test")
+
+
+def too_many_validation_images(config: Mapping[str, Any]) -> Wrong:
+    """More validation images in a sweep than any of its data sets has."""
+    swept = [
+        name
+        for study in studies_of(config, *SWEPT)
+        for name in _names(_mapping(study.settings).get("datasets"))
+    ]
     number = config["sweep"]["validation_images"]
-    yield from _beyond(config, "sweep.validation_images", number, swept, split="validation")
-    yield from _too_many_timed(config)
+    yield from _beyond_all(config, "/sweep.validation_images", number, swept, "validation")
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """A study's settings as far as it has any: of those that nobody asks for they may be wrong."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def _parts(settings: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    panels = settings.get("panels")
+    return [settings, *map(_mapping, panels if isinstance(panels, list) else ())]
+
+
+def _named(settings: Mapping[str, Any], section: str) -> list[str]:
+    """The attacks or defences that a study names, each once."""
+    keys = _NAMING[section]
+    found = (n for part in _parts(settings) for key in keys for n in _names(part.get(key)))
+    return list(dict.fromkeys(found))
 
 
 def _datasets(config: Mapping[str, Any], section: str, name: str) -> list[str]:
     """The data sets on which any table or figure has an attack or a defence."""
     found: list[str] = []
     for study in studies_of(config):
-        wanted = study.settings
+        wanted = _mapping(study.settings)
         if "datasets" in wanted or "panels" in wanted:
-            settings = {**config["sweep"], **wanted} if study.form in SWEPT else wanted
-            for part in (settings, *wanted.get("panels", ())):
-                named = [n for key in _NAMING[section] for n in _names(part.get(key, ()))]
-                found += _names(part.get("datasets", part.get("dataset", ()))) * (name in named)
-    return found
+            shared = _mapping(config.get("sweep")) if study.form in SWEPT else {}
+            settings = {**shared, **wanted}
+            for part in _parts(settings):
+                used = _names(part.get("datasets", part.get("dataset")))
+                found += used * (name in _named({**part, "panels": []}, section))
+    return [dataset for dataset in found if dataset in config["datasets"]]
 
 
 def _names(value: Any) -> list[str]:
@@ -68,43 +96,30 @@ def _names(value: Any) -> list[str]:
     if isinstance(value, str):
         return [value]
     if isinstance(value, Mapping):
-        return [*value, *(name for item in value.values() for name in _names(item))]
+        return [*map(str, value), *(name for item in value.values() for name in _names(item))]
     return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
 
-def _beyond(
+def _beyond_all(
     config: Mapping[str, Any],
     place: str,
     number: int | None,
     datasets: Iterable[str],
-    *,
-    split: str = "test",
-    held_out: bool = False,
-) -> Iterator[str]:
+    split: str,
+    held_out: int = 0,
+) -> Wrong:
     there = {name: available(config, name, split) for name in datasets}
     if number is None or not there or None in there.values():
         return
     largest = max(there, key=lambda name: there[name] or 0)
-    limit = (there[largest] or 0) - ATTACKERS_IMAGES * held_out
+    limit = (there[largest] or 0) - held_out
     if number > limit:
-        without = f" without the {ATTACKERS_IMAGES} of the attacker" if held_out else ""
-        yield (
-            f"{place}: must be at most {limit}, the {split} images of {largest}{without}; got "
-            f"{number} (null takes all)"
-        )
+        without = f" without the {held_out} of the attacker" if held_out else ""
+        what = f"the {split} images of {largest}{without}"
+        yield place, f"must be at most {limit}, {what}; got {number} (null takes all)"
 
 
-def _too_many_timed(config: Mapping[str, Any]) -> Iterator[str]:
-    """Images of which each data set must have so many: a time for fewer is another number."""
-    counted = {"search_times": ("largest_batch",), "run_times": ("images", "search_images")}
-    for study in studies_of(config, *counted):
-        for name in study.settings["datasets"]:
-            for key in counted[study.form]:
-                limit = (f"datasets.{name}.test", available(config, name, "test"))
-                yield from beyond(f"{study.name}.{key}", study.settings[key], *limit)
-
-
-def beyond(place: str, number: int, limit: str, there: int | None) -> Iterator[str]:
+def beyond(key: str, number: int, limit: str, there: int | None) -> Wrong:
     """A number of images above `there`, which the place `limit` has (None: nobody knows)."""
     if there is not None and number > there:
-        yield f"{place}: must be at most {limit} = {there}, the images that there are; got {number}"
+        yield key, f"must be at most {limit} = {there}, the images that there are; got {number}"

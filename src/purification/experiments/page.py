@@ -63,7 +63,7 @@ def paper_page(catalogue: Catalogue, key: str) -> Page:
     datasets = sorted({d for t in tables for d in t.study.settings["datasets"]})
     named = {"datasets": ", ".join(datasets)}
     named |= {"seeds": ", ".join(map(str, catalogue.config["seeds"]))}
-    notes = [note.format(**named) for note in catalogue.said_of(key).get("page", ())]
+    notes = [note.format(**named) for note in paper.known.get("page", ())]
     return Page(key, tables, figures, notes, shown, further)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from purification.experiments.ae_gan import COST, cost_cells, cost_content
@@ -12,7 +13,13 @@ from purification.experiments.config import ConfigError
 from purification.experiments.defense_vae import unseen_cells
 from purification.experiments.direct import direct_cells
 from purification.experiments.generator_quality import QUALITY, quality_measurement
-from purification.experiments.papers import ACCURACY_FORMS, SWEPT_FORMS, TIME_FORMS, Study
+from purification.experiments.papers import (
+    ACCURACY_FORMS,
+    PAPERS,
+    SWEPT_FORMS,
+    TIME_FORMS,
+    Study,
+)
 from purification.experiments.sweeps import (
     SWEEP,
     searched_cells,
@@ -37,6 +44,7 @@ MEASURED_FORMS = (*_CELLS, QUALITY)
 """The forms of studies that have measurements of their own."""
 
 
+@cache
 def paper_table(catalogue: Catalogue, name: str) -> Table:
     """A table of a paper or of the user's own, as the config asks for it."""
     study = catalogue.study(name)
@@ -93,6 +101,7 @@ def cost_figure(catalogue: Catalogue) -> Made:
     return Made("results/figures/cost_accuracy.png", job)
 
 
+@cache
 def measurement(
     catalogue: Catalogue, name: str, dataset: str, seed: int, classifier: str, attack: str
 ) -> Measurement:
@@ -127,7 +136,7 @@ def table_notes(catalogue: Catalogue, name: str) -> list[str]:
             "Other L and R than the defence's, from one search of each set of images; "
             "Defense-GAN-Rec's classifier is the one trained for the defence's own L and R."
         )
-    known = catalogue.said_of(study.paper).get("tables", {})
+    known = PAPERS[study.paper].known.get("tables", {}) if study.paper else {}
     if study.form in known.get("forms", ()):
         notes.append(known["note"])
     for attack in wanted.get("attacks") or [wanted["attack"]]:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from purification.evaluation.refusals import REFUSED
-from purification.reporting.tables import over_seeds, read_long_table
+from purification.reporting.long_tables import over_seeds, read_long_table
 
 WITHIN = (0.02, 0.05)
 AGREEMENT = ("compared", "within 2 points", "within 5 points", "beyond")
@@ -63,7 +63,7 @@ def compared_cells(long: pd.DataFrame) -> pd.DataFrame:
     substitute, defence and threat model.
 
     Args:
-        long: as `purification.reporting.tables.long_table` returns it.
+        long: as `purification.reporting.long_tables.long_table` returns it.
 
     Returns:
         A row for each, in the order of `long`, with the means over seeds and the intervals of

@@ -9,17 +9,19 @@ import pandas as pd
 
 from purification.reporting.comparison import AGREEMENT, agreement_counts, compared_cells, grid
 from purification.reporting.detection import read_detection
+from purification.reporting.long_tables import read_long_table
+from purification.reporting.markdown_tables import brief_table
 from purification.reporting.papers import values_of
 from purification.reporting.run_time import long_run_times, run_time_grids
-from purification.reporting.tables import brief_table, read_long_table, wide_table
 from purification.reporting.timing import read_timings, timing_grids
+from purification.reporting.wide_tables import wide_table
 from purification.text_tables import read_page
 
 
 @dataclass(frozen=True)
 class PageTable:
     """A table of accuracies: its name such as "Table 8", what it shows, the long table (see
-    `purification.reporting.tables`), whether it is swept, and the file with all details."""
+    `purification.reporting.long_tables`), whether it is swept, and the file with all details."""
 
     name: str
     caption: str

@@ -222,7 +222,7 @@ def _in_our_units(printed: pd.DataFrame, known: Mapping[str, Any]) -> pd.DataFra
         rows[column] = rows[column].replace(known.get("classifiers", {}))
     for dataset, units in known.get("pixel_ranges", {}).items():
         low, high = units["range"]
-        here = (rows["dataset"] == dataset) & ~rows["defense"].isin(["none", units.get("but")])
+        here = (rows["dataset"] == dataset) & ~rows["defense"].isin(units.get("but", []))
         rows.loc[here, "epsilon"] /= high - low
         trained = here & rows["variant"].str.startswith("eps=")
         strengths = rows.loc[trained, "variant"].str.removeprefix("eps=").astype(float)

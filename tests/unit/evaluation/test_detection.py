@@ -186,6 +186,7 @@ def test_interval_of_a_mean_is_the_normal_one() -> None:
         assert (low, high) == pytest.approx((sample.mean() - half, sample.mean() + half), abs=0.006)
 
 
+@pytest.mark.slow
 def test_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     random = np.random.default_rng(0)
     hits = 0

@@ -330,6 +330,7 @@ def relabelled(job: dict[str, Any], **labels: Any) -> dict[str, Any]:
     return copy.deepcopy(job) | {"labels": job["labels"] | labels}
 
 
+@pytest.mark.slow
 def test_panels_of_the_figure_and_their_points(tmp_path: Path, figure5: pd.DataFrame) -> None:
     job, best = (write_job(tmp_path / s.__name__, s) for s in (noise, perfect))
     panels, points = roc_figure(

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from conftest import REPOSITORY, digests, merged, micro_catalogue
+from conftest import DEFAULT, REPOSITORY, SCHEMA, digests, merged, micro_catalogue
 
 from purification.evaluation.generator_quality import classifier_features, frechet_distance
 from purification.evaluation.quality_rows import QUALITY_COLUMNS, REAL, quality_rows
@@ -122,11 +122,11 @@ def test_the_course_is_shown_where_there_is_one() -> None:
 def test_studies_have_shorter_trainings_of_the_same_generator_and_search(
     overlays: list[str], lengths: list[int]
 ) -> None:
-    config = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
+    config = DEFAULT
     for name in overlays:
         path = REPOSITORY / f"config/studies/{name}.yaml"
         config = merged(config, yaml.safe_load(path.read_text()))
-    found = Catalogue(config, REPOSITORY / "workflow/schemas/config.schema.yaml")
+    found = Catalogue(config, SCHEMA)
     [dataset] = config["generator_quality"]["datasets"]
     names = [n for n in config["generator_quality"]["defenses"] if n.startswith("defense_gan")]
     purifiers = [found.purifier(dataset, 0, name) for name in names]

@@ -161,6 +161,7 @@ def figure5_of(folder: Path) -> list[tuple[str, list[dict[str, Any]]]]:
     return json.loads(json.dumps([["", [data | {"hold_out": True}, *others]]]))
 
 
+@pytest.mark.slow
 def test_figure1_of_data_sets_of_several_sizes(tmp_path: Path, drawn: list[Any]) -> None:
     grey = attacked_and_purified(tmp_path / "mnist", pictures, LABELS)
     faces = attacked_and_purified(tmp_path / "celeba", colours, LABELS % 2)
@@ -280,6 +281,7 @@ def test_a_pixel_is_a_square_of_equal_size_everywhere(tmp_path: Path, size: int)
     assert len(set(dark.tolist())) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("blocks", [figure6(), figure6(7, 5), figure7(), figure6(1, 1)])
 def test_all_fits_and_no_texts_meet(tmp_path: Path, drawn: list[Any], blocks: list[Block]) -> None:
     reconstruction_grid(blocks, tmp_path / "r.png", tmp_path / "r.pdf")
@@ -327,6 +329,7 @@ def test_a_title_stands_above_all_blocks(tmp_path: Path, drawn: list[Any]) -> No
     assert tops[1] == pytest.approx([top + 0.25 for top in tops[0]], abs=0.01)
 
 
+@pytest.mark.slow
 def test_files_are_written_not_blank_and_the_same_again(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         paths = (tmp_path / folder / "r.png", tmp_path / folder / "r.pdf")

@@ -19,7 +19,7 @@ from purification.evaluation.timing import (
     seconds_of,
     time_search,
 )
-from purification.experiments import Catalogue, ConfigError, timing_notes, timing_table
+from purification.experiments import Catalogue, ConfigError, paper_table, timing_notes
 from purification.purifiers import SearchSettings
 from purification.reporting.csv_files import write_numbers
 from purification.reporting.papers import paper_values
@@ -283,15 +283,15 @@ def test_a_timing_is_of_the_generator_and_the_search_but_not_of_the_defenses_own
     def digest(*place: str, value: Any) -> str:
         config = copy.deepcopy(DEFAULT)
         edit(*place, value=value)(config)
-        return timing_table(Catalogue(config, SCHEMA)).digest
+        return paper_table(Catalogue(config, SCHEMA), "table13").digest
 
-    same = timing_table(Catalogue(DEFAULT, SCHEMA)).digest
+    same = paper_table(Catalogue(DEFAULT, SCHEMA), "table13").digest
     assert digest("defenses", "defense_gan", "steps", value=99) == same
     assert digest("defenses", "defense_gan", "restarts", value=9) == same
     assert digest("defenses", "defense_gan", "momentum", value=0.5) != same
     assert digest("generators", "wgan_gp", "width", value=8) != same
     assert digest("table13", "steps", value=[10]) != same
-    [timing] = timing_table(Catalogue(DEFAULT, SCHEMA)).measurements
+    [timing] = paper_table(Catalogue(DEFAULT, SCHEMA), "table13").measurements
     assert timing.path == "results/digits/seed0/timings/defense_gan.csv"
     assert set(timing.inputs) == {"dataset", "generator"}
     with pytest.raises(ConfigError, match=r"defenses\.magnet is no latent search"):

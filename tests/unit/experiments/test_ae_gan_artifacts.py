@@ -7,15 +7,15 @@ import pytest
 from conftest import digests, micro_catalogue
 
 from purification.experiments import (
-    AE_GAN_TABLE_CAPTIONS,
+    PAPERS,
     Catalogue,
     ConfigError,
-    ae_gan_figure,
     cost_measurements,
     inference_rules,
+    paper_figure,
     paper_table,
 )
-from purification.experiments.ae_gan import AE_GAN_FIGURES, cost_content, searches
+from purification.experiments.ae_gan import cost_content
 
 DATA = "digits_black_box"
 RUN = f"results/{DATA}/seed0"
@@ -39,7 +39,6 @@ def test_a_search_from_an_encoder_has_one_restart() -> None:
             "searches": {"steps": [2, 4], "restarts": [1, 2]},
         }
     )
-    assert searches(catalogue) == [(2, 1), (4, 1), (2, 2), (4, 2)]
     table = paper_table(catalogue, "ae_gan_table2")
     assert table.cells == ((2, 1), (4, 1), (2, 2), (4, 2))
     clean = next(m for m in table.measurements if m.attack == "none")
@@ -96,8 +95,9 @@ def test_a_figure_of_an_unknown_attack_is_refused() -> None:
 
 def files_of(catalogue: Catalogue) -> dict[str, str]:
     """All that the target makes but the page, which has a digest of all of it."""
-    tables = [paper_table(catalogue, name) for name in AE_GAN_TABLE_CAPTIONS]
-    figures = [ae_gan_figure(catalogue, name) for name in AE_GAN_FIGURES]
+    paper = PAPERS["ae_gan"]
+    tables = [paper_table(catalogue, study.name) for study in paper.tables]
+    figures = [paper_figure(catalogue, study.name) for study in paper.figures]
     shown = [attacked for name in DEFENSES.values() for attacked in pictured(catalogue, name)]
     return digests(tables, figures, shown, cost_measurements(catalogue), inference_rules(catalogue))
 

@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import DEFAULT, REPOSITORY, SCHEMA, also, edit, merged
+from conftest import DEFAULT, REPOSITORY, SCHEMA, also, edit, merged, refusal
 
 from purification.attacks import ATTACKS
 from purification.datasets import BLACK_BOX_HOLD_OUT
 from purification.experiments import (
-    PAPER_TABLES,
     Catalogue,
     ConfigError,
     paper_table,
@@ -21,6 +20,7 @@ from purification.experiments import (
 )
 from purification.experiments.artifacts import Dataset
 from purification.experiments.image_counts import ATTACKERS_IMAGES
+from purification.experiments.papers import ACCURACY_FORMS, STUDIES, named
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_committed_configs_are_right(overlays: list[str]) -> None:
     config = DEFAULT
     for overlay in overlays:
         config = merged(config, yaml.safe_load((REPOSITORY / overlay).read_text()))
-    Catalogue(config, SCHEMA)
+    assert not refusal(config)
 
 
 def without(*place: str) -> Callable[[dict[str, Any]], None]:
@@ -272,7 +272,7 @@ WRONG = {
     "an unseen attack's unknown defense": (
         edit("defense_vae_table2", "trained_on", "other_two", "cw", value="defense_vae_no_cw"),
         [
-            "defense_vae_table2.trained_on.other_two: got ",
+            "defense_vae_table2.trained_on.other_two.cw: got ",
             "allowed: defense_vae, ",
             "'defense_vae_no_cw'",
         ],
@@ -280,7 +280,7 @@ WRONG = {
     "an unseen attack's defense that is no Defense-VAE": (
         edit("defense_vae_table2", "trained_on", "other_two", "cw", value="defense_gan"),
         [
-            "defense_vae_table2.trained_on.other_two: got ",
+            "defense_vae_table2.trained_on.other_two.cw: got ",
             "allowed: defense_vae, ",
             "got 'defense_gan'",
         ],
@@ -726,7 +726,7 @@ WRONG = {
     ),
     "a comparison of one defense": (
         edit("cowboy_table2", "defenses", value=["cowboy"]),
-        ["cowboy_table2.defenses: ['cowboy'] is too short"],
+        ["cowboy_table2.defenses: two are compared; got ['cowboy']"],
     ),
     "a comparison with what purifies nothing": (
         edit("cowboy_table2", "defenses", value=["cowboy", "adv_training"]),
@@ -800,10 +800,61 @@ def test_wrong_config_is_refused_with_its_place(case: str) -> None:
     change, expected = WRONG[case]
     config = copy.deepcopy(DEFAULT)
     change(config)
-    with pytest.raises(ConfigError) as refused:
-        Catalogue(config, SCHEMA)
+    message = refusal(config)
     for part in expected:
-        assert part in str(refused.value)
+        assert part in message
+
+
+def test_a_table_is_looked_at_when_it_is_asked_for() -> None:
+    """`digits.test: 100` concerns none but those that need more, whatever else the config has."""
+    few = merged(DEFAULT, {"datasets": {"digits": {"test": 100}}})
+    assert not refusal(few, "table4", "defense_vae_table1", "figure8")
+    for study in ("table1", "sweep", "figure3", "detection", "ae_gan_table1"):
+        message = refusal(few, study)
+        assert message.count("\n") == (study != "sweep"), message
+    assert "table8.datasets: the black-box attacker has" in refusal(few, "figure3")
+    worse = merged(few, dict.fromkeys(("table1", "table8", "cowboy_figure3", "comparison"), 3))
+    assert not refusal(worse, "table4")
+    assert "table1: must be of type object; got 3" in refusal(worse, "table1")
+    # The sweeps are one search, of which each table says a part.
+    assert "table8: must be of type object; got 3" in refusal(worse, "table9")
+    assert "cowboy_figure3: must be of type object" in refusal(worse, "cowboy_figure4")
+    with pytest.raises(ConfigError, match=r"unknown key 'tabel4' \(did you mean 'table4'\?\)"):
+        Catalogue(merged(DEFAULT, {"tabel4": {}}), SCHEMA)
+
+
+def test_a_table_that_the_config_does_not_have_is_refused_when_it_is_asked_for() -> None:
+    config = {k: v for k, v in DEFAULT.items() if k not in STUDIES}
+    catalogue = Catalogue(config | {"table4": DEFAULT["table4"]}, SCHEMA)
+    assert catalogue.study("table4").settings == DEFAULT["table4"]
+    for name in ("table1", "figure3", "cowboy_figure4", "cowboy_figure1", "cowboy_mcnemar"):
+        with pytest.raises(ConfigError, match="is asked for, and the config has no such section"):
+            catalogue.study(name)
+    with pytest.raises(ConfigError, match="did you mean 'table4'"):
+        catalogue.study("tabel4")
+    # Removed by an overlay, too: then the sweeps do without.
+    gone = merged(DEFAULT, {"table8": None, "figure4": None})
+    assert not refusal(gone, "table10", "figure5")
+    assert "'table8' is asked for" in refusal(gone, "figure3")
+
+
+def test_a_table_of_ones_own_is_checked_as_those_of_its_form() -> None:
+    mine = {"form": "direct", **DEFAULT["table4"]}
+    assert not refusal(merged(DEFAULT, {"tables": {"mine": mine}}), "mine")
+    for change, expected in (
+        ({"attacks": ["spsa"]}, "tables.mine.attacks: got 'spsa'; allowed: fgsm"),
+        ({"pairs": ["A/B"]}, "tables.mine: pairs, transferred and oracle go together"),
+        ({"step": 1}, "tables.mine: unknown key 'step' (did you mean 'steps'?)"),
+        ({"form": "dircet"}, "tables.mine.form: got 'dircet' (did you mean 'direct'?)"),
+    ):
+        config = merged(DEFAULT, {"tables": {"mine": {**mine, **change}}})
+        assert expected in refusal(config, "mine")
+        assert ("form" in change) or not refusal(config, "table4")
+    for name, expected in (("Table4", "is taken"), ("a/b", "cannot be used here")):
+        assert expected in refusal(merged(DEFAULT, {"tables": {name: mine}}), "table4")
+    assert not refusal(
+        merged(DEFAULT, {"tables": {"mine": mine}, "worst_case": {"tables": ["mine"]}})
+    )
 
 
 def test_attackers_images_are_as_many_as_the_library_holds_out() -> None:
@@ -857,7 +908,7 @@ def test_a_training_is_other_on_the_data_sets_that_name_one() -> None:
 def test_notes_name_the_trainings_on_the_data_sets_of_their_table() -> None:
     config = merged(DEFAULT, yaml.safe_load((REPOSITORY / "config/paper.yaml").read_text()))
     catalogue = Catalogue(config, SCHEMA)
-    notes = {table: " ".join(table_notes(catalogue, table)) for table in PAPER_TABLES}
+    notes = {table: " ".join(table_notes(catalogue, table)) for table in named(*ACCURACY_FORMS)}
     assert "On svhn: iterations 40000" in notes["cowboy_table1"]
     assert "On celeba: batch_size 64, epochs 100" in notes["ae_gan_table9"]
     assert "On celeba" not in notes["ae_gan_table1"] and "On " not in notes["table3"]

@@ -5,18 +5,20 @@ from typing import Any
 from conftest import digests, micro_catalogue
 
 from purification.experiments import (
-    COWBOY_TABLE_CAPTIONS,
+    PAPERS,
     Catalogue,
-    comparisons,
-    cowboy_figure,
     detection_runs,
     discriminator_scores,
+    mcnemar_table,
+    paper_figure,
     paper_table,
     training_course,
 )
-from purification.experiments.cowboy import COWBOY_FIGURES, all_scores
+from purification.experiments.cowboy import all_scores
 
 DATA = "digits_black_box"
+TABLES = [study.name for study in PAPERS["cowboy"].tables]
+FIGURES = [study.name for study in PAPERS["cowboy"].figures]
 RUN = f"results/{DATA}/seed0"
 
 
@@ -35,7 +37,7 @@ def test_validation_images_are_attacked_whole_and_apart_from_the_test_images() -
 
 def test_a_row_of_the_comparison_for_each_attack_and_seed() -> None:
     catalogue = micro_catalogue(seeds=[0, 1], cowboy_table2={"attacks": ["fgsm", "pgd"]})
-    found = comparisons(catalogue).job["rows"]
+    found = mcnemar_table(catalogue).job["rows"]
     labels = [(row["labels"]["seed"], row["labels"]["attack"]) for row in found]
     assert labels == [(0, "fgsm"), (0, "pgd"), (1, "fgsm"), (1, "pgd")]
     for row in found:
@@ -46,19 +48,19 @@ def test_a_row_of_the_comparison_for_each_attack_and_seed() -> None:
 
 def test_figures_show_the_first_seed_alone() -> None:
     catalogue = micro_catalogue(seeds=[3, 1])
-    for name in COWBOY_FIGURES:
-        figure = cowboy_figure(catalogue, name)
+    for name in FIGURES:
+        figure = paper_figure(catalogue, name)
         assert all("seed3/" in path or path.endswith("dataset.h5") for path in figure.files)
-    assert cowboy_figure(catalogue, "cowboy_figure1").content == {"seed": 3}
+    assert paper_figure(catalogue, "cowboy_figure1").content == {"seed": 3}
     assert len(detection_runs(catalogue).job["runs"]) == 2
 
 
 def files_of(catalogue: Catalogue) -> dict[str, str]:
     """All that the target makes but the page, which has a digest of all of it."""
-    tables = [paper_table(catalogue, name) for name in COWBOY_TABLE_CAPTIONS]
-    figures = [cowboy_figure(catalogue, name) for name in COWBOY_FIGURES]
+    tables = [paper_table(catalogue, name) for name in TABLES]
+    figures = [paper_figure(catalogue, name) for name in FIGURES]
     course = training_course(catalogue, DATA, 0)
-    compared, detected = comparisons(catalogue), detection_runs(catalogue)
+    compared, detected = mcnemar_table(catalogue), detection_runs(catalogue)
     further = {"cowboy/mcnemar.csv": compared.digest, "cowboy/detection.csv": detected.digest}
     scores = discriminator_scores(catalogue, DATA, 0)
     return digests(tables, figures, course, scores) | further

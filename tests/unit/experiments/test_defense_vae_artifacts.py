@@ -4,20 +4,18 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
-from conftest import REPOSITORY
+from conftest import DEFAULT, REPOSITORY, SCHEMA
 
 from purification.evaluation.measure import COLUMNS
 from purification.experiments import Catalogue
+from purification.reporting.long_tables import long_table
 from purification.reporting.papers import paper_values
-from purification.reporting.tables import long_table
 
 
 @pytest.fixture
 def catalogue() -> Catalogue:
     """The default config's."""
-    config = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
-    return Catalogue(config, REPOSITORY / "workflow/schemas/config.schema.yaml")
+    return Catalogue(DEFAULT, SCHEMA)
 
 
 def test_each_classifier_has_a_vae_of_its_own(catalogue: Catalogue) -> None:

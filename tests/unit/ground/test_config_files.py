@@ -6,7 +6,7 @@ import pytest
 import yaml
 from conftest import REPOSITORY
 
-from purification.config_files import ConfigFileError, check_files, typed_values
+from purification.config_files import ConfigFileError, read_files, typed_values
 
 SHIPPED = sorted((REPOSITORY / "config").rglob("*.yaml"))
 FINE = {
@@ -37,14 +37,14 @@ WRONG = {
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_files_are_fine(path: Path) -> None:
-    check_files([path])
+    read_files([path])
 
 
 @pytest.mark.parametrize("case", FINE)
 def test_right_file(case: str, tmp_path: Path) -> None:
     name, content = FINE[case]
     (tmp_path / name).write_bytes(content)
-    check_files([tmp_path / name])
+    read_files([tmp_path / name])
 
 
 @pytest.mark.parametrize("case", WRONG)
@@ -53,7 +53,7 @@ def test_wrong_file_is_named_with_its_line(case: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_bytes(content)
     with pytest.raises(ConfigFileError) as refused:
-        check_files([SHIPPED[0], path])
+        read_files([SHIPPED[0], path])
     assert str(path) in str(refused.value)
     for part in expected:
         assert part in str(refused.value)
@@ -62,7 +62,7 @@ def test_wrong_file_is_named_with_its_line(case: str, tmp_path: Path) -> None:
 def test_missing_file_and_folder_are_named(tmp_path: Path) -> None:
     for path, complaint in ((tmp_path / "no.yaml", "no such config file"), (tmp_path, "cannot be")):
         with pytest.raises(ConfigFileError, match=f"{path}: .*{complaint}"):
-            check_files([path])
+            read_files([path])
 
 
 def test_values_of_the_command_line_have_the_types_of_a_file() -> None:

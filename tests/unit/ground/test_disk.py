@@ -60,7 +60,6 @@ def write(writer: str, folder: Path, log: Path, *limit: str) -> tuple[Path, list
         [sys.executable, "-c", SCRIPT + WRITERS[writer], str(path), str(log), *limit],
         capture_output=True,
         text=True,
-        timeout=120,
     )
     assert done.returncode != 0
     return path, done.stderr.splitlines(), log.read_text().splitlines()
@@ -72,15 +71,16 @@ def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     place = tmp_path_factory.mktemp("small")
     command = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(place)]
     try:
-        mounted = subprocess.run(command, capture_output=True, text=True, timeout=20)
+        mounted = subprocess.run(command, capture_output=True, text=True)
     except FileNotFoundError:
         pytest.skip("no small file system here: no mount")
     if mounted.returncode:
         pytest.skip(f"no small file system here: {mounted.stderr.strip()}")
     yield place
-    subprocess.run(["umount", str(place)], check=True, timeout=20)
+    subprocess.run(["umount", str(place)], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writer", WRITERS)
 def test_a_full_disk_is_named_first(writer: str, small_disk: Path, tmp_path: Path) -> None:
     path, shown, log = write(writer, small_disk, tmp_path / "job.log")
@@ -92,6 +92,7 @@ def test_a_full_disk_is_named_first(writer: str, small_disk: Path, tmp_path: Pat
     assert list(small_disk.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writer", WRITERS)
 def test_a_limit_of_a_files_size_is_said(writer: str, tmp_path: Path) -> None:
     path, shown, _ = write(writer, tmp_path, tmp_path / "job.log", "200000")

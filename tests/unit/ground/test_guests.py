@@ -23,7 +23,7 @@ from purification.evaluation.measure import NAMING_COLUMN, columns_of, measure
 from purification.evaluation.oracle import label_oracle
 from purification.evaluation.refusals import refusal
 from purification.evaluation.worst_case import worst_case_rows
-from purification.experiments import ConfigError, cells, paper_table
+from purification.experiments import PAPERS, ConfigError, cells, paper_table
 from purification.experiments.cells import NOT_AS_NAMED
 from purification.guests import GuestClassifier, GuestError, GuestPurifier
 from purification.models.classifiers import ARCHITECTURES, build_classifier
@@ -38,17 +38,12 @@ from purification.reporting.comparison import (
     read_compared_tables,
 )
 from purification.reporting.detection import attach_paper_auc, detection_table
+from purification.reporting.long_tables import long_table, read_long_table, write_csv
+from purification.reporting.markdown_tables import brief_table, markdown_table
 from purification.reporting.page import detection_summary
 from purification.reporting.papers import paper_values
 from purification.reporting.sweeps import figure3_panels, figure8_panels
-from purification.reporting.tables import (
-    brief_table,
-    long_table,
-    markdown_table,
-    read_long_table,
-    wide_table,
-    write_csv,
-)
+from purification.reporting.wide_tables import wide_table
 from purification.reporting.worst_case import worst_case_page
 from purification.storage import ImageSet, write_image_set, write_image_sets
 from purification.text_tables import write_rows
@@ -918,7 +913,9 @@ def test_a_refused_attack_is_compared_with_no_printed_number(tmp_path: Path) -> 
     long = tabulated(tmp_path, [bare, refused_row()])
     (refused,) = (row for row in compared_cells(long).itertuples() if row.defense == "magnet")
     assert (refused.paper_value, refused.counted, refused.seeds) == (0.191, False, 0)
-    (table,) = read_compared_tables([("defense_gan", "Table 4", str(tmp_path / "long.csv"))])
+    (table,) = read_compared_tables(
+        [("defense_gan", "Table 4", str(tmp_path / "long.csv"))], PAPERS
+    )
     row = cell_table([table]).set_index("defense").loc["magnet"]
     assert np.isnan(row["value"])
     assert row["why_not"] == "refused: it cannot move"

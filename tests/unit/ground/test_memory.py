@@ -68,6 +68,7 @@ def test_advice_names_the_key_that_the_script_reads(rule: str, script: str) -> N
 def test_rule_of_a_log() -> None:
     assert rule_of("logs/attack_defense/digits/seed0/a.log") == "attack_defense"
     assert rule_of("/home/me/logs/x/logs.log") == "x"
+    assert rule_of("logs/eps8/logs/attack_defense/digits/a.log") == "attack_defense"
     assert rule_of("job.log") == rule_of("logs/job.log") == ""
 
 

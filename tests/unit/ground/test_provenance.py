@@ -229,7 +229,7 @@ def test_a_picture_carries_the_recipe_of_its_job(tmp_path: Path) -> None:
     from purification.reporting.figures import paper_figure
 
     path = tmp_path / "figure.png"
-    provenance.start_job(Recipe(RECIPE))
+    provenance.start_job(Recipe(RECIPE), "results")
     with paper_figure(1, 1.0, path, tmp_path / "figure.pdf"):
         pass
     assert objection_to(path, RECIPE) == []
@@ -379,7 +379,7 @@ def test_a_job_whose_run_is_over_puts_nothing_in_place(
 ) -> None:
     main = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     birth = runs._birth(main.pid)
-    monkeypatch.setenv(runs.VARIABLE, f"{runs.here()} {main.pid} {birth} mark")
+    monkeypatch.setenv(runs.VARIABLE, f"{runs.here()} {main.pid} {birth} mark {runs.MARK}")
     path = tmp_path / "result.txt"
     with atomic(path) as temporary:
         temporary.write_text("of a run that goes on")
@@ -395,7 +395,7 @@ def test_on_another_machine_the_mark_of_a_later_run_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv(runs.VARIABLE, raising=False)
+    monkeypatch.setenv(runs.VARIABLE, "")  # put back afterwards, whatever `begin` sets
     runs.begin()
     host, *rest = os.environ[runs.VARIABLE].split(" ")
     monkeypatch.setenv(runs.VARIABLE, " ".join(["login-node", *rest]))
@@ -437,3 +437,41 @@ with atomic(sys.argv[1]) as temporary:
     living.communicate(b"\n")
     assert path.read_text() == "half" and living.returncode == 0
     assert [p.name for p in tmp_path.glob(".result-*")] == [".result-other-note.txt"]
+
+
+def test_runs_with_other_folders_go_on_at_the_same_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(runs.VARIABLE, "")
+    runs.begin("runs/one")
+    _, *rest = os.environ[runs.VARIABLE].split(" ")
+    runs.begin("runs/two")
+    runs.begin()
+    monkeypatch.setenv(runs.VARIABLE, " ".join(["login-node", *rest]))
+    runs.check_run("x.h5")
+    runs.begin("runs/one")
+    monkeypatch.setenv(runs.VARIABLE, " ".join(["login-node", *rest]))
+    with pytest.raises(runs.RunEnded, match="another run"):
+        runs.check_run("x.h5")
+
+
+# --- another folder of results
+
+
+@pytest.mark.parametrize("folder", ["results", "runs/eps8", "results/eps8", "/scratch/results"])
+def test_a_name_and_its_place(folder: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("_results", "_allowed", "_made"):
+        monkeypatch.setattr(provenance, name, getattr(provenance, name))
+    job = Recipe(RECIPE)
+    job.sources = {"results/digits/dataset.h5": RECIPE}
+    provenance.start_job(job, folder)
+    place = f"{folder}/digits/dataset.h5"
+    assert str(provenance.place_of("results/digits/dataset.h5")) == place
+    assert str(provenance.place_of(place)) == place
+    assert provenance.name_of(place) == "results/digits/dataset.h5"
+    for path in ("results/digits/dataset.h5", place):
+        assert provenance.expected_of(path) == RECIPE
+        provenance.check_recipe(path, RECIPE)
+    assert provenance.name_of("x.h5") == str(provenance.place_of("x.h5")) == "x.h5"

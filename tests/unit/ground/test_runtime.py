@@ -26,11 +26,11 @@ def _run(
         stdout=subprocess.PIPE,
         stderr=stderr,
         text=True,
-        timeout=60,
         check=False,
     )
 
 
+@pytest.mark.slow
 def test_everything_printed_goes_to_the_log_in_order(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs/deep.log").write_text("of an older run\n")
@@ -64,6 +64,7 @@ def test_everything_printed_goes_to_the_log_in_order(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_log_folder_is_made_and_a_missing_gpu_is_said(tmp_path: Path) -> None:
     script = """
         import torch
@@ -78,6 +79,7 @@ def test_log_folder_is_made_and_a_missing_gpu_is_said(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_without_log_nothing_is_redirected_and_progress_needs_a_terminal(tmp_path: Path) -> None:
     script = """
         with progress(2, "before start") as bar:
@@ -91,6 +93,7 @@ def test_without_log_nothing_is_redirected_and_progress_needs_a_terminal(tmp_pat
     assert (done.stdout, done.stderr) == ("here\n", "device: cpu, threads: 1\n")
 
 
+@pytest.mark.slow
 def test_failure_shows_the_end_of_the_log_and_its_place(tmp_path: Path) -> None:
     script = """
         import os
@@ -109,6 +112,7 @@ def test_failure_shows_the_end_of_the_log_and_its_place(tmp_path: Path) -> None:
     assert done.stderr.count("RuntimeError") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
@@ -138,6 +142,7 @@ def test_want_of_memory_and_a_full_disk_come_first(
     assert others == [*log[-15:], "full log: logs/attack_defense/job.log"]
 
 
+@pytest.mark.slow
 def test_an_error_shows_where_the_log_cannot_be_written(tmp_path: Path) -> None:
     script = """
         import os
@@ -169,6 +174,7 @@ def test_last_lines_of_short_and_of_huge_logs(tmp_path: Path) -> None:
         assert sum(len(line) for line in lines) <= runtime.TAIL_BYTES
 
 
+@pytest.mark.slow
 def test_native_crash_leaves_a_traceback_in_the_log(tmp_path: Path) -> None:
     script = """
         import faulthandler
@@ -195,6 +201,7 @@ def test_cuda_is_used_only_when_granted_and_repeats_its_bits(tmp_path: Path) -> 
     assert (tmp_path / "job.log").read_text().endswith("done\nend of the job\n")
 
 
+@pytest.mark.slow
 def test_progress_is_live_on_the_terminal_and_in_lines_in_the_log(tmp_path: Path) -> None:
     leader, follower = pty.openpty()
     termios.tcsetwinsize(follower, (24, 100))
@@ -305,6 +312,7 @@ def test_progress_over_nothing(clock: _Clock, capsys: pytest.CaptureFixture[str]
     assert "nothing" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_warning_is_in_the_log_and_where_stderr_was(tmp_path: Path) -> None:
     script = """
         from purification.runtime import warn

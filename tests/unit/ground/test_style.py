@@ -35,7 +35,7 @@ MAY_IMPORT = {
     },
     "evaluation": {
         *("attacks", "purifiers", "models", "datasets", "storage", "randomness", "runtime"),
-        "guests",
+        *("guests", "provenance"),
     },
     "reporting": {"storage", "evaluation", "provenance", "text_tables"},
 }
@@ -51,6 +51,17 @@ def test_each_rule_states_all_that_it_must(path: Path) -> None:
         for directive in ("message", "script", "mem_mb=", "runtime="):
             assert directive in rule, f"{name}: no {directive}"
         assert f'"../scripts/{name}.py"' in rule, f"{name}: its script has another name"
+
+
+@pytest.mark.parametrize(
+    "path", [*RULE_FILES, REPOSITORY / "Snakefile"], ids=lambda path: path.stem
+)
+def test_each_rule_says_what_it_does(path: Path) -> None:
+    """For `snakemake --list`. Groups are a profile's: in rules they cost every large dry run."""
+    text = path.read_text()
+    rules = re.findall(r"^(?:use )?rule (.*):\n(.*)", text, flags=re.MULTILINE)
+    assert [name for name, first in rules if not re.fullmatch(r' +"""[A-Z].*[^.]"""', first)] == []
+    assert not re.search(r"^ +group:", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)

@@ -172,6 +172,7 @@ def test_kl_agrees_with_torchs() -> None:
 # Training
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reconstruction", ["bce", "mse"])
 def test_training_brings_attacked_images_near_the_clean_ones(
     pairs: tuple, reconstruction: str
@@ -329,6 +330,7 @@ def test_joint_step_is_adam_on_the_sum_of_the_losses() -> None:
     assert (moved > 2e-5).double().mean() < 0.01
 
 
+@pytest.mark.slow
 def test_finetuning_raises_the_joint_accuracy(pairs: tuple) -> None:
     copies, clean, labels = pairs
     vae, classifier = new_vae(), new_classifier()

@@ -57,6 +57,7 @@ def reference(
     return least.values, least.indices
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 3, 40])
 def test_float32_search_is_the_reference_search_in_any_batch_and_order(batch: int) -> None:
     generator, images, starts = generator_of(), images_of(40), starts_of(4)
@@ -72,6 +73,7 @@ def test_float32_search_is_the_reference_search_in_any_batch_and_order(batch: in
     assert torch.equal(torch.cat([part.restart for part in found]), which[order])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 40])
 def test_bfloat16_search_finds_nearly_the_same_error(batch: int) -> None:
     generator, images, starts = generator_of(), images_of(40), starts_of(4)

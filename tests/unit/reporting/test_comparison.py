@@ -11,7 +11,8 @@ from test_swept_tables import FGSM as TRANSFERRED
 from test_swept_tables import OVER_STEPS, F, behind
 
 from purification.evaluation.accuracy import wilson_interval
-from purification.experiments import PAPER_TABLES, paper_comparison
+from purification.experiments import ACCURACY_FORMS, PAPERS, paper_comparison
+from purification.experiments.papers import named
 from purification.reporting.comparison import (
     CELL_COLUMNS,
     ComparedTable,
@@ -34,7 +35,7 @@ def compare(tmp_path: Path) -> Compare:
             file = tmp_path / f"{place}.long.csv"
             write_long(measured, paper, printed, file, **searches)
             specifications.append((paper, printed, str(file)))
-        return read_compared_tables(specifications)
+        return read_compared_tables(specifications, PAPERS)
 
     return make
 
@@ -214,8 +215,9 @@ def test_the_comparison_is_of_the_tables_that_the_config_names() -> None:
         ["cowboy", "Table 2", "results/cowboy/table2.long.csv"],
         ["defense_gan", "Table 8", "results/table8.long.csv"],
     ]
-    every = paper_comparison(micro_catalogue(comparison={"tables": list(PAPER_TABLES)})).job
-    assert len(set(every.sources)) == len(set(every["digests"])) == len(PAPER_TABLES)
+    tables = list(named(*ACCURACY_FORMS))
+    every = paper_comparison(micro_catalogue(comparison={"tables": tables})).job
+    assert len(set(every.sources)) == len(set(every["digests"])) == len(tables)
 
 
 def test_an_edit_concerns_the_tables_that_it_is_in() -> None:

@@ -15,14 +15,10 @@ from made_up_measurements import ADVERSARIAL, FGSM, PAPERS, REC, measurement
 
 from purification.evaluation.accuracy import wilson_interval
 from purification.reporting import figures
+from purification.reporting.long_tables import MEASUREMENT_COLUMNS, long_table, write_csv
+from purification.reporting.markdown_tables import markdown_table
 from purification.reporting.papers import attach_paper_values, paper_values
-from purification.reporting.tables import (
-    MEASUREMENT_COLUMNS,
-    long_table,
-    markdown_table,
-    wide_table,
-    write_csv,
-)
+from purification.reporting.wide_tables import wide_table
 
 Tabulate = Callable[[list[dict[str, object]]], pd.DataFrame]
 
@@ -721,12 +717,13 @@ def drawn(folder: Path, *words: str, **environment: str) -> dict[str, bytes]:
     out.mkdir(parents=True)
     command = [sys.executable, "-c", DRAWING, str(out), *words]
     done = subprocess.run(
-        command, cwd=folder, env=clean | environment, capture_output=True, text=True, timeout=120
+        command, cwd=folder, env=clean | environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     return {path.name: path.read_bytes() for path in out.iterdir()}
 
 
+@pytest.mark.slow
 def test_pictures_do_not_depend_on_what_a_machine_has_set_for_other_programs(
     tmp_path: Path,
 ) -> None:

@@ -75,6 +75,7 @@ def test_roc_panels_draw_each_curve_with_its_area(tmp_path: Path, drawn: list[An
     assert axes[0].get_ylabel() == "True positive rate"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("panels", "curves"), [(1, 8), (2, 1), (3, 7), (3, 8)])
 def test_roc_panels_fit_the_page_and_are_square(
     tmp_path: Path, drawn: list[Any], panels: int, curves: int
@@ -226,6 +227,7 @@ def test_what_are_no_accuracies_is_refused(tmp_path: Path, panels: list, message
 # Files
 
 
+@pytest.mark.slow
 def test_both_files_are_written_and_the_same_again(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         roc_panels([roc_panel()] * 3, tmp_path / folder / "r.png", tmp_path / folder / "r.pdf")

@@ -9,6 +9,8 @@ from made_up_measurements import PAPERS, measurement
 
 from purification.evaluation.accuracy import wilson_interval
 from purification.evaluation.measure import BLACK_BOX_COLUMNS
+from purification.reporting.long_tables import long_table, read_long_table, write_csv
+from purification.reporting.markdown_tables import brief_table, markdown_table
 from purification.reporting.page import (
     PageTable,
     agreement,
@@ -17,14 +19,7 @@ from purification.reporting.page import (
     paper_page,
 )
 from purification.reporting.papers import ATTACHED_COLUMNS, paper_values
-from purification.reporting.tables import (
-    brief_table,
-    long_table,
-    markdown_table,
-    read_long_table,
-    wide_table,
-    write_csv,
-)
+from purification.reporting.wide_tables import wide_table
 from purification.text_tables import write_page
 
 Rows = list[dict[str, object]]

@@ -216,6 +216,7 @@ def test_a_finite_training_is_what_it_is_without_the_checks(
     assert checked == numbers(TRAININGS[name]())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ON_A_DEVICE)
 def test_no_step_waits_for_the_device(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of steps in an epoch, or between two rows of a history, each costs as many waits as without
@@ -488,6 +489,7 @@ def test_the_mean_image_and_what_is_hardly_better_are_told(
         assert ("warning: VAE" in capsys.readouterr().err) == warns, share
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [3e-3, 1e-12])
 def test_an_autoencoder_that_has_learned_nothing_says_so(
     rate: float, capsys: pytest.CaptureFixture[str]

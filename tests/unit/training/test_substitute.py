@@ -301,6 +301,7 @@ def test_label_oracle_asks_the_defended_classifier() -> None:
 # The attack
 
 
+@pytest.mark.slow
 def test_fgsm_of_the_substitute_transfers_to_the_oracle_on_digits() -> None:
     splits = datasets.load("digits", data_root="", validation=147, test=500)
     (train, train_labels), (test, labels) = (

@@ -128,6 +128,7 @@ def draw_both(toy: Toy, folder: Path, **changes: Any) -> None:
     )
 
 
+@pytest.mark.slow
 def test_pictures(toy: Toy, tmp_path: Path, record_figures: Callable) -> None:
     kept = record_figures(pictures)
     draw_both(toy, tmp_path)

@@ -120,6 +120,7 @@ def test_adversarial_loss_is_the_mean_of_clean_and_fgsm_loss(climbed: str) -> No
     torch.testing.assert_close(vector(model), vector(by_hand), atol=2e-5, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adversary", [{}, {"adversarial_epsilon": 0.2}, {"adversarial_pgd": PGD}])
 def test_mixed_precision_takes_nearly_the_same_step_to_a_float32_network(adversary: dict) -> None:
     images, labels = pictures(100)
@@ -347,6 +348,7 @@ def test_penalty_gradient_of_the_critic_agrees_with_finite_differences() -> None
         assert weight.grad[place].item() == pytest.approx(difference, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_gan_training_moves_towards_the_data() -> None:
     generator, critic, history = gan(
         iterations=60, learning_rate=5e-3, critic_steps=3, batch_size=16
@@ -489,6 +491,7 @@ def fit_autoencoder(model: nn.Module, images: Tensor, **settings: object) -> lis
     return train_autoencoder(model, images, **{**defaults, **settings})
 
 
+@pytest.mark.slow
 def test_autoencoder_learns_to_reconstruct() -> None:
     images, _ = pictures(60)
     model = new_autoencoder()

@@ -93,6 +93,7 @@ def test_bfloat16_rounds_the_convolutions_alone(arrangement: dict[str, object]) 
     assert {weight.dtype for network in pair for weight in network.parameters()} == {torch.float32}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sides", [None, (7, 8)], ids=["convolution", "transposed"])
 @pytest.mark.parametrize("row", [(), (3,)], ids=["images", "rows"])
 def test_first_and_second_derivatives_agree_with_finite_differences(

@@ -1,0 +1,125 @@
+"""What the schema says of a value beside its form: the names of other entries, and rules.
+
+`names`, `that`, `or`, `apart`, `measured_in` and `rules` are described at the head of the schema.
+They are read when the form is right, and yield one line a mistake, with its place in the config.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import reduce
+from operator import getitem
+from types import ModuleType
+from typing import Any
+
+import jsonschema
+
+from purification.experiments.config_form import did_you_mean, listed
+from purification.experiments.papers import studies_of
+from purification.experiments.schema import Validator
+
+WGAN_GP = "wgan_gp"
+"""The kind of a generator that names none."""
+SEARCHES = ("defense_gan",)
+"""Methods that search a latent space from random starts: swept, and timed in Table 13."""
+STEPPED = (*SEARCHES, "ae_gan", "cowboy")
+"""Methods whose search has steps L."""
+Wrong = Iterator[tuple[str, str]]
+"""Mistakes: a place and what is wrong there, as `located` takes them."""
+
+
+def purifier_of(config: Mapping[str, Any], defense: str) -> str:
+    """The defence that a redeployed one takes its purifier from, or itself."""
+    return config["defenses"].get(defense, {}).get("purifier", defense)
+
+
+def kind_of(generator: Mapping[str, Any]) -> str:
+    """What is trained."""
+    return generator.get("kind", WGAN_GP)
+
+
+PREDICATES: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Any], list[Any]], bool]] = {
+    "has": lambda entry, _, keys: all(key in entry for key in keys),
+    "lacks": lambda entry, _, keys: not any(key in entry for key in keys),
+    "kind": lambda entry, _, kinds: kind_of(entry) in kinds,
+    "form": lambda entry, _, forms: entry["form"] in forms,
+    "own_method": lambda entry, _, methods: entry["method"] in methods,
+    "method": lambda _, purifier, methods: purifier["method"] in methods,
+    "purifier_has": lambda _, purifier, keys: all(key in purifier for key in keys),
+    "purifier_lacks": lambda _, purifier, keys: not any(key in purifier for key in keys),
+}
+"""What a schema's `that` may ask of an entry, of the purifier that it deploys, and of what must be
+among these values."""
+
+
+def known(config: Mapping[str, Any], section: str, that: Mapping[str, Any]) -> list[str]:
+    """The names in a section of the config of which all that is asked holds."""
+
+    def holds(entry: Mapping[str, Any]) -> bool:
+        purifier = config["defenses"].get(entry.get("purifier"), entry)
+        asked = ((PREDICATES[k], v if isinstance(v, list) else [v]) for k, v in that.items())
+        return all(predicate(entry, purifier, values) for predicate, values in asked)
+
+    if section == "studies":
+        entries: Any = {
+            study.name: {"form": study.form, **({"paper": study.paper} if study.paper else {})}
+            for study in studies_of(config)
+        }
+    else:
+        entries = reduce(getitem, section.split("."), config)
+    return [str(name) for name in entries if not that or holds(entries[name])]
+
+
+def unknown(name: str, allowed: Iterable[str]) -> Iterator[str]:
+    """What is said of a name that is none of those allowed."""
+    allowed = list(allowed)
+    if name not in allowed:
+        yield f"got {name!r}{did_you_mean(name, allowed)}; {listed(allowed)}"
+
+
+def wrong_references(
+    value: Any, schema: Mapping[str, Any], config: Mapping[str, Any], place: str = ""
+) -> Iterator[str]:
+    """Names, in a value of the right form, of what the config does not have."""
+
+    def names(_: Any, section: str, text: str, own: Mapping[str, Any]) -> Iterator[Any]:
+        allowed = [*own.get("or", ()), *known(config, section, own.get("that", {}))]
+        for name in text.split(own["apart"]) if "apart" in own else [text]:
+            yield from map(jsonschema.ValidationError, unknown(name, allowed))
+
+    def measured_in(_: Any, model: str, name: str, own: Mapping[str, Any]) -> Iterator[Any]:
+        models = config["defenses"].get(name, {}).get("threat_models", [model])
+        if model not in models:
+            needed = f"{{place}} needs {model}; got {', '.join(models)}"
+            yield jsonschema.ValidationError(f"/defenses.{name}.threat_models\n{needed}")
+
+    yield from _lines({"names": names, "measured_in": measured_in}, value, schema, place)
+
+
+def broken_rules(
+    value: Any, schema: Mapping[str, Any], config: Mapping[str, Any], rules: ModuleType
+) -> Iterator[str]:
+    """What the schema's `rules` say of a value whose form and references are right."""
+
+    def broken(_: Any, wanted: list[str], value: Any, own: Mapping[str, Any]) -> Iterator[Any]:
+        for rule in wanted:
+            for where, what in getattr(rules, rule)(value, config, schema):
+                yield jsonschema.ValidationError(f"{where}\n{what}")
+
+    yield from _lines({"rules": broken}, value, schema, "")
+
+
+def _lines(
+    keywords: Mapping[str, Any], value: Any, schema: Mapping[str, Any], place: str
+) -> Iterator[str]:
+    validator = jsonschema.validators.extend(Validator, keywords)(schema)
+    for error in validator.iter_errors(value):
+        # Of a list it says enough which name is wrong.
+        inner = (str(part) for part in error.absolute_path if not isinstance(part, int))
+        where, _, what = error.message.rpartition("\n")
+        yield located(".".join(filter(None, (place, *inner))), where, what)
+
+
+def located(place: str, where: str, what: str) -> str:
+    """A line: a mistake at a place within another, or, after "/", at one elsewhere in the config;
+    "{place}" in what is wrong stands for the former."""
+    at = where[1:] if where[:1] == "/" else ".".join(filter(None, (place, where)))
+    return f"{at}: {what.replace('{place}', place)}"

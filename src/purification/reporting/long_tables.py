@@ -1,0 +1,203 @@
+"""The long table of accuracies: all measurements, a row each, with the paper's values beside them.
+
+A measurement row is one accuracy (`MEASUREMENT_COLUMNS`). Black-box rows have three more columns:
+``substitute``, which is part of a row's identity, ``oracle`` and ``queries``; rows of an attack
+that the config gives in other units or under another name than the paper's, ``paper_attack`` and
+``pixel_range``; rows of what is not what its name says, ``not_as_named``; and rows whose attack was
+refused, with n = 0 and no accuracy, ``refused``, the reason.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from purification.evaluation.measure import ATTACK_COLUMNS, ATTACK_UNIT_COLUMNS, NAMING_COLUMN
+from purification.evaluation.measure import COLUMNS as MEASUREMENT_COLUMNS
+from purification.evaluation.refusals import REFUSED
+from purification.reporting.csv_files import read_rows, write_formatted
+from purification.reporting.papers import ATTACHED_COLUMNS, attach_paper_values
+from purification.text_tables import read_text_table
+
+_TEXT = ("dataset", "classifier", "attack", "threat_model", "defense", "variant")
+_FURTHER_TEXT = ("substitute", "oracle", *ATTACK_UNIT_COLUMNS, NAMING_COLUMN, REFUSED)
+_COUNTS = ("iterations_L", "restarts_R", "n", "correct")
+_NUMBERS = (
+    *("epsilon", "accuracy", "ci_low", "ci_high"),
+    *ATTACK_COLUMNS,
+)
+_DEFENSE_ORDER = ("none", "defense_gan", "magnet", "adv_training")
+THREAT_ORDER = ("none", "white_box", "gray_box", "white_box_bpda", "black_box")
+SEARCH = ("iterations_L", "restarts_R")
+_OVER_SEEDS = {
+    "accuracy": ("accuracy", "mean"),
+    "std": ("accuracy", "std"),
+    "seeds": ("accuracy", "count"),
+    **{name: (name, "sum") for name in ("n", "correct")},
+    **{name: (name, "mean") for name in ("success_rate", "mean_l2", "difference")},
+    "zero_gradient_share": ("zero_gradient_share", "max"),
+    **{
+        name: (name, "first")
+        for name in (
+            *("epsilon", "threat_model", "defense", "variant", "ci_low", "ci_high"),
+            *(name for name in ATTACHED_COLUMNS if name != "difference"),
+        )
+    },
+}
+"""What is made of the rows of several seeds: from which column, and how."""
+
+
+def long_table(
+    measurement_files: Iterable[Path],
+    paper_values: pd.DataFrame | None,
+    searches: Iterable[Sequence[int]] | None = None,
+) -> pd.DataFrame:
+    """All measurements, a row each, with the paper's values beside them.
+
+    Args:
+        measurement_files: CSV files with `MEASUREMENT_COLUMNS`; further columns are kept. Their
+            order is the order of datasets and attacks in every table.
+        paper_values: rows of `purification.reporting.papers.paper_values`; None for a table of the
+            user's own, which gets no columns of them.
+        searches: of a swept table, the (L, R) that it shows. Other searches' rows are left out, and
+            the paper's values are attached where L and R agree too.
+
+    Returns:
+        Rows sorted by dataset and attack (order of first appearance, no attack first), epsilon,
+        classifier, defence (undefended, the paper's, users' own by appearance), variant, threat
+        model, search settings and seed; columns `MEASUREMENT_COLUMNS` and what
+        `purification.reporting.papers.attach_paper_values` adds.
+
+    Raises:
+        FileNotFoundError: a measurement file is missing.
+        ValueError: no file given; a file lacks a column or holds text where a number belongs; an
+            attack without threat model or the reverse; two rows for the same measurement.
+    """
+    files = list(measurement_files)
+    if not files:
+        raise ValueError("no measurement files: nothing to tabulate")
+    rows = pd.concat([_read_measurements(Path(file)) for file in files], ignore_index=True)
+    if searches is not None:
+        rows = _of_searches(rows, searches)
+    ranks = pd.DataFrame(
+        {
+            "dataset": _rank(rows["dataset"]),
+            "attack": _rank(rows["attack"], first=("none",)),
+            "epsilon": rows["epsilon"].fillna(-1.0),
+            "classifier": rows["classifier"],
+            "substitute": substitutes(rows),
+            "defense": _rank(rows["defense"], first=_DEFENSE_ORDER),
+            "variant": rows["variant"],
+            "threat_model": _rank(rows["threat_model"], first=THREAT_ORDER),
+            "iterations_L": rows["iterations_L"].fillna(-1),
+            "restarts_R": rows["restarts_R"].fillna(-1),
+            "seed": rows["seed"],
+        }
+    )
+    if ranks.duplicated().any():
+        twice = rows[ranks.duplicated(keep=False)].iloc[0]
+        raise ValueError(f"two rows for one measurement: {described(twice)}, seed {twice['seed']}")
+    order = ranks.sort_values(list(ranks.columns), kind="stable").index
+    rows = rows.loc[order].reset_index(drop=True)
+    for name in set(_FURTHER_TEXT) & set(rows):
+        rows[name] = rows[name].fillna("")
+    if "queries" in rows:
+        rows["queries"] = pd.to_numeric(rows["queries"]).astype("Int64")
+    further = [column for column in rows if column not in MEASUREMENT_COLUMNS]
+    rows = rows[[*MEASUREMENT_COLUMNS, *further]]
+    if paper_values is None:
+        return rows.drop(columns=NAMING_COLUMN, errors="ignore")
+    return attach_paper_values(rows, paper_values, same_search=searches is not None)
+
+
+def read_long_table(path: Path) -> pd.DataFrame:
+    """The long table that `write_csv` wrote, with the types that `long_table` gives.
+
+    Raises FileNotFoundError, or ValueError naming the file if it is no long table.
+    """
+    header = read_text_table(path).partition("\n")[0].split(",")
+    text = (*_TEXT, "substitute") if "substitute" in header else _TEXT
+    numbers = (*_NUMBERS, "paper_value", "paper_std", "difference")
+    counts = (*_COUNTS, "seed", "paper_iterations_L", "paper_restarts_R")
+    return read_rows(path, text=text, counts=counts, numbers=numbers)
+
+
+def write_csv(table: pd.DataFrame, path: Path, recipe: Mapping[str, Any] | None = None) -> None:
+    """Write the long or the wide table: 4 decimals, epsilon as short as it is, missing cells empty.
+
+    As for `write_formatted`; a long table, which pages read, is given its recipe.
+    """
+    written = table.copy()
+    if "epsilon" in written:
+        written["epsilon"] = written["epsilon"].map(epsilon_text)
+    write_formatted(written, path, "%.4f", recipe)
+
+
+def over_seeds(rows: pd.DataFrame, key: Sequence[str]) -> pd.DataFrame:
+    """The rows of a long table that agree in `key` put together, in the order of the first of each.
+
+    Beside the columns of `key`: accuracy, success rate, l2 norm and difference from the paper as
+    means, ``std`` the sample standard deviation (empty for one row), ``seeds`` the number of rows
+    with an accuracy (an attack that was refused has none), n and correct as sums, and ``ci_low``
+    and ``ci_high``: of one row its own, of several the 95 % Wilson interval of these sums, which
+    does not cover the spread between seeds.
+    """
+    made = {n: how for n, how in _OVER_SEEDS.items() if n not in key and how[0] in rows}
+    # The longest text is one that is not empty.
+    made |= {name: (name, "max") for name in (NAMING_COLUMN, REFUSED) if name in rows}
+    cells = rows.groupby(list(key), sort=False, dropna=False).agg(**made).reset_index()
+    pooled = cells["seeds"] > 1
+    if pooled.any():
+        from purification.evaluation.accuracy import wilson_interval
+
+        intervals = [
+            wilson_interval(int(correct), int(n))
+            for correct, n in zip(cells.loc[pooled, "correct"], cells.loc[pooled, "n"], strict=True)
+        ]
+        cells.loc[pooled, ["ci_low", "ci_high"]] = intervals
+    return cells
+
+
+def substitutes(rows: pd.DataFrame) -> pd.Series:
+    """The substitute of each row; empty where there is none."""
+    return rows["substitute"].fillna("") if "substitute" in rows else pd.Series("", rows.index)
+
+
+def described(row: pd.Series) -> str:
+    defense = f"{row['defense']} {row['variant']}".strip()
+    return (
+        f"{row['dataset']}, attack {row['attack']} {epsilon_text(row['epsilon'])}, classifier "
+        f"{row['classifier']}, defense {defense}, {row['threat_model']}"
+    )
+
+
+def epsilon_text(epsilon: float) -> str:
+    return "" if pd.isna(epsilon) else f"{epsilon:.6g}"
+
+
+def _read_measurements(path: Path) -> pd.DataFrame:
+    rows = read_rows(path, text=_TEXT, counts=_COUNTS, numbers=_NUMBERS)
+    if "seed" not in rows:
+        raise ValueError(f"{path}: missing columns: seed")
+    contradiction = (rows["attack"] == "none") != (rows["threat_model"] == "none")
+    if contradiction.any():
+        row = rows[contradiction].iloc[0]
+        raise ValueError(
+            f"{path}: attack {row['attack']!r} with threat model {row['threat_model']!r}; "
+            "both are 'none' or neither is"
+        )
+    return rows
+
+
+def _of_searches(rows: pd.DataFrame, searches: Iterable[Sequence[int]]) -> pd.DataFrame:
+    """The rows of these (L, R), and those of no search."""
+    wanted = {tuple(search) for search in searches}
+    pairs = zip(*(rows[name].fillna(-1) for name in SEARCH), strict=True)
+    kept = [pair in wanted or pair == (-1, -1) for pair in pairs]
+    return rows[kept].reset_index(drop=True)
+
+
+def _rank(values: pd.Series, first: Sequence[str] = ()) -> pd.Series:
+    order = {value: rank for rank, value in enumerate(dict.fromkeys((*first, *values)))}
+    return values.map(order)

@@ -1,0 +1,279 @@
+"""The wide table for reading: with intervals, the paper's values, and warnings of what its rows
+show."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from purification.evaluation.measure import NAMING_COLUMN
+from purification.evaluation.refusals import REFUSED
+from purification.reporting.long_tables import SEARCH, THREAT_ORDER, epsilon_text
+from purification.reporting.wide_tables import KEY, main_threat_model, table_cells
+
+_THREAT_MEANING = {
+    "none": "no attack: accuracy on the untouched images, with the defense where one is named.",
+    "white_box": "the attacker differentiates the classifier and the defense in front of it, "
+    "through every step of a latent search (of one in bfloat16: the same steps in float32).",
+    "gray_box": "the attacker differentiates the bare classifier and does not know the defense.",
+    "white_box_bpda": "the attacker runs the defense forward and replaces its gradient by the "
+    "identity (backward pass differentiable approximation, BPDA).",
+    "black_box": "the attacker asks an oracle for labels (column `oracle` of the long table: "
+    "`plain` is the bare classifier) and differentiates a substitute trained on them; success and "
+    "norms are of the attack on the substitute.",
+}
+_PAPER_WHITE_BOX = (
+    "The paper's white-box values of a defense with a latent search are not comparable with ours: "
+    "in its published code no gradient passes the search, so the attack stood still."
+)
+_WEAK_ATTACK = 0.05
+_REFUSED = "no number: attack refused"
+
+
+def markdown_table(
+    long: pd.DataFrame,
+    wide: pd.DataFrame,
+    *,
+    title: str,
+    notes: Sequence[str] = (),
+    swept: bool = False,
+) -> str:
+    """The wide table for reading, in GitHub's Markdown.
+
+    Each cell holds the accuracy (mean ± standard deviation over seeds where there are several), the
+    95 % Wilson interval (of the counts pooled over seeds), n, and the paper's value where there is
+    one. A legend explains the threat models that occur. The warnings are computed from `long`:
+    accuracy under attack above the same model's clean accuracy; images whose gradient is exactly
+    zero; attacks that succeed on under 5 % of the images; white box above gray box beyond both
+    intervals; and, with the reason, attacks that were refused, whose cells have no number, and
+    what is not what its name says, beside which no paper's value stands.
+
+    Args:
+        long: as `long_table` returns it.
+        wide: `wide_table` of it; gives the rows and columns shown.
+        title: heading.
+        notes: paragraphs below the heading.
+        swept: as for `wide_table`.
+
+    Raises:
+        ValueError: as `wide_table`.
+    """
+    cells = table_cells(long, swept)
+    parts = [f"# {title}", *notes, *_sections(cells, long, wide, _cell_text, level=2)]
+    parts += ["## How to read this", _legend(cells)]
+    parts += ["## Warnings", _warnings(cells)]
+    return "\n\n".join(parts) + "\n"
+
+
+def brief_table(long: pd.DataFrame, wide: pd.DataFrame, *, swept: bool = False) -> str:
+    """The tables of `markdown_table` alone, their cells in one line: accuracy, half the width of
+    its interval, and the paper's value with our difference from it where there is one.
+
+    Arguments and errors as there; headings begin at the third level.
+    """
+    return "\n\n".join(_sections(table_cells(long, swept), long, wide, _brief_text, level=3))
+
+
+def _sections(
+    cells: pd.DataFrame,
+    long: pd.DataFrame,
+    wide: pd.DataFrame,
+    text: Callable[[Any], str],
+    level: int,
+) -> list[str]:
+    """Headings and tables of each data set: the paper's columns, other threat models, no attack."""
+    names = [name for name in wide if name in set(cells["column"])]
+    clean = set(cells.loc[cells["attack"] == "none", "column"])
+    main = main_threat_model(long)
+    paper_layout = {"no_attack"} | set(cells.loc[cells["threat_model"] == main, "column"])
+    adjective = main.replace("_", "-")
+    sections = [
+        (f"No defense, and {adjective} attacks on the defenses", paper_layout, False),
+        ("Other threat models", set(names) - paper_layout - clean, False),
+        ("Without attack", clean, True),
+    ]
+    texts = {
+        (*(getattr(row, name) for name in KEY), row.column): text(row) for row in cells.itertuples()
+    }
+    parts = []
+    for dataset in wide["dataset"].unique():
+        parts.append(f"{'#' * level} {dataset}")
+        rows = wide[wide["dataset"] == dataset]
+        for heading, wanted, without_attack in sections:
+            columns = [name for name in names if name in wanted]
+            table = _markdown_table(rows, columns, texts, clean, without_attack)
+            if table:
+                parts += [f"{'#' * (level + 1)} {heading}", table]
+    return parts
+
+
+def _cell_text(cell: tuple) -> str:
+    if not cell.seeds:
+        return _REFUSED
+    accuracy = f"{cell.accuracy:.4f}"
+    if cell.seeds > 1:
+        accuracy += f" ± {cell.std:.4f}"
+    lines = [f"**{accuracy}**"]
+    if pd.notna(cell.ci_low):
+        lines.append(f"[{cell.ci_low:.4f}, {cell.ci_high:.4f}]")
+    lines.append(f"n = {cell.n}" + (f", {cell.seeds} seeds" if cell.seeds > 1 else ""))
+    if pd.notna(cell.mean_l2):
+        lines.append(f"l2 = {cell.mean_l2:.2f}")
+    if pd.notna(getattr(cell, "paper_value", None)):
+        lines.append(f"paper {cell.paper_value:.4f}")
+    return "<br>".join(lines)
+
+
+def _brief_text(cell: Any) -> str:
+    if not cell.seeds:
+        return _REFUSED
+    text = f"{cell.accuracy:.3f}"
+    if pd.notna(cell.ci_low):
+        text += f" ± {(cell.ci_high - cell.ci_low) / 2:.3f}"
+    if pd.notna(cell.paper_value):
+        text += f" (paper {cell.paper_value:.3f}, {cell.accuracy - cell.paper_value:+.3f})"
+    return text
+
+
+def _markdown_table(
+    rows: pd.DataFrame,
+    columns: Sequence[str],
+    texts: dict[tuple, str],
+    clean: set[str],
+    without_attack: bool,
+) -> str:
+    labels = ("classifier", "L", "R")
+    labels = (
+        labels if without_attack else ("attack", "epsilon", "classifier", "substitute", "L", "R")
+    )
+    if without_attack:
+        rows = rows.drop_duplicates(["classifier", *(name for name in SEARCH if name in rows)])
+    lines = []
+    for row in rows.itertuples():
+        epsilon = "" if pd.isna(row.epsilon) else f"{row.epsilon:.6f}"
+        substitute = getattr(row, "substitute", "")
+        search = tuple(getattr(row, name, -1) for name in SEARCH)
+        bare, attacked = ("none", "", row.classifier, ""), (row.attack, epsilon, row.classifier)
+        cells = []
+        for name in columns:
+            key = (row.dataset, *(bare if name in clean else (*attacked, substitute)))
+            cells.append(texts.get((*key, *search, name)) or texts.get((*key, -1, -1, name), ""))
+        shown_search = tuple("" if value < 0 else str(value) for value in search)
+        left = (row.attack, epsilon_text(row.epsilon), row.classifier, substitute)
+        left = (row.classifier,) if without_attack else left
+        if any(cells):
+            lines.append((*left, *shown_search, *cells))
+    # What this dataset did not measure would be an empty column.
+    shown = [i for i in range(len(labels) + len(columns)) if any(line[i] for line in lines)]
+    header = (*labels, *columns)
+    table = [[header[i] for i in shown], ["---"] * len(shown)]
+    table += [[line[i] for i in shown] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in table) if lines else ""
+
+
+def _legend(cells: pd.DataFrame) -> str:
+    present = set(cells["threat_model"])
+    names = [name for name in THREAT_ORDER if name in present]
+    names += sorted(present - set(names))
+    lines = [
+        "Each cell: accuracy, 95 % Wilson interval, number of images n, mean l2 norm of the "
+        "perturbations that succeeded"
+        + (", the paper's printed value." if _is_printed(cells).any() else ".")
+    ]
+    if (cells["seeds"] > 1).any():
+        lines[0] += (
+            " With several seeds: mean ± sample standard deviation over seeds; n and the interval "
+            "pool the seeds' counts, so the interval does not cover the spread between seeds."
+        )
+    lines.append("")
+    for name in names:
+        columns = {"none": " (columns `no_attack`, `*_clean`)", "white_box_bpda": " (`*_bpda`)"}
+        meaning = _THREAT_MEANING.get(name, "as the configuration defines it.")
+        lines.append(f"- `{name}`{columns.get(name, '')}: {meaning}")
+    searched = (cells["defense"] == "defense_gan") & (cells["threat_model"] == "white_box")
+    if _is_printed(cells[searched]).any():
+        lines += ["", _PAPER_WHITE_BOX]
+    return "\n".join(lines)
+
+
+def _is_printed(cells: pd.DataFrame) -> pd.Series:
+    """Where a paper has a number."""
+    known = "paper_value" in cells
+    return cells["paper_value"].notna() if known else pd.Series(False, cells.index)
+
+
+def _pair(cell: tuple) -> str:
+    """The classifier, with the substitute that the attack came from."""
+    pair = f"{cell.classifier}/{cell.substitute}" if cell.substitute else cell.classifier
+    return f"{pair} L={cell.iterations_L} R={cell.restarts_R}" if cell.iterations_L >= 0 else pair
+
+
+def _text_of(cells: pd.DataFrame, name: str) -> pd.Series:
+    """A further column of text; empty where there is none."""
+    return cells[name].fillna("") if name in cells else pd.Series("", cells.index)
+
+
+def _warnings(cells: pd.DataFrame) -> str:
+    attacked = cells[cells["attack"] != "none"]
+    same_model = ["dataset", "classifier", "defense", "variant", *SEARCH]
+    clean = cells.loc[cells["attack"] == "none", [*same_model, "accuracy", "n"]]
+    above_clean = attacked.merge(clean, on=same_model, suffixes=("", "_clean"))
+    above_clean = above_clean[above_clean["accuracy"] > above_clean["accuracy_clean"]]
+    stronger = attacked[attacked["threat_model"].isin(("white_box", "white_box_bpda"))]
+    gray = attacked[attacked["threat_model"] == "gray_box"]
+    above_gray = stronger.merge(
+        gray[[*same_model, "attack", "epsilon_key", "accuracy", "ci_high"]],
+        on=[*same_model, "attack", "epsilon_key"],
+        suffixes=("", "_gray"),
+    )
+    above_gray = above_gray[above_gray["ci_low"] > above_gray["ci_high_gray"]]
+    kinds = [
+        (
+            "The attack was refused, and there is no number",
+            cells[_text_of(cells, REFUSED) != ""],
+            lambda c: f"{_pair(c)}: {getattr(c, REFUSED)}",
+        ),
+        (
+            "Accuracy under attack above the same model's accuracy without attack "
+            "(on a subset of the images where n is smaller)",
+            above_clean,
+            lambda c: (
+                f"{_pair(c)} {c.accuracy:.4f} (n = {c.n}) > {c.accuracy_clean:.4f} "
+                f"(n = {c.n_clean})"
+            ),
+        ),
+        (
+            "Images whose gradient is exactly zero: the attack cannot move them, "
+            "so the accuracy may be too high",
+            attacked[attacked["zero_gradient_share"] > 0],
+            lambda c: f"{_pair(c)} {c.zero_gradient_share:.4f}",
+        ),
+        (
+            "Attacks that succeed on under 5 % of the images: robust, or an attack that fails",
+            attacked[attacked["success_rate"] < _WEAK_ATTACK],
+            lambda c: f"{_pair(c)} {c.success_rate:.4f}",
+        ),
+        (
+            "The attacker who knows the defense does worse than the one who does not, beyond both "
+            "95 % intervals: the gradient is blocked or the attack badly tuned",
+            above_gray,
+            lambda c: f"{_pair(c)} {c.accuracy:.4f} > {c.accuracy_gray:.4f} gray box",
+        ),
+    ]
+    parts = []
+    for heading, found, text in kinds:
+        if found.empty:
+            continue
+        lines = [f"**{heading}:**", ""]
+        for (dataset, attack, _, column), group in found.groupby(
+            ["dataset", "attack", "epsilon_key", "column"], sort=False
+        ):
+            name = f"{attack} {epsilon_text(group['epsilon'].iloc[0])}".strip()
+            listed = "; ".join(text(cell) for cell in group.itertuples())
+            lines.append(f"- {dataset}, {name}, `{column}`: {listed}")
+        parts.append("\n".join(lines))
+    other = sorted({text for text in _text_of(cells, NAMING_COLUMN) if text})
+    if other:
+        lines = ["**Not what their names say, so that no paper's value stands beside:**", ""]
+        parts.append("\n".join([*lines, *(f"- {text}" for text in other)]))
+    return "\n\n".join(parts) if parts else "None of the checks found anything."

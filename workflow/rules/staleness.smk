@@ -1,0 +1,31 @@
+# Recipes in `params` say exactly what is stale, whichever profile a run has. Library code that changes what a file contains
+# raises the VERSION of its kind in src/purification/experiments.
+from snakemake.jobs import Job
+from snakemake.persistence import PersistenceBase
+from snakemake.settings.types import RerunTrigger
+
+
+def pass_over_code(rules):
+    """Has no file of these rules remade because its script, or the rule that calls it, was touched:
+    that would repeat days of work for a comment. Other rules of a workflow that has these as a
+    module keep the trigger, and so do these where --rerun-triggers names `code`."""
+    scripts_newer = Job.outputs_older_than_script_or_notebook
+    rule_changed = PersistenceBase.code_changed
+
+    def passed_over(job):
+        chosen = job.rule.workflow.rerun_triggers
+        return job.rule in rules and chosen == RerunTrigger.all()  # the default
+
+    async def outputs_older(job):
+        if not passed_over(job):
+            async for file in scripts_newer(job):
+                yield file
+
+    def code_changed(persistence, job, file=None):
+        return () if passed_over(job) else rule_changed(persistence, job, file)
+
+    Job.outputs_older_than_script_or_notebook = outputs_older
+    PersistenceBase.code_changed = code_changed
+
+
+pass_over_code(workflow.modifier.rules)
