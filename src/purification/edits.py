@@ -15,8 +15,8 @@ from typing import Any
 
 import yaml
 
+from purification.experiments import ConfigError
 from purification.experiments.artifacts import Recipe
-from purification.experiments.config import ConfigError
 from purification.freshness import found_recipe
 from purification.provenance import ABSENT, differing, digest_of, shown
 from purification.runs import MARK
