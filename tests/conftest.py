@@ -223,22 +223,23 @@ class Workflow:
         rules = {rule: int(count) for rule, count in counts.items() if rule not in targets}
         assert sum(rules.values()) == len(messages), output
         assert stats or "Nothing to be done" in output, output
-        outputs = re.findall(r"^ *output: (.*)$", output, flags=re.MULTILINE)
-        return Jobs(rules, set(messages), [set(line.split(", ")) for line in outputs], output)
+        return Jobs(rules, set(messages), output)
+
+    def pending(self, *targets: str) -> set[str]:
+        """All files that the jobs of a dry run would make."""
+        summary = self.run(*targets, options=("--summary", "--cores", "2")).stdout.splitlines()
+        lines = [line.split("\t") for line in summary]
+        return {line[0] for line in lines if line[-1] == "update pending"}
 
 
 @dataclass(frozen=True)
 class Jobs:
-    """A dry run's job list: how many of each rule, and the message and the outputs of each job."""
+    """A dry run's job list: how many of each rule, the message of each job, and all that was
+    printed."""
 
     rules: dict[str, int]
     messages: set[str]
-    outputs: list[set[str]] = field(default_factory=list, compare=False)
     printed: str = field(default="", compare=False, repr=False)
-
-    def without(self, paths: set[str]) -> list[set[str]]:
-        """The outputs of those jobs that make none of these files."""
-        return [made for made in self.outputs if not made & paths]
 
 
 def shared_run(

@@ -6,10 +6,8 @@ the file carries, and today's. What one edit concerns is found by making it alon
 """
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +27,6 @@ LISTED = 10
 """Edited settings that have a line each; of more there is one line for all."""
 _LONG = 8  # entries of two lists; what longer ones have in common says nothing
 Config = Mapping[str, Any]
-Place = tuple[str, ...]
-_Told = tuple[Config, Sequence[Recipe]]  # a config, and what jobs are told under it
 
 
 def remember(config: Config) -> None:
@@ -38,9 +34,8 @@ def remember(config: Config) -> None:
     text = yaml.safe_dump(config, sort_keys=False)
     place = FOLDER / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.yaml"
     place.parent.mkdir(parents=True, exist_ok=True)
-    whole = place.with_suffix(".part")
-    whole.write_text(text)
-    whole.replace(place)
+    place.with_suffix(".part").write_text(text)
+    place.with_suffix(".part").replace(place)
     for old in _latest_first()[KEPT:]:
         old.unlink(missing_ok=True)
 
@@ -55,116 +50,90 @@ def _latest_first() -> list[Path]:
     return sorted(FOLDER.glob("*.yaml"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
 
 
-@dataclass(frozen=True)
-class Explainer:
-    """Explains why jobs are stale.
+def explained_edits(
+    config: Config,
+    outputs: Sequence[Sequence[str]],
+    today: Sequence[Recipe],
+    recipes_under: Callable[[Config], Sequence[Recipe]],
+    place: Callable[[str], str] = str,
+) -> list[str]:
+    """A line for each setting in which `config` differs from that of the files, if it makes some of
+    the jobs stale: "attacks.fgsm.epsilon: 0.1 -> 0.15: 25 jobs".
 
-    outputs: the places of each job's files, of all jobs that will run.
-    today: what each is told.
-    recipes_under: from a config to what each of the jobs is told under it; an empty recipe where it
-        has no such job. Raises ConfigError if the config is wrong.
-    place: from a file's path in a recipe to where it lies.
+    A job that two edits concern is counted for both. Files that are missing, such as those of a new
+    seed, count where what is stale is made of them. Jobs whose files none of the remembered configs
+    makes are in no line.
+
+    Args:
+        outputs: the files of each job, of all that will run.
+        today: what each is told.
+        recipes_under: from another config to the same; an empty recipe where it has no such job.
+            Raises ConfigError if the config is wrong.
+        place: from a file's path in a recipe to where it lies.
     """
+    found = [_carried(paths) for paths in outputs]
+    missing = {p: i for i, paths in enumerate(outputs) if not found[i] for p in paths}
+    stale = {i for i, now in enumerate(today) if found[i] and now.digest not in found[i]}
 
-    outputs: Sequence[Sequence[str]]
-    today: Sequence[Recipe]
-    recipes_under: Callable[[Config], Sequence[Recipe]]
-    place: Callable[[str], str] = str
+    def told(other: Config, jobs: Iterable[int]) -> Sequence[Recipe]:
+        recipes = recipes_under(other)
+        if not all(recipes[i] for i in jobs):
+            raise ConfigError("wrong in a table that is asked for")
+        return recipes
 
-    def lines(self, config: Config) -> list[str]:
-        """A line for each setting in which `config` differs from that of the files, if it makes
-        some of the jobs stale: "attacks.fgsm.epsilon: 0.1 -> 0.15: 25 jobs".
+    def changed(first: Sequence[Recipe], then: Sequence[Recipe], among: set[int]) -> set[int]:
+        jobs = {i for i in among if first[i].digest != then[i].digest}
+        waiting = [path for i in jobs for path in then[i].sources]
+        while waiting:
+            job = missing.get(place(waiting.pop()))
+            if job is not None and job not in jobs:
+                jobs.add(job)
+                waiting += then[job].sources
+        return jobs
 
-        A job that two edits concern is counted for both. Files that are missing, such as those of
-        a new seed, count where what is stale is made of them. Jobs whose files none of the
-        remembered configs makes are in no line.
-        """
-        lines: list[str] = []
-        found = [_carried(paths) for paths in self.outputs]
-        missing = {p: i for i, paths in enumerate(self.outputs) if not found[i] for p in paths}
-        stale = {i for i, now in enumerate(self.today) if found[i] and now.digest not in found[i]}
-        for old in remembered():
-            if not stale:
-                break
-            try:
-                before = self.recipes_under(old)
-            except ConfigError:  # of another version of the project
-                continue
-            own = {i for i in stale if before[i].digest in found[i]}
-            if own:
-                lines += self._counted((old, before), (config, self.today), own, missing)
-            stale -= own
-        return lines
-
-    def _counted(
-        self, old: _Told, new: _Told, stale: set[int], missing: Mapping[str, int]
-    ) -> list[str]:
-        """The lines of all edits between two configs. `stale`: the jobs whose files the old one
-        made; `missing`: those that make files which are not there, by these."""
-
-        def changed(first: Sequence[Recipe], then: Sequence[Recipe]) -> set[int]:
-            jobs = {i for i in stale if first[i].digest != then[i].digest}
-            # What is missing is made because these are made of it.
-            waiting = [path for i in jobs for path in then[i].sources]
-            while waiting:
-                job = missing.get(self.place(waiting.pop()))
-                if job is not None and job not in jobs:
-                    jobs.add(job)
-                    waiting += then[job].sources
-            return jobs
-
-        edits, every = list(differing(old[0], new[0])), changed(old[1], new[1])
-        if len(edits) > LISTED:
-            named = ", ".join(_name(place) for place, *_ in edits[:LISTED])
-            return [f"{len(edits)} settings ({named}, ...): {_jobs(every)}"]
-        counted = {}
-        for place, was, now in edits:
+    lines: list[str] = []
+    for old in remembered() if stale else ():
+        try:
+            before = recipes_under(old)
+        except ConfigError:  # of another version of the project
+            continue
+        own = {i for i in stale if before[i].digest in found[i]}
+        stale -= own
+        edits, every, counted = list(differing(old, config)), changed(before, today, own), {}
+        if own and len(edits) > LISTED:
+            named = ", ".join(".".join(map(str, key)) for key, *_ in edits[:LISTED])
+            lines.append(f"{len(edits)} settings ({named}, ...): {_jobs(every)}")
+            continue
+        for key, was, now in edits if own else ():
             # Right only together with others are counted together.
             with suppress(ConfigError):
                 try:
-                    pair = old[1], self._all_told(_with(old[0], place, now), stale)
+                    counted[key] = changed(before, told(_with(old, key, now), own), own)
                 except ConfigError:  # right only after another
-                    pair = self._all_told(_with(new[0], place, was), stale), new[1]
-                counted[place] = changed(*pair)
+                    counted[key] = changed(told(_with(config, key, was), own), today, own)
         rest = every.difference(*counted.values())
-        jobs = {place: counted.get(place, rest) for place, *_ in edits}
-        return [
-            f"{_name(place)}: {_values(was, now)}: {_jobs(jobs[place])}"
-            for place, was, now in edits
-            if jobs[place]
-        ]
-
-    def _all_told(self, config: Config, jobs: set[int]) -> Sequence[Recipe]:
-        """What jobs are told. ConfigError also where one of `jobs` is not to be had."""
-        told = self.recipes_under(config)
-        if not all(told[i] for i in jobs):
-            raise ConfigError("a table that was asked for is wrong")
-        return told
+        for key, was, now in edits:
+            if jobs := counted.get(key, rest):
+                lines.append(f"{'.'.join(map(str, key))}: {_values(was, now)}: {_jobs(jobs)}")
+    return lines
 
 
 def _carried(paths: Iterable[str]) -> set[str]:
     """Digests of the recipes that a job's files carry, as far as they are there and readable."""
     digests = set()
-    for path in filter(os.path.exists, paths):
-        try:
+    for path in filter(Path.exists, map(Path, paths)):
+        with suppress(OSError, ValueError, LookupError):
             recipe = found_recipe(path)
-        except (OSError, ValueError, LookupError):
-            continue
-        digests.add(recipe if isinstance(recipe, str) else digest_of(recipe))
+            digests.add(recipe if isinstance(recipe, str) else digest_of(recipe))
     return digests
 
 
-def _with(config: Config, place: Place, value: Any) -> dict[str, Any]:
-    """A copy with another value at a place."""
-    key, *rest = place
+def _with(config: Config, key: tuple[str, ...], value: Any) -> dict[str, Any]:
+    """A copy with another value there."""
+    first, *rest = key
     if rest:
-        value = _with(config.get(key, {}), tuple(rest), value)
-    changed = {**config, key: value}
-    return {name: own for name, own in changed.items() if own is not ABSENT}
-
-
-def _name(place: Place) -> str:
-    return ".".join(map(str, place))
+        value = _with(config.get(first, {}), tuple(rest), value)
+    return {k: v for k, v in {**config, first: value}.items() if v is not ABSENT}
 
 
 def _jobs(jobs: set[int]) -> str:

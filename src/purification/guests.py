@@ -6,7 +6,7 @@ measure it wrongly: another type, shape or range, other results on a second call
 batch, probabilities in place of logits.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -111,6 +111,64 @@ class GuestClassifier(Guest):
                 "1), expected logits: leave the softmax out. Attacks on logits hardly move through "
                 "a softmax, and the model would look robust"
             )
+
+
+class GuestPart(Guest):
+    """A user's own generator, encoder or discriminator: (N, *given) -> (N, *made)."""
+
+    def __init__(
+        self, guest: nn.Module, place: str, given: tuple[int, ...], made: tuple[int, ...]
+    ) -> None:
+        super().__init__(guest, place)
+        self._given, self._made = given, made
+
+    def forward(self, batch: Tensor) -> Tensor:
+        result: Tensor = self.guest(batch)
+        check_tensor(self.place, result, (len(batch), *self._made), batch.dtype, batch.device)
+        return result
+
+    def try_out(self) -> None:
+        """Raise GuestError unless it is a function of each code or image alone, makes images in
+        [0, 1] and has two derivatives, which a search and its white box take."""
+        draw = torch.randn if len(self._given) == 1 else torch.rand
+        batch = draw(PROBES, *self._given, generator=generator(0, "guests"))
+        try:
+            _try(self, self, batch, self._check, TOLERANCE, relative=True)
+            batch.requires_grad_()
+            (first,) = torch.autograd.grad(self(batch).square().sum(), batch, create_graph=True)
+            torch.autograd.grad(first.square().sum(), batch)
+        except (GuestError, FloatingPointError):
+            raise
+        except Exception as error:
+            raise GuestError(
+                f"{self.place} fails on {_described(batch)} or has no two derivatives: {error}"
+            ) from error
+        if not first.any():
+            raise GuestError(f"{self.place}: its gradient is zero, which leads no search")
+
+    def _check(self, result: Tensor) -> None:
+        refuse_not_finite(result, f"{self.place}: its results")
+        low, high = result.min().item(), result.max().item()
+        if len(self._made) == 3 and not 0 <= low <= high <= 1:
+            raise GuestError(
+                f"{self.place} made images in [{low:.6g}, {high:.6g}], expected [0, 1]: let "
+                "forward return (x + 1) / 2 of what a tanh gives"
+            )
+
+
+class GuestPair(Guest):
+    """A user's own module of several `GuestPart`s: by name, what each is given and makes."""
+
+    def __init__(
+        self,
+        guest: nn.Module,
+        place: str,
+        parts: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]],
+    ) -> None:
+        super().__init__(guest, place)
+        for name, forms in parts.items():
+            part: Any = getattr(guest, name, None)
+            setattr(self, name, GuestPart(part, f"{place}.{name}", *forms))
 
 
 class GuestPurifier(Guest):
@@ -246,13 +304,14 @@ def _try(
             raise GuestError(
                 f"{guest.place} failed on a part of a batch that it had taken whole: {error}"
             ) from error
-    unit = whole.abs().flatten(1).amax(1).clamp(min=1) if relative else 1.0
+    whole, again, parts = (found.reshape(len(images), -1) for found in (whole, again, parts))
+    unit = whole.abs().amax(1).clamp(min=1) if relative else 1.0
     same = 0.0 if images.device.type == "cpu" else tolerance
     for other, allowed, when in (
         (again, same, "on a second call with the same images"),
         (parts, tolerance, "for the same images in batches of other sizes"),
     ):
-        difference = (other - whole).abs().flatten(1).mean(1) / unit
+        difference = (other - whole).abs().mean(1) / unit
         # Written so that NaN fails too.
         if not bool((difference <= allowed).all()):
             raise GuestError(

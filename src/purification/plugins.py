@@ -177,7 +177,7 @@ def files_for(
         raise ValueError(
             f"{place} is given the files {', '.join(digests)}, but has no parameter `files`"
         )
-    return {"files": {name: _located(place, name, digest) for name, digest in digests.items()}}
+    return {"files": {name: located(place, name, digest) for name, digest in digests.items()}}
 
 
 def _takes_files(function: Callable[..., Any]) -> tuple[bool, bool]:
@@ -191,7 +191,9 @@ def _takes_files(function: Callable[..., Any]) -> tuple[bool, bool]:
     return any(p.kind is p.VAR_KEYWORD for p in parameters.values()), False
 
 
-def _located(place: str, name: str, digest: str) -> str:
+def located(place: str, name: str, digest: str) -> str:
+    """Where the file with a SHA-256 lies that `place` calls `name`. Raises ValueError if none is
+    known to this process, or it is another one by now."""
     path = _known_files().get(digest)
     if path is None:
         raise ValueError(

@@ -16,7 +16,14 @@ TARGETS = (
     *("all", "defense_gan", "defense_vae", "ae_gan", "cowboy", "results/comparison.md"),
     *("results/worst_case.md", "results/generator_quality.md", "results/figures/cost_accuracy.png"),
     "results/figures/generator_quality.png",
+    "results/digits/seed0/classifiers/plain/own.safetensors",
+    "results/digits/seed0/generators/own.safetensors",
 )
+# Networks that were trained elsewhere, of which the default config has none.
+OWN = """
+classifiers: {own: {architecture: D, checkpoint: own.pt}}
+generators: {own: {latent: 8, width: 4, checkpoint: own.pt}}
+"""
 # A dry run that leaves of each rule what is wrong with the params of its jobs.
 DRY_RUN = """
 import json, sys
@@ -78,9 +85,11 @@ def sort(value: Any) -> str:
 
 def test_no_rule_has_params_that_snakemake_cannot_tell_apart(tmp_path: Path) -> None:
     workflow, found = Workflow(tmp_path / "workflow"), tmp_path / "found.json"
+    (workflow.folder / "own.pt").touch()
+    (workflow.folder / "own.yaml").write_text(OWN)
     command = [sys.executable, "-c", DRY_RUN, str(Path(__file__).parent), str(found)]
     result = subprocess.run(
-        [*command, "-n", "-q", "--cores", "2", "--", *TARGETS],
+        [*command, "-n", "-q", "--cores", "2", "--configfile", "own.yaml", "--", *TARGETS],
         cwd=workflow.folder,
         env=workflow.environment | {"PYTHONPATH": f"{REPOSITORY}/src:{REPOSITORY}/tests"},
         capture_output=True,

@@ -1,4 +1,33 @@
-# Classifiers: plain, adversarially trained, and trained on a purifier's reconstructions.
+# Classifiers: plain, adversarially trained, and trained on a purifier's reconstructions; and trained elsewhere.
+
+
+# The file of weights is no input: another place makes nothing stale. The job finds it by the digest in its recipe.
+rule adopt_classifier:
+    """Check a classifier that was trained elsewhere, and take its weights as they are"""
+    input:
+        unpack(inputs("classifier", training="plain")),
+    output:
+        network="results/{dataset}/seed{seed}/classifiers/plain/{classifier}.safetensors",
+    log:
+        "logs/adopt_classifier/{dataset}/seed{seed}/{classifier}.log",
+    benchmark:
+        "logs/adopt_classifier/{dataset}/seed{seed}/{classifier}.benchmark.tsv"
+    wildcard_constraints:
+        classifier=adopted_names("classifiers"),
+    threads: config["threads"]
+    resources:
+        mem_mb=memory(3000, copies=2),
+        runtime=growing(30),
+        gpu=GPUS,
+    params:
+        recipe=recipe("classifier", training="plain"),
+    message:
+        "Classifier {wildcards.classifier} on {wildcards.dataset}: checked, trained elsewhere"
+    script:
+        "../scripts/adopt_classifier.py"
+
+
+ruleorder: adopt_classifier > train_classifier
 
 
 rule train_classifier:

@@ -19,6 +19,7 @@ from purification.experiments import (
     Catalogue,
     ConfigError,
     File,
+    GENERATIVE_MODELS,
     Made,
     all_made,
     cost_figure,
@@ -252,6 +253,23 @@ def pictured(wildcards):
     w = wildcards
     kind = PICTURED[w.folder]
     return asked(CATALOGUE.generator, w.dataset, int(w.seed), w.generator, kind)
+
+
+# Folders of the generators, and their kinds.
+FOLDERS = {network.FOLDER: kind for kind, network in GENERATIVE_MODELS.items()}
+
+
+def adopted(wildcards):
+    """The generator trained elsewhere that a rule's wildcards name."""
+    w = wildcards
+    kind = FOLDERS[w.folder]
+    return asked(CATALOGUE.generator, w.dataset, int(w.seed), w.generator, kind)
+
+
+def adopted_names(section):
+    """What a wildcard may be: the names of a section's networks that were trained elsewhere."""
+    names = [name for name, entry in config[section].items() if "checkpoint" in entry]
+    return "|".join(map(re.escape, names)) or "(?!)"
 
 
 def picture_job(wildcards):

@@ -3,7 +3,7 @@ import logging
 
 from snakemake.logging import LogEvent, get_event
 
-from purification.edits import Explainer, remember
+from purification.edits import explained_edits, remember
 
 
 class Explanation(logging.Handler):
@@ -16,7 +16,7 @@ class Explanation(logging.Handler):
             return
         self.tables += 1
         if self.tables == (2 if workflow.dryrun and not workflow.output_settings.quiet else 1):
-            if lines := explained_edits():
+            if lines := edits_of_the_config():
                 lines.insert(0, "Edited in the config since the files were made:")
                 logger.info("\n    ".join(lines) + "\n")
 
@@ -25,7 +25,7 @@ if workflow.is_main_process:
     logger.addHandler(Explanation())
 
 
-def explained_edits():
+def edits_of_the_config():
     """A line for each edited setting that makes jobs of the DAG stale."""
     jobs = [
         job
@@ -35,8 +35,8 @@ def explained_edits():
     ]
     outputs = [list(map(str, job.output)) for job in jobs]
     today = [job.params.recipe for job in jobs]
-    explainer = Explainer(outputs, today, lambda config: recipes_under(config, jobs), place)
-    return explainer.lines(CATALOGUE.config)
+    told = lambda config: recipes_under(config, jobs)
+    return explained_edits(CATALOGUE.config, outputs, today, told, place)
 
 
 def recipes_under(config, jobs):

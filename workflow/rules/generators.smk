@@ -2,6 +2,39 @@
 # Snakemake deletes all outputs of a job that fails, and a picture can fail.
 
 
+# The file of weights is no input, as of a classifier.
+rule adopt_generator:
+    """Check a generator that was trained elsewhere, and take its weights as they are"""
+    input:
+        unpack(lambda wildcards: with_old_dataset(adopted(wildcards))),
+    output:
+        network="results/{dataset}/seed{seed}/{folder}/{generator}.safetensors",
+    log:
+        "logs/adopt_generator/{dataset}/seed{seed}/{folder}/{generator}.log",
+    benchmark:
+        "logs/adopt_generator/{dataset}/seed{seed}/{folder}/{generator}.benchmark.tsv"
+    wildcard_constraints:
+        folder="|".join(FOLDERS),
+        generator=adopted_names("generators"),
+    priority: 10
+    threads: config["threads"]
+    resources:
+        mem_mb=memory(3000, copies=2),
+        runtime=growing(30),
+    params:
+        recipe=lambda wildcards: adopted(wildcards).job,
+    message:
+        "Generator {wildcards.generator} on {wildcards.dataset}: checked, trained elsewhere"
+    script:
+        "../scripts/adopt_generator.py"
+
+
+ruleorder: adopt_generator > train_wgan_gp
+ruleorder: adopt_generator > train_ae_gan
+ruleorder: adopt_generator > train_bigan
+ruleorder: adopt_generator > train_gan
+
+
 rule train_wgan_gp:
     """Train a WGAN-GP, the generator of Defense-GAN"""
     input:

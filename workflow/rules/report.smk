@@ -1,5 +1,8 @@
 # How results look in Snakemake's report, whatever target was asked for: each by the study whose result it is.
 import base64
+import csv
+import html
+import re
 import sys
 
 from purification.experiments.cells import attack_list
@@ -135,12 +138,42 @@ def result_link(path):
     return f'<a href="javascript:app.setView({view})">Show the table, with n and intervals</a>'
 
 
+def result_html(path):
+    """A table of results, or its page."""
+    if Path(path).suffix == ".md":
+        return markdown_html(read_page(path))
+    lines = [" | ".join(row) for row in csv.reader(read_text_table(path).splitlines())]
+    return markdown_html("\n".join(f"| {line} |" for line in [lines[0], "---", *lines[1:]]))
+
+
+def markdown_html(text):
+    """Of Markdown what the pages of tables have: headings, paragraphs, lists, tables, bold and code."""
+    text = html.escape(text.strip(), quote=False).replace("&lt;br&gt;", "<br>")
+    text = re.sub(r"`([^`]+)`", r"<code>\1</code>", text)
+    text = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", text)
+    return "".join(map(block_html, re.split(r"\n{2,}", text)))
+
+
+def block_html(block):
+    if heading := re.fullmatch("(#+) (.*)", block):
+        return f"<h{len(heading[1])}>{heading[2]}</h{len(heading[1])}>"
+    if block.startswith("- "):
+        items = re.split("^- ", block, flags=re.MULTILINE)[1:]
+        return f"<ul>{''.join(f'<li>{item.strip()}</li>' for item in items)}</ul>"
+    if not block.startswith("| "):
+        return f"<p>{block}</p>"
+    header, _, *rows = [line[2:-2].split(" | ") for line in block.split("\n")]
+    rows = [[f"<th>{cell}</th>" for cell in header]] + [[f"<td>{c}</td>" for c in r] for r in rows]
+    lines = "".join(f"<tr>{''.join(row)}</tr>" for row in rows)
+    return f"<table>{lines}</table>"
+
+
 # A report's captions and front page are reStructuredText; what they say of results is made here.
 if any(word.startswith("--report") for word in sys.argv):
     from docutils import nodes
     from docutils.parsers.rst import Directive, directives
 
-    from purification.reporting.html import markdown_html, result_html
+    from purification.text_tables import read_page, read_text_table
 
     class Study(Directive):
         """`.. study:: OUTPUTS`: what a reader must know of the results among a job's outputs, and

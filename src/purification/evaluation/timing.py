@@ -220,7 +220,7 @@ def timing_rows(
     }
     facts = describe_images(given) | {
         "latent": network["settings"]["latent"],
-        "width": network["settings"]["width"],
+        "width": network["settings"].get("width"),
     }
     return [labels | _summary(time) | facts for time in times]
 

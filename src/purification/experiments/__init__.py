@@ -5,7 +5,7 @@ The Snakefile loads this room on every run: it imports neither torch nor pandas.
 
 from purification.experiments.ae_gan import inference_rule, inference_rules, rule_table
 from purification.experiments.artifacts import PICTURED, File, Made, all_made, told
-from purification.experiments.catalogue import Catalogue
+from purification.experiments.catalogue import GENERATIVE_MODELS, Catalogue
 from purification.experiments.comparison import paper_comparison
 from purification.experiments.config import ConfigError
 from purification.experiments.cowboy import (
@@ -47,6 +47,7 @@ from purification.experiments.worst_case import worst_case
 __all__ = [
     "ACCURACY_FORMS",
     "DEFAULT_FILES",
+    "GENERATIVE_MODELS",
     "MEASURED_FORMS",
     "PAPERS",
     "PICTURED",

@@ -282,20 +282,25 @@ class TrainedNetwork(OfRun):
         return f"{self.folder}/{self.FOLDER}/{self.name}.safetensors"
 
     @property
+    def adopted(self) -> bool:
+        """Whether its weights were trained elsewhere: then there is no history."""
+        return "checkpoint" in self.settings
+
+    @property
     def history(self) -> "Part":
         """Its losses over the training."""
         return Part(self, f"{self.folder}/{self.FOLDER}/{self.name}.history.csv")
 
     @property
     def parts(self) -> list["Part"]:
-        return [self.history]
+        return [] if self.adopted else [self.history]
 
     @property
     def pictures(self) -> list["Part"]:
         """What is drawn of it: samples and loss curve of those in `PICTURED`."""
         stem = f"{self.folder}/{self.FOLDER}/{self.name}"
-        drawn = ("samples", "curve") if self.FOLDER in PICTURED else ()
-        return [Part(self, f"{stem}.{picture}.png") for picture in drawn]
+        drawn = ("samples",) if self.adopted else ("samples", "curve")
+        return [Part(self, f"{stem}.{one}.png") for one in drawn if self.FOLDER in PICTURED]
 
     @property
     def sources(self) -> dict[str, File]:
@@ -345,7 +350,7 @@ class GAN(TrainedNetwork):
 
     @property
     def parts(self) -> list["Part"]:
-        return [self.history, self.snapshots_file]
+        return [] if self.adopted else [self.history, self.snapshots_file]
 
     @property
     def snapshots_file(self) -> "Part":
@@ -752,7 +757,7 @@ class GeneratorQuality(OfRun):
         networks |= {
             f"snapshots_{made.name}": made.snapshots_file
             for made in self.generators
-            if isinstance(made, GAN)
+            if isinstance(made, GAN) and not made.adopted
         }
         return {"dataset": self.dataset, "classifier": self.classifier, **networks}
 

@@ -35,7 +35,7 @@ from purification.experiments.artifacts import (
 )
 from purification.experiments.config import ConfigError, check_config, check_study, uses
 from purification.experiments.config_form import did_you_mean
-from purification.experiments.entries import OWN_CODE
+from purification.experiments.entries import OWN_CODE, checkpoints_of
 from purification.experiments.grids import sweep_cells, sweep_epsilons
 from purification.experiments.papers import PAPERS, STUDIES, Study, study_of
 from purification.experiments.references import SEARCHES, STEPPED, WGAN_GP
@@ -65,6 +65,7 @@ MODEL_FREE = ("half_masked", "random_signs")
 """Corruptions, which look at no model."""
 L2_BOUNDED = ("vam",)
 """Attacks whose `epsilon` is an l2 norm; that of the others is an l-inf norm."""
+_TRAINING = ("epochs", "batch_size", "learning_rate")
 _VAE_TRAINING = ("epochs", "batch_size", "learning_rate", "reconstruction", "kl_weight")
 _DEPLOYMENT = (
     *("method", "generator", "classifier", "threat_models", "clean_images", "settings", "column"),
@@ -79,10 +80,12 @@ class Catalogue:
         self._schema = read_schema(schema_file)
         self.config = check_config(config, self._schema)
         self._papers = schema_file.parents[2] / "resources/papers"
-        self.files = sorted({path for section in OWN_CODE for path in self._files_of(section)})
-        """The files that users' own code reads."""
-        named = (e[key] for section, key in OWN_CODE.items() for e in self.config[section].values())
-        self.code = sorted({place for place in named if ":" in place})
+        own = {path for section in OWN_CODE for path in self._files_of(section)}
+        entries = [(e, key) for part, key in OWN_CODE.items() for e in self.config[part].values()]
+        weights = {str(place_of_file(p)) for e, _ in entries for p in checkpoints_of(e).values()}
+        self.files = sorted(own | weights)
+        """The files that users' own code reads, and those of weights."""
+        self.code = sorted({e[key] for e, key in entries if ":" in e.get(key, "")})
         """The places of users' own code."""
 
     @cache  # noqa: B019
@@ -126,6 +129,26 @@ class Catalogue:
         """A network's settings, with what its `per_dataset` has other for this one."""
         settings = dict(self._lookup(section, name))
         return settings | settings.pop("per_dataset", {}).get(dataset, {})
+
+    def _network(
+        self, dataset: str, section: str, name: str, training: str = PLAIN
+    ) -> dict[str, Any]:
+        """A classifier's or generator's settings on a data set, with digests of what else decides.
+
+        Of one that was trained elsewhere the settings of a training count only where a defence,
+        `training`, trains it anew. Raises ConfigError if there are none.
+        """
+        settings = self._trained_on(dataset, section, name)
+        settings |= _own(settings.get("architecture", ""), settings)
+        if "checkpoint" not in settings:
+            return settings
+        weights = {"checkpoint": file_digest(settings.pop("checkpoint"))}
+        if training == PLAIN:
+            return {k: v for k, v in settings.items() if k not in _TRAINING} | weights
+        if missing := [key for key in _TRAINING if key not in settings]:
+            needed = ", ".join(missing)
+            raise ConfigError(f"{section}.{name}: defenses.{training} trains it; missing: {needed}")
+        return settings
 
     def _varied(self, section: str, base: str, change: str) -> Mapping[str, Any]:
         """The settings of `<base>@<change>`. Each has one name: other spellings, and the value that
@@ -179,7 +202,7 @@ class Catalogue:
         self, dataset: str, seed: int, generator: str, kind: str | None = None
     ) -> TrainedNetwork:
         """A generative model of the config. `kind`: the one that it must be of."""
-        settings = self._trained_on(dataset, "generators", generator)
+        settings = self._network(dataset, "generators", generator)
         own = settings.pop("kind", WGAN_GP)
         if kind not in (None, own):
             raise ConfigError(f"generators.{generator} is of the kind {own}, not {kind}")
@@ -263,6 +286,8 @@ class Catalogue:
             own = {k: v for k, v in vae.settings.items() if k not in _VAE_TRAINING}
             vae = replace(vae, settings=own)
             begun = self.classifier(dataset, seed, PLAIN, classifier)
+            network = self._network(dataset, "classifiers", classifier, defense)
+            begun = replace(begun, settings=network)
         else:
             begun = self.deployed(dataset, seed, settings["start"], classifier)
         return EndToEnd(
@@ -334,8 +359,7 @@ class Catalogue:
     def classifier(self, dataset: str, seed: int, training: str, classifier: str) -> Classifier:
         """`training`: "plain", or the key of the defence that the classifier is trained for:
         adversarially, or on the purifier's reconstructions of the training images."""
-        settings = self._trained_on(dataset, "classifiers", classifier)
-        settings |= _own(settings["architecture"], settings)
+        settings = self._network(dataset, "classifiers", classifier, training)
         _check_unvaried(training)
         data = self.dataset(dataset).for_training
         plain = Classifier(data, seed, training, classifier, settings)
@@ -429,7 +453,7 @@ class Catalogue:
         _check_unvaried(oracle)
         defended = oracle != PLAIN
         network = self._lookup("classifiers", substitute)
-        own = {key: network[key] for key in ("architecture", "dropout")}
+        own = {key: network.get(key, "paper") for key in ("architecture", "dropout")}
         return Substitute(
             # Of the test images it reads the first 150, whatever their number in MNIST's layout.
             self.dataset(dataset).for_training,

@@ -1,6 +1,6 @@
 """What the cells of all tables share: how a defence is named, and the accuracies without attack."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from purification.experiments.artifacts import (
@@ -8,7 +8,6 @@ from purification.experiments.artifacts import (
     Attack,
     Cell,
     Substitute,
-    files_in,
 )
 from purification.experiments.catalogue import (
     L2_BOUNDED,
@@ -66,7 +65,8 @@ def defenses_of(catalogue: Catalogue, study: Study) -> list[str]:
     """The table's defences. Where a redeployed one deploys just what another does (both the plain
     classifier, say), it would fill the same column again, and is left out. A table may have its own
     number of `steps` for the searches that start from an encoder."""
-    wanted, columns = study.settings, {}
+    wanted = study.settings
+    columns: dict[tuple[Any, ...], str] = {}
     for defense in wanted.get("defenses", ()):
         for name in _searched(catalogue, wanted, defense):
             columns.setdefault(tuple(named_defense(catalogue, study, name).values()), name)
@@ -114,43 +114,34 @@ def of_attack(catalogue: Catalogue, attack: str) -> dict[str, Any]:
 
 
 def attack_list(attacks: Iterable[Attack]) -> str:
-    """Attacks for the reader, each with its strengths: "fgsm, ε = 0.1, 0.2 (pixels in [0, 1]); cw".
-
-    Strengths are in units of pixels in [0, 1], whatever those of the config.
-    """
+    """Attacks for the reader, with their strengths in units of pixels in [0, 1], whatever those of
+    the config: "fgsm, ε = 0.1, 0.2 (pixels in [0, 1]); cw"."""
     strengths: dict[str, dict[str, None]] = {}
     for attack in attacks:
-        epsilon = attack.settings.get("epsilon")
-        name = base_name(attack.name)
-        if epsilon is not None:
-            name += ", l2 norm" if attack.method in L2_BOUNDED else ", ε ="
-        elif attack.method in MODEL_FREE:
-            name += ", which looks at no model"
-        known = strengths.setdefault(name, {})
-        if epsilon is not None:
-            low, high = attack.settings.get("pixel_range", UNIT_RANGE)
-            known[f"{epsilon / (high - low):.4g}"] = None
+        name, epsilon = base_name(attack.name), attack.settings.get("epsilon")
+        if epsilon is None:
+            further = ", which looks at no model" if attack.method in MODEL_FREE else ""
+            strengths[name + further] = {}
+            continue
+        low, high = attack.settings.get("pixel_range", UNIT_RANGE)
+        sign = "l2 norm" if attack.method in L2_BOUNDED else "ε ="
+        strengths.setdefault(f"{name}, {sign}", {})[f"{epsilon / (high - low):.4g}"] = None
     return "; ".join(
         f"{name} {', '.join(values)} (pixels in [0, 1])" if values else name
         for name, values in strengths.items()
     )
 
 
-def picture_title(attacked: Iterable[AdversarialSet]) -> str:
+def picture_title(attacked: Sequence[AdversarialSet]) -> str:
     """What stands above a picture of attacked images: the attacks, and what the attacker knows."""
-    sets = list(attacked)
-    victim, oracle = sets[0].classifier.name, sets[0].classifier
-    box = f"Gray box: made against the bare classifier {victim}"
-    if isinstance(oracle, Substitute):
-        behind = "" if oracle.oracle == PLAIN else f" behind {oracle.oracle}"
-        box = f"Black box: made against substitute {victim} of {oracle.classifier.name}{behind}"
-    return f"{attack_list(made.attack for made in sets)}. {box}."
-
-
-def titled(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of a picture of attacked images, with their title."""
-    sets = [file for file in files_in(content) if isinstance(file, AdversarialSet)]
-    return {**content, "title": picture_title(sets)}
+    victim = attacked[0].classifier
+    box = f"Gray box: made against the bare classifier {victim.name}"
+    if isinstance(victim, Substitute):
+        behind = "" if victim.oracle == PLAIN else f" behind {victim.oracle}"
+        box = (
+            f"Black box: made against substitute {victim.name} of {victim.classifier.name}{behind}"
+        )
+    return f"{attack_list(made.attack for made in attacked)}. {box}."
 
 
 def as_named(catalogue: Catalogue, labels: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,6 +158,8 @@ def as_named(catalogue: Catalogue, labels: Mapping[str, Any]) -> dict[str, Any]:
             architecture = config["classifiers"][name]["architecture"]
             if architecture != name:
                 found.append(f"{kind} {name} is {architecture}")
+            elif kind == "classifier" and "checkpoint" in config["classifiers"][name]:
+                found.append(f"{kind} {name} was trained elsewhere")
     if labels["attack"] != CLEAN:
         settings = config["attacks"][base_name(labels["attack"])]
         name = settings.get("paper_name", base_name(labels["attack"]))
@@ -185,13 +178,14 @@ def _defense_as_named(config: Mapping[str, Any], name: str, settings: Mapping[st
         return method == "ae_gan" and encoder_column(config, own)[0] == name
     # Cowboy's search without the discriminator is the Defense-GAN of its Table 2.
     discriminator = settings.get("discriminator_weight", 0) > 0
-    return {
+    own_name: dict[str, bool] = {
         "defense_gan": method == "defense_gan" or (method == "cowboy" and not discriminator),
         "cowboy": method == "cowboy" and discriminator,
         "magnet": method == "magnet",
         "defense_vae": method in ("defense_vae", "defense_vae_e2e"),
         "adv_training": method == "adversarial_training",
-    }.get(name, True)
+    }
+    return own_name.get(name, True)
 
 
 def of_no_defense() -> dict[str, Any]:
@@ -215,12 +209,12 @@ def of_defense(catalogue: Catalogue, defense: str) -> dict[str, Any]:
         # One search, from the encoder's code.
         restarts = 1 if "steps" in settings else None
     elif settings["method"] == "defense_vae":
-        variant = {"reconstructions": "rec", "originals": "base"}[classifier]
+        variant = {"reconstructions": "rec", "originals": "base"}[str(classifier)]
     elif settings["method"] == "defense_vae_e2e":
         name = settings.get("column", "defense_vae")
         variant = "e2e_scratch" if settings["from_scratch"] else "e2e"
     elif settings["method"] == "defense_gan":
-        variant = {"reconstructions": "rec", "originals": "orig"}[classifier]
+        variant = {"reconstructions": "rec", "originals": "orig"}[str(classifier)]
     elif classifier == "reconstructions":
         variant = "rec"
     labels = {

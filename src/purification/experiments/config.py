@@ -16,6 +16,8 @@ from purification.experiments.papers import STUDIES, Study, place_of, studies_of
 from purification.experiments.references import broken_rules, located, wrong_references
 from purification.experiments.schema import of_form, shared, wrong_form
 
+__all__ = ["ConfigError", "check_config", "check_study", "uses"]
+
 
 def check_config(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
     """The config as all that comes after reads it (`layers.prepared`), with what is shared and

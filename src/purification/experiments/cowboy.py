@@ -18,6 +18,7 @@ from purification.experiments.artifacts import (
 )
 from purification.experiments.catalogue import PLAIN, Catalogue
 from purification.experiments.cells import of_attack
+from purification.experiments.config import ConfigError
 from purification.experiments.papers import Study
 
 SCORES = "cowboy_figure3"
@@ -61,7 +62,13 @@ def training_course(catalogue: Catalogue, dataset: str, seed: int) -> TrainingCo
     settings = {k: v for k, v in purifier.settings.items() if k != "steps"}
     purifier = replace(purifier, settings=settings)
     [gan] = purifier.networks.values()
-    steps = (tuple(gan.settings["snapshots"]), tuple(wanted["cleaning_steps"]))
+    settings = gan.recipe["settings"]
+    if "snapshots" not in settings:
+        name = wanted["defense"]
+        raise ConfigError(
+            f"{COURSE}: the GAN of {name!r} has no snapshots: it was trained elsewhere"
+        )
+    steps = (tuple(settings["snapshots"]), tuple(wanted["cleaning_steps"]))
     return TrainingCourse(catalogue.dataset(dataset), seed, purifier, attacked, *steps)
 
 

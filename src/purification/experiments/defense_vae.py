@@ -6,6 +6,7 @@ white box.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 from purification.experiments.artifacts import Cell, Figure
 from purification.experiments.catalogue import PLAIN, Catalogue
@@ -41,7 +42,7 @@ def finetuning(catalogue: Catalogue, study: Study, seed: int) -> Figure:
         for classifier in wanted["classifiers"]:
             trained = catalogue.end_to_end(dataset, seed, defense, classifier)
             title = "From scratch" if trained.from_scratch else "Finetuned from REC"
-            line = {"panel": title, "line": f"Classifier {classifier}"}
+            line: dict[str, Any] = {"panel": title, "line": f"Classifier {classifier}"}
             line |= {"history": trained, "curve": trained.curve}
             lines.append(line | {"digest": trained.digest})
     return Figure(study, {"lines": lines})

@@ -30,7 +30,7 @@ def detections(catalogue: Catalogue) -> list[Detection]:
 def detection_table(catalogue: Catalogue) -> Made:
     """The detectors of all runs in one table."""
     runs = detections(catalogue)
-    content = {"digests": [run.digest for run in runs]}
+    content: dict[str, Any] = {"digests": [run.digest for run in runs]}
     content |= {"papers": catalogue.printed_numbers("defense_gan")}
     return Made("results/detection.csv", told(content, runs))
 

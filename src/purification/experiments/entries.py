@@ -15,26 +15,39 @@ from purification.plugins import place_of_file, problem_with
 OWN_CODE = {
     "datasets": "source",
     "classifiers": "architecture",
+    "generators": "architecture",
     "attacks": "method",
     "defenses": "method",
 }
 """Sections whose entries may name a user's own code, and the key that does."""
+CHECKPOINT_FORMATS = (".safetensors", ".pt", ".pth")
 
 
 def own_code(entry: Mapping[str, Any], *_: Any) -> Wrong:
-    """A user's own code can be loaded, and the files that it reads are there."""
-    key = next(key for key in OWN_CODE.values() if key in entry)
-    if "files" in entry and ":" not in entry[key]:
-        yield "files", f"only code of your own reads files, not {entry[key]!r}"
-    for own, path in entry.get("files", {}).items():
+    """A user's own code can be loaded, and the files that it reads, and those of weights, are
+    there."""
+    key, code = next(((k, entry[k]) for k in OWN_CODE.values() if k in entry), ("", ""))
+    if "files" in entry and ":" not in code:
+        yield "files", f"only code of your own reads files, not {code!r}"
+    files = {f"files.{own}": path for own, path in entry.get("files", {}).items()}
+    for own, path in (files | checkpoints_of(entry)).items():
         file = place_of_file(path)
         if not file.is_file():
             what = "is no file" if file.exists() else "is not there"
-            yield f"files.{own}", f"{file} {what} (from {Path.cwd()})"
+            yield own, f"{file} {what} (from {Path.cwd()})"
         elif not os.access(file, os.R_OK):
-            yield f"files.{own}", f"{file} cannot be read"
-    if ":" in entry[key] and (problem := problem_with(entry[key])):
+            yield own, f"{file} cannot be read"
+        elif own not in files and file.suffix not in CHECKPOINT_FORMATS:
+            yield own, f"{file} is of no known format; allowed: {', '.join(CHECKPOINT_FORMATS)}"
+    if ":" in code and (problem := problem_with(code)):
         yield key, problem
+
+
+def checkpoints_of(entry: Mapping[str, Any]) -> dict[str, str]:
+    """The files of weights that a network's entry names, by their place in it."""
+    others = {f"per_dataset.{name}.": own for name, own in entry.get("per_dataset", {}).items()}
+    named = {"": entry, **others}.items()
+    return {f"{at}checkpoint": own["checkpoint"] for at, own in named if "checkpoint" in own}
 
 
 def splits(dataset: Mapping[str, Any], *_: Any) -> Wrong:

@@ -1,6 +1,7 @@
 """The papers' figures by their forms: what each shows, and the files that it is drawn from."""
 
 from collections.abc import Callable
+from typing import Any
 
 from purification.experiments.ae_gan import one_pass_detection, samples
 from purification.experiments.artifacts import Figure
@@ -55,7 +56,9 @@ def _roc(catalogue: Catalogue, study: Study, seed: int) -> Figure:
         )
         for grid in grids_of(catalogue.config, study.name)
     ]
-    content = {"panels": [[varied, [d.job for d in detectors]] for varied, detectors in panels]}
+    content: dict[str, Any] = {
+        "panels": [[varied, [d.job for d in detectors]] for varied, detectors in panels]
+    }
     content |= {"papers": catalogue.printed_numbers(study.paper)}
     return Figure(study, content)
 

@@ -102,7 +102,7 @@ def quality_figure(catalogue: Catalogue) -> Made:
 
 
 def _generator_of(catalogue: Catalogue, defense: str) -> str:
-    return catalogue.defense_settings(catalogue.deployment_of(defense))["generator"]
+    return str(catalogue.defense_settings(catalogue.deployment_of(defense))["generator"])
 
 
 def _course(catalogue: Catalogue, dataset: str, seed: int) -> dict[str, Any] | None:

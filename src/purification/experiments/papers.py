@@ -85,7 +85,9 @@ class Study:
     @property
     def paths(self) -> list[str]:
         """Those of all its files."""
-        ends = ("csv", "long.csv", "md") if self.form in TABLE_FORMS else ("png", "pdf", "csv")
+        ends: Sequence[str] = (
+            ("csv", "long.csv", "md") if self.form in TABLE_FORMS else ("png", "pdf", "csv")
+        )
         ends = ends[:2] if self.form in PICTURE_FORMS else ends
         return [
             f"results/{self.place}.{end}" for end in (ends if self.files is None else self.files)
@@ -104,12 +106,12 @@ class Paper:
     @property
     def title(self) -> str:
         """What its defence is called."""
-        return self.known["title"]
+        return str(self.known["title"])
 
     @property
     def no_gradient(self) -> str:
         """Why its white box of a search is another attack than ours; "" if it has none."""
-        return self.known.get("no_gradient", "")
+        return str(self.known.get("no_gradient", ""))
 
     @property
     def tables(self) -> list[Study]:

@@ -28,12 +28,12 @@ Wrong = Iterator[tuple[str, str]]
 
 def purifier_of(config: Mapping[str, Any], defense: str) -> str:
     """The defence that a redeployed one takes its purifier from, or itself."""
-    return config["defenses"].get(defense, {}).get("purifier", defense)
+    return str(config["defenses"].get(defense, {}).get("purifier", defense))
 
 
 def kind_of(generator: Mapping[str, Any]) -> str:
     """What is trained."""
-    return generator.get("kind", WGAN_GP)
+    return str(generator.get("kind", WGAN_GP))
 
 
 PREDICATES: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Any], list[Any]], bool]] = {

@@ -32,6 +32,7 @@ def encoder_column(config: Settings, defense: Settings) -> tuple[str, str]:
 def columns(config: Settings, table: Study) -> Wrong:
     """Two defences that would fill one column of a table, which would be refused at its end."""
     taken: dict[tuple[Any, ...], str] = {}
+    column: tuple[Any, ...]
     for name in table.settings["defenses"]:
         defense = config["defenses"][name]
         if defense["method"] == "adversarial_training":

@@ -6,6 +6,7 @@ defence's own L and R make of the training images (the paper does not say).
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 from purification.experiments.artifacts import Cell, Sweep, cell_group
 from purification.experiments.catalogue import PLAIN, Catalogue
@@ -65,8 +66,13 @@ def searched_cells(
     common = {"dataset": dataset, "seed": seed, "classifier": classifier}
     if attack == CLEAN:
         common |= {"attack": CLEAN, "epsilon": None, "threat_model": "none"}
-        images = {"images": catalogue.dataset(dataset), "split": "test", "hold_out": True}
+        images: dict[str, Any] = {
+            "images": catalogue.dataset(dataset),
+            "split": "test",
+            "hold_out": True,
+        }
     else:
+        assert sweep.attacked is not None
         epsilon = sweep.attacked.attack.settings["epsilon"]
         common |= of_attack(catalogue, wanted["attack"]) | {"epsilon": epsilon}
         common |= {"threat_model": "black_box"}

@@ -139,6 +139,9 @@ def table_notes(catalogue: Catalogue, name: str) -> list[str]:
     known = PAPERS[study.paper].known.get("tables", {}) if study.paper else {}
     if study.form in known.get("forms", ()):
         notes.append(known["note"])
+    for own in wanted.get("classifiers", ()):
+        if "checkpoint" in config["classifiers"][own]:
+            notes.append(f"Classifier `{own}` was trained elsewhere.")
     for attack in wanted.get("attacks") or [wanted["attack"]]:
         notes.append(_attack_note(attack, config["attacks"][attack]))
     for defense in _defenses(wanted):
@@ -173,6 +176,8 @@ def _attack_note(name: str, settings: Mapping[str, Any]) -> str:
 
 def _generator_note(name: str, settings: Mapping[str, Any], datasets: Sequence[str]) -> str:
     note = f"Generator `{name}`: {_listed(settings, hide=('per_dataset',))}."
+    if "checkpoint" in settings:
+        return f"{note} It was trained elsewhere."
     for dataset in datasets:
         if other := settings.get("per_dataset", {}).get(dataset):
             note += f" On {dataset}: {_listed(other)}."
@@ -182,7 +187,7 @@ def _generator_note(name: str, settings: Mapping[str, Any], datasets: Sequence[s
 def _listed(settings: Mapping[str, Any], hide: tuple[str, ...] = ()) -> str:
     # Sorted: the order of keys in the config decides nothing. And where a user's files lie is no
     # fact about the numbers.
-    hide = (*hide, "files")
+    hide = (*hide, "files", "checkpoint")
     shown = [(key, settings[key]) for key in sorted(settings) if key not in hide]
     return ", ".join(f"{key} {_in_order(value)}" for key, value in shown)
 

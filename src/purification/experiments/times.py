@@ -64,7 +64,8 @@ def timing_notes(catalogue: Catalogue, table: str) -> list[str]:
     name = catalogue.study(table).settings["defense"]
     defense = catalogue.config["defenses"][name]
     network = catalogue.config["generators"][defense["generator"]]
+    width = network.get("width", "its own")
     return [
         f"Search of `{name}`: step_size {defense['step_size']}, momentum {defense['momentum']}. "
-        f"Generator `{defense['generator']}`: latent {network['latent']}, width {network['width']}."
+        f"Generator `{defense['generator']}`: latent {network['latent']}, width {width}."
     ]

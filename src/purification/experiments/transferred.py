@@ -5,8 +5,9 @@ defence and each defence. All are measured on the test images that the attacker 
 """
 
 from collections.abc import Iterator
+from typing import Any
 
-from purification.experiments.artifacts import Cell
+from purification.experiments.artifacts import Cell, File
 from purification.experiments.catalogue import PLAIN, Catalogue
 from purification.experiments.cells import defenses_of, named_defense, of_attack, of_no_defense
 from purification.experiments.papers import Study
@@ -29,13 +30,13 @@ def transferred_cells(
     behind each defence."""
     common = {"dataset": dataset, "seed": seed, "classifier": classifier}
     common |= of_attack(catalogue, attack) | {"threat_model": "black_box"}
-    run = {"dataset": dataset, "seed": seed, "classifier": classifier}
+    run: dict[str, Any] = {"dataset": dataset, "seed": seed, "classifier": classifier}
     for target, substitute in pairs(study):
         if target != classifier:
             continue
         for defense in (None, *defenses_of(catalogue, study)):
             oracle = _oracle(study.settings["oracle"], defense)
-            names = {"oracle": oracle, "substitute": substitute, "attack": attack}
+            names: dict[str, Any] = {"oracle": oracle, "substitute": substitute, "attack": attack}
             named = named_defense(catalogue, study, defense) if defense else of_no_defense()
             labels = common | named
             labels |= {"substitute": substitute, "oracle": oracle}
@@ -43,6 +44,7 @@ def transferred_cells(
                 deployed = catalogue.classifier(dataset, seed, PLAIN, classifier)
             else:
                 deployed = catalogue.deployed(dataset, seed, defense, classifier)
+            images: File
             if defense is None or not catalogue.purifies(defense):
                 images = catalogue.black_box(**run, **names)
             else:

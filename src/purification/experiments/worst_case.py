@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from purification.experiments.artifacts import Cell, Made, files_of, told
+from purification.experiments.artifacts import Cell, Made, Measurement, files_of, told
 from purification.experiments.catalogue import Catalogue
 from purification.experiments.tables import paper_table
 
@@ -26,7 +26,7 @@ def worst_case(catalogue: Catalogue) -> Made:
 
 def _bounded(catalogue: Catalogue, table: str) -> Iterator[Cell]:
     for measurement in paper_table(catalogue, table).measurements:
-        for cell in measurement.cells:
+        for cell in measurement.cells if isinstance(measurement, Measurement) else ():
             labels = cell.labels
             if labels["threat_model"] in THREAT_MODELS and labels["epsilon"] is not None:
                 yield cell

@@ -8,13 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from purification.guests import GuestClassifier, GuestPair, GuestPart
 from purification.models.ae_gan import AEGAN
 from purification.models.autoencoder import MagNetAutoencoder
 from purification.models.bigan import BiGAN
 from purification.models.classifiers import build_classifier
 from purification.models.gan import GAN
 from purification.models.vae import VAE
+from purification.models.weights import load_weights
 from purification.models.wgan import Generator
+from purification.plugins import import_named, located
 from purification.storage import read_checkpoint, write_checkpoint
 
 Shape = tuple[int, int, int]
@@ -45,14 +48,24 @@ def classifier_of(recipe: Mapping[str, Any], image_shape: Shape, classes: int = 
         settings["architecture"],
         input_shape=image_shape,
         classes=classes,
-        dropout=settings["dropout"],
+        dropout=settings.get("dropout", "paper"),
         files=settings.get("files"),
     )
 
 
 def network_of(recipe: Mapping[str, Any], image_shape: Shape) -> nn.Module:
-    """An untrained network, one of `SIZED`, as a recipe of that kind describes it."""
+    """An untrained network, one of `SIZED`, as a recipe of that kind describes it; or in its place
+    a user's own, called as `Name(latent, image_shape)`. Raises ValueError or GuestError if there is
+    none, or it lacks a part."""
     settings = recipe["settings"]
+    if place := settings.get("architecture"):
+        own, parts = (
+            import_named(place)(settings["latent"], image_shape),
+            _parts(recipe, image_shape),
+        )
+        made = GuestPair(own, place, parts) if len(parts) > 1 else GuestPart(own, place, *parts[""])
+        made.latent = settings["latent"]
+        return made
     return SIZED[recipe["kind"]](settings["latent"], settings["width"], image_shape)
 
 
@@ -70,6 +83,36 @@ BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "Substitute": classifier_of,
     **dict.fromkeys(SIZED, network_of),
 }
+
+
+def _parts(recipe: Mapping[str, Any], shape: Shape) -> dict[str, tuple[Any, Any]]:
+    """The parts of a network of `SIZED` ("" is the whole), each with the form of what it is given
+    and of what it makes."""
+    code = (recipe["settings"]["latent"],)
+    if recipe["kind"] == "Generator":
+        return {"": (code, shape)}
+    gan = recipe["kind"] == "GAN"
+    other = {"discriminator": (shape, ())} if gan else {"encoder": (shape, code)}
+    return {"generator": (code, shape), **other}
+
+
+def adopted_network(recipe: Mapping[str, Any], image_shape: Shape, **classes: int) -> nn.Module:
+    """A network with the weights whose digest its recipe has as `checkpoint`, in eval mode, tried.
+
+    Raises ValueError as `plugins.located` and `load_weights`; GuestError or FloatingPointError if
+    it is not what its kind should be.
+    """
+    settings, kind = recipe["settings"], recipe["kind"]
+    called = settings.get("architecture", kind)
+    network = BUILDERS[kind](recipe, image_shape, **classes).eval()
+    path = located(recipe["name"], "checkpoint", settings["checkpoint"])
+    load_weights(network, path, f"{called} for images {image_shape}")
+    for name, forms in _parts(recipe, image_shape).items() if kind in SIZED else ():
+        part = getattr(network, name) if name else network
+        GuestPart(part, f"{path} as {called} {name}".strip(), *forms).try_out()
+    if isinstance(network, GuestClassifier):
+        GuestClassifier(network.guest, network.place, image_shape, network.classes)
+    return network
 
 
 def load_network(path: str | Path, kind: str) -> nn.Module:

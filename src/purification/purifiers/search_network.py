@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from purification.guests import Guest
 from purification.models.gan import UnitTanh
 from purification.models.phases import FEW_MAPS, interleaved
 from purification.models.side_by_side import apart, side_by_side
@@ -36,6 +37,12 @@ def search_network(generator: nn.Module, precision: Precision = "float32") -> nn
     if precision not in get_args(Precision):
         raise ValueError(f"precision must be one of {get_args(Precision)}, got {precision!r}")
     half = precision == "bfloat16"
+    if isinstance(generator, Guest):  # it may call its layers in any way
+        if half:
+            raise ValueError(
+                f"{generator.place}: a generator of your own has no search in bfloat16"
+            )
+        return generator
     # oneDNN has no float64.
     interleave = all(
         weight.device.type == "cpu" and weight.dtype == torch.float32

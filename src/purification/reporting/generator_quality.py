@@ -304,7 +304,8 @@ def _grid(rows: pd.DataFrame) -> str:
     for _, row in rows.iterrows():
         real = row["kind"] == REAL
         cells = ["(real validation images)" if real else row["generator"]]
-        cells += ["" if real else str(row[name]) for name in ("kind", "width", "latent")]
+        named = [row[name] for name in ("kind", "width", "latent")]
+        cells += ["" if real or pd.isna(value) else str(value) for value in named]
         cells += [_training(row), _spread(row, "frechet_distance", ".4g", ".2g")]
         cells += [_spread(row, name, ".3f", ".3f") for name in ("precision", "recall")]
         known = [row["defense"], row["classifier"]]

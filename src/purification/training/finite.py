@@ -221,7 +221,8 @@ def warn_at_chance(name: str, accuracy: float, labels: Tensor, of: str) -> None:
         warn(
             f"{name}: accuracy {accuracy:.4f} on {of} ({len(labels)}) is no better than chance "
             f"({chance:.4f}: the most frequent class). The likely remedy is another learning_rate "
-            "or more epochs."
+            "or more epochs; of a checkpoint, one for this data set, its pixels in [0, 1] and its "
+            "order of classes."
         )
 
 

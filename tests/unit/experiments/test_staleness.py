@@ -11,10 +11,8 @@ from conftest import MICRO, PAPERS, Remade, merged, remade
 from purification.experiments import (
     Catalogue,
     File,
-    defense_gan_page,
-    defense_vae_page,
+    paper_page,
     paper_table,
-    timing_table,
 )
 
 SMALL = yaml.safe_load(MICRO.read_text())
@@ -104,7 +102,7 @@ def test_the_gans_iterations_concern_the_gan_and_its_users() -> None:
 
 def test_table13_times_its_own_steps_and_not_the_defenses() -> None:
     def of_table13(**edit: Any) -> Remade:
-        return remade(lambda catalogue: [timing_table(catalogue)], SMALL, edit)
+        return remade(tables("table13"), SMALL, edit)
 
     assert of_table13(defenses={"defense_gan": {"steps": 5}}) == Remade({}, set())
     assert of_table13(table13={"repeats": 3}).kinds == {"Timing": 1, "Table": 1}
@@ -166,7 +164,7 @@ def test_weaker_adversarial_training_concerns_its_column() -> None:
 
 
 def of_defense_gan(**edit: Any) -> Remade:
-    return remade(lambda catalogue: defense_gan_page(catalogue).shown, OF_PAPERS, edit)
+    return remade(lambda catalogue: paper_page(catalogue, "defense_gan").shown, OF_PAPERS, edit)
 
 
 def test_another_number_of_steps_is_searched_with_all_others_and_concerns_nothing_upstream() -> (
@@ -233,7 +231,7 @@ AFTER_VAE = {"PurifiedBlackBox": 1, "Measurement": 10, "RunTimes": 1, "Table": 6
 
 
 def of_defense_vae(**edit: Any) -> Remade:
-    return remade(lambda catalogue: defense_vae_page(catalogue).shown, OF_PAPERS, edit)
+    return remade(lambda catalogue: paper_page(catalogue, "defense_vae").shown, OF_PAPERS, edit)
 
 
 def test_an_attacks_copies_concern_the_vaes_that_learn_from_them() -> None:

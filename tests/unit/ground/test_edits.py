@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from conftest import REPOSITORY, merged, micro_catalogue
 
-from purification.edits import FOLDER, KEPT, Explainer, remember, remembered
+from purification.edits import FOLDER, KEPT, explained_edits, remember, remembered
 from purification.experiments import Catalogue, all_made, paper_table
 from purification.experiments.artifacts import File, Recipe
 from purification.text_tables import write_page
@@ -51,7 +51,7 @@ class Results:
             return [found[path].job if path in found else Recipe({}) for path in wanted]
 
         outputs = [[self.pages.get(path, path)] for path in wanted]
-        return Explainer(outputs, recipes(config), recipes).lines(config)
+        return explained_edits(config, outputs, recipes(config), recipes)
 
 
 @pytest.fixture
