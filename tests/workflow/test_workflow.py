@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import time
 from pathlib import Path
@@ -276,7 +277,11 @@ def test_edit_then_upstream_failure_then_run_again_ends_in_fresh_results(
     script.write_text(good)
     jobs = workflow.stale()
     assert jobs.rules["attack_classifier"] == 2 and jobs.rules["paper_table"] == 1
-    workflow.run("results/table4.csv")
+    again = workflow.run("results/table4.csv")
+    # The config of the failed run is the latest, and has made nothing.
+    for run in (failed, again):
+        line = f"    attacks.fgsm.epsilon: 0.1 -> 0.3: {sum(jobs.rules.values())} jobs"
+        assert re.findall(r"^ +\w+\.\w.*jobs?$", run.stdout, re.M) == [line]
     after = rows(table)
     epsilons = {row["epsilon"] for row in after if row["attack"] == "fgsm"}
     assert epsilons == {"0.3"}
@@ -380,10 +385,24 @@ def test_table13_times_each_search_and_nothing_beside_it(workflow: Workflow) -> 
 
 
 def test_report_holds_table_and_pictures_with_captions(workflow: Workflow) -> None:
-    workflow.run("all", options=("--report", "report.html"))
-    report = (workflow.folder / "report.html").read_text()
-    for part in ("table4", "Generators", "Pictures", "n stands beside every number"):
-        assert part in report
+    front, captions = workflow.report("all")
+    assert '<h1 class="title">Defense-GAN: Table 4</h1>' in front
+    # The table itself, open, with its intervals and the number of images.
+    accuracy = rows(workflow.folder / "results/table4.csv")[0]["no_attack"]
+    assert re.search(rf"<strong>{accuracy}</strong><br>\[[0-9., ]+\]<br>n = 40<", front)
+    assert "<details" not in front and "Show the picture: fgsm.png" in front
+    about = captions["results/table4.csv"]
+    for part in (
+        "Defense-GAN, Table 4 (Samangouei et al., ICLR 2018): white-box attacks",
+        "Data sets: digits.",
+        "Attacks: fgsm, ε = 0.1 (pixels in [0, 1]); cw.",
+        "gray box: the attacker differentiates the bare classifier",
+        "data:text/html;base64,",
+    ):
+        assert part in about and part in front
+    picture = captions["results/digits/seed0/figures/examples/D/fgsm.png"]
+    assert "digits: fgsm, ε = 0.1 (pixels in [0, 1]). Gray box" in picture
+    assert "wgan_gp on digits" in captions["results/digits/seed0/generators/wgan_gp.curve.png"]
 
 
 @pytest.mark.parametrize(

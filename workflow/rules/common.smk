@@ -145,8 +145,9 @@ def asked(make, *names, **named):
         made = make(*names, **named)
     except ConfigError as error:
         raise WorkflowError(str(error))
-    # In a job's own Snakemake it has been decided what is made.
-    if workflow.is_main_process:
+    # In a job's own Snakemake it has been decided what is made; and of another config (`recipes_under`)
+    # nothing is made.
+    if workflow.is_main_process and FRESHNESS:
         for file in made if isinstance(made, list) else [made]:
             if isinstance(file, File):
                 FRESHNESS.look_at(file)

@@ -141,7 +141,7 @@ rule plot_generator_samples:
             "results/{dataset}/seed{seed}/{folder}/{generator}.samples.png",
             caption="../report/samples.rst",
             category="Generators",
-            labels={"data set": "{dataset}", "seed": "{seed}", "figure": "samples"},
+            labels={"generator": "{generator}", "shows": "samples, {dataset}, seed {seed}"},
         ),
     log:
         "logs/plot_generator_samples/{dataset}/seed{seed}/{folder}/{generator}.log",
@@ -170,7 +170,7 @@ rule plot_generator_curve:
             "results/{dataset}/seed{seed}/{folder}/{generator}.curve.png",
             caption="../report/curve.rst",
             category="Generators",
-            labels={"data set": "{dataset}", "seed": "{seed}", "figure": "loss curve"},
+            labels={"generator": "{generator}", "shows": "loss curve, {dataset}, seed {seed}"},
         ),
     log:
         "logs/plot_generator_curve/{dataset}/seed{seed}/{folder}/{generator}.log",

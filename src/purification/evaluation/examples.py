@@ -14,11 +14,13 @@ from purification.storage import read_image_set, read_split
 
 @dataclass(frozen=True)
 class ExampleRow:
-    """One row of the picture: its label, images (columns, C, H, W) and the classes predicted."""
+    """One row of the picture: its label, images (columns, C, H, W), the classes predicted, and the
+    true ones."""
 
     label: str
     images: np.ndarray
     predictions: list[int]
+    truth: list[int]
 
 
 def example_rows(rows: Sequence[Mapping[str, Any]], columns: int) -> list[ExampleRow]:
@@ -26,10 +28,12 @@ def example_rows(rows: Sequence[Mapping[str, Any]], columns: int) -> list[Exampl
     shown = []
     for row in rows:
         if row["split"] is None:
-            images = read_image_set(row["images"], columns, group=row["group"]).images
+            image_set = read_image_set(row["images"], columns, group=row["group"])
+            images, labels = image_set.images, image_set.labels
         else:
-            images, _ = read_split(row["images"], row["split"], columns)
+            images, labels = read_split(row["images"], row["split"], columns)
         network = load_network(row["classifier"], "Classifier")
         logits = predict(network, torch.from_numpy(images), device="cpu")
-        shown.append(ExampleRow(row["labels"]["row"], images, logits.argmax(dim=1).tolist()))
+        predictions = logits.argmax(dim=1).tolist()
+        shown.append(ExampleRow(row["labels"]["row"], images, predictions, labels.tolist()))
     return shown

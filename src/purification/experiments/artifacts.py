@@ -990,13 +990,16 @@ class Examples(OfRun):
     """A picture of the same few test images clean, attacked and purified.
 
     `rows` are cells whose label `row` stands beside them; their classifiers name the class below
-    each image. From top to bottom.
+    each image. From top to bottom. `title` stands above all.
     """
+
+    VERSION = 2
 
     classifier: str
     attack: str
     columns: int
     rows: tuple[Cell, ...]
+    title: str
 
     @property
     def path(self) -> str:
@@ -1008,6 +1011,7 @@ class Examples(OfRun):
         return {
             "kind": "Examples",
             "version": self.VERSION,
+            "title": self.title,
             "columns": self.columns,
             "rows": rows,
         }

@@ -1,11 +1,11 @@
 """What the cells of all tables share: how a defence is named, and the accuracies without attack."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from purification.experiments.artifacts import Cell
+from purification.experiments.artifacts import AdversarialSet, Attack, Cell, Substitute
 from purification.experiments.catalogue import PLAIN, Catalogue, base_name
-from purification.experiments.methods import architectures, settings_of
+from purification.experiments.methods import architectures, settings_of, stated
 from purification.experiments.papers import Study
 from purification.experiments.studies import encoder_column
 from purification.facts import decorated
@@ -92,6 +92,38 @@ def of_attack(catalogue: Catalogue, attack: str) -> dict[str, Any]:
     if settings.get("pixel_range", UNIT_RANGE) != UNIT_RANGE:
         labels["pixel_range"] = str(list(settings["pixel_range"]))
     return labels
+
+
+def attack_list(attacks: Iterable[Attack]) -> str:
+    """Attacks for the reader, with their strengths in units of pixels in [0, 1], whatever those of
+    the config: "fgsm, ε = 0.1, 0.2 (pixels in [0, 1]); cw"."""
+    strengths: dict[str, dict[str, None]] = {}
+    for attack in attacks:
+        name, epsilon = base_name(attack.name), attack.settings.get("epsilon")
+        if epsilon is None:
+            blind = stated("attacks", attack.method).get("model_free")
+            further = ", which looks at no model" if blind else ""
+            strengths[name + further] = {}
+            continue
+        low, high = attack.settings.get("pixel_range", UNIT_RANGE)
+        sign = "l2 norm" if stated("attacks", attack.method).get("norm") == "l2" else "ε ="
+        strengths.setdefault(f"{name}, {sign}", {})[f"{epsilon / (high - low):.4g}"] = None
+    return "; ".join(
+        f"{name} {', '.join(values)} (pixels in [0, 1])" if values else name
+        for name, values in strengths.items()
+    )
+
+
+def picture_title(attacked: Sequence[AdversarialSet]) -> str:
+    """What stands above a picture of attacked images: the attacks, and what the attacker knows."""
+    victim = attacked[0].classifier
+    box = f"Gray box: made against the bare classifier {victim.name}"
+    if isinstance(victim, Substitute):
+        behind = "" if victim.oracle == PLAIN else f" behind {victim.oracle}"
+        box = (
+            f"Black box: made against substitute {victim.name} of {victim.classifier.name}{behind}"
+        )
+    return f"{attack_list(made.attack for made in attacked)}. {box}."
 
 
 def as_named(catalogue: Catalogue, labels: Mapping[str, Any]) -> dict[str, Any]:

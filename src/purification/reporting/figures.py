@@ -5,6 +5,7 @@ matplotlib's global state is touched. Matplotlib and seaborn come from `plotting
 inside the functions: they take longer to load than most jobs' own work.
 """
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -23,6 +24,8 @@ _COLUMN_INCHES = 3.35  # one column of a two-column paper
 _PAGE_INCHES = 7.0  # both columns and the gap between them
 DPI = 300
 _FONT_POINTS = 7
+_TITLE_CHARACTERS, _TITLE_LINE = 62, 0.125  # of a line over one column, and its height
+_WRONG = "#b2182b"
 # Default entries of the files' metadata, the date and matplotlib's version: without them the bytes
 # stay the same.
 _MARK = {".png": PNG_MARK, ".pdf": "Keywords"}
@@ -110,14 +113,20 @@ def purification_examples(
     rows: Sequence[tuple[str, Any]],
     path: Path,
     predictions: Sequence[Sequence[object] | None] | None = None,
+    truth: Sequence[object] = (),
+    title: str = "",
 ) -> None:
     """Show the same images as original, adversarial and purified: a row a kind, a column an image.
+
+    A prediction that is not the truth is red and bold, behind a cross, and its image has a frame.
 
     Args:
         rows: (label, images (N, C, H, W) in [0, 1]) from top to bottom; N the same in all.
         path: PNG file as wide as one column of a paper, written complete or not at all.
         predictions: for each row the text under each of its images (such as the class that the
             classifier answers), or None for a row without.
+        truth: what is right below each column; empty: no prediction is called wrong.
+        title: above all rows, in as many lines as it needs.
 
     Raises:
         ValueError: no rows, images of another shape or range, or numbers of images, rows and
@@ -129,19 +138,24 @@ def purification_examples(
     below = list(predictions) if predictions is not None else [None] * len(rows)
     n = len(pictures[0][1])
     lengths = [len(images) for _, images in pictures] + [len(t) for t in below if t is not None]
+    lengths += [len(truth)] if len(truth) else []
     if len(below) != len(rows) or set(lengths) != {n}:
         raise ValueError(
-            f"{len(rows)} rows, {len(below)} rows of predictions, and per row {lengths} images "
-            "or predictions: the numbers do not agree"
+            f"{len(rows)} rows, {len(below)} rows of predictions, and per row {lengths} images, "
+            "predictions or classes: the numbers do not agree"
         )
     margin = 0.12 + 0.054 * max(len(line) for label, _ in rows for line in label.split("\n"))
     side = (_COLUMN_INCHES - margin) / n
     text_height = 0.15 if predictions is not None else 0.0
     row_height = side + text_height
-    height = row_height * len(rows)
+    heading = textwrap.wrap(title, _TITLE_CHARACTERS)
+    body = row_height * len(rows)
+    height = body + _TITLE_LINE * len(heading)
     with _figure(_COLUMN_INCHES, height, path) as figure:
+        if heading:
+            figure.text(0.5, 1, "\n".join(heading), ha="center", va="top")
         for i, ((label, images), texts) in enumerate(zip(pictures, below, strict=True)):
-            top = height - i * row_height
+            top = body - i * row_height
             middle = (top - side / 2) / height
             figure.text((margin - 0.06) / _COLUMN_INCHES, middle, label, ha="right", va="center")
             for j, image in enumerate(images):
@@ -158,14 +172,18 @@ def purification_examples(
                     interpolation="nearest",
                     aspect="auto",
                 )
-                axis.set_axis_off()
+                wrong = texts is not None and len(truth) > 0 and texts[j] != truth[j]
+                axis.set(xticks=[], yticks=[])
+                axis.spines[:].set(visible=wrong, color=_WRONG, linewidth=1.0)
                 if texts is not None:
                     figure.text(
                         (left + side / 2) / _COLUMN_INCHES,
                         (top - side - 0.005) / height,
-                        str(texts[j]),
+                        f"\N{BALLOT X} {texts[j]}" if wrong else str(texts[j]),
                         ha="center",
                         va="top",
+                        color=_WRONG if wrong else "0",
+                        weight="bold" if wrong else "normal",
                     )
 
 

@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "runs": set(),
     "text_tables": {"provenance", "storage"},
     "freshness": {"experiments", "provenance", "storage", "text_tables"},
+    "edits": {"experiments", "freshness", "provenance", "runs"},
     "datasets": {"storage", "plugins", "runtime", "facts"},
     "models": {"storage", "plugins", "guests"},
     "attacks": {"models", "randomness", "plugins", "guests", "facts"},
