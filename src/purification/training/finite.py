@@ -65,9 +65,9 @@ class Watch:
             FloatingPointError: a weight that is not finite.
         """
         self._name = name
-        self._networks = dict(networks)
+        self.networks = dict(networks)
         self._optimizers = list(optimizers)
-        self._steps_in_epoch = steps_in_epoch
+        self.steps_in_epoch = steps_in_epoch or 0
         self._steps = done
         self._pending: list[dict[str, Tensor]] = []
         device = self._optimizers[0].param_groups[0]["params"][0].device
@@ -77,7 +77,7 @@ class Watch:
         bad = not_finite(self._tensors())
         buffers = {
             f"{name}.{key}"
-            for name, network in self._networks.items()
+            for name, network in self.networks.items()
             for key, _ in network.named_buffers()
         }
         if wrong := [name for name in bad if name not in buffers]:
@@ -149,7 +149,7 @@ class Watch:
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:
         """All that must be finite, with names."""
         names = {}
-        for network_name, network in self._networks.items():
+        for network_name, network in self.networks.items():
             for key, weights in [*network.named_parameters(), *network.named_buffers()]:
                 names[weights] = name = f"{network_name}.{key}"
                 if name not in self._constant:
@@ -172,10 +172,10 @@ class Watch:
         )
 
     def _place(self, step: int) -> str:
-        if self._steps_in_epoch is None:
+        if not self.steps_in_epoch:
             return f"iteration {step}"
-        epoch, before = divmod(max(step, 1) - 1, self._steps_in_epoch)
-        return f"epoch {epoch + 1}, step {before + 1} of {self._steps_in_epoch}"
+        epoch, before = divmod(max(step, 1) - 1, self.steps_in_epoch)
+        return f"epoch {epoch + 1}, step {before + 1} of {self.steps_in_epoch}"
 
 
 def not_finite(tensors: Iterable[tuple[str, Tensor]]) -> list[str]:

@@ -10,6 +10,7 @@ from purification import randomness
 from purification.runtime import progress
 from purification.training.adversarial_game import play
 from purification.training.draws import draws_on_device
+from purification.training.epochs import update
 from purification.training.finite import COLLAPSE_SAMPLES, Watch, warn_if_collapsed
 
 HISTORY_ROWS = 200
@@ -83,10 +84,8 @@ def train_gan(
         for iteration, (chosen, codes) in zip(numbers, drawn, strict=True):
             real = images[chosen]
             losses = play(discriminator, optimizers[0], real, generator(codes), saturating)
-            optimizers[1].zero_grad()
             # Only the generator's weights: the discriminator has had its step.
-            losses[1].backward(inputs=list(generator.parameters()))
-            optimizers[1].step()
+            update(optimizers[1], losses[1], list(generator.parameters()))
             losses = losses.detach()
             watch.step(discriminator=losses[0], generator=losses[1])
             totals += losses

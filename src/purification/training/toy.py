@@ -15,6 +15,7 @@ from torch.nn import functional
 from purification.randomness import derive_seed, generator, isolated_rng
 from purification.runtime import progress
 from purification.training.adversarial_game import discriminator_loss, generator_loss
+from purification.training.epochs import update
 from purification.training.finite import (
     COLLAPSE_SAMPLES,
     Watch,
@@ -104,7 +105,7 @@ def train_toy(
         for batch in _batches(points, batch_size, classifier_steps, seed, "classifier"):
             logits, truth = classifier(real[batch])[:, 0], labels[batch].float()
             loss = functional.binary_cross_entropy_with_logits(logits, truth)
-            _step(optimizer, loss)
+            update(optimizer, loss)
             watch.step(classifier=loss)
             bar.update()
         watch.check()
@@ -119,9 +120,9 @@ def train_toy(
             fake = maker(torch.randn(batch_size, 2, generator=codes))
             judged = discriminator(torch.cat([real[batch], fake.detach()]))[:, 0]
             losses = [discriminator_loss(*judged.split(batch_size))]
-            _step(optimizers[0], losses[0])
+            update(optimizers[0], losses[0])
             losses.append(generator_loss(discriminator(fake)[:, 0], saturating))
-            _step(optimizers[1], losses[1])
+            update(optimizers[1], losses[1])
             watch.step(discriminator=losses[0], generator=losses[1])
             bar.update()
         watch.check()
@@ -188,12 +189,6 @@ def _mlp(width: int, outputs: int) -> nn.Sequential:
 def _batches(points: int, batch_size: int, steps: int, seed: int, name: str) -> Tensor:
     """(steps, batch_size) numbers of points."""
     return torch.randint(points, (steps, batch_size), generator=generator(seed, name, "batches"))
-
-
-def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ from purification.provenance import DamagedFile
 from purification.runtime import progress, warn
 from purification.storage import read_state, write_checkpoint
 from purification.training.draws import draws_on_device
+from purification.training.epochs import update
 from purification.training.finite import COLLAPSE_SAMPLES, Watch, not_finite, warn_if_collapsed
 from purification.training.precision import Precision
 from purification.training.training_network import training_network
@@ -119,17 +120,13 @@ def train_wgan_gp(
                 real_scores, fake_scores = judge(torch.cat([real, fake])).chunk(2)
                 wasserstein = real_scores.mean() - fake_scores.mean()
                 penalty = slope_penalty(judge_images, real, fake, mix)
-                optimizers["critic"].zero_grad()
                 critic_loss = gradient_penalty * penalty - wasserstein
-                critic_loss.backward()
-                optimizers["critic"].step()
+                update(optimizers["critic"], critic_loss)
                 critic_losses.append(critic_loss.detach())
 
             generator_loss = -judge_images(generate(noise[-1])).mean()
-            optimizers["generator"].zero_grad()
             # Only the generator's weights: those of the critic stay out of the backward pass.
-            generator_loss.backward(inputs=list(generator.parameters()))
-            optimizers["generator"].step()
+            update(optimizers["generator"], generator_loss, list(generator.parameters()))
 
             watch.step(critic=torch.stack(critic_losses), generator=generator_loss)
             losses = torch.stack([wasserstein, penalty, generator_loss]).detach()
