@@ -63,9 +63,6 @@ def train_ae_gan(
 
     The paper does not name the prior: U(-1, 1)^latent, the range of the encoder's tanh.
 
-    Warns, on the terminal too, if the last epoch's error is no better than the mean image's, and
-    with a discriminator if the samples of the prior are all the same image.
-
     Args:
         network: `models.ae_gan.AEGAN`, or what has its `encoder`, `generator` and `latent`.
         discriminator: images -> logits (N,), `models.ae_gan.Discriminator`; None for AE.
@@ -79,9 +76,6 @@ def train_ae_gan(
         reconstruction_weight: factor of the squared error, a sum over pixels; 1 in the paper.
         saturating: whether the generator minimises log(1 - D(G(z))), as printed, or -log D(G(z)),
             whose gradient does not vanish where the discriminator is sure.
-        seed: of order, noise and codes.
-        device: where to train; the networks stay there.
-        name: of this training, in messages.
 
     Returns:
         A row an epoch: epoch (from 1), reconstruction (squared error: sum over pixels, mean over
@@ -90,8 +84,6 @@ def train_ae_gan(
 
     Raises:
         ValueError: no images, or a negative noise bound.
-        FloatingPointError: a loss or a weight is not finite any more; the message names epoch and
-            step.
     """
     if not len(images) or noise_bound < 0:
         raise ValueError(

@@ -36,8 +36,6 @@ def train_bigan(
     are fair. As in ALI's published code the generator begins at the images' mean brightness
     (`network.start_at`).
 
-    Warns, on the terminal too, if the trained generator's samples are all the same image.
-
     Args:
         network: `models.bigan.BiGAN`, or what has its `encoder.distribution`, `generator`,
             `latent` and `start_at`.
@@ -49,17 +47,12 @@ def train_bigan(
         learning_rate: Adam's, of encoder and generator; 1e-4 in ALI.
         discriminator_learning_rate: Adam's, of the discriminator; the same in ALI.
         betas: Adam's, of both networks; (0.5, 0.999) in ALI.
-        seed: of order, noise, codes and dropout.
-        device: where to train; both networks stay there.
-        name: of this training, in messages.
 
     Returns:
         A row an epoch: epoch (from 1), discriminator and generator (means of the losses), seconds.
 
     Raises:
         ValueError: no images.
-        FloatingPointError: a loss or a weight is not finite any more; the message names epoch and
-            step.
     """
     if not len(images):
         raise ValueError("expected at least one image, got none")

@@ -39,9 +39,6 @@ def train_classifier(
 ) -> list[dict[str, float | int | None]]:
     """Trains `model` in place with Adam on the cross-entropy, and leaves it in eval mode.
 
-    Warns, on the terminal too, if in the end it does no better than chance on the validation
-    images, or without them on the training images as the last epoch saw them (`warn_at_chance`).
-
     Every epoch visits all images in a new random order, the last batch may be smaller. The same
     seed and initial weights give the same weights again on the same kind of device.
 
@@ -65,7 +62,6 @@ def train_classifier(
         model: classifier, (N, C, H, W) -> logits (N, classes).
         images: (N, C, H, W), in [0, 1]. For the paper's "Rec", the reconstructions.
         labels: int64 (N,).
-        epochs: passes over the images.
         batch_size: clean images a step (with `adversarial_epsilon` a step has twice as many).
         learning_rate: Adam's; 1e-3 in the published code, its other settings are the defaults.
         adversarial_epsilon: l-inf radius of the FGSM versions in pixel units of [0, 1], or None.
@@ -76,10 +72,7 @@ def train_classifier(
         precision: "bfloat16" trains in mixed precision: convolutions and linear layers, also those
             that FGSM and PGD differentiate, take and give bfloat16; weights, logits, loss and Adam
             stay float32. The trained network is a float32 one like any other.
-        seed: of the order of the images, of dropout and of PGD's starts.
         validation: images and labels on which each epoch's accuracy is measured, or None.
-        device: where to train; `model` stays there.
-        name: of this training, in messages.
         may_warn: whether it may warn. Not where a training is a part of another one.
 
     Returns:
@@ -90,8 +83,6 @@ def train_classifier(
     Raises:
         ValueError: both forms of adversarial training, settings that the attack refuses, or an
             unknown precision.
-        FloatingPointError: a loss or a weight is not finite any more; the message names epoch and
-            step.
     """
     if adversarial_epsilon is not None and adversarial_pgd is not None:
         raise ValueError("adversarial_epsilon and adversarial_pgd: expected one of them at most")

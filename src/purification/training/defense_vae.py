@@ -50,22 +50,14 @@ def train_defense_vae(
     float32: 1.9 GB) and become float32 batch by batch. float16, which rounds by at most 1/16 of an
     8-bit step, halves that.
 
-    Warns, on the terminal too, if the last epoch's reconstruction is no better than the mean image.
-
     Args:
         vae: `models.vae.VAE`, or what has its `encode`, `decode` and `latent`.
         copies: K tensors (N, C, H, W) in [0, 1], attacked versions of the N clean images in their
             order. 12 in the paper. Whether clean -> clean pairs belong to them it leaves open (the
             published code has none): give `clean` as one more copy to have them.
         clean: (N, C, H, W), in [0, 1].
-        epochs: passes over the K * N pairs.
-        batch_size: pairs a step.
-        learning_rate: Adam's.
         reconstruction: "bce" or "mse".
         kl_weight: factor of the KL term.
-        seed: of order and noise.
-        device: where to train; `vae` stays there.
-        name: of this training, in messages.
 
     Returns:
         A row an epoch: epoch (from 1), loss, reconstruction, kl (not yet weighted; these three
@@ -74,8 +66,6 @@ def train_defense_vae(
     Raises:
         ValueError: no copies, copies of other shapes than the clean images, or an unknown
             reconstruction loss.
-        FloatingPointError: a loss or a weight is not finite any more; the message names epoch and
-            step.
     """
     _check(copies, clean, reconstruction)
     vae.to(device, memory_format=torch.channels_last)
@@ -135,9 +125,6 @@ def train_end_to_end(
     scratch almost as good: that is the same function, given new networks. It states no schedule,
     and the published code does not include E2E. Both networks are left in eval mode.
 
-    Warns, on the terminal too, if in the last epoch the classifier did no better than chance, or
-    the VAE no better than the mean image.
-
     Args:
         vae, copies, clean: as in `train_defense_vae`, as are the settings of the same names.
         classifier: (N, C, H, W) -> logits (N, classes).
@@ -148,9 +135,6 @@ def train_end_to_end(
             test images under FGSM 0.3). The images stay as they are while the networks change: a
             gray box.
         precision: of the classifier's part, as in `train_classifier`; the VAE's is float32.
-        seed: of order, noise and dropout.
-        device: where to train; both networks stay there.
-        name: of this training, in messages.
 
     Returns:
         A row for the start, epoch 0, whose losses are None, and one an epoch: epoch, loss,

@@ -37,8 +37,6 @@ def train_gan(
     (seed, iteration) alone; so the snapshot of step s is what a training of s iterations leaves.
     There is no regularisation, and none in the paper.
 
-    Warns, on the terminal too, if the trained generator's samples are all the same image.
-
     Args:
         network: `models.gan.GAN`, or what has its `generator`, `discriminator` (images -> logits)
             and `latent`.
@@ -52,9 +50,6 @@ def train_gan(
         saturating: whether the generator minimises log(1 - D(G(z))), as equation 1 has it, or
             -log D(G(z)), whose gradient does not vanish where the discriminator is sure.
         snapshots: steps, from 1 to `iterations`, after which all weights are copied.
-        seed: of batches and codes.
-        device: where to train; both networks stay there.
-        name: of this training, in messages.
 
     Returns:
         About 200 rows, evenly spaced: iteration (from 1, the last one of the row), discriminator
@@ -63,8 +58,6 @@ def train_gan(
 
     Raises:
         ValueError: no images, or a snapshot that the training does not reach.
-        FloatingPointError: a loss or a weight is not finite any more; the message names the
-            iteration.
     """
     _check(images, iterations, snapshots)
     generator, discriminator = network.generator, network.discriminator

@@ -35,23 +35,15 @@ def train_autoencoder(
     minimises the squared error between the clean image and the output for the image with Gaussian
     noise of small deviation added, clipped to the range of pixels.
 
-    Warns, on the terminal too, if the last epoch's error is no better than the mean image's.
-
     Args:
         model: autoencoder, images -> images of the same shape.
         images: (N, C, H, W), in [0, 1].
-        epochs: passes over the images, each in a new random order.
-        batch_size: images a step.
-        learning_rate: Adam's.
         noise: standard deviation of the noise, in pixel units of [0, 1]; 0 for none.
         first_output: what the untrained decoder makes of a code of zeros. "gray": 0.5, its biases
             being zero. On images as dark as MNIST's all codes may then move together to darken the
             output until their tanh is saturated, and the output stays the mean image
             (docs/results/mnist/README.md). "mean": the mean pixel of `images`, so that they need
             not.
-        seed: of order and noise.
-        device: where to train; `model` stays there.
-        name: of this training, in messages.
 
     Returns:
         A row an epoch: epoch (from 1), loss (squared error, mean over pixels and the epoch's
@@ -59,8 +51,6 @@ def train_autoencoder(
 
     Raises:
         ValueError: an unknown `first_output`.
-        FloatingPointError: a loss or a weight is not finite any more; the message names epoch and
-            step.
     """
     if first_output not in get_args(FirstOutput):
         raise ValueError(

@@ -72,11 +72,7 @@ def train_toy(
     standard game (equation 1) without anything that would stabilise it. The same seed gives the
     same result on the same kind of machine.
 
-    Warns, on the terminal too, of a classifier no better than chance, and of a generator whose
-    samples are all the same point.
-
     Args:
-        seed: of points, weights, batches and codes.
         points: training points, an even number.
         classifier_steps, gan_steps: steps of Adam; one of the discriminator to one of the
             generator.
@@ -89,8 +85,6 @@ def train_toy(
 
     Raises:
         ValueError: an odd number of points, or one below 2.
-        FloatingPointError: a loss or a weight is not finite any more; the message names the network
-            and the step.
     """
     if points < 2 or points % 2:
         raise ValueError(f"expected an even number of points, at least 2, got {points}")

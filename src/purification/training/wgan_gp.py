@@ -52,9 +52,6 @@ def train_wgan_gp(
     gradients, hence of every (column, channel) apart. That is not the Lipschitz constraint of
     Gulrajani et al. 2017, eq. 3; here the norm is over the whole image.
 
-    Warns, on the terminal too, if the trained generator's samples are all the same image, and if a
-    state holds numbers that are not finite, which is then not read.
-
     Args:
         generator: z (N, generator.latent) -> images; z is standard normal.
         critic: images -> scores (N,), unbounded; no batch normalisation, because real and
@@ -67,18 +64,15 @@ def train_wgan_gp(
         gradient_penalty: weight lambda of the penalty; 10 there.
         learning_rate: Adam's, of both networks; 1e-4 there.
         betas: Adam's, of both networks; (0.5, 0.9) there.
-        seed: of batches, noise and interpolation.
         state_path: safetensors file of networks, optimizers and history, written every
             `state_every` iterations and at the end, and read at the start if its digest is
             `recipe_digest` and it is not beyond `iterations`; otherwise it is overwritten. So a
             larger `iterations` continues a finished training. None: nothing is kept.
         state_every: iterations between states.
         recipe_digest: identifies everything that the weights depend on, but `iterations`.
-        device: where to train; both networks stay there.
         precision, fast_convolutions: of the convolutions in training, see `training_network`; what
             is trained are float32 networks like any other. Whoever changes them changes the
             weights' bits, hence they belong to what `recipe_digest` identifies.
-        name: of this training, in messages.
 
     Returns:
         About 200 rows, evenly spaced: iteration (from 1), wasserstein (estimate of the distance:
