@@ -74,7 +74,7 @@ def train_bigan(
     def draw(size: int) -> tuple[Tensor]:
         return (torch.randn(2, size, network.latent, generator=noises),)
 
-    def batches(epoch: int) -> Iterator[tuple[Any, ...]]:
+    def batches(_: int) -> Iterator[tuple[Any, ...]]:
         shuffled = torch.randperm(len(images), generator=order)
         return batches_with_draws(shuffled, batch_size, draw, device)
 

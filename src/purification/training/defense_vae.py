@@ -12,12 +12,7 @@ from torch.nn import functional
 from purification.models.prediction import predict
 from purification.randomness import derive_seed, generator, isolated_rng
 from purification.training.epochs import Losses, train_epochs, update
-from purification.training.finite import (
-    Watch,
-    mean_image_error,
-    warn_at_chance,
-    warn_if_mean_image,
-)
+from purification.training.finite import Watch, mean_image_error, warn_at_chance, warn_if_mean_image
 from purification.training.precision import Precision, in_precision
 
 RECONSTRUCTION_LOSSES = ("bce", "mse")

@@ -33,15 +33,7 @@ class Watch:
     It only looks: what is trained is the same to the last bit. On the CPU a loss is read in its
     step. On another device that would wait for it, so the losses of `AT_ONCE` steps are read at
     once; the first that is not finite is named all the same. Weights are looked at every
-    `WEIGHTS_EVERY` steps and where `check` is called.
-
-        watch = Watch(name, {"classifier": model}, [optimizer], steps_in_epoch)
-        for ...:
-            for ...:
-                ...
-                watch.step(classifier=loss)
-            watch.check()
-            history.append(watch.row({...}))
+    `WEIGHTS_EVERY` steps and where `check` is called. `epochs.train_epochs` shows its use.
     """
 
     def __init__(

@@ -59,7 +59,12 @@ def train_gan(
     Raises:
         ValueError: no images, or a snapshot that the training does not reach.
     """
-    _check(images, iterations, snapshots)
+    beyond = sorted(step for step in snapshots if not 1 <= step <= iterations)
+    if not len(images) or beyond:
+        raise ValueError(
+            f"expected at least one image and snapshots from 1 to {iterations}, "
+            f"got {len(images)} and {beyond}"
+        )
     generator, discriminator = network.generator, network.discriminator
     network.to(device, memory_format=torch.channels_last).requires_grad_().train()
     images = images.to(device, memory_format=torch.channels_last)
@@ -72,7 +77,7 @@ def train_gan(
     numbers = range(1, iterations + 1)
     draw = partial(_draw, len(images), batch_size, network.latent, seed)
     drawn = draws_on_device(draw, numbers, device)
-    watch = Watch(name, {"network": network}, optimizers)
+    watch, contiguous = Watch(name, {"network": network}, optimizers), torch.contiguous_format
     with progress(iterations, "GAN") as bar:
         for iteration, (chosen, codes) in zip(numbers, drawn, strict=True):
             real = images[chosen]
@@ -90,9 +95,12 @@ def train_gan(
                 totals.zero_()
             if iteration in snapshots:
                 watch.check()
-                kept[iteration] = _copied(network)
+                kept[iteration] = {
+                    key: weights.detach().to("cpu", copy=True, memory_format=contiguous)
+                    for key, weights in network.state_dict().items()
+                }
     watch.check()
-    network.to(memory_format=torch.contiguous_format).eval()
+    network.to(memory_format=contiguous).eval()
     random = randomness.generator(seed, "collapse")
     codes = torch.randn(COLLAPSE_SAMPLES, network.latent, generator=random)
     warn_if_collapsed(name, generator, codes, images)
@@ -106,19 +114,3 @@ def _draw(
     random = randomness.generator(seed, "gan", str(iteration))
     chosen = torch.randint(count, (batch_size,), generator=random)
     return chosen, torch.randn(batch_size, latent, generator=random)
-
-
-def _check(images: Tensor, iterations: int, snapshots: Sequence[int]) -> None:
-    beyond = sorted(step for step in snapshots if not 1 <= step <= iterations)
-    if not len(images) or beyond:
-        raise ValueError(
-            f"expected at least one image and snapshots from 1 to {iterations}, "
-            f"got {len(images)} and {beyond}"
-        )
-
-
-def _copied(network: nn.Module) -> dict[str, Tensor]:
-    return {
-        name: weights.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-        for name, weights in network.state_dict().items()
-    }

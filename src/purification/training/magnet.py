@@ -67,7 +67,7 @@ def train_autoencoder(
     def draw(size: int) -> tuple[Tensor]:
         return (noise * torch.randn(size, *images.shape[1:], generator=noises),)
 
-    def batches(epoch: int) -> Iterator[tuple[Any, ...]]:
+    def batches(_: int) -> Iterator[tuple[Any, ...]]:
         shuffled = torch.randperm(len(images), generator=order)
         return batches_with_draws(shuffled, batch_size, draw, device)
 

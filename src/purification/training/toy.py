@@ -16,12 +16,7 @@ from purification.randomness import derive_seed, generator, isolated_rng
 from purification.runtime import progress
 from purification.training.adversarial_game import discriminator_loss, generator_loss
 from purification.training.epochs import update
-from purification.training.finite import (
-    COLLAPSE_SAMPLES,
-    Watch,
-    warn_at_chance,
-    warn_if_collapsed,
-)
+from purification.training.finite import COLLAPSE_SAMPLES, Watch, warn_at_chance, warn_if_collapsed
 
 CENTRES = ((3.0, 3.0), (-3.0, -3.0))
 """Of class 0 and class 1; both have the identity as covariance."""

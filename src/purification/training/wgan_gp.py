@@ -66,8 +66,9 @@ def train_wgan_gp(
         betas: Adam's, of both networks; (0.5, 0.9) there.
         state_path: safetensors file of networks, optimizers and history, written every
             `state_every` iterations and at the end, and read at the start if its digest is
-            `recipe_digest` and it is not beyond `iterations`; otherwise it is overwritten. So a
-            larger `iterations` continues a finished training. None: nothing is kept.
+            `recipe_digest`, it is not beyond `iterations` and its numbers are finite; otherwise it
+            is overwritten. So a larger `iterations` continues a finished training. None: nothing is
+            kept.
         state_every: iterations between states.
         recipe_digest: identifies everything that the weights depend on, but `iterations`.
         precision, fast_convolutions: of the convolutions in training, see `training_network`; what
@@ -126,7 +127,10 @@ def train_wgan_gp(
             losses = torch.stack([wasserstein, penalty, generator_loss]).detach()
             bar.update(wasserstein=losses[0], penalty=losses[1], generator_loss=losses[2])
             if iteration % HISTORY_EVERY == 0:
-                history.append(watch.row(_row(iteration, losses, gradient_penalty)))
+                distance, slope, loss = losses.tolist()
+                row = {"iteration": iteration, "wasserstein": distance, "penalty": slope}
+                row["critic_loss"] = gradient_penalty * slope - distance
+                history.append(watch.row(row | {"generator_loss": loss}))
             if state_path is not None and (iteration % state_every == 0 or iteration == iterations):
                 watch.check()
                 _save(state_path, networks, optimizers, recipe_digest, iteration, history)
@@ -167,17 +171,6 @@ def slope_penalty(critic: nn.Module, real: Tensor, fake: Tensor, mix: Tensor) ->
     (gradient,) = torch.autograd.grad(critic(mixed).sum(), mixed, create_graph=True)
     slopes = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
     return (slopes - 1).square().mean()
-
-
-def _row(iteration: int, losses: Tensor, gradient_penalty: float) -> dict[str, float | int]:
-    wasserstein, penalty, generator_loss = losses.tolist()
-    return {
-        "iteration": iteration,
-        "wasserstein": wasserstein,
-        "penalty": penalty,
-        "critic_loss": gradient_penalty * penalty - wasserstein,
-        "generator_loss": generator_loss,
-    }
 
 
 def _save(
@@ -227,18 +220,13 @@ def _resume(
         warn(f"{training}: {path} holds numbers that are not finite; the training begins anew")
         return 0, []
     for name, network in networks.items():
-        weights = {key: state[f"{name}.{key}"] for key in network.state_dict()}
-        network.load_state_dict(weights)
-        optimizer = optimizers[name]
+        network.load_state_dict({key: state[f"{name}.{key}"] for key in network.state_dict()})
         for index, weight in enumerate(network.parameters()):
-            moments = {
-                key: state[f"{name}_adam.{index}.{key}"]
-                for key in ("step", "exp_avg", "exp_avg_sq")
-            }
+            own = f"{name}_adam.{index}"
             # Fused Adam wants the moments in the memory layout of their weights.
-            optimizer.state[weight] = {
-                "step": moments["step"].to(weight.device),
-                "exp_avg": torch.empty_like(weight).copy_(moments["exp_avg"]),
-                "exp_avg_sq": torch.empty_like(weight).copy_(moments["exp_avg_sq"]),
+            optimizers[name].state[weight] = {
+                "step": state[f"{own}.step"].to(weight.device),
+                "exp_avg": torch.empty_like(weight).copy_(state[f"{own}.exp_avg"]),
+                "exp_avg_sq": torch.empty_like(weight).copy_(state[f"{own}.exp_avg_sq"]),
             }
     return int(metadata["iteration"]), history
