@@ -32,6 +32,7 @@ from purification.evaluation.detection_rows import (
 from purification.reporting.detection import roc_panel
 from purification.reporting.figures import paper_figure
 from purification.reporting.roc import (
+    BELOW,
     AccuracyPanel,
     RocPanel,
     check_accuracies,
@@ -126,17 +127,11 @@ def detection_figure(
     return DetectionFigure(RocPanel("ROC", panel.curves), rates, accuracies), table
 
 
-def detection_curves(figure: DetectionFigure, path_png: Path, path_pdf: Path) -> None:
+def detection_curves(figure: DetectionFigure, *paths: Path) -> None:
     """Draw the panels side by side over the width of two columns of a paper, legends below.
 
-    A strength has the same line in the ROC and in the error rates.
-
-    Args:
-        figure: as `detection_figure` makes it.
-        path_png, path_pdf: the files; both are written complete, or neither.
-
-    Raises:
-        ValueError: accuracies that are none, as `accuracy_lines` refuses them.
+    A strength has the same line in the ROC and in the error rates. `paths` are as for
+    `paper_figure`. Raises ValueError: accuracies that are none, as `accuracy_lines` refuses them.
     """
     panels = 2 if figure.accuracies is None else 3
     # A panel, its title and axis, and the longest legend.
@@ -145,7 +140,7 @@ def detection_curves(figure: DetectionFigure, path_png: Path, path_pdf: Path) ->
     if figure.accuracies is not None:
         for label, points in figure.accuracies.lines.items():
             check_accuracies(points, figure.accuracies.x, label)
-    with paper_figure(2, height, path_png, path_pdf) as drawn:
+    with paper_figure(2, height, *paths) as drawn:
         axes = drawn.subplots(1, panels, squeeze=False)[0]
         draw_roc(axes[0], figure.roc)
         axes[0].set_ylabel("True positive rate")
@@ -286,14 +281,5 @@ def _draw_rates(axis: "Axes", panel: RatePanel) -> None:
 
 
 def _legend(axis: "Axes", handles: list[Any], labels: list[str]) -> None:
-    """Below the panel, as `draw_roc` has it."""
     axis.set_anchor("N")
-    axis.legend(
-        handles,
-        labels,
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.18),
-        frameon=False,
-        handlelength=4,
-        labelspacing=0.2,
-    )
+    axis.legend(handles, labels, **BELOW)

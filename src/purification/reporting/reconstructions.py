@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from purification.evaluation.reconstructions import Block, Column
-from purification.reporting.figures import DPI, checked_images, paper_figure
+from purification.reporting.figures import DPI, checked_images, paper_figure, show_image
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,7 +55,7 @@ class _Layout:
         return columns * (self.image[1] + _BETWEEN) - _BETWEEN
 
 
-def reconstruction_grid(blocks: Sequence[Block], path_png: Path, path_pdf: Path) -> None:
+def reconstruction_grid(blocks: Sequence[Block], *paths: Path) -> None:
     """Draw images in rows and settings in columns, over the width of two columns of a paper.
 
     Columns of a block stand under its title and a rule, which says what they share ("R = 1"); each
@@ -63,13 +63,9 @@ def reconstruction_grid(blocks: Sequence[Block], path_png: Path, path_pdf: Path)
     foot says so. A pixel of any image is a square of a whole number of the PNG's pixels, the same
     for images of one size; those of several sizes (`stacked` data sets) are nearly as large.
 
-    Args:
-        blocks: from left to right.
-        path_png, path_pdf: the files; both are written complete, or neither.
-
-    Raises:
-        ValueError: no columns or too many for the width, columns that differ in the number or, in
-            any row, the size of their images, or what are no images in [0, 1].
+    The blocks stand from left to right; `paths` are as for `paper_figure`. Raises ValueError: no
+    columns or too many for the width, columns that differ in the number or, in any row, the size of
+    their images, or what are no images in [0, 1].
     """
     columns = [column for block in blocks for column in block.columns]
     shapes = _checked_shapes(columns)
@@ -78,7 +74,7 @@ def reconstruction_grid(blocks: Sequence[Block], path_png: Path, path_pdf: Path)
     height = layout.top + len(shapes) * layout.step + (_FOOT if with_errors else 0.0)
     used = sum(layout.width(len(block.columns)) for block in blocks)
     left = (_WIDTH - used - layout.gap * (len(blocks) - 1)) / 2
-    with paper_figure(2, height, path_png, path_pdf) as figure:
+    with paper_figure(2, height, *paths) as figure:
         for block in blocks:
             if block.title:
                 _draw_title(figure, block.title, left, layout.width(len(block.columns)))
@@ -165,11 +161,7 @@ def _draw_column(figure: "Figure", column: Column, left: float, layout: _Layout)
         height, width = _enlarged(image.shape[:2], layout.side)
         corner = (middle - width / 2, page - top - (row_height + height) / 2)
         x, y = (round(place * DPI) / DPI for place in corner)
-        axis = figure.add_axes((x / _WIDTH, y / page, width / _WIDTH, height / page))
-        axis.imshow(
-            np.broadcast_to(image, (*image.shape[:2], 3)), interpolation="nearest", aspect="auto"
-        )
-        axis.set_axis_off()
+        show_image(figure, image, (x / _WIDTH, y / page, width / _WIDTH, height / page))
         if column.errors is not None:
             error = f"{column.errors[i]:.4f}"
             below = top + (row_height + height) / 2 + 0.015
