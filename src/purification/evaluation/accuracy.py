@@ -1,7 +1,12 @@
 """Accuracies, with what their sample size lets them say."""
 
+from collections.abc import Iterable
 from math import sqrt
 from statistics import NormalDist
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -33,3 +38,15 @@ def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[flo
     low = 0.0 if correct == 0 else min(centre - half_width, correct / n)
     high = 1.0 if correct == n else max(centre + half_width, correct / n)
     return low, high
+
+
+def wilson_intervals(correct: Iterable[int], n: Iterable[int]) -> list[tuple[float, float]]:
+    """The 95 % `wilson_interval` of each pair of counts."""
+    return [wilson_interval(int(k), int(of)) for k, of in zip(correct, n, strict=True)]
+
+
+def share(correct: "np.ndarray") -> dict[str, float | int]:
+    """Of booleans (N,), N >= 1: `n`, `correct`, `accuracy` and its 95 % interval."""
+    count, n = int(correct.sum()), len(correct)
+    low, high = wilson_interval(count, n)
+    return {"n": n, "correct": count, "accuracy": count / n, "ci_low": low, "ci_high": high}

@@ -16,7 +16,7 @@ from purification.evaluation.detection_rows import (
     read_scores,
 )
 from purification.evaluation.measure import NAMING_COLUMN
-from purification.reporting.csv_files import read_rows, write_formatted
+from purification.reporting.csv_files import all_rows, read_rows, write_formatted
 from purification.reporting.papers import epsilon_key
 from purification.reporting.roc import RocCurve, RocPanel
 
@@ -52,10 +52,7 @@ def detection_table(files: Iterable[Path], papers: pd.DataFrame | None = None) -
         ValueError: no file given; a file lacks a column or holds text where a number belongs; two
             rows for one detector.
     """
-    files = list(files)
-    if not files:
-        raise ValueError("no detection files: nothing to tabulate")
-    rows = pd.concat([read_detection(Path(file)) for file in files], ignore_index=True)
+    rows = all_rows(files, read_detection, "no detection files: nothing to tabulate")
     twice = rows.duplicated(list(LABEL_COLUMNS))
     if twice.any():
         labels = rows.loc[twice, list(LABEL_COLUMNS)].iloc[0].to_dict()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from purification.evaluation.accuracy import wilson_interval
+from purification.evaluation.accuracy import wilson_intervals
 from purification.reporting.csv_files import read_rows
 from purification.reporting.roc import AccuracyPanel, checked_labels, draw_line, draw_panels
 
@@ -98,6 +98,7 @@ def _read(path: Path, column: str, images: int) -> pd.DataFrame:
         shares = history[column].tolist()
         raise ValueError(f"{path}: {column} are no shares of {images} images: {shares}")
     correct = counts.round().astype(int)
-    low, high = zip(*(wilson_interval(count, images) for count in correct), strict=True)
     points = {"epoch": history["epoch"].astype(int), "n": images, "accuracy": correct / images}
-    return pd.DataFrame(points | {"ci_low": low, "ci_high": high})
+    points = pd.DataFrame(points)
+    points[["ci_low", "ci_high"]] = wilson_intervals(correct, points["n"])
+    return points

@@ -138,7 +138,7 @@ def draw_panels(
     sharey: bool = True,
     **legend: Any,
 ) -> None:
-    """Panels side by side; below them a legend of the `labels`, with what `draw` returns for each."""
+    """Panels side by side; below them a legend of `labels` with what `draw` returns for each."""
     ncols = min(5 if len(panels) > 1 else 2, len(labels))
     height = 2.0 + 0.15 * -(-len(labels) // ncols)
     with paper_figure(len(panels), height, *paths) as figure:
