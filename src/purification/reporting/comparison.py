@@ -10,6 +10,7 @@ import pandas as pd
 
 from purification.evaluation.refusals import REFUSED
 from purification.reporting.long_tables import over_seeds, read_long_table
+from purification.reporting.markdown_tables import grid
 
 WITHIN = (0.02, 0.05)
 AGREEMENT = ("compared", "within 2 points", "within 5 points", "beyond")
@@ -121,12 +122,6 @@ def agreement_counts(differences: pd.Series) -> list[int]:
     return [len(differences), *within, len(differences) - within[-1]]
 
 
-def grid(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
-    """A table in GitHub's Markdown."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
-
-
 def comparison_page(tables: Sequence[ComparedTable]) -> str:
     """The page as GitHub's Markdown: how many cells agree by paper, the same of each paper's own
     defence, by defence, what is left out, and every cell by table."""
@@ -217,11 +212,9 @@ def _cell_sections(table: ComparedTable) -> list[str]:
     """A grid of every cell for each data set, and which data sets have none."""
     parts = []
     for dataset, cells in table.cells.groupby("dataset", sort=False):
-        lines = [_cell_line(cell) for cell in cells.itertuples()]
         # What this table does not have, such as a substitute, would be an empty column.
-        shown = [i for i in range(len(_CELL_HEADER)) if any(line[i] for line in lines)]
-        rows = [[line[i] for i in shown] for line in lines]
-        parts += [f"### {dataset}", grid([_CELL_HEADER[i] for i in shown], rows)]
+        lines = map(_cell_line, cells.itertuples())
+        parts += [f"### {dataset}", grid(_CELL_HEADER, lines, filled=True)]
     without = [name for name in table.datasets if name not in set(table.cells["dataset"])]
     if without:
         parts.append(
