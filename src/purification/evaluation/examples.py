@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from purification.evaluation.reconstructions import read_source
 from purification.models.checkpoints import load_network
 from purification.models.prediction import predict
-from purification.storage import read_image_set, read_split
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,7 @@ def example_rows(rows: Sequence[Mapping[str, Any]], columns: int) -> list[Exampl
     """The first `columns` images of each cell summary of an `Examples` recipe."""
     shown = []
     for row in rows:
-        if row["split"] is None:
-            images = read_image_set(row["images"], columns, group=row["group"]).images
-        else:
-            images, _ = read_split(row["images"], row["split"], columns)
+        images = read_source(row, columns).images
         network = load_network(row["classifier"], "Classifier")
         logits = predict(network, torch.from_numpy(images), device="cpu")
         shown.append(ExampleRow(row["labels"]["row"], images, logits.argmax(dim=1).tolist()))

@@ -8,11 +8,11 @@ kinds of real images are generated; a Frechet distance mixes both.
 """
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from purification.evaluation.purifiers import BatchSize
 from purification.models.prediction import predict
 from purification.purifiers.loading import in_batches
 
@@ -20,11 +20,7 @@ ROWS = 1000  # of a matrix of distances, at a time
 
 
 def classifier_features(
-    classifier: nn.Module,
-    images: Tensor,
-    *,
-    batch_size: int = 500,
-    device: torch.device | str,
+    classifier: nn.Module, images: Tensor, *, batch_size: int = 500, device: torch.device | str
 ) -> Tensor:
     """What the last linear layer of `classifier` is given, in eval mode: (N, features) on the CPU.
 
@@ -53,7 +49,7 @@ def generated_images(
     generator: nn.Module,
     codes: Tensor,
     *,
-    batch_size: int | Literal["auto"] = 500,
+    batch_size: BatchSize = 500,
     device: torch.device | str,
 ) -> Tensor:
     """Images (N, C, H, W) of codes (N, latent), on the CPU; `generator` is moved to `device`."""

@@ -79,7 +79,7 @@ def reconstruction_blocks(
         ValueError: no sources; a file lacks what a source names; or the labels of two sources do
             not agree, so that they cannot be of the same images.
     """
-    sets = [[(source, _read(source)) for source in sources] for _, sources in blocks]
+    sets = [[(source, read_source(source)) for source in sources] for _, sources in blocks]
     together = [pair for block in sets for pair in block]
     if not together:
         raise ValueError("no sources of images to show")
@@ -123,12 +123,8 @@ def stacked(datasets: Sequence[Sequence[Block]]) -> list[Block]:
     Titles and headers are the first's; images may differ in size and in the number of colours
     between the data sets. Raises ValueError where the blocks do not agree in number.
     """
-    return [
-        Block(
-            blocks[0].title, [_stacked(c) for c in zip(*(b.columns for b in blocks), strict=True)]
-        )
-        for blocks in zip(*datasets, strict=True)
-    ]
+    together = [(same[0].title, [b.columns for b in same]) for same in zip(*datasets, strict=True)]
+    return [Block(title, [_stacked(c) for c in zip(*of, strict=True)]) for title, of in together]
 
 
 def side_by_side(blocks: Sequence[Block], parts: int) -> list[Block]:
@@ -141,16 +137,13 @@ def side_by_side(blocks: Sequence[Block], parts: int) -> list[Block]:
     if not share:
         raise ValueError(f"too few images for {parts} parts side by side")
     return [
-        Block(
-            block.title,
-            [_rows(column, slice(i * share, (i + 1) * share)) for column in block.columns],
-        )
-        for i in range(parts)
+        Block(block.title, [_rows(column, rows) for column in block.columns])
+        for rows in (slice(i * share, (i + 1) * share) for i in range(parts))
         for block in blocks
     ]
 
 
-def _rows(column: Column, rows: slice) -> Column:
+def _rows(column: Column, rows: slice | np.ndarray) -> Column:
     errors = None if column.errors is None else column.errors[rows]
     return Column(column.header, column.images[rows], errors)
 
@@ -161,11 +154,13 @@ def _stacked(columns: Sequence[Column]) -> Column:
     return Column(columns[0].header, images, np.concatenate(errors) if errors else None)
 
 
-def _read(source: Source) -> ImageSet:
+def read_source(source: Source, first: int | None = None) -> ImageSet:
+    """What a source names (see the module), or the first images of it. Raises as `read_image_set`,
+    and ValueError for a set without the field."""
     if source.get("split"):
-        image_set = ImageSet(*read_split(source["images"], source["split"]))
+        image_set = ImageSet(*read_split(source["images"], source["split"], first))
     else:
-        image_set = read_image_set(source["images"], group=source.get("group"))
+        image_set = read_image_set(source["images"], first, group=source.get("group"))
     name = source.get("field")
     if name:
         if name not in image_set.fields:
@@ -194,9 +189,7 @@ def _common_labels(sets: Sequence[tuple[Source, ImageSet]]) -> np.ndarray:
 
 def _column(source: Source, image_set: ImageSet, rows: np.ndarray) -> Column:
     errors = image_set.fields.get("reconstruction_error")
-    return Column(
-        source["header"], image_set.images[rows], None if errors is None else errors[rows]
-    )
+    return _rows(Column(source["header"], image_set.images, errors), rows)
 
 
 def _place(source: Source) -> str:

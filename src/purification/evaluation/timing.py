@@ -8,6 +8,7 @@ machine meanwhile. Times are the one result here that no seed repeats.
 
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -104,13 +105,9 @@ def find_best_batch(seconds_of_batch: Callable[[int], float], largest: int) -> B
     best, tried = 1, {1: 1 / seconds_of_batch(1)}
     while best < largest:
         batch = min(2 * best, largest)
-        try:
+        with suppress(torch.OutOfMemoryError):
             tried[batch] = batch / seconds_of_batch(batch)
-        except torch.OutOfMemoryError:
-            fits = False
-        else:
-            fits = True
-        if not fits:  # out of the handler, which would keep the failed search's memory alive
+        if batch not in tried:  # out of the handler, which would keep the failed search's memory
             torch.cuda.empty_cache()
             return BestBatch(best, tried, "memory")
         if tried[batch] < (1 + LEAST_GAIN) * tried[best]:
@@ -206,22 +203,12 @@ def timing_rows(
     starts = draw_starts(max(wanted["restarts"]), network["settings"]["latent"], random)
     generator = load_network(files["generator"], network["kind"]).requires_grad_(False)
     given = torch.from_numpy(images).to(device)
-    times = time_search(
-        generator.to(device),
-        given,
-        starts.to(device),
-        SearchSettings(steps=0, **recipe["search"]),
-        **wanted,
-    )
-    labels = {
-        "dataset": recipe["dataset"]["name"],
-        "seed": recipe["seed"],
-        "defense": recipe["defense"],
-    }
-    facts = describe_images(given) | {
-        "latent": network["settings"]["latent"],
-        "width": network["settings"].get("width"),
-    }
+    search = SearchSettings(steps=0, **recipe["search"])
+    times = time_search(generator.to(device), given, starts.to(device), search, **wanted)
+    labels = {"dataset": recipe["dataset"]["name"]}
+    labels |= {name: recipe[name] for name in ("seed", "defense")}
+    facts = describe_images(given)
+    facts |= {name: network["settings"].get(name) for name in ("latent", "width")}
     return [labels | _summary(time) | facts for time in times]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from purification.evaluation.accuracy import wilson_interval
+from purification.evaluation.accuracy import share
 from purification.evaluation.measure import predictions_and_labels
 from purification.evaluation.refusals import refusal
 
@@ -67,13 +67,10 @@ def _row(key: tuple, cells: Sequence[Mapping[str, Any]], threads: int) -> dict[s
         raise ValueError(f"expected the same first {n} images in all of {files}")
     right = {name: predicted[:n] == truths[0] for name, (predicted, _) in read.items()}
     alone = sorted((float(correct.mean()), name) for name, correct in right.items())
-    correct = int(np.logical_and.reduce(list(right.values())).sum())
-    low, high = wilson_interval(correct, n)
-    counts = {"n": n, "attackers": len(right), "correct": correct, "accuracy": correct / n}
     return {
         **named,
-        **counts,
-        **{"ci_low": low, "ci_high": high},
+        **{"attackers": len(right)},
+        **share(np.logical_and.reduce(list(right.values()))),
         **{"strongest": alone[0][1], "strongest_accuracy": alone[0][0]},
         "attacks": "; ".join([*(f"{name} {accuracy:.3f}" for accuracy, name in alone), *without]),
     }
