@@ -10,22 +10,13 @@ if TYPE_CHECKING:
 
 
 def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval of a proportion, without continuity correction.
+    """Wilson's score interval (low, high) of a proportion, without continuity correction.
 
     Wilson 1927, "Probable inference, the law of succession, and statistical inference", JASA 22.
     Unlike the normal approximation it stays in [0, 1] and keeps a width at 0 and at n, where the
-    accuracies of strong attacks and of clean images lie.
+    accuracies of strong attacks and of clean images lie: 0 <= low <= correct / n <= high <= 1.
 
-    Args:
-        correct: number of successes, 0 <= correct <= n.
-        n: number of trials, at least 1.
-        confidence: coverage, in (0, 1).
-
-    Returns:
-        (low, high), 0 <= low <= correct / n <= high <= 1.
-
-    Raises:
-        ValueError: an argument is out of range.
+    Raises ValueError unless 0 <= correct <= n, n >= 1 and the coverage `confidence` is in (0, 1).
     """
     if not 0 <= correct <= n or n < 1:
         raise ValueError(f"expected 0 <= correct <= n and n >= 1, got correct={correct}, n={n}")

@@ -103,21 +103,13 @@ def discriminator_detection(
 
     The paper prints neither rates nor areas. The area under the ROC curve needs no threshold; its
     interval is a bootstrap over pairs (`paired_auc_interval`). The paper's threshold is an L^p
-    mean, p of `exponents`, of D over the validation images under `threshold_attack`. Where that
-    attack costs the classifier less than the paper asks, there is none, and no rate.
+    mean, p >= 1 of `exponents`, of D over the validation images under `threshold_attack`, a source
+    of `scores` (`SCORE_COLUMNS`). Where that attack costs the classifier less than the paper asks,
+    there is none, and no rate.
 
-    Args:
-        scores: columns `SCORE_COLUMNS`.
-        threshold_attack: a source of them.
-        exponents: p >= 1; 1 is the mean.
-        repeats, seed: of the bootstrap.
-
-    Returns:
-        Rows (`DETECTION_COLUMNS`) for each attack and exponent; `tpr` and `fpr` are the shares of
-        attacked and of clean test images with D(x) below the threshold.
-
-    Raises:
-        ValueError: no such source, or none of its validation images.
+    Returns rows (`DETECTION_COLUMNS`) for each attack and exponent; `tpr` and `fpr` are the shares
+    of attacked and of clean test images with D(x) below the threshold. Raises ValueError: no such
+    source, or none of its validation images.
     """
     if threshold_attack not in set(scores["source"]):
         known = ", ".join(sorted(set(scores["source"]) - {REAL}))

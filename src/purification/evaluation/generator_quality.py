@@ -24,14 +24,9 @@ def classifier_features(
 ) -> Tensor:
     """What the last linear layer of `classifier` is given, in eval mode: (N, features) on the CPU.
 
-    Of classifier A these are the 128 outputs of its hidden layer after the ReLU.
-
-    Args:
-        classifier: (N, C, H, W) -> logits; moved to `device`, its mode is restored.
-        images: (N, C, H, W), in [0, 1].
-
-    Raises:
-        ValueError: the classifier has no linear layer.
+    Of classifier A these are the 128 outputs of its hidden layer after the ReLU. The classifier,
+    (N, C, H, W) in [0, 1] -> logits, is moved to `device`; its mode is restored. Raises ValueError
+    if it has no linear layer.
     """
     linear = [module for module in classifier.modules() if isinstance(module, nn.Linear)]
     if not linear:
@@ -66,11 +61,8 @@ def frechet_distance(real: Tensor, generated: Tensor) -> float:
     1982; Heusel et al. 2017, eq. 6). It has the square of the features' unit. Its estimate falls
     with the number of images (the covariances are estimates): compare equal numbers.
 
-    Args:
-        real, generated: (N, d) and (M, d), at least 2 rows each, finite.
-
-    Raises:
-        ValueError: other shapes, a feature that is not finite, or a distance that is not.
+    The sets are (N, d) and (M, d), at least 2 rows each, finite. Raises ValueError for others, or
+    a distance that is not finite.
     """
     real, generated = _checked(real, generated, at_least=2)
     root = _square_root(real.T.cov())
@@ -87,22 +79,14 @@ def frechet_distance(real: Tensor, generated: Tensor) -> float:
 def precision_and_recall(
     real: Tensor, generated: Tensor, neighbours: int = 3
 ) -> tuple[float, float]:
-    """Improved precision and recall of Kynkaanniemi et al. 2019 (eq. 1 and 2), both in [0, 1].
+    """(Precision, recall) of Kynkaanniemi et al. 2019 (eq. 1 and 2), both in [0, 1].
 
     A set's manifold is the union of the balls around its features that reach to the k-th nearest
     other one. Precision is the share of the generated images on the manifold of the real ones,
     recall that of the real ones on the manifold of the generated.
 
-    Args:
-        real, generated: features (N, d) and (M, d), finite; N and M above `neighbours`. Both
-            numbers depend on N and M: compare equal numbers of images.
-        neighbours: k, 3 in the paper.
-
-    Returns:
-        (precision, recall).
-
-    Raises:
-        ValueError: other shapes, too few rows, or a feature that is not finite.
+    The features are (N, d) and (M, d), finite; N and M above `neighbours` (k; 3 in the paper).
+    Both numbers depend on N and M: compare equal numbers of images. Raises ValueError for others.
     """
     if neighbours < 1:
         raise ValueError(f"expected at least 1 neighbour, got {neighbours}")

@@ -49,18 +49,13 @@ def rule_rows(
     rule takes other times.
 
     Args:
-        recipe: plain JSON values:
-            dataset: with `name`.
-            seed, classifier_name: of the run, for the rows.
-            repeats, images: measured turns, and how many images each purifies, at least 1.
-            purifier: a `Purifier` recipe of the method `ae_gan` with a threshold; `files`, the
-                paths of its networks by name.
-            classifier: the checkpoint behind the purifier.
-            sets: each with `set`, `attack`, `epsilon`, `threat_model`, for the rows; `images`, a
-                path; and either `split` of a data set, or `group` (or None) of a file of attacked
-                images. If that has a field `adversarial`, the field holds them.
-        device: where to run.
-        batch_size: images at a time.
+        recipe: plain JSON values: `dataset` with its `name`, `seed` and `classifier_name`, for the
+            rows; `repeats` and `images`, measured turns and how many images each purifies;
+            `purifier`, a `Purifier` recipe of the method `ae_gan` with a threshold, and `files`,
+            the paths of its networks by name; `classifier`, the checkpoint behind it; and `sets`,
+            each with `SET_LABELS`; `images`, a path; and either `split` of a data set, or `group`
+            (or None) of a file of attacked images, which a field `adversarial` holds if there is
+            one.
 
     Returns:
         In the order of the sets: dataset, seed, classifier, defense, indicator, the set's
@@ -71,9 +66,8 @@ def rule_rows(
         quartiles, the share of the search of all that the rule saves in the same turn, below 0
         where it costs more; images_timed, batch, repeats, and `describe_images`.
 
-    Raises:
-        FileNotFoundError, ValueError: a file is missing or broken; the purifier is none of the
-            method, or has no threshold; or as `time_purifiers`.
+    Raises FileNotFoundError; ValueError: a file is broken; the purifier is none of the method, or
+    has no threshold; or as `time_purifiers`.
     """
     purifier = fitted_purifier(recipe["purifier"], recipe["files"])
     if not isinstance(purifier, EncoderSearch):

@@ -35,15 +35,10 @@ def label_oracle(
     The published code of Defense-GAN always asks the defended classifier, even for its rows
     without a defence.
 
-    Args:
-        model: the bare classifier, or a `Defended` one; (N, C, H, W) -> logits (N, classes). Moved
-            to `device` and put into eval mode at each call.
-        batch_size: images a forward pass; no label depends on it.
-        device: where to compute.
-
-    Returns:
-        A function: images (N, C, H, W) in [0, 1] on any device, N at least 1 -> labels int64 (N,)
-        on the CPU. It raises FloatingPointError if the model's logits are not finite.
+    `model`, (N, C, H, W) -> logits (N, classes), is moved to `device` and put into eval mode at
+    each call; no label depends on `batch_size`. The function returned takes images (N, C, H, W) in
+    [0, 1] on any device, N at least 1, to labels int64 (N,) on the CPU. It raises
+    FloatingPointError if the model's logits are not finite.
     """
 
     def labels(images: Tensor) -> Tensor:

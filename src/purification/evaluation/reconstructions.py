@@ -49,15 +49,8 @@ class Block:
 
 
 def first_of_each_class(labels: np.ndarray, classes: int) -> np.ndarray:
-    """Places of the first image of each of the `classes` lowest labels, or of all.
-
-    Args:
-        labels: (N,) integers, N >= 1.
-        classes: at least 1.
-
-    Returns:
-        (K,) in the order of the labels, K <= classes.
-    """
+    """Places (K,) of the first image of each of the `classes` lowest labels (at least 1), or of
+    all, in the order of the labels (N,), N >= 1."""
     _, first = np.unique(labels, return_index=True)
     return first[:classes]
 
@@ -67,17 +60,12 @@ def reconstruction_blocks(
 ) -> list[Block]:
     """The blocks of Defense-GAN's Figure 6 or 7, or of Defense-VAE's Figure 1 or 5, from files.
 
-    The images are the first of each class among those that all sources hold. Below the images of a
-    set stand its reconstruction errors, if it has that field.
+    A block is a title, and sources from left to right (see the module). The images are the first of
+    each class, `classes` at most, among those that all sources hold. Below the images of a set
+    stand its reconstruction errors, if it has that field.
 
-    Args:
-        blocks: title, and sources from left to right (see the module).
-        classes: how many images, at least 1.
-
-    Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: no sources; a file lacks what a source names; or the labels of two sources do
-            not agree, so that they cannot be of the same images.
+    Raises FileNotFoundError; ValueError: no sources; a file lacks what a source names; or the
+    labels of two sources do not agree, so that they cannot be of the same images.
     """
     sets = [[(source, read_source(source)) for source in sources] for _, sources in blocks]
     together = [pair for block in sets for pair in block]

@@ -139,9 +139,7 @@ def time_search(
         images: (N, C, H, W) in [0, 1], on the device, N at least `largest_batch`.
         starts: (at least max(restarts), d); the first R of them are used.
         search: its `steps` are not used.
-        steps, restarts: the numbers L and R, each at least 1.
-        repeats: measured searches, at least 1.
-        largest_batch: no larger batch is tried.
+        steps, restarts, repeats: each number at least 1.
 
     Returns:
         For each R and L, in the order given, a "latency" and a "throughput".
@@ -231,15 +229,10 @@ def time_purifiers(
 ) -> dict[str, tuple[float, ...]]:
     """Wall seconds of each candidate's purification of its number of images, `repeats` times.
 
-    All are warmed up; then in each repeat all take their turn, one after the other, so that what
-    else the machine does meanwhile hits all of them, and the times of one repeat can be compared.
-    Each repeat takes the next images of the set, from its beginning again at its end: a candidate
-    may be timed on more images than there are. The clock includes no classifier and no gradient.
-
-    Args:
-        candidates: by name, in the order of their turns; the modules on the device of `images`.
-        images: (N, C, H, W) in [0, 1], N at least 1, on the device.
-        repeats: measured turns of each, at least 1.
+    All are warmed up; then in each repeat all take their turn, in their order, so that what else
+    the machine does meanwhile hits all of them, and the times of one repeat can be compared. Each
+    repeat takes the next images of the set, (N, C, H, W) in [0, 1] on the device, from its
+    beginning again at its end. The clock includes no classifier and no gradient.
 
     Raises:
         ValueError: there is no image, or a candidate has none to purify or an empty batch.
@@ -283,17 +276,11 @@ def run_time_rows(
     the times of batches of one size allow.
 
     Args:
-        recipe: plain JSON values:
-            dataset: with `name`.
-            seed: of the run.
-            repeats: measured turns, at least 1.
-            reference: the name of the job whose speed is compared (Defense-VAE).
-            jobs: each with `name`, different in all; `purifier`, a `Purifier` recipe; `files`, the
-                paths of its networks by name; `images`, how many are purified in a turn;
-                `batch_size`; and, to time a latent search at other settings than the recipe's,
-                `steps` and `restarts`.
-        dataset_file: the data set's file.
-        device: where to run.
+        recipe: plain JSON values: `dataset` with its `name`; `seed`; `repeats`, measured turns;
+            `reference`, the name of the job whose speed is compared (Defense-VAE); and `jobs`, each
+            with `name`, different in all; `purifier`, a `Purifier` recipe; `files`, the paths of
+            its networks by name; `images`, how many are purified in a turn; `batch_size`; and, to
+            time a latent search at other settings than the recipe's, `steps` and `restarts`.
 
     Returns:
         In the order of the jobs: dataset, seed, defense (the purifier's name), iterations_L and
@@ -302,9 +289,8 @@ def run_time_rows(
         how many times longer than the reference in the same repeat; then what was timed and where:
         the networks' number of parameters, device, threads, torch, dtype, image_shape.
 
-    Raises:
-        FileNotFoundError, ValueError: a file is missing or broken; names of jobs repeat, or none is
-            the reference; or as `time_purifiers`.
+    Raises FileNotFoundError; ValueError: a file is broken, names of jobs repeat, or none is the
+    reference; or as `time_purifiers`.
     """
     jobs = {job["name"]: job for job in recipe["jobs"]}
     if len(jobs) < len(recipe["jobs"]) or recipe["reference"] not in jobs:

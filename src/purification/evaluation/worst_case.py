@@ -34,15 +34,12 @@ counted. Without any other, n is 0 and there is no accuracy."""
 def worst_case_rows(cells: Sequence[Mapping[str, Any]], threads: int = 1) -> list[dict[str, Any]]:
     """A row for each defence, classifier and strength, in order of first appearance.
 
-    Args:
-        cells: cell summaries of `Measurement` recipes, attacks alone, with `norm` if that is not
-            "linf"; the images of their files are the first of one set, in the same order, and may
-            be of different number.
-        threads: torch's, where a set has no predictions and its classifier must be asked.
+    Cells are summaries of `Measurement` recipes, attacks alone, with `norm` if that is not "linf";
+    the images of their files are the first of one set, in the same order, and may be of different
+    number. `threads` are torch's, where a set has no predictions and its classifier must be asked.
 
-    Raises:
-        FileNotFoundError, ValueError: a file is missing or not what it should be; two sets of one
-            defence have other labels in the same places.
+    Raises FileNotFoundError; ValueError: a file is not what it should be; two sets of one defence
+    have other labels in the same places.
     """
     groups: dict[tuple, list[Mapping[str, Any]]] = defaultdict(list)
     for cell in cells:
