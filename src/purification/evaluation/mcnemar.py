@@ -87,7 +87,7 @@ def exact_p_value(counts: PairedCounts) -> float:
 
 
 def paired_interval(counts: PairedCounts, confidence: float = 0.95) -> tuple[float, float]:
-    """An interval (low, high) of the difference of accuracies on the same images, first less second.
+    """An interval (low, high) of a difference of accuracies on the same images, first less second.
 
     Newcombe 1998, "Improved confidence intervals for the difference between binomial proportions
     based on paired data", Statistics in Medicine 17, method 10 (square and add): the distances of

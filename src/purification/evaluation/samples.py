@@ -32,8 +32,9 @@ uniform ones, which its discriminator judges. Without one (AE) it has no prior."
 def generated_samples(path: str, kind: str, count: int, seed: int) -> np.ndarray:
     """Images (count, C, H, W) float32 in [0, 1] of a trained network's generator.
 
-    Their codes are drawn from its prior by the run's `seed`. `path` is its checkpoint, `kind` a key of `PRIORS`. Raises FileNotFoundError, or
-    ValueError for no checkpoint of that kind, or a kind without a known prior.
+    Their codes are drawn from its prior by the run's `seed`. `path` is its checkpoint, `kind` a key
+    of `PRIORS`. Raises FileNotFoundError, or ValueError for no checkpoint of that kind, or a kind
+    without a known prior.
     """
     return _images_of(path, kind, count, generator(seed, "samples"), torch.channels_last)
 

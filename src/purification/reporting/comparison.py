@@ -61,19 +61,14 @@ class ComparedTable:
 
 def compared_cells(long: pd.DataFrame) -> pd.DataFrame:
     """Our numbers for which a paper prints one for the same data set, attack, strength, classifier,
-    substitute, defence and threat model.
+    substitute, defence and threat model; `long` is of `long_table`.
 
-    Args:
-        long: as `purification.reporting.long_tables.long_table` returns it.
-
-    Returns:
-        A row for each, in the order of `long`, with the means over seeds and the intervals of
-        `over_seeds`; ``counted``; ``clean_value``, our accuracy behind the same defence without
-        attack. The white box of searches does not count: no gradient passes Defense-GAN's in its
-        published code, and AE-GAN+rs prints its above the gray box, which a working gradient does
-        not allow. They are not one attack with ours. Nor does a cell whose attack was refused,
-        which has no number of ours. FGSM without a gradient changes nothing:
-        ``clean_value`` is what it amounts to.
+    Returns a row for each, in the order of `long`, with the means over seeds and the intervals of
+    `over_seeds`; ``counted``; ``clean_value``, our accuracy behind the same defence without attack.
+    The white box of searches does not count: no gradient passes Defense-GAN's in its published
+    code, and AE-GAN+rs prints its above the gray box, which a working gradient does not allow. They
+    are not one attack with ours. Nor does a cell whose attack was refused, which has no number of
+    ours. FGSM without a gradient changes nothing: ``clean_value`` is what it amounts to.
     """
     printed = long[long["paper_value"].notna()]
     cells = over_seeds(printed, [name for name in _MEASUREMENT if name in printed])

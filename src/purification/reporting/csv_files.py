@@ -46,12 +46,9 @@ def read_rows(
 ) -> pd.DataFrame:
     """Read a CSV of ours with the types that its columns mean.
 
-    Args:
-        path: a file that `read_text_table` reads; further columns are kept as pandas reads them.
-        text: columns read as strings; an empty cell is the empty string, and a cell ``none`` the
-            word, not a missing value.
-        counts: columns of whole numbers that may be empty (Int64).
-        numbers: columns of floats that may be empty (NaN).
+    The `text` columns are read as strings: an empty cell is the empty string, and a cell ``none``
+    the word, not a missing value. The `counts` are whole numbers (Int64), the `numbers` floats;
+    both may be empty. Further columns are kept as pandas reads them.
 
     Raises:
         FileNotFoundError: no such file.

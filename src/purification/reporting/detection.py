@@ -36,21 +36,14 @@ _MATCH = (*_TEXT, "epsilon", "iterations_L", "restarts_R")
 def detection_table(files: Iterable[Path], papers: pd.DataFrame | None = None) -> pd.DataFrame:
     """All rows of the files of `detection_rows`, and the papers' areas beside them.
 
-    Args:
-        files: CSV files with the columns `purification.evaluation.detection_rows.COLUMNS`; their
-            order is the order of datasets and attacks.
-        papers: rows of `purification.reporting.papers.paper_values`, such as "Figure 5" of
-            Defense-GAN.
+    The order of the CSV `files` is that of datasets and attacks; `papers` are rows of
+    `purification.reporting.papers.paper_values`, such as "Figure 5" of Defense-GAN.
 
-    Returns:
-        Rows sorted by dataset and attack (order of first appearance), then the other labels; the
-        columns of the files, and `paper_auc` (see `attach_paper_auc`). A detector of an attack that
-        was refused has no numbers, and says why (`refused`).
+    Returns rows sorted by dataset and attack (order of first appearance), then the other labels;
+    the columns of the files, and `paper_auc` (see `attach_paper_auc`). A detector of an attack that
+    was refused has no numbers, and says why (`refused`).
 
-    Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: no file given; a file lacks a column or holds text where a number belongs; two
-            rows for one detector.
+    Raises as `all_rows`, and ValueError for two rows of one detector.
     """
     rows = all_rows(files, read_detection, "no detection files: nothing to tabulate")
     twice = rows.duplicated(list(LABEL_COLUMNS))
@@ -134,9 +127,8 @@ def roc_figure(
         The panels, their curves by rising setting; and a row for each point of each curve, columns
         `POINT_COLUMNS`.
 
-    Raises:
-        FileNotFoundError, ValueError: as `read_scores`; a panel without curves, or whose curves
-            differ in other labels than the one that varies, or have a value of it twice.
+    Raises as `read_scores`; ValueError: a panel without curves, or whose curves differ in other
+    labels than the one that varies, or have a value of it twice.
     """
     made = [roc_panel(varied, jobs, papers) for varied, jobs in panels]
     points = [points for _, points in made]

@@ -91,14 +91,10 @@ def detection_figure(
     argument (section 4.4) is that detection makes up where the accuracy falls; what the third line
     lacks to 1 passes the detection and is misclassified.
 
-    Args:
-        content: see the module.
-        papers: rows of `purification.reporting.papers.paper_values` for the figure of that
-            indicator. An area stands beside ours at equal settings alone.
+    For `content` see the module; `papers` are rows of `purification.reporting.papers.paper_values`
+    for the figure of that indicator, whose areas stand beside ours at equal settings alone.
 
-    Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: as `roc_figure`; or jobs without one set of clean and validation images.
+    Raises as `roc_figure`, and ValueError for jobs without one set of clean and validation images.
     """
     panel, _ = roc_panel("epsilon", content["jobs"], papers)
     jobs = sorted(content["jobs"], key=lambda job: job["labels"]["epsilon"])

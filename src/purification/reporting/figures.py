@@ -40,13 +40,9 @@ TRAINING_PANELS = {
 def sample_grid(images: Any, path: Path, columns: int) -> None:
     """Write images side by side, row by row, each pixel a 3x3 block, on a grey ground.
 
-    Args:
-        images: (N, C, H, W), values in [0, 1], C = 1 or 3; array or CPU tensor.
-        path: PNG file, written complete or not at all.
-        columns: images in a row; the last row may be shorter.
-
-    Raises:
-        ValueError: no images, another shape or values outside [0, 1], or columns below 1.
+    `images` are (N, C, H, W), values in [0, 1], C = 1 or 3, array or CPU tensor; `columns` of them
+    are in a row, and the last row may be shorter. The PNG `path` is written complete or not at all.
+    Raises ValueError: no images, another shape or values outside [0, 1], or columns below 1.
     """
     images = checked_images(images, "images")
     if columns < 1:
@@ -79,8 +75,7 @@ def loss_curve(
         panels: name of a vertical axis to the columns drawn on it, such as ``{"Loss": ["loss"]}``.
             Several columns get a legend. Missing values are left out, and a column without any.
 
-    Raises:
-        ValueError: no panels, no rows, or a column that the history lacks.
+    Raises ValueError: no panels, no rows, or a column that the history lacks.
     """
     from purification.reporting.plotting import MaxNLocator
 
@@ -109,15 +104,11 @@ def purification_examples(
 ) -> None:
     """Show the same images as original, adversarial and purified: a row a kind, a column an image.
 
-    Args:
-        rows: (label, images (N, C, H, W) in [0, 1]) from top to bottom; N the same in all.
-        path: PNG file as wide as one column of a paper, written complete or not at all.
-        predictions: for each row the text under each of its images (such as the class that the
-            classifier answers), or None for a row without.
-
-    Raises:
-        ValueError: no rows, images of another shape or range, or numbers of images, rows and
-            predictions that do not agree.
+    `rows` are (label, images (N, C, H, W) in [0, 1]) from top to bottom, N the same in all;
+    `predictions` has for each row the text under each of its images (such as the class that the
+    classifier answers), or None. The PNG `path`, as wide as one column of a paper, is written
+    complete or not at all. Raises ValueError: no rows, images of another shape or range, or numbers
+    of images, rows and predictions that do not agree.
     """
     if not rows:
         raise ValueError("no rows of images to show")

@@ -37,10 +37,8 @@ def finetuning_panels(lines: Sequence[Mapping[str, Any]], evaluated: str) -> lis
         images are the same in every epoch: the interval covers the choice of the images, and
         overlapping bars of one line do not say that nothing changed.
 
-    Raises:
-        FileNotFoundError: a history is missing.
-        ValueError: no lines, two of one label in a panel; or a history without the column, without
-            every epoch from 0 on, or with what is no share of that many images.
+    Raises FileNotFoundError; ValueError: no lines, two of one label in a panel; or a history
+    without the column, without every epoch from 0 on, or with what is no share of that many images.
     """
     if not lines:
         raise ValueError("no histories of end-to-end training to show")

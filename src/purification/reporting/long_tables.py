@@ -67,10 +67,8 @@ def long_table(
         model, search settings and seed; columns `MEASUREMENT_COLUMNS` and what
         `purification.reporting.papers.attach_paper_values` adds.
 
-    Raises:
-        FileNotFoundError: a measurement file is missing.
-        ValueError: no file given; a file lacks a column or holds text where a number belongs; an
-            attack without threat model or the reverse; two rows for the same measurement.
+    Raises as `all_rows`, and ValueError for an attack without threat model or the reverse, or two
+    rows for the same measurement.
     """
     without = "no measurement files: nothing to tabulate"
     rows = all_rows(measurement_files, _read_measurements, without)

@@ -79,10 +79,8 @@ def paper_values(paper: str, table: str, folder: Path) -> pd.DataFrame:
         substitute; here it stands once, without substitute. What the paper's YAML knows of them
         is with them, for `attach_paper_values`.
 
-    Raises:
-        FileNotFoundError: the paper has no file; the message names the place and the papers there.
-        ValueError: the file lacks a column, has no such table (the message lists its tables), or
-            is another than `CHECKSUMS` lists.
+    Raises FileNotFoundError, naming the place and the papers there; ValueError: the file lacks a
+    column, has no such table (the message lists its tables), or is another than `CHECKSUMS` lists.
     """
     path = Path(folder) / f"{paper}.csv"
     if not path.is_file():

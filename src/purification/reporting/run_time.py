@@ -27,19 +27,15 @@ PAPER_DEVICE = "Titan Xp"
 
 
 def long_run_times(files: Iterable[Path], paper_values: pd.DataFrame | None) -> pd.DataFrame:
-    """All times, a row each, with the paper's beside.
+    """All times of the CSV `files` of `run_time_rows`, a row each, with the paper's beside.
 
     The paper's seconds are of Fashion-MNIST. They stand beside every data set of images of that
     size: Defense-VAE's beside the reference, Defense-GAN's beside searches of the same L and R.
 
-    Args:
-        files: CSV files of `run_time_rows`, in the order of the data sets.
-        paper_values: rows of `purification.reporting.papers.paper_values`, Table 4; None for a
-            table of the user's own, which gets no columns of them.
-
-    Returns:
-        The rows in the files' order, with ``paper_seconds_per_1000``, ``paper_speed_up``, which is
-        computed from the former, and ``paper_device``; empty where the paper has no such row.
+    `paper_values` are rows of `purification.reporting.papers.paper_values`, Table 4; None for a
+    table of the user's own, which gets no columns of them: ``paper_seconds_per_1000``,
+    ``paper_speed_up``, which is computed from the former, and ``paper_device``; empty where the
+    paper has no such row.
 
     Raises as `all_rows`, and ValueError, naming the file, for two rows of one measurement or no row
     of its reference.

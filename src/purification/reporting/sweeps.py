@@ -68,13 +68,10 @@ def figure3_panels(
         steps: L of the right panel, over R (the paper: 100).
         restarts: R of the left panel, over L (the paper: 10).
 
-    Returns:
-        The panels over L and over R, for `purification.reporting.roc.accuracy_lines`.
-
-    Raises:
-        ValueError: a column is missing; nothing was measured at `steps` or at `restarts`; there are
-            several datasets, classifiers, attacks or defences; or the seeds of a point have
-            different numbers of images.
+    Returns the panels over L and over R, for `purification.reporting.roc.accuracy_lines`. Raises
+    ValueError: a column is missing; nothing was measured at `steps` or at `restarts`; there are
+    several datasets, classifiers, attacks or defences; or the seeds of a point have different
+    numbers of images.
     """
     by_steps, by_restarts = (_lines(long) for long in (over_steps, over_restarts))
     return [
@@ -104,17 +101,10 @@ def _lines(long: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def figure8_panels(long: pd.DataFrame, *, restarts: int) -> list[AccuracyPanel]:
     """Defense-GAN's Figure 8: accuracy of several classifiers under white-box attack against L.
 
-    Args:
-        long: a long table of one dataset, attack and defence; see the module.
-        restarts: R (the paper: 10).
-
-    Returns:
-        The panels for the gradient through the search and, where it was measured, for its
-        replacement by the identity, for `purification.reporting.roc.accuracy_lines`; a line for
-        each classifier.
-
-    Raises:
-        ValueError: as `figure3_panels`.
+    `long` is a long table of one dataset, attack and defence (see the module), `restarts` R (the
+    paper: 10). Returns the panels for the gradient through the search and, where it was measured,
+    for its replacement by the identity, for `purification.reporting.roc.accuracy_lines`; a line for
+    each classifier. Raises as `figure3_panels`.
     """
     rows = _searches(long, tuple(_BACKWARD))
     _check_one(rows, "dataset", "attack", "epsilon", "defense", "variant")

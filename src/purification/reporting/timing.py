@@ -30,19 +30,15 @@ PAPER_DEVICE = "GTX Titan X"
 
 
 def long_timings(timing_files: Iterable[Path], paper_values: pd.DataFrame | None) -> pd.DataFrame:
-    """All times, a row each, with the paper's beside the latencies of the same L and R.
+    """All times of the CSV files of the rule `time_search`, a row each, with the paper's beside the
+    latencies of the same L and R.
 
     The paper's seconds are of MNIST and Fashion-MNIST together, whose images have the size of our
     digits; they stand beside every data set. Its batch size is not stated.
 
-    Args:
-        timing_files: CSV files of the rule `time_search`; their order is that of the data sets.
-        paper_values: rows of `purification.reporting.papers.paper_values`, Table 13; None for a
-            table of the user's own, which gets no columns of them.
-
-    Returns:
-        The rows in the files' order, with ``paper_seconds_per_image``, ``paper_std``, both in
-        seconds, and ``paper_device``, which are empty where the paper has no such L and R.
+    `paper_values` are rows of `purification.reporting.papers.paper_values`, Table 13; None for a
+    table of the user's own, which gets no columns of them: ``paper_seconds_per_image``,
+    ``paper_std``, both in seconds, and ``paper_device``, empty where the paper has no such L and R.
 
     Raises as `all_rows`, and ValueError, naming the file, for two rows of one measurement or a
     latency without throughput.

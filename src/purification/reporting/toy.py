@@ -34,8 +34,7 @@ def classifier_surface(
         points, labels: (N, 2) and (N,), 0 or 1; the first 500 are shown.
         paths: as for `paper_figure`.
 
-    Raises:
-        ValueError: arrays of other shapes, or values outside [0, 1].
+    Raises ValueError: arrays of other shapes, or values outside [0, 1].
     """
     _check(axis, probability, points)
     if labels.shape != (len(points),) or not np.isin(labels, (0, 1)).all():

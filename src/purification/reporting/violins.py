@@ -21,17 +21,12 @@ _PANELS = 4
 
 
 def score_summary(scores: pd.DataFrame) -> pd.DataFrame:
-    """How D(x) is distributed, a row for each data set and source in order of first appearance.
+    """How D(x) is distributed, a row (`SUMMARY_COLUMNS`) for each data set and source in order of
+    first appearance; min and max of the scores beside their quantiles.
 
-    Args:
-        scores: columns dataset, source ("real", "fgsm", ...) and score in [0, 1], a row an image.
-
-    Returns:
-        Columns `SUMMARY_COLUMNS`; min and max of the scores beside their quantiles.
-
-    Raises:
-        ValueError: a column is missing, no rows, scores outside [0, 1], or a data set without
-            scores of real images.
+    `scores` have the columns dataset, source ("real", "fgsm", ...) and score in [0, 1], a row an
+    image. Raises ValueError: a column is missing, no rows, scores outside [0, 1], or a data set
+    without scores of real images.
     """
     _check(scores)
     rows = []
