@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from purification.evaluation.accuracy import wilson_interval
 from purification.evaluation.purifiers import fitted_purifier
+from purification.evaluation.reconstructions import read_source
 from purification.evaluation.timing import Candidate, describe_images, quartiles, time_purifiers
 from purification.models.checkpoints import load_network
 from purification.models.prediction import predict
 from purification.purifiers.ae_gan import EncoderSearch, Reconstructed
-from purification.storage import read_image_set, read_split
 
 WAYS = ("one_pass", "rule", "always")
 SET_LABELS = ("set", "attack", "epsilon", "threat_model")
@@ -74,13 +74,9 @@ def rule_rows(
         raise ValueError(f"expected a purifier of the method ae_gan, got {type(purifier).__name__}")
     ways = {name: way.to(device) for name, way in three_ways(purifier).items()}
     classifier = load_network(recipe["classifier"], "Classifier").to(device)
-    labels = {
-        "dataset": recipe["dataset"]["name"],
-        "seed": recipe["seed"],
-        "classifier": recipe["classifier_name"],
-        "defense": recipe["purifier"]["name"],
-        "indicator": recipe["purifier"]["settings"].get("indicator", "mse"),
-    }
+    labels = {"dataset": recipe["dataset"]["name"], "seed": recipe["seed"]}
+    labels |= {"classifier": recipe["classifier_name"], "defense": recipe["purifier"]["name"]}
+    labels |= {"indicator": recipe["purifier"]["settings"].get("indicator", "mse")}
     return [
         labels
         | {name: wanted[name] for name in SET_LABELS}
@@ -92,12 +88,9 @@ def rule_rows(
 
 def _given(wanted: Mapping[str, Any], device: torch.device) -> tuple[Tensor, np.ndarray]:
     """Images (N, C, H, W) on the device, and their labels (N,)."""
-    if wanted.get("split"):
-        images, labels = read_split(wanted["images"], wanted["split"])
-    else:
-        held = read_image_set(wanted["images"], group=wanted.get("group"))
-        images, labels = held.fields.get("adversarial", held.images), held.labels
-    return torch.from_numpy(images).to(device), labels
+    held = read_source(wanted)
+    images = held.fields.get("adversarial", held.images)
+    return torch.from_numpy(images).to(device), held.labels
 
 
 def _measured(
@@ -125,12 +118,8 @@ def _measured(
 @torch.no_grad()
 def _reconstructed(way: EncoderSearch, images: Tensor, batch_size: int) -> Reconstructed:
     parts = [way.reconstruct(batch) for batch in images.split(batch_size)]
-    return Reconstructed(
-        *(
-            torch.cat([getattr(part, name) for part in parts])
-            for name in ("images", "searched", "evaluations")
-        )
-    )
+    names = ("images", "searched", "evaluations")
+    return Reconstructed(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
 
 def _timed(

@@ -29,6 +29,7 @@ from purification.purifiers.loading import load_search
 from purification.runtime import progress
 from purification.storage import read_split
 
+_ENDS = ("", "_q1", "_q3")
 LEAST_GAIN = 0.05
 """A batch twice as large pays if it makes at least this share more images a second."""
 
@@ -349,23 +350,17 @@ def _search_setting(job: Mapping[str, Any], name: str) -> int | None:
 def quartiles(name: str, values: np.ndarray) -> dict[str, float]:
     """The median as `name`, the quartiles as `name`_q1 and `name`_q3, to six digits."""
     low, median, high = map(_short, np.quantile(values, (0.25, 0.5, 0.75)))
-    return {name: median, f"{name}_q1": low, f"{name}_q3": high}
+    return {f"{name}{end}": value for end, value in zip(_ENDS, (median, low, high), strict=True)}
 
 
 def _summary(time: SearchTime) -> dict[str, Any]:
     low, median, high = np.quantile(time.seconds, (0.25, 0.5, 0.75)) / time.batch
+    names = [f"{n}{end}" for n in ("seconds_per_image", "images_per_second") for end in _ENDS]
+    values = map(_short, (median, low, high, 1 / median, 1 / high, 1 / low))
     return {
-        "iterations_L": time.steps,
-        "restarts_R": time.restarts,
-        "measurement": time.measurement,
-        "batch": time.batch,
-        "repeats": len(time.seconds),
-        "seconds_per_image": _short(median),
-        "seconds_per_image_q1": _short(low),
-        "seconds_per_image_q3": _short(high),
-        "images_per_second": _short(1 / median),
-        "images_per_second_q1": _short(1 / high),
-        "images_per_second_q3": _short(1 / low),
+        **{"iterations_L": time.steps, "restarts_R": time.restarts},
+        **{"measurement": time.measurement, "batch": time.batch, "repeats": len(time.seconds)},
+        **dict(zip(names, values, strict=True)),
         "batches_tried": _listed(time.best.tried),
         "images_per_second_tried": _listed(map(_short, time.best.tried.values())),
         "stopped": time.best.stopped,

@@ -109,16 +109,13 @@ def detection_figure(
     ]
     rows += _false_alarm_rows(jobs[0], scores[0], marks, grid)
     table = pd.DataFrame(rows, columns=list(COLUMNS)).assign(indicator=content["indicator"])
-    rates = RatePanel(
-        f"Threshold ({INDICATOR_NAMES[content['indicator']]})",
-        grid,
-        {
-            curve.label: error_rates(held.clean, held.attacked, grid)[0]
-            for curve, held in zip(panel.curves, scores, strict=True)
-        },
-        error_rates(scores[0].clean, scores[0].attacked, grid)[1],
-        _named(marks, content),
-    )
+    missed = {
+        curve.label: error_rates(held.clean, held.attacked, grid)[0]
+        for curve, held in zip(panel.curves, scores, strict=True)
+    }
+    false_alarms = error_rates(scores[0].clean, scores[0].attacked, grid)[1]
+    x_label = f"Threshold ({INDICATOR_NAMES[content['indicator']]})"
+    rates = RatePanel(x_label, grid, missed, false_alarms, _named(marks, content))
     accuracies = _accuracy_panel(table) if content["accuracy"] else None
     return DetectionFigure(RocPanel("ROC", panel.curves), rates, accuracies), table
 
@@ -161,9 +158,8 @@ def _thresholds(content: Mapping[str, Any], scores: Sequence[Scores]) -> dict[st
     """By where they are from."""
     rate = content["false_positive_rate"]
     marks = {"validation": threshold_at(scores[0].validation, rate)}
-    if content["paper_threshold"] is not None:
-        marks["paper"] = float(content["paper_threshold"])
-    return marks
+    paper = content["paper_threshold"]
+    return marks if paper is None else marks | {"paper": float(paper)}
 
 
 def _named(marks: Mapping[str, float], content: Mapping[str, Any]) -> dict[str, float]:

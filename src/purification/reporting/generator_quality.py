@@ -15,6 +15,7 @@ import pandas as pd
 from purification.evaluation.quality_columns import MEASURES, QUALITY_COLUMNS, REAL
 from purification.reporting.csv_files import read_rows
 from purification.reporting.figures import attack_name, legend_below, legend_entries, paper_figure
+from purification.reporting.long_tables import SEARCH
 from purification.reporting.markdown_tables import bounded, grid
 from purification.reporting.papers import demand_numbers
 from purification.reporting.roc import MARKERS, check_number
@@ -143,19 +144,15 @@ def _accuracies(run: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str,
     measured = {name: _measured(run[name]) for name in ("clean", "attacked")}
     found = {}
     for defense in content["defenses"]:
-        rows = {}
+        row = {"over_training": False, "defense": defense}
         for name, key in zip(_SETS, ("clean", "attacked"), strict=True):
             missing = {defense, "none"} - set(measured[key].index)
             if missing:
                 raise ValueError(f"{run[key]}: no row of the defense {sorted(missing)[0]!r}")
-            rows[name] = measured[key].loc[defense]
-        attacked = rows["gray_box"]
-        named = ("classifier", "attack", "epsilon", "iterations_L", "restarts_R")
-        found[defense] = {"over_training": False, "defense": defense}
-        found[defense] |= {name: attacked[name] for name in named}
-        for name, key in zip(_SETS, ("clean", "attacked"), strict=True):
             undefended = measured[key].loc["none", "accuracy"]
-            found[defense] |= _accuracy(name, rows[name], undefended)
+            row |= _accuracy(name, measured[key].loc[defense], undefended)
+        attacked, named = measured["attacked"].loc[defense], ("classifier", "attack", "epsilon")
+        found[defense] = row | {name: attacked[name] for name in (*named, *SEARCH)}
     return found
 
 

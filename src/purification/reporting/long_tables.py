@@ -35,13 +35,8 @@ _OVER_SEEDS = {
     **{name: (name, "sum") for name in ("n", "correct")},
     **{name: (name, "mean") for name in ("success_rate", "mean_l2", "difference")},
     "zero_gradient_share": ("zero_gradient_share", "max"),
-    **{
-        name: (name, "first")
-        for name in (
-            *("epsilon", "threat_model", "defense", "variant", "ci_low", "ci_high"),
-            *(name for name in ATTACHED_COLUMNS if name != "difference"),
-        )
-    },
+    **{name: (name, "first") for name in ("epsilon", "threat_model", "defense", "variant")},
+    **{name: (name, "first") for name in ("ci_low", "ci_high", *ATTACHED_COLUMNS[:-1])},
 }
 """What is made of the rows of several seeds: from which column, and how."""
 
