@@ -66,7 +66,7 @@ def _row(key: tuple, cells: Sequence[Mapping[str, Any]], threads: int) -> dict[s
     alone = sorted((float(correct.mean()), name) for name, correct in right.items())
     return {
         **named,
-        **{"attackers": len(right)},
+        **{"n": n, "attackers": len(right)},
         **share(np.logical_and.reduce(list(right.values()))),
         **{"strongest": alone[0][1], "strongest_accuracy": alone[0][0]},
         "attacks": "; ".join([*(f"{name} {accuracy:.3f}" for accuracy, name in alone), *without]),
