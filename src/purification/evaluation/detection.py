@@ -105,7 +105,7 @@ def adversarial_threshold(
 
     Args:
         discriminator_scores: D(x) in [0, 1] of attacked images, (M,), whether fooled or not.
-        accuracy_drop: accuracy of the classifier before the attack minus that after it.
+        accuracy_drop: the classifier's accuracy before the attack minus that after it, in [-1, 1].
         exponent: p; 1 is the mean, and infinity would be the maximum.
 
     Raises ValueError: a drop below 0.2, an exponent below 1 or infinite, or scores as `roc_curve`
@@ -157,7 +157,7 @@ def bootstrap_interval(
     seed: int,
     confidence: float = 0.95,
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of a statistic of one or more samples.
+    """Percentile bootstrap interval (low, high) of a statistic of one or more samples.
 
     Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13. What is drawn again
     is the image. So arrays with a value for each of the same images are resampled together,

@@ -228,12 +228,12 @@ class Candidate:
 def time_purifiers(
     candidates: Mapping[str, Candidate], images: Tensor, *, repeats: int
 ) -> dict[str, tuple[float, ...]]:
-    """Wall seconds of each candidate's purification of its number of images, `repeats` times.
+    """Wall seconds of each candidate's purification of its images, `repeats` (at least 1) times.
 
     All are warmed up; then in each repeat all take their turn, in their order, so that what else
     the machine does meanwhile hits all of them, and the times of one repeat can be compared. Each
-    repeat takes the next images of the set, (N, C, H, W) in [0, 1] on the device, from its
-    beginning again at its end. The clock includes no classifier and no gradient.
+    repeat takes the next images of the set, (N, C, H, W) in [0, 1] on the candidates' device, from
+    its beginning again at its end. The clock includes no classifier and no gradient.
 
     Raises:
         ValueError: there is no image, or a candidate has none to purify or an empty batch.
