@@ -44,6 +44,8 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/edits.smk"
+include: "workflow/rules/report.smk"
 include: "workflow/rules/slurm.smk"
 include: "workflow/rules/staleness.smk"
 include: "workflow/rules/data.smk"
@@ -67,6 +69,7 @@ include: "workflow/rules/generator_quality.smk"
 onstart:
     if workflow.is_main_process:
         begin(RESULTS)
+        remember(CATALOGUE.config)
     limiter = workflow.scheduler.job_rate_limiter
     if limiter is not None and (limiter.max_jobs, limiter.timespan) == (100, 1):
         workflow.scheduler.job_rate_limiter = None

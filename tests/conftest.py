@@ -2,6 +2,7 @@
 
 import csv
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -200,6 +201,16 @@ class Workflow:
             stderr=subprocess.STDOUT,
             text=True,
         )
+
+    def report(self, target: str) -> tuple[str, dict[str, str]]:
+        """Snakemake's report of a finished target: its front page, and its results' captions."""
+        self.run(target, options=("--report", "report.html"))
+        page = (self.folder / "report.html").read_text()
+        front, results = (
+            json.loads(re.search(rf'^ *var {name} = (["{{].*?);?$', page, re.MULTILINE)[1])
+            for name in ("workflow_desc", "results")
+        )
+        return front, {path: result["caption"] for path, result in results.items()}
 
     def stale(self, *targets: str) -> "Jobs":
         """The job list of a dry run."""

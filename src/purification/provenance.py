@@ -21,7 +21,7 @@ REMEDY = (
 )
 RESULTS = "results"
 """The folder that a result's name begins with, whatever folder the config gives them."""
-_absent = object()
+ABSENT = object()
 Asked = Mapping[str, Any] | str
 """A recipe, or the digest of one."""
 _made: str | None = None
@@ -161,23 +161,27 @@ def all_differences(found: Mapping[str, Any], asked: Mapping[str, Any]) -> list[
         if isinstance(settings, dict) and "test" not in asked["settings"]:
             settings.pop("test", None)
     return [
-        f"{key}: {_shown(one)} in the file, {_shown(other)} asked"
-        for key, one, other in _differing("", found, asked)
+        f"{'.'.join(place)}: {shown(one)} in the file, {shown(other)} asked"
+        for place, one, other in differing(found, asked)
     ]
 
 
-def _differing(key: str, one: Any, other: Any) -> Iterator[tuple[str, Any, Any]]:
+def differing(
+    one: Any, other: Any, place: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
+    """Where two plain values differ: the keys that lead there, and both values, `ABSENT` where one
+    has none."""
     if isinstance(one, dict) and isinstance(other, dict):
         for name in dict.fromkeys([*other, *one]):
-            place = f"{key}.{name}" if key else name
-            yield from _differing(place, one.get(name, _absent), other.get(name, _absent))
+            yield from differing(one.get(name, ABSENT), other.get(name, ABSENT), (*place, name))
     # 1 and 1.0 are equal in Python, and print two digests.
     elif type(one) is not type(other) or one != other:
-        yield key, one, other
+        yield place, one, other
 
 
-def _shown(value: Any) -> str:
-    if value is _absent:
+def shown(value: Any) -> str:
+    """A value of `differing` in a message, cut where it is long."""
+    if value is ABSENT:
         return "nothing"
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

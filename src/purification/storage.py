@@ -235,6 +235,13 @@ def read_field(path: str | Path, name: str, *, group: str | None = None) -> np.n
         return values
 
 
+def image_shape(path: str | Path) -> tuple[int, int, int]:
+    """The (C, H, W) of the images of a data set or image set. Raises as `read_image_set`."""
+    with _readable(path, "images: HDF5 with a dataset 'images'") as file:
+        held = file if "images" in file else next(iter(file.values()))
+        return held["images"].shape[1:]
+
+
 _IMAGES = ("images", "labels")
 
 

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slurm
 
 START, STOP = (REPOSITORY / f"tests/slurm/{name}-slurm.sh" for name in ("start", "stop"))
 GPU_RULES = {
-    *("train_classifier", "train_autoencoder", "train_wgan_gp"),
+    *("train_classifier", "train_defense", "train_wgan_gp"),
     *("purify_images", "attack_defense"),
     "attacks",  # the group of the attacks on bare classifiers
 }
@@ -36,7 +36,7 @@ LOCAL = [
     *("--slurm-init-seconds-before-status-checks", "3", "--latency-wait", "10", "--jobs", "4"),
 ]
 FIRST_MEMORY, BALLAST = 1000, 1200  # MB: limit of the first attempt, and what the script takes
-MOST_MINUTES = 180  # what the run with faults may ask for; twice `train_autoencoder`'s would be 240
+MOST_MINUTES = 180  # what the run with faults may ask for; twice `train_defense`'s would be 240
 
 
 @dataclass(frozen=True)
@@ -160,22 +160,25 @@ def submit_table4(folder: Path, environment: dict[str, str]) -> Submission:
 def submit_faults(workflow: Workflow, environment: dict[str, str]) -> Submission:
     """Two networks and what needs them: one training raises, the other is short of memory."""
     rules = workflow.folder / "workflow/rules/generators.smk"
-    before, autoencoder = rules.read_text().split("rule train_autoencoder:")
-    autoencoder, changes = re.subn(
-        r"mem_mb=memory\([^)]*\)", f"mem_mb=growing({FIRST_MEMORY})", autoencoder, count=1
+    head = "use rule train_network as train_defense with:"
+    before, defense = rules.read_text().split(head)
+    defense, changes = re.subn(
+        r"mem_mb=memory\([^)]*\),\n( +)runtime=growing\([^)]*\)",
+        rf"mem_mb=growing({FIRST_MEMORY}),\n\1runtime=growing(120)",
+        defense,
+        count=1,
     )
     assert changes == 1
-    rules.write_text(f"{before}rule train_autoencoder:{autoencoder}")
-    scripts = workflow.folder / "workflow/scripts"
-    greedy = scripts / "train_autoencoder.py"
-    greedy.write_text(
-        f"import time\nballast = b'x' * ({BALLAST} << 20)\n"
+    rules.write_text(before + head + defense)
+    script = workflow.folder / "workflow/scripts/train_network.py"
+    script.write_text(
+        f"if snakemake.rule == 'train_defense':\n    import time\n"
+        f"    ballast = b'x' * ({BALLAST} << 20)\n"
         # Until SLURM has looked, and ended it.
-        f"while snakemake.resources.mem_mb == {FIRST_MEMORY}:\n    time.sleep(1)\ndel ballast\n"
-        + greedy.read_text()
+        f"    while snakemake.resources.mem_mb == {FIRST_MEMORY}:\n        time.sleep(1)\n"
+        f"    del ballast\n{script.read_text()}\n"
+        "if snakemake.rule == 'train_wgan_gp':\n    raise RuntimeError('broken on purpose')\n"
     )
-    broken = scripts / "train_wgan_gp.py"
-    broken.write_text(broken.read_text() + "\nraise RuntimeError('broken on purpose')\n")
     results = workflow.folder / "results/digits/seed0"
     for made in ("generators", "autoencoders", "purified/clean"):
         shutil.rmtree(results / made)
@@ -253,7 +256,7 @@ def test_gpu_rules_get_a_gpu_and_its_partition(table4: Submission, faults: Submi
         assert (job.gpus, job.partition) == ((1, "gpu") if rules else (0, "cpu")), job
     assert seen == GPU_RULES
     # And the jobs on the nodes know it, wherever snakemake was started.
-    log = table4.folder / "logs/train_wgan_gp/digits/seed0/wgan_gp.log"
+    log = table4.folder / "logs/train_wgan_gp/digits/seed0/generators/wgan_gp.log"
     assert re.search(r"device: cuda|device: cpu \(a GPU was granted", log.read_text())
 
 
@@ -267,7 +270,7 @@ def test_failed_job_is_reported_with_its_log(faults: Submission) -> None:
     assert faults.status == 1
     assert "Error in rule train_wgan_gp" in faults.output
     assert "RuntimeError: broken on purpose" in faults.output
-    assert "logs/train_wgan_gp/digits/seed0/wgan_gp.log" in faults.output
+    assert "logs/train_wgan_gp/digits/seed0/generators/wgan_gp.log" in faults.output
     assert [job.state for job in faults.jobs_of("train_wgan_gp")] == ["FAILED", "FAILED"]
 
 
@@ -279,13 +282,13 @@ def test_the_rest_goes_on(faults: Submission) -> None:
 
 
 def test_job_out_of_memory_is_resubmitted_with_more(faults: Submission) -> None:
-    killed, repeated = faults.jobs_of("train_autoencoder")
+    killed, repeated = faults.jobs_of("train_defense")
     assert (killed.memory, repeated.memory) == (f"{FIRST_MEMORY}M", f"{2 * FIRST_MEMORY}M")
     assert killed.state in ("FAILED", "OUT_OF_MEMORY", "CANCELLED")
     assert repeated.state == "COMPLETED"
     assert (killed.time, repeated.time) == ("02:00:00", "03:00:00")
     # That it was the memory, SLURM says in its log of the job; a failed job's is kept, and named.
-    (log,) = faults.folder.glob("logs/slurm/rule_train_autoencoder/*/*.log")
+    (log,) = faults.folder.glob("logs/slurm/rule_train_defense/*/*.log")
     assert "memory limit" in log.read_text()
     assert str(log) in faults.output
 

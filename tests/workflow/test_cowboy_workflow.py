@@ -251,3 +251,19 @@ def test_scores_of_attacked_sets_are_minus_the_logit_of_what_was_given(run: Path
     scores = pd.read_csv(run / "scores/cowboy.csv")
     test = scores[(scores["split"] == "test") & (scores["source"] == "fgsm")]
     np.testing.assert_allclose(-gray, test["logit"], atol=1e-5)
+
+
+def test_the_report_of_this_paper_names_it_and_no_other(
+    both_papers: Workflow, tmp_path: Path
+) -> None:
+    front, captions = both_papers.copy(tmp_path / "workflow").report("cowboy")
+    assert '<h1 class="title">Adversarial purification: Cowboy</h1>' in front
+    assert "Samangouei" not in front and "AE-GAN+rs" not in front
+    assert front.count("<details") == 4  # Tables 1 and 2, the paired test, detection
+    for number, shows in ((1, "attacked and cleaned"), (2, "Cowboy beside the same search")):
+        about = captions[f"results/cowboy/table{number}.csv"]
+        assert f"Cowboy, Table {number} (Santhanam and Grnarova, 2018): {shows}" in about
+    for number in range(1, 8):
+        assert f"Cowboy, Figure {number} (" in captions[f"results/cowboy/figure{number}.png"]
+    assert "gray box: the attacker" in captions["results/cowboy/figure5.png"]
+    assert "Threat models" not in captions["results/cowboy/figure1.png"]  # two Gaussians

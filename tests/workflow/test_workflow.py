@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import time
 from pathlib import Path
@@ -195,7 +196,7 @@ def test_a_network_outlives_a_picture_that_fails(tmp_path: Path) -> None:
 
 
 def test_logs_show_progress(finished: Workflow) -> None:
-    log = (finished.folder / "logs/train_wgan_gp/digits/seed0/wgan_gp.log").read_text()
+    log = (finished.folder / "logs/train_wgan_gp/digits/seed0/generators/wgan_gp.log").read_text()
     assert "device: cpu, threads: 1" in log
     assert "12/12" in log and "it/s" in log
 
@@ -233,7 +234,7 @@ def test_a_dry_run_finds_stale_what_the_recipes_say(workflow: Workflow) -> None:
         "paper_table": 1,
     }
     assert len(found.paths) == sum(jobs.rules.values())
-    assert {"Classifier D (defense_gan) on digits", "Paper table table4"} <= jobs.messages
+    assert {"Classifier D (defense_gan) on digits", "Table table4"} <= jobs.messages
 
 
 def test_comments_unused_entries_and_execution_settings_concern_nothing(
@@ -276,7 +277,11 @@ def test_edit_then_upstream_failure_then_run_again_ends_in_fresh_results(
     script.write_text(good)
     jobs = workflow.stale()
     assert jobs.rules["attack_classifier"] == 2 and jobs.rules["paper_table"] == 1
-    workflow.run("results/table4.csv")
+    again = workflow.run("results/table4.csv")
+    # The config of the failed run is the latest, and has made nothing.
+    for run in (failed, again):
+        line = f"    attacks.fgsm.epsilon: 0.1 -> 0.3: {sum(jobs.rules.values())} jobs"
+        assert re.findall(r"^ +\w+\.\w.*jobs?$", run.stdout, re.M) == [line]
     after = rows(table)
     epsilons = {row["epsilon"] for row in after if row["attack"] == "fgsm"}
     assert epsilons == {"0.3"}
@@ -311,7 +316,7 @@ def test_longer_gan_training_continues_from_its_state(workflow: Workflow) -> Non
     workflow.config["generators"]["wgan_gp"]["iterations"] = 14
     target = "results/digits/seed0/generators/wgan_gp.safetensors"
     workflow.run(target)
-    log = (workflow.folder / "logs/train_wgan_gp/digits/seed0/wgan_gp.log").read_text()
+    log = (workflow.folder / "logs/train_wgan_gp/digits/seed0/generators/wgan_gp.log").read_text()
     assert "from iteration 12" in log
     continued = (workflow.folder / target).read_bytes()
     state = workflow.folder / "results/digits/seed0/generators/wgan_gp.state.safetensors"
@@ -329,7 +334,7 @@ def test_convolutions_of_gan_training_are_a_choice_of_the_config(workflow: Workf
     workflow.run(target)
     arranged, metadata = read_checkpoint(workflow.folder / target)
     assert metadata["recipe"]["settings"].items() >= choice.items()
-    log = (workflow.folder / "logs/train_wgan_gp/digits/seed0/wgan_gp.log").read_text()
+    log = (workflow.folder / "logs/train_wgan_gp/digits/seed0/generators/wgan_gp.log").read_text()
     assert "from iteration" not in log, "another training's state was taken"
     for name, weight in plain.items():
         assert arranged[name].dtype == torch.float32
@@ -350,14 +355,14 @@ def test_gpu_is_asked_for_by_training_attacks_and_purification(gpu: int) -> None
             workdir=REPOSITORY,
         )._workflow
         asking = {rule.name for rule in workflow.rules if rule.resources.get("gpu").value}
-    training = {"train_classifier", "train_wgan_gp", "train_autoencoder"}
-    training |= {"train_ae_gan", "train_bigan", "train_gan"}
+    training = {"train_classifier", "train_network", "train_wgan_gp", "train_gan"}
+    training |= {"train_defense", "train_defense_for"}
     expected = training | {"train_substitute", "attack_defense"}
     expected |= {"attack_classifier", "attack_substitute", "attack_validation"}
     expected |= {"score_images", "follow_training", "measure_inference_rule"}
     expected |= {"purify_images", "purify_black_box", "time_search"}
     expected |= {"search_sweep", "search_sweep_black_box"}
-    expected |= {"craft_copies", "train_defense_vae", "train_end_to_end", "time_purifiers"}
+    expected |= {"craft_copies", "train_end_to_end", "time_purifiers"}
     assert asking == (expected if gpu else set())
 
 
@@ -380,10 +385,24 @@ def test_table13_times_each_search_and_nothing_beside_it(workflow: Workflow) -> 
 
 
 def test_report_holds_table_and_pictures_with_captions(workflow: Workflow) -> None:
-    workflow.run("all", options=("--report", "report.html"))
-    report = (workflow.folder / "report.html").read_text()
-    for part in ("table4", "Generators", "Pictures", "n stands beside every number"):
-        assert part in report
+    front, captions = workflow.report("all")
+    assert '<h1 class="title">Defense-GAN: Table 4</h1>' in front
+    # The table itself, open, with its intervals and the number of images.
+    accuracy = rows(workflow.folder / "results/table4.csv")[0]["no_attack"]
+    assert re.search(rf"<strong>{accuracy}</strong><br>\[[0-9., ]+\]<br>n = 40<", front)
+    assert "<details" not in front and "Show the picture: fgsm.png" in front
+    about = captions["results/table4.csv"]
+    for part in (
+        "Defense-GAN, Table 4 (Samangouei et al., ICLR 2018): white-box attacks",
+        "Data sets: digits.",
+        "Attacks: fgsm, ε = 0.1 (pixels in [0, 1]); cw.",
+        "gray box: the attacker differentiates the bare classifier",
+        "data:text/html;base64,",
+    ):
+        assert part in about and part in front
+    picture = captions["results/digits/seed0/figures/examples/D/fgsm.png"]
+    assert "digits: fgsm, ε = 0.1 (pixels in [0, 1]). Gray box" in picture
+    assert "wgan_gp on digits" in captions["results/digits/seed0/generators/wgan_gp.curve.png"]
 
 
 @pytest.mark.parametrize(

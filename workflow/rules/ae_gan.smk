@@ -12,12 +12,7 @@ rule plot_detection:
         files=lambda wildcards: figure(f"ae_gan_figure{wildcards.number}").files,
         paper="resources/papers/ae_gan.csv",
     output:
-        png=report(
-            "results/ae_gan/figure{number}.png",
-            caption="../report/figure.rst",
-            category="Figures",
-            labels={"figure": "AE-GAN+rs, Figure {number}"},
-        ),
+        png=shown("results/ae_gan/figure{number}.png"),
         pdf="results/ae_gan/figure{number}.pdf",
         points="results/ae_gan/figure{number}.csv",
     log:
@@ -43,12 +38,7 @@ rule plot_samples:
     input:
         lambda wildcards: figure("ae_gan_figure4").files,
     output:
-        png=report(
-            "results/ae_gan/figure4.png",
-            caption="../report/figure.rst",
-            category="Figures",
-            labels={"figure": "AE-GAN+rs, Figure 4"},
-        ),
+        png=shown("results/ae_gan/figure4.png"),
         pdf="results/ae_gan/figure4.pdf",
     log:
         "logs/plot_samples/plot_samples.log",
@@ -71,12 +61,7 @@ use rule plot_reconstructions as plot_ae_gan_reconstructions with:
     input:
         lambda wildcards: figure(f"ae_gan_figure{wildcards.number}").files,
     output:
-        png=report(
-            "results/ae_gan/figure{number}.png",
-            caption="../report/figure.rst",
-            category="Figures",
-            labels={"figure": "AE-GAN+rs, Figure {number}"},
-        ),
+        png=shown("results/ae_gan/figure{number}.png"),
         pdf="results/ae_gan/figure{number}.pdf",
     log:
         "logs/plot_ae_gan_reconstructions/figure{number}.log",
@@ -95,12 +80,7 @@ rule plot_cost_accuracy:
     input:
         lambda wildcards: asked(cost_figure, CATALOGUE).files,
     output:
-        png=report(
-            "results/figures/cost_accuracy.png",
-            caption="../report/figure.rst",
-            category="Figures",
-            labels={"figure": "Accuracy over cost"},
-        ),
+        png=shown("results/figures/cost_accuracy.png"),
         pdf="results/figures/cost_accuracy.pdf",
         points="results/figures/cost_accuracy.csv",
     log:
@@ -148,12 +128,7 @@ rule inference_rule_table:
     input:
         lambda wildcards: asked(rule_table, CATALOGUE).files,
     output:
-        table=report(
-            "results/ae_gan/rule.csv",
-            caption="../report/comparison.rst",
-            category="Tables",
-            labels={"table": "AE-GAN+rs, the inference rule"},
-        ),
+        table=shown("results/ae_gan/rule.csv"),
         markdown="results/ae_gan/rule.md",
     log:
         "logs/inference_rule_table/inference_rule_table.log",

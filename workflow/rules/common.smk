@@ -12,6 +12,7 @@ from snakemake.utils import update_config
 from purification.config_files import typed_values
 from purification.experiments import (
     ACCURACY_FORMS,
+    GENERATIVE_MODELS,
     MEASURED_FORMS,
     PAPERS,
     PICTURED,
@@ -19,7 +20,6 @@ from purification.experiments import (
     Catalogue,
     ConfigError,
     File,
-    GENERATIVE_MODELS,
     Made,
     all_made,
     cost_figure,
@@ -145,8 +145,9 @@ def asked(make, *names, **named):
         made = make(*names, **named)
     except ConfigError as error:
         raise WorkflowError(str(error))
-    # In a job's own Snakemake it has been decided what is made.
-    if workflow.is_main_process:
+    # In a job's own Snakemake it has been decided what is made; and of another config (`recipes_under`)
+    # nothing is made.
+    if workflow.is_main_process and FRESHNESS:
         for file in made if isinstance(made, list) else [made]:
             if isinstance(file, File):
                 FRESHNESS.look_at(file)
@@ -247,22 +248,24 @@ def of_paper(key):
     return lambda wildcards: [*files, f"results/{key}.md"]
 
 
-def pictured(wildcards):
-    """The network that a picture's wildcards name."""
-    w = wildcards
-    kind = PICTURED[w.folder]
-    return asked(CATALOGUE.generator, w.dataset, int(w.seed), w.generator, kind)
-
-
-# Folders of the generators, and their kinds.
+# Folders of the generative models, and their kinds.
 FOLDERS = {network.FOLDER: kind for kind, network in GENERATIVE_MODELS.items()}
 
 
-def adopted(wildcards):
-    """The generator trained elsewhere that a rule's wildcards name."""
+def generator(wildcards):
+    """The generative model that a rule's wildcards name by its folder."""
     w = wildcards
-    kind = FOLDERS[w.folder]
-    return asked(CATALOGUE.generator, w.dataset, int(w.seed), w.generator, kind)
+    return asked(CATALOGUE.generator, w.dataset, int(w.seed), w.generator, FOLDERS[w.folder])
+
+
+def learned(wildcards):
+    """What the defence that a rule's wildcards name has learned."""
+    w = wildcards
+    classifier = w.get("classifier", "")
+    made = asked(CATALOGUE.trained, w.dataset, int(w.seed), w.defense, classifier)
+    if made.FOLDER != w.folder:
+        raise WorkflowError(f"defenses.{w.defense} is kept in {made.FOLDER}, not in {w.folder}")
+    return made
 
 
 def adopted_names(section):
@@ -273,7 +276,7 @@ def adopted_names(section):
 
 def picture_job(wildcards):
     """What a picture's job is told: the network's recipe, by which its files were made."""
-    network = pictured(wildcards)
+    network = generator(wildcards)
     return told(network.recipe, [network, network.history])
 
 

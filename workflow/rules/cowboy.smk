@@ -63,19 +63,9 @@ rule plot_toy:
     input:
         lambda wildcards: figure("cowboy_figure1").files,
     output:
-        classifier_png=report(
-            "results/cowboy/figure1.png",
-            caption="../report/figure.rst",
-            category="Figures",
-            labels={"figure": "Cowboy, Figure 1"},
-        ),
+        classifier_png=shown("results/cowboy/figure1.png"),
         classifier_pdf="results/cowboy/figure1.pdf",
-        discriminator_png=report(
-            "results/cowboy/figure2.png",
-            caption="../report/figure.rst",
-            category="Figures",
-            labels={"figure": "Cowboy, Figure 2"},
-        ),
+        discriminator_png=shown("results/cowboy/figure2.png"),
         discriminator_pdf="results/cowboy/figure2.pdf",
         points="results/cowboy/figure2.csv",
     log:
@@ -99,12 +89,7 @@ rule plot_scores:
     input:
         lambda wildcards: figure("cowboy_figure3").files,
     output:
-        png=report(
-            "results/cowboy/figure3.png",
-            caption="../report/figure.rst",
-            category="Figures",
-            labels={"figure": "Cowboy, Figure 3"},
-        ),
+        png=shown("results/cowboy/figure3.png"),
         pdf="results/cowboy/figure3.pdf",
         points="results/cowboy/figure3.csv",
     log:
@@ -128,12 +113,7 @@ rule plot_low_scores:
     input:
         lambda wildcards: figure("cowboy_figure4").files,
     output:
-        png=report(
-            "results/cowboy/figure4.png",
-            caption="../report/figure.rst",
-            category="Figures",
-            labels={"figure": "Cowboy, Figure 4"},
-        ),
+        png=shown("results/cowboy/figure4.png"),
         pdf="results/cowboy/figure4.pdf",
     log:
         "logs/plot_low_scores/plot_low_scores.log",
@@ -156,12 +136,7 @@ use rule plot_reconstructions as plot_cleaned with:
     input:
         lambda wildcards: figure("cowboy_figure5").files,
     output:
-        png=report(
-            "results/cowboy/figure5.png",
-            caption="../report/figure.rst",
-            category="Figures",
-            labels={"figure": "Cowboy, Figure 5"},
-        ),
+        png=shown("results/cowboy/figure5.png"),
         pdf="results/cowboy/figure5.pdf",
     log:
         "logs/plot_cleaned/figure5.log",
@@ -178,12 +153,7 @@ rule plot_cleaning_over_training:
     input:
         lambda wildcards: figure("cowboy_figure6").files,
     output:
-        png=report(
-            "results/cowboy/figure6.png",
-            caption="../report/figure.rst",
-            category="Figures",
-            labels={"figure": "Cowboy, Figure 6"},
-        ),
+        png=shown("results/cowboy/figure6.png"),
         pdf="results/cowboy/figure6.pdf",
         points="results/cowboy/figure6.csv",
     log:
@@ -207,12 +177,7 @@ rule plot_scores_over_training:
     input:
         lambda wildcards: figure("cowboy_figure7").files,
     output:
-        png=report(
-            "results/cowboy/figure7.png",
-            caption="../report/figure.rst",
-            category="Figures",
-            labels={"figure": "Cowboy, Figure 7"},
-        ),
+        png=shown("results/cowboy/figure7.png"),
         pdf="results/cowboy/figure7.pdf",
         points="results/cowboy/figure7.csv",
     log:
@@ -236,12 +201,7 @@ rule mcnemar_table:
     input:
         lambda wildcards: asked(mcnemar_table, CATALOGUE).files,
     output:
-        table=report(
-            "results/cowboy/mcnemar.csv",
-            caption="../report/comparison.rst",
-            category="Tables",
-            labels={"table": "Cowboy, with and without the discriminator"},
-        ),
+        table=shown("results/cowboy/mcnemar.csv"),
         markdown="results/cowboy/mcnemar.md",
     log:
         "logs/mcnemar_table/mcnemar_table.log",
@@ -264,12 +224,7 @@ rule cowboy_detection:
     input:
         lambda wildcards: asked(detection_runs, CATALOGUE).files,
     output:
-        table=report(
-            "results/cowboy/detection.csv",
-            caption="../report/comparison.rst",
-            category="Tables",
-            labels={"table": "Cowboy, detection"},
-        ),
+        table=shown("results/cowboy/detection.csv"),
         markdown="results/cowboy/detection.md",
     log:
         "logs/cowboy_detection/cowboy_detection.log",

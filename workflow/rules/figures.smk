@@ -21,12 +21,9 @@ rule plot_examples:
         report(
             "results/{dataset}/seed{seed}/figures/examples/{classifier}/{attack}.png",
             caption="../report/examples.rst",
-            category="Pictures",
-            labels={
-                "data set": "{dataset}",
-                "attack": "{attack}",
-                "classifier": "{classifier}",
-            },
+            category="Defense-GAN",
+            subcategory="Pictures",
+            labels={"result": "Table 4, examples", "shows": "{dataset}, {attack} on {classifier}"},
         ),
     log:
         "logs/plot_examples/{dataset}/seed{seed}/{classifier}/{attack}.log",
@@ -52,12 +49,7 @@ rule plot_accuracy_over_search:
     input:
         lambda wildcards: figure("figure3").files,
     output:
-        png=report(
-            "results/figures/figure3.png",
-            caption="../report/figure.rst",
-            category="Figures",
-            labels={"figure": "Defense-GAN, Figure 3"},
-        ),
+        png=shown("results/figures/figure3.png"),
         pdf="results/figures/figure3.pdf",
         points="results/figures/figure3.csv",
     log:
@@ -82,12 +74,7 @@ rule plot_roc:
         scores=lambda wildcards: figure(wildcards).files,
         paper="resources/papers/defense_gan.csv",
     output:
-        png=report(
-            "results/figures/{figure}.png",
-            caption="../report/figure.rst",
-            category="Figures",
-            labels={"figure": "Defense-GAN, {figure}"},
-        ),
+        png=shown("results/figures/{figure}.png"),
         pdf="results/figures/{figure}.pdf",
         points="results/figures/{figure}.csv",
     log:
@@ -113,12 +100,7 @@ rule plot_reconstructions:
     input:
         lambda wildcards: figure(wildcards).files,
     output:
-        png=report(
-            "results/figures/{figure}.png",
-            caption="../report/figure.rst",
-            category="Figures",
-            labels={"figure": "Defense-GAN, {figure}"},
-        ),
+        png=shown("results/figures/{figure}.png"),
         pdf="results/figures/{figure}.pdf",
     log:
         "logs/plot_reconstructions/{figure}.log",
@@ -144,12 +126,7 @@ rule plot_white_box_over_steps:
         measurements=lambda wildcards: figure("figure8").files,
         paper="resources/papers/defense_gan.csv",
     output:
-        png=report(
-            "results/figures/figure8.png",
-            caption="../report/figure.rst",
-            category="Figures",
-            labels={"figure": "Defense-GAN, Figure 8"},
-        ),
+        png=shown("results/figures/figure8.png"),
         pdf="results/figures/figure8.pdf",
         points="results/figures/figure8.csv",
     log:
@@ -173,12 +150,7 @@ use rule plot_reconstructions as plot_defense_vae_reconstructions with:
     input:
         lambda wildcards: figure(f"defense_vae_{wildcards.figure}").files,
     output:
-        png=report(
-            "results/defense_vae/{figure}.png",
-            caption="../report/figure.rst",
-            category="Figures",
-            labels={"figure": "Defense-VAE, {figure}"},
-        ),
+        png=shown("results/defense_vae/{figure}.png"),
         pdf="results/defense_vae/{figure}.pdf",
     log:
         "logs/plot_defense_vae_reconstructions/{figure}.log",
@@ -197,12 +169,7 @@ rule plot_finetuning:
     input:
         lambda wildcards: figure("defense_vae_figure4").files,
     output:
-        png=report(
-            "results/defense_vae/figure4.png",
-            caption="../report/figure.rst",
-            category="Figures",
-            labels={"figure": "Defense-VAE, Figure 4"},
-        ),
+        png=shown("results/defense_vae/figure4.png"),
         pdf="results/defense_vae/figure4.pdf",
         points="results/defense_vae/figure4.csv",
     log:

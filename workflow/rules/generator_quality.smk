@@ -28,12 +28,7 @@ rule generator_quality_table:
     input:
         lambda wildcards: asked(quality_file, CATALOGUE).files,
     output:
-        table=report(
-            "results/generator_quality.csv",
-            caption="../report/comparison.rst",
-            category="Tables",
-            labels={"table": "Quality of generators"},
-        ),
+        table=shown("results/generator_quality.csv"),
         markdown="results/generator_quality.md",
     log:
         "logs/generator_quality_table/generator_quality_table.log",
@@ -56,12 +51,7 @@ rule plot_generator_quality:
     input:
         lambda wildcards: asked(quality_figure, CATALOGUE).files,
     output:
-        png=report(
-            "results/figures/generator_quality.png",
-            caption="../report/generator_quality.rst",
-            category="Figures",
-            labels={"figure": "Accuracy over the quality of the generator"},
-        ),
+        png=shown("results/figures/generator_quality.png"),
         pdf="results/figures/generator_quality.pdf",
         points="results/figures/generator_quality.csv",
     log:

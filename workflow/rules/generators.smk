@@ -6,7 +6,7 @@
 rule adopt_generator:
     """Check a generator that was trained elsewhere, and take its weights as they are"""
     input:
-        unpack(lambda wildcards: with_old_dataset(adopted(wildcards))),
+        unpack(lambda wildcards: with_old_dataset(generator(wildcards))),
     output:
         network="results/{dataset}/seed{seed}/{folder}/{generator}.safetensors",
     log:
@@ -22,30 +22,31 @@ rule adopt_generator:
         mem_mb=memory(3000, copies=2),
         runtime=growing(30),
     params:
-        recipe=lambda wildcards: adopted(wildcards).job,
+        recipe=lambda wildcards: generator(wildcards).job,
     message:
         "Generator {wildcards.generator} on {wildcards.dataset}: checked, trained elsewhere"
     script:
         "../scripts/adopt_generator.py"
 
 
+ruleorder: adopt_generator > train_network
 ruleorder: adopt_generator > train_wgan_gp
-ruleorder: adopt_generator > train_ae_gan
-ruleorder: adopt_generator > train_bigan
 ruleorder: adopt_generator > train_gan
 
 
-rule train_wgan_gp:
-    """Train a WGAN-GP, the generator of Defense-GAN"""
+rule train_network:
+    """Train a generative model"""
     input:
-        unpack(inputs("generator", kind="wgan_gp")),
+        unpack(lambda wildcards: with_old_dataset(generator(wildcards))),
     output:
-        network="results/{dataset}/seed{seed}/generators/{generator}.safetensors",
-        history="results/{dataset}/seed{seed}/generators/{generator}.history.csv",
+        network="results/{dataset}/seed{seed}/{folder}/{generator}.safetensors",
+        history="results/{dataset}/seed{seed}/{folder}/{generator}.history.csv",
     log:
-        "logs/train_wgan_gp/{dataset}/seed{seed}/{generator}.log",
+        "logs/train_network/{dataset}/seed{seed}/{folder}/{generator}.log",
     benchmark:
-        "logs/train_wgan_gp/{dataset}/seed{seed}/{generator}.benchmark.tsv"
+        "logs/train_network/{dataset}/seed{seed}/{folder}/{generator}.benchmark.tsv"
+    wildcard_constraints:
+        folder="ae_gans|bigans",
     priority: 10
     threads: config["threads"]
     resources:
@@ -53,90 +54,82 @@ rule train_wgan_gp:
         runtime=growing(24 * 60),
         gpu=GPUS,
     params:
-        recipe=recipe("generator", kind="wgan_gp"),
-        # Not an output: Snakemake deletes outputs before a job, and this is what a rerun resumes from.
-        state="results/{dataset}/seed{seed}/generators/{generator}.state.safetensors",
-        resume_digest=lambda wildcards: artifact("generator", wildcards).resume_digest,
+        recipe=lambda wildcards: generator(wildcards).job,
     message:
-        "WGAN-GP {wildcards.generator} on {wildcards.dataset}"
+        "Training of {wildcards.generator} on {wildcards.dataset}"
     script:
-        "../scripts/train_wgan_gp.py"
+        "../scripts/train_network.py"
 
 
-rule train_ae_gan:
-    """Train an AE-GAN"""
-    input:
-        unpack(inputs("generator", kind="ae_gan")),
-    output:
-        network="results/{dataset}/seed{seed}/ae_gans/{generator}.safetensors",
-        history="results/{dataset}/seed{seed}/ae_gans/{generator}.history.csv",
+use rule train_network as train_wgan_gp with:
+    """Train a WGAN-GP, the generator of Defense-GAN"""
     log:
-        "logs/train_ae_gan/{dataset}/seed{seed}/{generator}.log",
+        "logs/train_wgan_gp/{dataset}/seed{seed}/{folder}/{generator}.log",
     benchmark:
-        "logs/train_ae_gan/{dataset}/seed{seed}/{generator}.benchmark.tsv"
-    priority: 10
-    threads: config["threads"]
+        "logs/train_wgan_gp/{dataset}/seed{seed}/{folder}/{generator}.benchmark.tsv"
+    wildcard_constraints:
+        folder="generators",
+    params:
+        recipe=lambda wildcards: generator(wildcards).job,
+        # Not an output: Snakemake deletes outputs before a job, and this is what a rerun resumes from.
+        state="results/{dataset}/seed{seed}/{folder}/{generator}.state.safetensors",
+        resume_digest=lambda wildcards: generator(wildcards).resume_digest,
+
+
+use rule train_network as train_gan with:
+    """Train Cowboy's GAN, and keep snapshots of its training"""
+    output:
+        network="results/{dataset}/seed{seed}/{folder}/{generator}.safetensors",
+        snapshots="results/{dataset}/seed{seed}/{folder}/{generator}.snapshots.safetensors",
+        history="results/{dataset}/seed{seed}/{folder}/{generator}.history.csv",
+    log:
+        "logs/train_gan/{dataset}/seed{seed}/{folder}/{generator}.log",
+    benchmark:
+        "logs/train_gan/{dataset}/seed{seed}/{folder}/{generator}.benchmark.tsv"
+    wildcard_constraints:
+        folder="gans",
+
+
+use rule train_network as train_defense with:
+    """Train a defence"""
+    input:
+        unpack(lambda wildcards: with_old_dataset(learned(wildcards))),
+    output:
+        network="results/{dataset}/seed{seed}/{folder}/{defense}.safetensors",
+        history="results/{dataset}/seed{seed}/{folder}/{defense}.history.csv",
+    log:
+        "logs/train_defense/{dataset}/seed{seed}/{folder}/{defense}.log",
+    benchmark:
+        "logs/train_defense/{dataset}/seed{seed}/{folder}/{defense}.benchmark.tsv"
+    wildcard_constraints:
+        folder="autoencoders|defenses",
     resources:
         mem_mb=memory(4000, copies=3),
         runtime=growing(12 * 60),
         gpu=GPUS,
     params:
-        recipe=recipe("generator", kind="ae_gan"),
+        recipe=lambda wildcards: learned(wildcards).job,
     message:
-        "AE-GAN {wildcards.generator} on {wildcards.dataset}"
-    script:
-        "../scripts/train_ae_gan.py"
+        "Training of {wildcards.defense} on {wildcards.dataset}"
 
 
-rule train_bigan:
-    """Train a BiGAN"""
-    input:
-        unpack(inputs("generator", kind="bigan")),
+use rule train_defense as train_defense_for with:
+    """Train a defence that learns from a classifier, or from its attacked images"""
     output:
-        network="results/{dataset}/seed{seed}/bigans/{generator}.safetensors",
-        history="results/{dataset}/seed{seed}/bigans/{generator}.history.csv",
+        network="results/{dataset}/seed{seed}/{folder}/{defense}/{classifier}.safetensors",
+        history="results/{dataset}/seed{seed}/{folder}/{defense}/{classifier}.history.csv",
     log:
-        "logs/train_bigan/{dataset}/seed{seed}/{generator}.log",
+        "logs/train_defense_for/{dataset}/seed{seed}/{folder}/{defense}/{classifier}.log",
     benchmark:
-        "logs/train_bigan/{dataset}/seed{seed}/{generator}.benchmark.tsv"
-    priority: 10
-    threads: config["threads"]
+        "logs/train_defense_for/{dataset}/seed{seed}/{folder}/{defense}/{classifier}.benchmark.tsv"
+    wildcard_constraints:
+        folder="vaes|defenses",
     resources:
-        mem_mb=memory(4000, copies=3),
-        runtime=growing(24 * 60),
+        mem_mb=memory(6000, copies=16),
+        runtime=growing(12 * 60),
         gpu=GPUS,
-    params:
-        recipe=recipe("generator", kind="bigan"),
     message:
-        "BiGAN {wildcards.generator} on {wildcards.dataset}"
-    script:
-        "../scripts/train_bigan.py"
-
-
-rule train_gan:
-    """Train Cowboy's GAN, and keep snapshots of its training"""
-    input:
-        unpack(inputs("generator", kind="gan")),
-    output:
-        network="results/{dataset}/seed{seed}/gans/{generator}.safetensors",
-        snapshots="results/{dataset}/seed{seed}/gans/{generator}.snapshots.safetensors",
-        history="results/{dataset}/seed{seed}/gans/{generator}.history.csv",
-    log:
-        "logs/train_gan/{dataset}/seed{seed}/{generator}.log",
-    benchmark:
-        "logs/train_gan/{dataset}/seed{seed}/{generator}.benchmark.tsv"
-    priority: 10
-    threads: config["threads"]
-    resources:
-        mem_mb=memory(4000, copies=3),
-        runtime=growing(24 * 60),
-        gpu=GPUS,
-    params:
-        recipe=recipe("generator", kind="gan"),
-    message:
-        "GAN {wildcards.generator} on {wildcards.dataset}"
-    script:
-        "../scripts/train_gan.py"
+        "Training of {wildcards.defense} for classifier {wildcards.classifier} on {wildcards.dataset}"
 
 
 rule plot_generator_samples:
@@ -148,7 +141,7 @@ rule plot_generator_samples:
             "results/{dataset}/seed{seed}/{folder}/{generator}.samples.png",
             caption="../report/samples.rst",
             category="Generators",
-            labels={"data set": "{dataset}", "seed": "{seed}", "figure": "samples"},
+            labels={"generator": "{generator}", "shows": "samples, {dataset}, seed {seed}"},
         ),
     log:
         "logs/plot_generator_samples/{dataset}/seed{seed}/{folder}/{generator}.log",
@@ -177,7 +170,7 @@ rule plot_generator_curve:
             "results/{dataset}/seed{seed}/{folder}/{generator}.curve.png",
             caption="../report/curve.rst",
             category="Generators",
-            labels={"data set": "{dataset}", "seed": "{seed}", "figure": "loss curve"},
+            labels={"generator": "{generator}", "shows": "loss curve, {dataset}, seed {seed}"},
         ),
     log:
         "logs/plot_generator_curve/{dataset}/seed{seed}/{folder}/{generator}.log",
@@ -195,55 +188,6 @@ rule plot_generator_curve:
         "Loss curve of {wildcards.generator} on {wildcards.dataset}"
     script:
         "../scripts/plot_generator_curve.py"
-
-
-rule train_autoencoder:
-    """Train MagNet's autoencoder"""
-    input:
-        unpack(inputs("autoencoder")),
-    output:
-        network="results/{dataset}/seed{seed}/autoencoders/{defense}.safetensors",
-        history="results/{dataset}/seed{seed}/autoencoders/{defense}.history.csv",
-    log:
-        "logs/train_autoencoder/{dataset}/seed{seed}/{defense}.log",
-    benchmark:
-        "logs/train_autoencoder/{dataset}/seed{seed}/{defense}.benchmark.tsv"
-    threads: config["threads"]
-    resources:
-        mem_mb=memory(3000, copies=3),
-        runtime=growing(120),
-        gpu=GPUS,
-    params:
-        recipe=recipe("autoencoder"),
-    message:
-        "Autoencoder of {wildcards.defense} on {wildcards.dataset}"
-    script:
-        "../scripts/train_autoencoder.py"
-
-
-rule train_defense_vae:
-    """Train the VAE of a Defense-VAE on attacked images of one classifier"""
-    input:
-        unpack(inputs("vae")),
-    output:
-        network="results/{dataset}/seed{seed}/vaes/{defense}/{classifier}.safetensors",
-        history="results/{dataset}/seed{seed}/vaes/{defense}/{classifier}.history.csv",
-    log:
-        "logs/train_defense_vae/{dataset}/seed{seed}/{defense}/{classifier}.log",
-    benchmark:
-        "logs/train_defense_vae/{dataset}/seed{seed}/{defense}/{classifier}.benchmark.tsv"
-    priority: 5
-    threads: config["threads"]
-    resources:
-        mem_mb=memory(6000, copies=16),
-        runtime=growing(12 * 60),
-        gpu=GPUS,
-    params:
-        recipe=recipe("vae"),
-    message:
-        "VAE of {wildcards.defense} for classifier {wildcards.classifier} on {wildcards.dataset}"
-    script:
-        "../scripts/train_defense_vae.py"
 
 
 rule train_end_to_end:

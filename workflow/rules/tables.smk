@@ -25,12 +25,7 @@ rule paper_table:
         measurements=lambda wildcards: table(wildcards).files,
         paper=printed_numbers,
     output:
-        wide=report(
-            "results/{table}.csv",
-            caption="../report/paper_table.rst",
-            category="Tables",
-            labels={"table": "{table}"},
-        ),
+        wide=shown("results/{table}.csv"),
         long="results/{table}.long.csv",
         markdown="results/{table}.md",
     log:
@@ -58,12 +53,7 @@ rule detection:
         measurements=lambda wildcards: asked(detection_table, CATALOGUE).files,
         paper="resources/papers/defense_gan.csv",
     output:
-        report(
-            "results/detection.csv",
-            caption="../report/detection.rst",
-            category="Tables",
-            labels={"table": "Detection"},
-        ),
+        shown("results/detection.csv"),
     log:
         "logs/detection/detection.log",
     benchmark:
@@ -86,12 +76,7 @@ rule time_table:
         timings=lambda wildcards: table(wildcards).files,
         paper=printed_numbers,
     output:
-        wide=report(
-            "results/{table}.csv",
-            caption="../report/table13.rst",
-            category="Tables",
-            labels={"table": "{table}"},
-        ),
+        wide=shown("results/{table}.csv"),
         long="results/{table}.long.csv",
         markdown="results/{table}.md",
     log:
@@ -141,12 +126,7 @@ rule worst_case:
     input:
         lambda wildcards: asked(worst_case, CATALOGUE).files,
     output:
-        table=report(
-            "results/worst_case.csv",
-            caption="../report/comparison.rst",
-            category="Tables",
-            labels={"table": "The best of several attackers"},
-        ),
+        table=shown("results/worst_case.csv"),
         markdown="results/worst_case.md",
     log:
         "logs/worst_case/worst_case.log",
@@ -169,12 +149,7 @@ rule comparison:
     input:
         lambda wildcards: asked(paper_comparison, CATALOGUE).files,
     output:
-        cells=report(
-            "results/comparison.csv",
-            caption="../report/comparison.rst",
-            category="Tables",
-            labels={"table": "The papers' numbers and ours"},
-        ),
+        cells=shown("results/comparison.csv"),
         markdown="results/comparison.md",
     log:
         "logs/comparison/comparison.log",

@@ -14,4 +14,6 @@ purification_examples(
     [(row.label, row.images) for row in rows],
     Path(snakemake.output[0]),
     predictions=[row.predictions for row in rows],
+    truth=rows[0].truth,
+    title=snakemake.params.recipe["title"],
 )

@@ -10,4 +10,5 @@ from purification.runtime import log_to
 log_to(snakemake.log[0])
 start_job(snakemake.params.recipe, snakemake.config["results"])
 blocks = picture_blocks(snakemake.params.recipe)
-reconstruction_grid(blocks, Path(snakemake.output.png), Path(snakemake.output.pdf))
+title = snakemake.params.recipe["title"]
+reconstruction_grid(blocks, Path(snakemake.output.png), Path(snakemake.output.pdf), title)

@@ -31,6 +31,20 @@ def craft_copies(
     return copies
 
 
+def read_lessons(recipe: Mapping[str, Any], files: Files) -> dict[str, Any]:
+    """What a network learns from beside the training images, as its recipe says: `copies`, the
+    bare `classifier` and other `networks`.
+
+    `files` are the recipe's inputs by name. Raises as `read_copies` and `load_network`.
+    """
+    others = recipe.get("networks") or {}
+    networks = {name: load_network(files[name], made["kind"]) for name, made in others.items()}
+    lessons = {"networks": networks, "copies": read_copies(recipe.get("copies", ()), files)}
+    if "victim" in recipe:
+        lessons["classifier"] = load_network(files["classifier"], "Classifier")
+    return lessons
+
+
 def read_copies(recipes: Sequence[Mapping[str, Any]], files: Files) -> list[Tensor]:
     """The images (N, C, H, W) of each copy, in the order of `AdversarialCopies` recipes whose files
     are `copies_<name>`.

@@ -14,19 +14,23 @@ from purification.models.prediction import predict
 
 @dataclass(frozen=True)
 class ExampleRow:
-    """One row of the picture: its label, images (columns, C, H, W) and the classes predicted."""
+    """One row of the picture: its label, images (columns, C, H, W), the classes predicted, and the
+    true ones."""
 
     label: str
     images: np.ndarray
     predictions: list[int]
+    truth: list[int]
 
 
 def example_rows(rows: Sequence[Mapping[str, Any]], columns: int) -> list[ExampleRow]:
     """The first `columns` images of each cell summary of an `Examples` recipe."""
     shown = []
     for row in rows:
-        images = read_source(row, columns).images
+        image_set = read_source(row, columns)
+        images, labels = image_set.images, image_set.labels
         network = load_network(row["classifier"], "Classifier")
         logits = predict(network, torch.from_numpy(images), device="cpu")
-        shown.append(ExampleRow(row["labels"]["row"], images, logits.argmax(dim=1).tolist()))
+        predictions = logits.argmax(dim=1).tolist()
+        shown.append(ExampleRow(row["labels"]["row"], images, predictions, labels.tolist()))
     return shown

@@ -6,8 +6,8 @@ from typing import Any, Literal
 from torch import nn
 
 from purification.evaluation.detection import threshold_at
-from purification.purifiers.loading import VALIDATION, load_purifier
-from purification.storage import read_field
+from purification.purifiers.loading import VALIDATION, load_purifier, purifier_class
+from purification.storage import image_shape, read_field
 
 Files = Mapping[str, str]
 """A recipe's inputs by name."""
@@ -24,4 +24,7 @@ def fitted_purifier(recipe: Mapping[str, Any], files: Files) -> nn.Module:
         scores = read_field(files[VALIDATION], "score")
         threshold = threshold_at(scores, recipe["settings"]["false_positive_rate"])
         recipe = {**recipe, "settings": {**recipe["settings"], "threshold": threshold}}
-    return load_purifier(recipe, files)
+    method, shape = recipe["method"], None
+    if (":" in method or not recipe["networks"]) and isinstance(purifier_class(method), type):
+        shape = image_shape(files.get("attacked") or files["dataset"])
+    return load_purifier(recipe, files, shape)

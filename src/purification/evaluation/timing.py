@@ -23,9 +23,8 @@ from purification import randomness
 from purification.evaluation.purifiers import fitted_purifier
 from purification.guests import refuse_not_finite
 from purification.models.checkpoints import load_network
-from purification.purifiers.defense_gan import DefenseGAN, draw_starts
+from purification.purifiers.defense_gan import draw_starts
 from purification.purifiers.latent_search import SearchSettings, latent_search
-from purification.purifiers.loading import load_search
 from purification.runtime import progress
 from purification.storage import read_split
 
@@ -332,13 +331,12 @@ def run_time_rows(
 def _candidate(job: Mapping[str, Any], device: torch.device) -> Candidate:
     """The purifier of a job of `run_time_rows`; a search is warmed up by its first step."""
     recipe, files = job["purifier"], job["files"]
-    if recipe["method"] == "defense_gan":
-        steps, restarts = (_search_setting(job, name) for name in ("steps", "restarts"))
-        generator, starts, search = load_search(recipe, files, steps, restarts)
-        purifier = DefenseGAN(generator, starts, search).to(device)
-        warm_up = DefenseGAN(generator, starts, replace(search, steps=1)).to(device)
-    else:
-        purifier = warm_up = fitted_purifier(recipe, files).to(device)
+    own = {name: _search_setting(job, name) for name in ("steps", "restarts")}
+    settings = {**recipe["settings"], **{k: v for k, v in own.items() if v is not None}}
+    purifier = warm_up = fitted_purifier({**recipe, "settings": settings}, files).to(device)
+    if "steps" in settings:
+        once = {**recipe, "settings": {**settings, "steps": 1}}
+        warm_up = fitted_purifier(once, files).to(device)
     return Candidate(purifier, job["images"], job["batch_size"], warm_up)
 
 

@@ -12,8 +12,9 @@ from purification.evaluation.discriminator import discriminator_logits
 from purification.evaluation.purifiers import BatchSize, Files
 from purification.models.checkpoints import load_network, load_snapshot
 from purification.models.prediction import predict
+from purification.purifiers.cowboy import Cowboy
 from purification.purifiers.latent_search import sweep_search
-from purification.purifiers.loading import cowboy, in_batches
+from purification.purifiers.loading import in_batches
 from purification.storage import ImageSet, read_image_set, read_split
 
 Rows = list[dict[str, Any]]
@@ -47,7 +48,8 @@ def training_course(
     scores: Rows = []
     for step in recipe["training_steps"]:
         at = {**names, **attack, "training_steps": step}
-        purifier = cowboy(load_snapshot(files["snapshots"], step), recipe["purifier"]).to(device)
+        networks = {"generator": load_snapshot(files["snapshots"], step)}
+        purifier = Cowboy.of_recipe(recipe["purifier"], networks, None).to(device)
         found = _cleaned(purifier, given, recipe["cleaning_steps"], batch_size, device)
         for steps, images in found.items():
             logits = predict(classifier, images, device=device)

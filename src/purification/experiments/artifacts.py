@@ -264,8 +264,13 @@ class TrainedNetwork(OfRun):
     settings: Mapping[str, Any]
 
     @property
+    def stem(self) -> str:
+        """What its files have in common."""
+        return f"{self.folder}/{self.FOLDER}/{self.name}"
+
+    @property
     def path(self) -> str:
-        return f"{self.folder}/{self.FOLDER}/{self.name}.safetensors"
+        return f"{self.stem}.safetensors"
 
     @property
     def adopted(self) -> bool:
@@ -275,7 +280,7 @@ class TrainedNetwork(OfRun):
     @property
     def history(self) -> "Part":
         """Its losses over the training."""
-        return Part(self, f"{self.folder}/{self.FOLDER}/{self.name}.history.csv")
+        return Part(self, f"{self.stem}.history.csv")
 
     @property
     def parts(self) -> list["Part"]:
@@ -284,9 +289,8 @@ class TrainedNetwork(OfRun):
     @property
     def pictures(self) -> list["Part"]:
         """What is drawn of it: samples and loss curve of those in `PICTURED`."""
-        stem = f"{self.folder}/{self.FOLDER}/{self.name}"
         drawn = ("samples",) if self.adopted else ("samples", "curve")
-        return [Part(self, f"{stem}.{one}.png") for one in drawn if self.FOLDER in PICTURED]
+        return [Part(self, f"{self.stem}.{one}.png") for one in drawn if self.FOLDER in PICTURED]
 
     @property
     def sources(self) -> dict[str, File]:
@@ -304,13 +308,6 @@ class Generator(TrainedNetwork):
         """Equal for trainings that differ in length only: a longer one continues a shorter one."""
         settings = {k: v for k, v in self.settings.items() if k != "iterations"}
         return replace(self, settings=settings).digest
-
-
-@dataclass(frozen=True)
-class Autoencoder(TrainedNetwork):
-    """MagNet's autoencoder."""
-
-    FOLDER = "autoencoders"
 
 
 @dataclass(frozen=True)
@@ -340,7 +337,7 @@ class GAN(TrainedNetwork):
 
     @property
     def snapshots_file(self) -> "Part":
-        return Part(self, f"{self.folder}/{self.FOLDER}/{self.name}.snapshots.safetensors")
+        return Part(self, f"{self.stem}.snapshots.safetensors")
 
 
 @dataclass(frozen=True)
@@ -473,27 +470,61 @@ class AdversarialCopies(OfRun):
 
 
 @dataclass(frozen=True)
-class DefenseVAE(OfRun):
-    """A VAE that turns attacked images of one classifier into clean ones. `name` is the defence's
-    key in the config, `classifier` that of the classifier whose attacked images it learns from."""
+class TrainedDefense(TrainedNetwork):
+    """What a defence has learned. `name` is its key in the config.
 
-    name: str
-    classifier: str
-    settings: Mapping[str, Any]
-    copies: tuple[AdversarialCopies, ...]
+    Where it learns from `copies` or from the classifier itself (`victim`), there is one for each
+    `classifier`, of that key in the config. `networks` are those that it is built with.
+    """
+
+    FOLDER = "defenses"
+
+    method: str = later("")
+    code: str = later("")
+    files: Mapping[str, str] | None = later(None)
+    classifier: str = later("")
+    copies: tuple[AdversarialCopies, ...] = later(())
+    victim: Classifier | None = later(None)  # noqa: RUF009 (it is frozen)
+    networks: Mapping[str, TrainedNetwork] | None = later(None)
+
+    @property
+    def stem(self) -> str:
+        return f"{super().stem}/{self.classifier}" if self.classifier else super().stem
+
+    @property
+    def sources(self) -> dict[str, File]:
+        victim = {"classifier": self.victim} if self.victim else {}
+        networks = self.networks or {}
+        return {"dataset": self.dataset, **_copies_sources(self.copies), **victim, **networks}
+
+
+@dataclass(frozen=True)
+class Autoencoder(TrainedDefense):
+    """MagNet's autoencoder."""
+
+    FOLDER = "autoencoders"
+
+
+@dataclass(frozen=True)
+class DefenseVAE(TrainedDefense):
+    """A VAE that turns attacked images of one classifier into clean ones."""
+
+    FOLDER = "vaes"
+
+    copies: tuple[AdversarialCopies, ...] = ()
     end_to_end: "EndToEnd | None" = None
 
     @property
     def path(self) -> str:
-        if self.end_to_end:
-            return self.end_to_end.vae_path
-        return f"{self.folder}/vaes/{self.name}/{self.classifier}.safetensors"
+        return self.end_to_end.vae_path if self.end_to_end else super().path
+
+    @property
+    def parts(self) -> list["Part"]:
+        return [] if self.end_to_end else super().parts
 
     @property
     def sources(self) -> dict[str, File]:
-        if self.end_to_end:
-            return self.end_to_end.sources
-        return {"dataset": self.dataset, **_copies_sources(self.copies)}
+        return self.end_to_end.sources if self.end_to_end else super().sources
 
 
 @dataclass(frozen=True)
@@ -959,13 +990,16 @@ class Examples(OfRun):
     """A picture of the same few test images clean, attacked and purified.
 
     `rows` are cells whose label `row` stands beside them; their classifiers name the class below
-    each image. From top to bottom.
+    each image. From top to bottom. `title` stands above all.
     """
+
+    VERSION = 2
 
     classifier: str
     attack: str
     columns: int
     rows: tuple[Cell, ...]
+    title: str
 
     @property
     def path(self) -> str:
@@ -977,6 +1011,7 @@ class Examples(OfRun):
         return {
             "kind": "Examples",
             "version": self.VERSION,
+            "title": self.title,
             "columns": self.columns,
             "rows": rows,
         }

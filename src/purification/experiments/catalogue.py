@@ -30,6 +30,7 @@ from purification.experiments.artifacts import (
     Substitute,
     Sweep,
     Timing,
+    TrainedDefense,
     TrainedNetwork,
     cell_group,
 )
@@ -37,9 +38,15 @@ from purification.experiments.config import ConfigError, check_config, check_stu
 from purification.experiments.config_form import did_you_mean
 from purification.experiments.entries import OWN_CODE, checkpoints_of
 from purification.experiments.grids import sweep_cells, sweep_epsilons
-from purification.experiments.methods import least_epsilon, norm_of, settings_of, with_settings
+from purification.experiments.methods import (
+    facts_for,
+    least_epsilon,
+    norm_of,
+    settings_of,
+    with_settings,
+)
 from purification.experiments.papers import PAPERS, STUDIES, Study, study_of
-from purification.experiments.references import SEARCHES, STEPPED, WGAN_GP
+from purification.experiments.references import SEARCHES, WGAN_GP
 from purification.experiments.schema import read_schema
 from purification.facts import facts_at
 from purification.plugins import file_digest, place_of_file, source_digest
@@ -61,14 +68,11 @@ GENERATIVE_MODELS: Mapping[str, type[TrainedNetwork]] = {
     "gan": GAN,
 }
 """Kinds of the config's generators."""
-PER_CLASSIFIER = ("defense_vae", "defense_vae_e2e")
-"""Methods whose purifier is another one for each classifier: `defense_vae@A`."""
+TRAINED_DEFENSES = {made.__name__: made for made in (Autoencoder, DefenseVAE)}
+"""What defences that are trained have learned, by the KIND that they state; others' is a
+`TrainedDefense`."""
 _TRAINING = ("epochs", "batch_size", "learning_rate")
 _VAE_TRAINING = ("epochs", "batch_size", "learning_rate", "reconstruction", "kl_weight")
-_DEPLOYMENT = (
-    *("method", "generator", "classifier", "threat_models", "clean_images", "settings", "column"),
-    "rule",
-)
 
 
 class Catalogue:
@@ -83,6 +87,7 @@ class Catalogue:
         weights = {str(place_of_file(p)) for e, _ in entries for p in checkpoints_of(e).values()}
         self.files = sorted(own | weights)
         """The files that users' own code reads, and those of weights."""
+        self._facts = {n: facts_for(e["method"]) for n, e in self.config["defenses"].items()}
         self.code = sorted({e[key] for e, key in entries if ":" in e.get(key, "")})
         """The places of users' own code."""
 
@@ -156,7 +161,7 @@ class Catalogue:
             purifier = f"{own['purifier']}{VARIED}{change}"
             self._lookup("defenses", purifier)
             return {**own, "purifier": purifier}
-        if section == "defenses" and own["method"] in STEPPED and "steps" in own:
+        if section == "defenses" and "steps" in own:
             return self._varied_search(base, own, change)
         if section == "attacks" and (norm := norm_of(own)):
             key, value, (_, least) = "epsilon", _number(float, change), least_epsilon(own)
@@ -164,7 +169,7 @@ class Catalogue:
             most = 1 if norm == "linf" else sys.float_info.max
             right = value is not None and least < value <= most
             called = self.attack_at(base, value) if right else ""
-        elif section == "defenses" and own["method"] in PER_CLASSIFIER:
+        elif section == "defenses" and self._per_classifier(base):
             self._lookup("classifiers", change)
             return own
         else:
@@ -207,13 +212,57 @@ class Catalogue:
         make = GENERATIVE_MODELS[own]
         return make(self.dataset(dataset).for_training, seed, generator, settings)
 
+    def stated(self, defense: str, fact: str, default: Any = None) -> Any:
+        """What the code of a defence states of itself (`purifiers.base.Purifier`)."""
+        facts = self._facts[base_name(defense)]
+        return facts.stated.get(fact, default) if facts else default
+
+    def _per_classifier(self, defense: str) -> bool:
+        """Whether a defence's purifier is another one for each classifier: `defense_vae@A`."""
+        return not {"copies", "classifier"}.isdisjoint(self.stated(defense, "learns_from", ()))
+
+    def _settings_of(self, defense: str) -> dict[str, Any]:
+        """What the config sets of what a defence states, or of a user's own."""
+        settings, facts = self._lookup("defenses", defense), self._facts[base_name(defense)]
+        own = ":" in settings["method"]
+        given = settings.get("settings", {}) if own else settings
+        if facts is None or (own and "settings" not in facts.stated):
+            return dict(given)
+        defaults = {} if facts.stated.get("unfilled") else facts.defaults
+        return defaults | {k: given[k] for k in facts.settings if k in given and k != "generator"}
+
     @cache  # noqa: B019
-    def autoencoder(self, dataset: str, seed: int, defense: str) -> Autoencoder:
+    def trained(
+        self, dataset: str, seed: int, defense: str, classifier: str = ""
+    ) -> TrainedDefense:
+        """What a defence has learned, for a classifier where that makes a difference."""
         settings = self._lookup("defenses", defense)
-        if settings["method"] != "magnet":
-            raise ConfigError(f"defenses.{defense} is no autoencoder")
-        own = {key: value for key, value in settings.items() if key not in _DEPLOYMENT}
-        return Autoencoder(self.dataset(dataset).for_training, seed, defense, own)
+        if not (learns_from := self.stated(defense, "learns_from")):
+            raise ConfigError(f"defenses.{defense} is not trained")
+        if self._per_classifier(defense) != bool(classifier):
+            each = "no purifier" if classifier else "a purifier"
+            raise ConfigError(f"{defense} has {each} for each classifier: {defense}@A, say")
+        if "start" in settings:
+            return self.end_to_end_vae(dataset, seed, defense, classifier)
+        own, given = self._settings_of(defense), {}
+        copies = own.pop("copies") if "copies" in learns_from else ()
+        make = TRAINED_DEFENSES.get(self.stated(defense, "kind"), TrainedDefense)
+        if make is TrainedDefense:
+            given |= {"method": settings["method"], **_own(settings["method"], settings)}
+        if "classifier" in learns_from:
+            given["victim"] = self.classifier(dataset, seed, PLAIN, classifier)
+        if "generator" in settings:
+            made = self.generator(dataset, seed, settings["generator"])
+            given["networks"] = {"generator": made}
+        return make(
+            self.dataset(dataset).for_training,
+            seed,
+            defense,
+            own,
+            classifier=classifier,
+            copies=tuple(self.copies(dataset, seed, classifier, name) for name in copies),
+            **given,
+        )
 
     def deployment_of(self, defense: str) -> str:
         """The defence whose purifier this one deploys: itself, unless it is a redeployed one."""
@@ -237,7 +286,7 @@ class Catalogue:
     def for_classifier(self, defense: str, classifier: str) -> str:
         """The name of the purifier that a defence puts before a classifier."""
         deployment = self.deployment_of(defense)
-        if self._lookup("defenses", deployment)["method"] not in PER_CLASSIFIER:
+        if not self._per_classifier(deployment):
             return defense
         return f"{base_name(deployment)}{VARIED}{classifier}"
 
@@ -257,28 +306,13 @@ class Catalogue:
         return AdversarialCopies(self.dataset(dataset).for_training, seed, attack, attacks, victim)
 
     @cache  # noqa: B019
-    def vae(self, dataset: str, seed: int, defense: str, classifier: str) -> DefenseVAE:
-        """Defense-VAE's network for one classifier."""
-        settings = self._lookup("defenses", defense)
-        if settings["method"] != "defense_vae":
-            raise ConfigError(f"defenses.{defense} is no Defense-VAE")
-        own = ("latent", "width", *_VAE_TRAINING, "clean_pairs")
-        return DefenseVAE(
-            self.dataset(dataset).for_training,
-            seed,
-            defense,
-            classifier,
-            {key: settings[key] for key in own},
-            tuple(self.copies(dataset, seed, classifier, name) for name in settings["copies"]),
-        )
-
-    @cache  # noqa: B019
     def end_to_end(self, dataset: str, seed: int, defense: str, classifier: str) -> EndToEnd:
         """A VAE and its classifier, trained together."""
         settings = self._lookup("defenses", defense)
-        if settings["method"] != "defense_vae_e2e":
+        if "start" not in settings:
             raise ConfigError(f"defenses.{defense} is not trained end to end")
-        vae = self.vae(dataset, seed, self.deployment_of(settings["start"]), classifier)
+        vae = self.trained(dataset, seed, self.deployment_of(settings["start"]), classifier)
+        assert isinstance(vae, DefenseVAE)
         if settings["from_scratch"]:
             # Of the start only the kinds of network and the pairs count, not how it is trained.
             own = {k: v for k, v in vae.settings.items() if k not in _VAE_TRAINING}
@@ -309,39 +343,31 @@ class Catalogue:
         defense = self.deployment_of(defense)
         settings = self._lookup("defenses", defense)
         method = settings["method"]
-        networks = {}
-        own: Mapping[str, Any] = {}
+        networks: dict[str, Any] = {}
         if method == "adversarial_training":
             raise ConfigError(f"defenses.{defense} is adversarial training: it purifies nothing")
         if "generator" in settings:
             networks["generator"] = self.generator(dataset, seed, settings["generator"])
-        if method == "magnet":
-            networks["autoencoder"] = self.autoencoder(dataset, seed, defense)
-        elif method in PER_CLASSIFIER:
-            make = self.vae if method == "defense_vae" else self.end_to_end_vae
+        if self.stated(defense, "learns_from"):
             name, _, classifier = defense.partition(VARIED)
-            if not classifier:
-                raise ConfigError(f"{defense} has a purifier for each classifier: {defense}@A, say")
-            networks["vae"] = make(dataset, seed, name, classifier)
-            return Purifier(defense, seed, "defense_vae", {}, networks)
-        elif method in STEPPED:
-            own = {key: value for key, value in settings.items() if key not in _DEPLOYMENT}
-        else:
-            own = settings.get("settings", {})
-        if method == "ae_gan":
+            learned = self.trained(dataset, seed, name, classifier)
+            networks[self.stated(defense, "weights", "weights")] = learned
+            method = self.stated(defense, "loaded_as", method)
+            return Purifier(defense, seed, method, {}, networks)
+        own = self._settings_of(defense)
+        if self.stated(defense, "from_encoder"):
             own["search"] = "steps" in settings
             if steps := own.get("steps"):
                 # A step size that doubles fits a few L only.
                 sizes = dict(own.pop("step_sizes", ()))
                 own["step_size"] = sizes.get(steps, own["step_size"])
-            if rule := settings.get("rule"):
+            if rule := own.pop("rule", None):
                 own["false_positive_rate"] = rule["false_positive_rate"]
                 one_pass = self.purified_images(dataset, seed, rule["one_pass"], "validation")
                 networks["validation"] = one_pass
         # The base's name seeds the starts: a varied search has the same.
         made = Purifier(base_name(defense), seed, method, own, networks, **_own(method, settings))
-        searches = method in STEPPED and "steps" in settings
-        return replace(made, arithmetic=SEARCH_ARITHMETIC) if searches else made
+        return replace(made, arithmetic=SEARCH_ARITHMETIC) if "steps" in settings else made
 
     @cache  # noqa: B019
     def purified_images(self, dataset: str, seed: int, defense: str, split: str) -> PurifiedImages:
@@ -371,7 +397,7 @@ class Catalogue:
                 return replace(plain, adversarial_pgd=attack)
             labels = defense.get("labels", "ground_truth")
             return replace(plain, adversarial_epsilon=defense["epsilon"], adversarial_labels=labels)
-        if defense["method"] == "defense_vae_e2e":
+        if "start" in defense:
             trained = self.end_to_end(dataset, seed, training, classifier)
             return replace(plain, end_to_end=trained)
         purifier = self.for_classifier(training, classifier)
@@ -381,8 +407,8 @@ class Catalogue:
     def deployed(self, dataset: str, seed: int, defense: str, classifier: str) -> Classifier:
         """The classifier that stands behind a defence."""
         settings = self._lookup("defenses", defense)
-        own = settings["method"] in ("adversarial_training", "defense_vae_e2e")
-        retrained = own or settings["classifier"] == "reconstructions"
+        # Without this key it has a classifier of its own.
+        retrained = settings.get("classifier") != "originals"
         training = base_name(self.deployment_of(defense)) if retrained else PLAIN
         return self.classifier(dataset, seed, training, classifier)
 
@@ -589,6 +615,7 @@ _SECTION = {
     Substitute: "classifiers",
     Attack: "attacks",
     Purifier: "defenses",
+    TrainedDefense: "defenses",
 }
 """Artifacts that an entry of the config stands behind, by its name; an entry of which section."""
 

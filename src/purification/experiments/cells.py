@@ -1,11 +1,11 @@
 """What the cells of all tables share: how a defence is named, and the accuracies without attack."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from purification.experiments.artifacts import Cell
+from purification.experiments.artifacts import AdversarialSet, Attack, Cell, Substitute
 from purification.experiments.catalogue import PLAIN, Catalogue, base_name
-from purification.experiments.methods import architectures, settings_of
+from purification.experiments.methods import architectures, settings_of, stated
 from purification.experiments.papers import Study
 from purification.experiments.studies import encoder_column
 from purification.facts import decorated
@@ -56,12 +56,13 @@ def defenses_of(catalogue: Catalogue, study: Study) -> list[str]:
 def _searched(catalogue: Catalogue, wanted: Mapping[str, Any], defense: str) -> Iterator[str]:
     """A table's defence, or that at each L and R of the table's own `searches`. A search from an
     encoder's code has one start, hence no restarts to vary."""
-    own = catalogue.defense_settings(catalogue.deployment_of(defense))
+    deployed = catalogue.deployment_of(defense)
+    own = catalogue.defense_settings(deployed)
     if "searches" in wanted:
         for restarts in wanted["searches"]["restarts"] if "restarts" in own else [None]:
             for steps in wanted["searches"]["steps"]:
                 yield catalogue.defense_at(defense, steps, restarts)
-    elif "steps" in wanted and own["method"] == "ae_gan" and "steps" in own:
+    elif "steps" in wanted and "steps" in own and catalogue.stated(deployed, "from_encoder"):
         yield catalogue.defense_at(defense, wanted["steps"])
     else:
         yield defense
@@ -91,6 +92,38 @@ def of_attack(catalogue: Catalogue, attack: str) -> dict[str, Any]:
     if settings.get("pixel_range", UNIT_RANGE) != UNIT_RANGE:
         labels["pixel_range"] = str(list(settings["pixel_range"]))
     return labels
+
+
+def attack_list(attacks: Iterable[Attack]) -> str:
+    """Attacks for the reader, with their strengths in units of pixels in [0, 1], whatever those of
+    the config: "fgsm, ε = 0.1, 0.2 (pixels in [0, 1]); cw"."""
+    strengths: dict[str, dict[str, None]] = {}
+    for attack in attacks:
+        name, epsilon = base_name(attack.name), attack.settings.get("epsilon")
+        if epsilon is None:
+            blind = stated("attacks", attack.method).get("model_free")
+            further = ", which looks at no model" if blind else ""
+            strengths[name + further] = {}
+            continue
+        low, high = attack.settings.get("pixel_range", UNIT_RANGE)
+        sign = "l2 norm" if stated("attacks", attack.method).get("norm") == "l2" else "ε ="
+        strengths.setdefault(f"{name}, {sign}", {})[f"{epsilon / (high - low):.4g}"] = None
+    return "; ".join(
+        f"{name} {', '.join(values)} (pixels in [0, 1])" if values else name
+        for name, values in strengths.items()
+    )
+
+
+def picture_title(attacked: Sequence[AdversarialSet]) -> str:
+    """What stands above a picture of attacked images: the attacks, and what the attacker knows."""
+    victim = attacked[0].classifier
+    box = f"Gray box: made against the bare classifier {victim.name}"
+    if isinstance(victim, Substitute):
+        behind = "" if victim.oracle == PLAIN else f" behind {victim.oracle}"
+        box = (
+            f"Black box: made against substitute {victim.name} of {victim.classifier.name}{behind}"
+        )
+    return f"{attack_list(made.attack for made in attacked)}. {box}."
 
 
 def as_named(catalogue: Catalogue, labels: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,23 +185,18 @@ def of_defense(catalogue: Catalogue, defense: str) -> dict[str, Any]:
     settings = catalogue.defense_settings(name)
     classifier = catalogue.defense_settings(defense).get("classifier")
     restarts = settings.get("restarts")
-    name, variant = settings.get("column", base_name(name)), ""
+    column = catalogue.stated(name, "column", base_name(name))
+    variant = catalogue.stated(name, "variants", {"reconstructions": "rec"}).get(classifier, "")
     if settings["method"] == "adversarial_training":
         pgd = settings.get("attack") == "pgd"
-        name, variant = "adv_training", "pgd" if pgd else f"eps={settings['epsilon']:g}"
-    elif settings["method"] == "ae_gan":
-        name, variant = encoder_column(catalogue.config, settings)
+        column, variant = "adv_training", "pgd" if pgd else f"eps={settings['epsilon']:g}"
+    elif catalogue.stated(name, "from_encoder"):
+        column, variant = encoder_column(catalogue.config, settings)
         # One search, from the encoder's code.
         restarts = 1 if "steps" in settings else None
-    elif settings["method"] == "defense_vae":
-        variant = {"reconstructions": "rec", "originals": "base"}[str(classifier)]
-    elif settings["method"] == "defense_vae_e2e":
-        name = settings.get("column", "defense_vae")
+    elif "from_scratch" in settings:
         variant = "e2e_scratch" if settings["from_scratch"] else "e2e"
-    elif settings["method"] == "defense_gan":
-        variant = {"reconstructions": "rec", "originals": "orig"}[str(classifier)]
-    elif classifier == "reconstructions":
-        variant = "rec"
+    name = settings.get("column", column)
     labels = {
         "defense": name,
         "variant": variant,

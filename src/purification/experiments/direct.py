@@ -9,7 +9,13 @@ from collections.abc import Iterator
 
 from purification.experiments.artifacts import Cell, Examples
 from purification.experiments.catalogue import PLAIN, Catalogue
-from purification.experiments.cells import defenses_of, named_defense, of_attack, of_no_defense
+from purification.experiments.cells import (
+    defenses_of,
+    named_defense,
+    of_attack,
+    of_no_defense,
+    picture_title,
+)
 from purification.experiments.papers import Study
 from purification.experiments.transferred import transferred_cells
 
@@ -69,4 +75,5 @@ def examples(
             deployed = catalogue.deployed(dataset, seed, defense, classifier)
             attacked = catalogue.attacked(dataset, seed, defense, classifier, attack)
             rows.append(Cell({"row": defense}, deployed, attacked, group="gray_box"))
-    return Examples(data, seed, classifier, attack, 10, tuple(rows))
+    title = f"{dataset}: {picture_title([bare])}"
+    return Examples(data, seed, classifier, attack, 10, tuple(rows), title)

@@ -11,14 +11,16 @@ import jsonschema
 
 from purification.experiments.methods import (
     attack_branch,
+    facts_for,
     least_epsilon,
+    own_settings,
     settings_of,
     stated,
     with_settings,
 )
-from purification.experiments.references import Wrong, unknown
+from purification.experiments.references import Wrong, unknown, wrong_references
 from purification.experiments.schema import wrong_form
-from purification.facts import constant_of, decorated, facts_at
+from purification.facts import Facts, constant_of, decorated, facts_at
 from purification.plugins import place_of_file, problem_with
 
 OWN_CODE = {
@@ -72,17 +74,67 @@ def misstated(key: str, place: str, schema: Mapping[str, Any]) -> Iterator[str]:
         return
     given = constant_of("purification.attacks.registry:GIVEN")
     taken = {key: has for key, has in [*facts.parameters.items()][3:] if key not in given}
+    for key in settings:
+        yield from (f"{where}.settings.{key}: {text}" for text in unknown(key, taken))
+    yield from _wrong_kinds(facts, schema, where)
+    missing = [key for key, optional in taken.items() if not optional and key not in settings]
+    yield from (f"{where}.settings: the parameter {key!r} is missing" for key in missing)
+
+
+def _wrong_kinds(facts: Facts, schema: Mapping[str, Any], where: str) -> Iterator[str]:
+    """Settings that are of no definition, or no JSON schemas."""
     for key, kind in facts.settings.items():
-        wrong = list(unknown(key, taken))
-        if "$ref" in kind:
-            wrong += unknown(kind["$ref"].removeprefix("#/$defs/"), schema["$defs"])
+        name = kind.get("$ref", "").removeprefix("#/$defs/")
+        wrong = list(unknown(name, schema["$defs"])) if name else []
         try:
             jsonschema.Draft202012Validator.check_schema(kind)
         except jsonschema.SchemaError as error:
             wrong.append(error.message)
         yield from (f"{where}.settings.{key}: {text}" for text in wrong)
-    missing = [key for key, optional in taken.items() if not optional and key not in settings]
-    yield from (f"{where}.settings: the parameter {key!r} is missing" for key in missing)
+
+
+def own_defense(
+    entry: Mapping[str, Any], config: Mapping[str, Any], schema: Mapping[str, Any]
+) -> Wrong:
+    """A user's own defence states of itself what it should, and has the settings that it states."""
+    try:
+        facts = facts_for(entry["method"]) if ":" in entry["method"] else None
+    except ValueError:  # `own_code` says why
+        return
+    if facts is None:
+        return
+    wrong = list(_wrong_defense(facts, entry, schema))
+    yield from (("method", text) for text in wrong)
+    if not wrong and "settings" in facts.stated:
+        form, given = {"$defs": schema["$defs"], **own_settings(facts)}, entry.get("settings", {})
+        lines = list(wrong_form(given, form, "settings"))
+        for line in lines or wrong_references(given, form, config, "settings"):
+            where, _, text = line.partition(": ")
+            yield where, text
+
+
+def _wrong_defense(
+    facts: Facts, entry: Mapping[str, Any], schema: Mapping[str, Any]
+) -> Iterator[str]:
+    where = f"{facts.file}: {facts.name}"
+    stated = {k: list(v) if isinstance(v, tuple) else v for k, v in facts.stated.items()}
+    form = {"$defs": schema["$defs"], "$ref": "#/$defs/stated_defense"}
+    if wrong := list(wrong_form(stated, form, where)):
+        yield from wrong
+        return
+    yield from _wrong_kinds(facts, schema, where)
+    lessons = stated.get("learns_from", ())
+    if ("fit" in (facts.methods or ())) != bool(lessons):
+        yield f"{where}: a defence that is trained has both LEARNS_FROM and fit"
+    if "copies" in lessons and "copies" not in facts.settings:
+        yield f"{where}: learning from copies needs a setting `copies`"
+    if "networks" in lessons and "generator" not in entry:
+        yield f"{where}: learning from networks needs a `generator` in the config"
+    if stated.get("randomised"):
+        yield (
+            f"{where} is RANDOMISED. Such a purifier needs a protocol of its own, because one draw "
+            "hides what its attacker has by the mean over many, and there is none here yet"
+        )
 
 
 def checkpoints_of(entry: Mapping[str, Any]) -> dict[str, str]:

@@ -9,7 +9,15 @@ from copy import deepcopy
 from functools import cache
 from typing import Any
 
-from purification.facts import Facts, built_in, constant_of, decorated, facts_at, lengths_among
+from purification.facts import (
+    Facts,
+    built_in,
+    constant_of,
+    decorated,
+    facts_at,
+    facts_of,
+    lengths_among,
+)
 
 
 @cache
@@ -17,6 +25,13 @@ def defenses() -> dict[str, Facts]:
     """The built-in defences by their names in the config: classes with a `METHOD`."""
     found = built_in("purifiers").values()
     return {facts.stated["method"]: facts for facts in found if "method" in facts.stated}
+
+
+def facts_for(method: str) -> Facts | None:
+    """What the code of a defence states; None of a function, or without a purifier of its own.
+    Raises ValueError as `facts_of`."""
+    found = facts_of(method) if ":" in method else defenses().get(method)
+    return found if found and found.methods is not None else None
 
 
 def architectures() -> tuple[str, ...]:
@@ -74,18 +89,23 @@ def composed(schema: Mapping[str, Any]) -> dict[str, Any]:
     for name, facts in decorated("attacks").items():
         attack["allOf"].append(attack_branch(attack["properties"], name, facts))
     entry = made["properties"]["defenses"]["additionalProperties"]
-    for name, facts in defenses().items():
-        if "settings" in facts.stated:
-            entry.setdefault("allOf", []).append(_branch(entry, "method", name, facts))
+    made["$defs"]["defense_method"]["anyOf"][0]["enum"] += sorted(defenses())
+    entry["allOf"] += [_branch(entry["properties"], *known) for known in defenses().items()]
     return made
 
 
-def _branch(entry: Mapping[str, Any], key: str, name: str, facts: Facts) -> dict[str, Any]:
-    """The form of an entry that is of one method."""
-    shared = entry.get("properties", {})
-    kept = {k: True for k in facts.stated.get("keys", shared) if k in shared}
-    required = [*facts.required, *facts.stated.get("required_keys", ())]
-    return _form(key, name, facts, {**kept, **facts.settings}, required)
+def _branch(shared: Mapping[str, Any], name: str, facts: Facts) -> dict[str, Any]:
+    """The form of a defence of one method."""
+    kept: dict[str, Any] = dict.fromkeys(facts.stated.get("keys", shared), True)
+    required = [*facts.required, *(k for k in ("classifier", "threat_models") if k in kept)]
+    if kinds := facts.stated.get("generators"):
+        named = {"type": "string", "names": "generators", "that": {"kind": list(kinds)}}
+        kept["generator"] = {**named, "description": "The generator that it uses."}
+        required.append("generator")
+    made = _form("method", name, facts, {**kept, **facts.settings}, required)
+    further = {"dependentRequired": "needs", "rules": "rules"}
+    made["then"] |= {k: facts.stated[v] for k, v in further.items() if v in facts.stated}
+    return made
 
 
 def attack_branch(shared: Mapping[str, Any], name: str, facts: Facts) -> dict[str, Any]:

@@ -3,8 +3,15 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from purification.experiments.artifacts import Figure, Sweep, cell_group
+from purification.experiments.artifacts import (
+    AdversarialSet,
+    Figure,
+    Sweep,
+    cell_group,
+    files_in,
+)
 from purification.experiments.catalogue import PLAIN, Catalogue
+from purification.experiments.cells import picture_title
 from purification.experiments.grids import Grid, grids_of
 from purification.experiments.papers import Study
 from purification.experiments.sweeps import searched
@@ -21,7 +28,7 @@ def pictures(catalogue: Catalogue, study: Study, seed: int) -> Figure:
     """A figure of images of any form, of one seed."""
     make, further = _MAKE[study.form]
     blocks = [make(catalogue, study, name, seed) for name in study.settings["datasets"]]
-    return Figure(study, {"images": _SHOWN.get(study.form, 5), "blocks": blocks, **further})
+    return _figure(study, {"images": _SHOWN.get(study.form, 5), "blocks": blocks, **further})
 
 
 def corrupted_pictures(catalogue: Catalogue, study: Study, seed: int) -> Figure:
@@ -34,7 +41,13 @@ def corrupted_pictures(catalogue: Catalogue, study: Study, seed: int) -> Figure:
         columns = _gray_box(catalogue, *run, named, attacked="corrupted")
         columns.append(catalogue.dataset(dataset).shown("truth") | {"split": "test"})
         blocks.append([[f"{dataset}, {attack}", columns]])
-    return Figure(study, {"images": 5, "blocks": blocks, "arranged": "beside"})
+    return _figure(study, {"images": 5, "blocks": blocks, "arranged": "beside"})
+
+
+def _figure(study: Study, content: dict[str, Any]) -> Figure:
+    """With a title that says how its images were attacked."""
+    attacked = [file for file in files_in(content) if isinstance(file, AdversarialSet)]
+    return Figure(study, content | {"title": picture_title(attacked)})
 
 
 def _gray_box_over_epsilon(

@@ -13,16 +13,14 @@ from typing import Any
 import jsonschema
 
 from purification.experiments.config_form import did_you_mean, listed
-from purification.experiments.methods import norm_of
+from purification.experiments.methods import defenses, norm_of
 from purification.experiments.papers import studies_of
 from purification.experiments.schema import Validator
 
 WGAN_GP = "wgan_gp"
 """The kind of a generator that names none."""
-SEARCHES = ("defense_gan",)
+SEARCHES = tuple(name for name, facts in defenses().items() if facts.stated.get("swept"))
 """Methods that search a latent space from random starts: swept, and timed in Table 13."""
-STEPPED = (*SEARCHES, "ae_gan", "cowboy")
-"""Methods whose search has steps L."""
 Wrong = Iterator[tuple[str, str]]
 """Mistakes: a place and what is wrong there, as `located` takes them."""
 

@@ -106,17 +106,20 @@ def adopted_network(recipe: Mapping[str, Any], image_shape: Shape, **classes: in
     return network
 
 
-def load_network(path: str | Path, kind: str) -> nn.Module:
+def load_network(
+    path: str | Path, kind: str, build: Callable[..., nn.Module] | None = None
+) -> nn.Module:
     """The trained network of a checkpoint, on the CPU, in evaluation mode, in channels-last order.
 
-    `kind` is a key of `BUILDERS`. Raises FileNotFoundError or ValueError, naming the file, if it is
-    missing, no checkpoint, another kind or of other shapes.
+    `kind` is a key of `BUILDERS`; or `build` makes of a recipe and (C, H, W) what has the network
+    as its `trained`. Raises FileNotFoundError or ValueError, naming the file, if it is missing, no
+    checkpoint, another kind or of other shapes.
     """
     state, metadata = read_checkpoint(path)
     got = metadata["recipe"].get("kind")
     if got != kind:
         raise ValueError(f"{path}: expected the checkpoint of a {kind}, got {got}")
-    return _network(path, state, metadata)
+    return _network(path, state, metadata, build)
 
 
 def save_snapshots(
@@ -153,17 +156,23 @@ def load_snapshot(path: str | Path, step: int) -> nn.Module:
 
 
 def _network(
-    path: str | Path, state: Mapping[str, Tensor], metadata: Mapping[str, Any]
+    path: str | Path,
+    state: Mapping[str, Tensor],
+    metadata: Mapping[str, Any],
+    build: Callable[..., nn.Module] | None = None,
 ) -> nn.Module:
     """The network that a checkpoint's metadata describe, with the weights `state`."""
     recipe = metadata["recipe"]
     # Only classifiers' files say their classes, and none from before there were others than ten.
     classes = {"classes": int(metadata["classes"])} if "classes" in metadata else {}
     shape = tuple(json.loads(metadata["image_shape"]))
-    network = BUILDERS[recipe["kind"]](recipe, shape, **classes)
+    network = (build or BUILDERS[recipe["kind"]])(recipe, shape, **classes)
     try:
-        network.load_state_dict(state)
+        (network.trained if build else network).load_state_dict(state)
     except RuntimeError as error:
         raise ValueError(f"{path}: weights do not fit the recipe in the file: {error}") from error
+    # A user's own defence stays as it was trained.
+    if ":" in recipe.get("method", ""):
+        return network.eval()
     # Half the time of classifier C on CPUs; the values are the same but for rounding.
     return network.eval().to(memory_format=torch.channels_last)

@@ -1,8 +1,8 @@
 """AE-GAN+rs and its relatives (2020): encode, decode, and search from the encoder's code."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -67,6 +67,25 @@ class EncoderSearch(Purifier):
         ValueError: a threshold without settings, or an unknown indicator.
     """
 
+    METHOD = "ae_gan"
+    GENERATORS = ("ae_gan", "bigan")
+    FROM_ENCODER = True
+    RULES = ("one_pass",)
+    UNFILLED = True
+    SETTINGS = {
+        "steps": "count = None: steps L of a search; without it there is one pass",
+        "step_size": "positive = None: of the first steps",
+        "step_sizes": "step_sizes = []: [steps, step_size] where so many steps need another",
+        "doubling": "number_of_images = None: steps after which the step size doubles each time",
+        "indicator": "mse|l1 = mse: the detection score",
+        "rule": "inference_rule = None: search only images of a higher score than most clean ones",
+    }
+    NEEDS = {
+        "steps": ["step_size", "doubling"],
+        **{"step_size": ["steps"], "doubling": ["steps"]},
+        **{"step_sizes": ["steps"], "rule": ["steps"]},
+    }
+
     def __init__(
         self,
         encoder: nn.Module,
@@ -85,6 +104,21 @@ class EncoderSearch(Purifier):
         self.settings = settings
         self.threshold = threshold
         self.indicator = INDICATORS[indicator]
+
+    @classmethod
+    def of_recipe(
+        cls, recipe: Mapping[str, Any], networks: Mapping[str, nn.Module], image_shape: Any
+    ) -> Self:
+        """From an `AEGAN` or `BiGAN`, by these settings: `search` (bool); with it `steps`,
+        `step_size`, `doubling` (steps, or None), `threshold` (or None: every image is searched);
+        and `indicator`, "mse" if it is not there."""
+        settings, network, search = recipe["settings"], networks["generator"], None
+        if settings["search"]:
+            # No momentum: Algorithm 2 of AE-GAN+rs has none.
+            own = {key: settings[key] for key in ("steps", "step_size", "doubling")}
+            search = SearchSettings(**own, momentum=0.0)
+        threshold, indicator = settings.get("threshold"), settings.get("indicator", "mse")
+        return cls(network.encoder, network.generator, search, threshold, indicator)
 
     def train(self, mode: bool = True) -> Self:
         """Batch norm stays in evaluation mode, whatever mode a surrounding module is put into."""

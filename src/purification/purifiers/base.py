@@ -1,5 +1,8 @@
 """What a purifier is, and what a classifier behind one is."""
 
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +22,39 @@ class Purifier(nn.Module):
     A subclass implements `forward`. It must be deterministic, treat each image by itself, and let
     gradients through to its input (a purifier that optimises inside opens `torch.enable_grad()`
     itself, because attack libraries call models under `no_grad`).
+
+    A defence of the config is a subclass that is built by `Mine(settings, image_shape)`, from the
+    config's settings with their defaults, and (C, H, W). It may take `networks` (under "generator"
+    the one that the config names) and `files` (paths by the config's names) besides. It states of
+    itself, in literals that are read without running the file (`purification.facts`): SETTINGS,
+    what each may be; LEARNS_FROM; COLUMN, its name in tables, if not its key in the config; and
+    RANDOMISED, which is refused so far.
+
+    One with LEARNS_FROM, of "images", "copies", "classifier" and "networks", is trained in a job
+    that keeps its `state_dict`, by `fit(images, labels, *, seed, device)`; both are on the CPU.
+    Keywords of the further names are given where it has them: `copies`, attacked versions of all
+    images, of the setting `copies`; the bare `classifier`; `networks`. With copies or a classifier
+    there is one for each classifier. torch's global generators are seeded. It returns its history:
+    rows, mappings from names to numbers.
     """
+
+    METHOD: ClassVar[str]  # of those of this library: its name in the config
+    SETTINGS: ClassVar[Mapping[str, Any]]
+    LEARNS_FROM: ClassVar[tuple[str, ...]] = ()
+    WEIGHTS: ClassVar[str] = "weights"  # what they are called among a recipe's networks
+    snapshots: ClassVar[Mapping[int, Mapping[str, Tensor]]] = {}
+
+    @property
+    def trained(self) -> nn.Module:
+        """The module whose weights `fit` trains and a checkpoint holds."""
+        return self
+
+    @classmethod
+    def of_recipe(
+        cls, recipe: Mapping[str, Any], networks: Mapping[str, nn.Module], image_shape: Any
+    ) -> Self:
+        """That of a `Purifier` recipe which is not trained itself."""
+        return cls(recipe["settings"], image_shape)  # type: ignore[call-arg]
 
     def forward(self, images: Tensor) -> Tensor:
         raise NotImplementedError(f"{type(self).__name__} must implement forward(images)")

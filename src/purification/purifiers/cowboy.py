@@ -1,12 +1,15 @@
 """Cowboy (Santhanam and Grnarova 2018): a search near the image and where D takes it for real."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any, Self
 
 from torch import Tensor, nn
 from torch.nn import functional
 
-from purification.purifiers.defense_gan import DefenseGAN
+from purification import randomness
+from purification.purifiers.defense_gan import DefenseGAN, draw_codes, search_settings
 from purification.purifiers.latent_search import SearchSettings
 
 
@@ -70,6 +73,17 @@ class Cowboy(DefenseGAN):
         ValueError: as `CleaningObjective`.
     """
 
+    METHOD = "cowboy"
+    GENERATORS = ("gan",)
+    SETTINGS = {
+        "steps": "count: steps L of the search",
+        "restarts": "count: starts R of the search",
+        "step_size": "positive: of the descent; it has to fit sigma",
+        "momentum": "fraction: of the descent",
+        "sigma": "positive: the images' deviation, in pixel units of [-1, 1]",
+        "discriminator_weight": "not_negative: of its term; 0 in Table 2's Defense-GAN, else 1",
+    }
+
     def __init__(
         self,
         generator: nn.Module,
@@ -84,6 +98,28 @@ class Cowboy(DefenseGAN):
         objective = CleaningObjective(frozen, sigma, discriminator_weight)
         super().__init__(generator, starts, replace(settings, objective=objective))
         self.objective = objective  # a module of this one, which goes along to a device
+
+    @classmethod
+    def of_recipe(
+        cls, recipe: Mapping[str, Any], networks: Mapping[str, nn.Module], image_shape: Any
+    ) -> Self:
+        """From a `GAN`, or a snapshot of one.
+
+        The starts come from the recipe's seed alone, not from its name: both columns of Table 2,
+        and all snapshots, start from the same codes, so that differences are not those of a single
+        start.
+        """
+        settings, network = recipe["settings"], networks["generator"]
+        random = randomness.generator(recipe["seed"], "cowboy", "starts")
+        return cls(
+            network.generator,
+            network.discriminator,
+            draw_codes(settings["restarts"], network.latent, random),
+            # A sweep's steps are its own.
+            search_settings(settings, settings.get("steps", 0)),
+            sigma=settings["sigma"],
+            discriminator_weight=settings["discriminator_weight"],
+        )
 
     def score_purified(self, images: Tensor, purified: Tensor) -> Tensor:
         """Minus the logit of D(images), (N,); `purified` has no part in it."""

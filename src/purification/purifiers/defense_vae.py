@@ -1,10 +1,22 @@
 """Defense-VAE (Li and Ji 2019): one pass through a VAE trained from attacked to clean images."""
 
-from typing import Self
+from collections.abc import Mapping
+from typing import Any, Self
 
 from torch import Tensor, nn
 
+from purification.models.vae import VAE
+from purification.models.wgan import Shape
 from purification.purifiers.base import Purifier
+from purification.training.defense_vae import train_defense_vae
+
+TRAINING = {
+    "epochs": "count: passes over all pairs of an attacked and a clean image",
+    "batch_size": "count: pairs a step",
+    "learning_rate": "positive: Adam's",
+    "reconstruction": "bce|mse: the loss of an image",
+    "kl_weight": "not_negative: factor of the KL divergence",
+}
 
 
 class DefenseVAE(Purifier):
@@ -17,9 +29,34 @@ class DefenseVAE(Purifier):
     other images and on how they were attacked, which no deployed defence knows.
     """
 
-    def __init__(self, vae: nn.Module) -> None:
+    METHOD = "defense_vae"
+    KIND = "DefenseVAE"
+    WEIGHTS = "vae"
+    LEARNS_FROM = ("copies",)
+    VARIANTS = {"reconstructions": "rec", "originals": "base"}
+    SETTINGS = {
+        "latent": "count: length of the code",
+        "width": "count: maps of the first convolution",
+        "copies": "copies: attacks, of `copies`, whose images it learns from",
+        "clean_pairs": "boolean: whether it learns to keep clean images, too",
+        **TRAINING,
+    }
+
+    def __init__(self, settings: Mapping[str, Any], image_shape: Shape) -> None:
         super().__init__()
-        self.vae = vae.eval().requires_grad_(False)
+        self.settings = settings
+        self.vae = VAE(settings["latent"], settings["width"], image_shape)
+
+    @property
+    def trained(self) -> nn.Module:
+        return self.vae
+
+    def fit(
+        self, images: Tensor, labels: Tensor, *, copies: Any, seed: int, device: Any, name: str
+    ) -> list[dict[str, Any]]:
+        own = {key: self.settings[key] for key in TRAINING} | {"seed": seed, "device": device}
+        pairs = [*copies, images] if self.settings["clean_pairs"] else copies
+        return train_defense_vae(self.vae, pairs, images, **own, name=name)
 
     def train(self, mode: bool = True) -> Self:
         """Batch norm stays in evaluation mode, whatever mode a surrounding module is put into."""
@@ -29,3 +66,19 @@ class DefenseVAE(Purifier):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.vae(images)
+
+
+class EndToEnd(DefenseVAE):
+    """A VAE and the classifier behind it, trained together; as a purifier it is the VAE."""
+
+    METHOD = "defense_vae_e2e"
+    LOADED_AS = "defense_vae"
+    COLUMN = "defense_vae"
+    KEYS = ("column", "threat_models", "clean_images")
+    SETTINGS = {
+        "start": "defense_vae: the Defense-VAE that it begins with",
+        "from_scratch": "boolean: whether it begins with new weights of that one's kind",
+        **TRAINING,
+        "classifier_weight": "not_negative: factor of the classifier's loss",
+        "curve": "attack: attack that the pair is measured under",
+    }

@@ -3,26 +3,23 @@
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
+from inspect import signature
 from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from purification import randomness
+from purification.facts import class_that_states
 from purification.guests import GuestPurifier, check_images, name_of, refuse_not_finite
-from purification.models.checkpoints import load_network
+from purification.models.checkpoints import Shape, load_network
 from purification.plugins import files_for, import_named
-from purification.purifiers.ae_gan import EncoderSearch
-from purification.purifiers.base import reconstruction_error
-from purification.purifiers.cowboy import Cowboy
-from purification.purifiers.defense_gan import DefenseGAN, draw_codes, draw_starts
-from purification.purifiers.defense_vae import DefenseVAE
+from purification.purifiers.base import Purifier, reconstruction_error
+from purification.purifiers.defense_gan import search_of
 from purification.purifiers.latent_search import SearchSettings
-from purification.purifiers.magnet import MagNet
 from purification.runtime import progress
 
 Result = TypeVar("Result")
-_SEARCH = ("step_size", "momentum", "precision", "tolerance", "patience")
 VALIDATION = "validation"
 """Among a recipe's networks, what is none: purified validation images, whose scores a threshold is
 fitted on before the purifier is loaded (`evaluation.purifiers`)."""
@@ -33,101 +30,72 @@ ON_CPU = 250  # images a batch there: a search's memory does not grow with them
 AT_MOST = 4096
 
 
-def load_purifier(recipe: Mapping[str, Any], files: Mapping[str, str]) -> nn.Module:
+def load_purifier(
+    recipe: Mapping[str, Any], files: Mapping[str, str], image_shape: Shape | None = None
+) -> nn.Module:
     """The purifier of a `Purifier` recipe, with its networks read from `files` (by name).
 
-    A method "package.module:build" is a user's own: `build(settings, networks, seed)` must return a
-    module that maps images (N, C, H, W) in [0, 1] to images of the same shape and range; it stands
-    behind a wall (`guests.GuestPurifier`). Where the recipe has `files`, their SHA-256 by name, it
-    is called with their paths as `files` too.
+    A method "package.module:Mine" is a user's own: a `Purifier`, or a function
+    `build(settings, networks, seed)` that returns a module from images (N, C, H, W) in [0, 1] to
+    images of the same shape and range. It stands behind a wall (`guests.GuestPurifier`). Where the
+    recipe has `files`, their SHA-256 by name, it is given their paths as `files` too.
 
-    Raises ValueError if a user's own cannot be imported or its files are not found, GuestError if
-    it builds something else.
+    image_shape: (C, H, W), for a user's own class that is not trained.
+
+    Raises ValueError if a user's own cannot be imported or its files are not found, or if a
+    checkpoint is not its own; GuestError if it builds something else.
     """
-    method, settings = recipe["method"], recipe["settings"]
-    if method == "defense_gan":
-        return DefenseGAN(*load_search(recipe, files, settings["steps"], settings["restarts"]))
+    build, made = purifier_class(recipe["method"]), recipe["networks"]
+    weights = build.WEIGHTS if getattr(build, "LEARNS_FROM", ()) else None
     networks = {
         name: load_network(files[name], network["kind"]).requires_grad_(False)
-        for name, network in recipe["networks"].items()
-        if name != VALIDATION
+        for name, network in made.items()
+        if name not in (VALIDATION, weights)
     }
-    if method == "magnet":
-        return MagNet(networks["autoencoder"])
-    if method == "defense_vae":
-        return DefenseVAE(networks["vae"])
-    if method == "ae_gan":
-        return encoder_search(networks["generator"], settings)
-    if method == "cowboy":
-        return cowboy(networks["generator"], recipe)
-    build = import_named(method)
+    if weights is not None:
+        if weights not in made:
+            raise ValueError(
+                f"{recipe['method']} learns from {', '.join(build.LEARNS_FROM)}, and its weights "
+                "are none of the recipe's: state LEARNS_FROM in the class itself"
+            )
+        again = partial(new_purifier, build, networks)
+        purifier = load_network(files[weights], made[weights]["kind"], again)
+    elif ":" in recipe["method"]:
+        purifier = new_purifier(build, networks, recipe, image_shape)
+    else:
+        purifier = build.of_recipe(recipe, networks, image_shape)
+    if ":" in recipe["method"]:
+        purifier = GuestPurifier(purifier, recipe["method"])
+    return purifier.eval().requires_grad_(False)
+
+
+def purifier_class(method: str) -> Any:
+    """What a method of the config builds its purifier with: a class, or a user's function."""
+    return import_named(method) if ":" in method else class_that_states("purifiers", method=method)
+
+
+def new_purifier(
+    build: Any, networks: Mapping[str, nn.Module], recipe: Mapping[str, Any], image_shape: Any
+) -> Any:
+    """The purifier of a recipe with `settings` and perhaps `files`, untrained; of a user's own
+    function, what it returns."""
     # A copy: the recipe is written to the files that are made.
-    own = deepcopy(dict(settings))
-    purifier = build(own, networks, recipe["seed"], **files_for(method, build, recipe.get("files")))
-    return GuestPurifier(purifier, method).eval().requires_grad_(False)
-
-
-def encoder_search(network: nn.Module, settings: Mapping[str, Any]) -> EncoderSearch:
-    """The purifier of an `AEGAN` or `BiGAN`, by the settings of the method `ae_gan`.
-
-    `search` (bool); with it `steps`, `step_size`, `doubling` (steps, or None), `threshold` (or
-    None: every image is searched); and `indicator`, "mse" if it is not there. A threshold is in
-    the indicator's units.
-    """
-    search = None
-    if settings["search"]:
-        # No momentum: Algorithm 2 of AE-GAN+rs has none.
-        search = SearchSettings(
-            settings["steps"], settings["step_size"], momentum=0.0, doubling=settings["doubling"]
-        )
-    indicator = settings.get("indicator", "mse")
-    threshold = settings.get("threshold")
-    return EncoderSearch(network.encoder, network.generator, search, threshold, indicator)
-
-
-def cowboy(network: nn.Module, recipe: Mapping[str, Any]) -> Cowboy:
-    """The purifier of a `GAN`, or of a snapshot of one, by a recipe of the method `cowboy`.
-
-    Its settings: `steps`, `restarts`, `step_size`, `momentum`, `sigma`, `discriminator_weight` (1,
-    or 0 for the Defense-GAN of Table 2); and, optionally, others of the search (`load_search`).
-
-    The starts come from the recipe's seed alone, not from its name: both columns of Table 2, and
-    all snapshots, start from the same codes, so that differences are not those of a single start.
-    """
-    settings = recipe["settings"]
-    random = randomness.generator(recipe["seed"], "cowboy", "starts")
-    starts = draw_codes(settings["restarts"], network.latent, random)
-    return Cowboy(
-        network.generator,
-        network.discriminator,
-        starts,
-        # A sweep's steps are its own.
-        _search_settings(settings, settings.get("steps", 0)),
-        sigma=settings["sigma"],
-        discriminator_weight=settings["discriminator_weight"],
-    )
+    settings = deepcopy(dict(recipe["settings"]))
+    own = ":" in (method := recipe.get("method", ""))
+    further = files_for(method, build, recipe.get("files")) if own else {}
+    if own and not (isinstance(build, type) and issubclass(build, Purifier)):
+        return build(settings, networks, recipe["seed"], **further)
+    if "networks" in signature(build).parameters:
+        further["networks"] = networks
+    return build(settings, tuple(image_shape), **further)
 
 
 def load_search(
     recipe: Mapping[str, Any], files: Mapping[str, str], steps: int, restarts: int
 ) -> tuple[nn.Module, Tensor, SearchSettings]:
-    """Generator, starts (restarts, latent) and settings of a `Purifier` recipe's latent search.
-
-    The starts of fewer restarts are the first of those of more. Which ones (`draw_starts`), the
-    setting `starts` says: "published" if it is not there.
-    """
+    """As `search_of`, with the generator read from `files`."""
     generator = load_network(files["generator"], "Generator").requires_grad_(False)
-    search = _search_settings(recipe["settings"], steps)
-    random = randomness.generator(recipe["seed"], recipe["name"], "starts")
-    latent = recipe["networks"]["generator"]["settings"]["latent"]
-    wanted = recipe["settings"].get("starts", "published")
-    return generator, draw_starts(restarts, latent, random, wanted), search
-
-
-def _search_settings(settings: Mapping[str, Any], steps: int) -> SearchSettings:
-    own = {key: settings[key] for key in _SEARCH if key in settings}
-    prune = tuple(tuple(pair) for pair in settings.get("prune", ()))
-    return SearchSettings(steps, prune=prune, **own)
+    return search_of(recipe, generator, steps, restarts)
 
 
 @dataclass(frozen=True)

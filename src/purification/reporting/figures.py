@@ -6,6 +6,7 @@ inside the functions: they take longer to load than most jobs' own work.
 """
 
 import math
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -25,6 +26,8 @@ _COLUMN_INCHES = 3.35  # one column of a two-column paper
 _PAGE_INCHES = 7.0  # both columns and the gap between them
 DPI = 300
 _FONT_POINTS = 7
+_TITLE_CHARACTERS, _TITLE_LINE = 62, 0.125  # of a line over one column, and its height
+_WRONG = "#b2182b"
 # Default entries of the files' metadata, the date and matplotlib's version: without them the bytes
 # stay the same.
 _MARK = {".png": PNG_MARK, ".pdf": "Keywords"}
@@ -101,14 +104,18 @@ def purification_examples(
     rows: Sequence[tuple[str, Any]],
     path: Path,
     predictions: Sequence[Sequence[object] | None] | None = None,
+    truth: Sequence[object] = (),
+    title: str = "",
 ) -> None:
     """Show the same images as original, adversarial and purified: a row a kind, a column an image.
 
     `rows` are (label, images (N, C, H, W) in [0, 1]) from top to bottom, N the same in all;
     `predictions` has for each row the text under each of its images (such as the class that the
-    classifier answers), or None. The PNG `path`, as wide as one column of a paper, is written
-    complete or not at all. Raises ValueError: no rows, images of another shape or range, or numbers
-    of images, rows and predictions that do not agree.
+    classifier answers), or None. One that is not the `truth`, of each column, is red and bold,
+    behind a cross, and its image has a frame; an empty truth calls none wrong. The `title` takes
+    as many lines as it needs. The PNG `path`, as wide as one column of a paper, is written complete
+    or not at all. Raises ValueError: no rows, images of another shape or range, or numbers of
+    images, rows and predictions that do not agree.
     """
     if not rows:
         raise ValueError("no rows of images to show")
@@ -116,37 +123,50 @@ def purification_examples(
     below = list(predictions) if predictions is not None else [None] * len(rows)
     n = len(pictures[0][1])
     lengths = [len(images) for _, images in pictures] + [len(t) for t in below if t is not None]
+    lengths += [len(truth)] if len(truth) else []
     if len(below) != len(rows) or set(lengths) != {n}:
         raise ValueError(
-            f"{len(rows)} rows, {len(below)} rows of predictions, and per row {lengths} images "
-            "or predictions: the numbers do not agree"
+            f"{len(rows)} rows, {len(below)} rows of predictions, and per row {lengths} images, "
+            "predictions or classes: the numbers do not agree"
         )
     margin = 0.12 + 0.054 * max(len(line) for label, _ in rows for line in label.split("\n"))
     side = (_COLUMN_INCHES - margin) / n
     text_height = 0.15 if predictions is not None else 0.0
     row_height = side + text_height
-    height = row_height * len(rows)
+    heading = textwrap.wrap(title, _TITLE_CHARACTERS)
+    body = row_height * len(rows)
+    height = body + _TITLE_LINE * len(heading)
     with _figure(_COLUMN_INCHES, height, path) as figure:
+        if heading:
+            figure.text(0.5, 1, "\n".join(heading), ha="center", va="top")
         for i, ((label, images), texts) in enumerate(zip(pictures, below, strict=True)):
-            top = height - i * row_height
+            top = body - i * row_height
             middle = (top - side / 2) / height
             figure.text((margin - 0.06) / _COLUMN_INCHES, middle, label, ha="right", va="center")
             for j, image in enumerate(images):
                 left = margin + j * side
                 inner = side * 0.94
                 corner = ((left + side * 0.03) / _COLUMN_INCHES, (top - side * 0.97) / height)
-                show_image(figure, image, (*corner, inner / _COLUMN_INCHES, inner / height))
+                box = (*corner, inner / _COLUMN_INCHES, inner / height)
+                wrong = texts is not None and len(truth) > 0 and texts[j] != truth[j]
+                axis = show_image(figure, image, box)
+                axis.set(xticks=[], yticks=[])
+                axis.spines[:].set(visible=wrong, color=_WRONG, linewidth=1.0)
                 if texts is not None:
-                    place = ((left + side / 2) / _COLUMN_INCHES, (top - side - 0.005) / height)
-                    figure.text(*place, str(texts[j]), ha="center", va="top")
+                    figure.text(
+                        *((left + side / 2) / _COLUMN_INCHES, (top - side - 0.005) / height),
+                        f"\N{BALLOT X} {texts[j]}" if wrong else str(texts[j]),
+                        **{"ha": "center", "va": "top", "color": _WRONG if wrong else "0"},
+                        weight="bold" if wrong else "normal",
+                    )
 
 
-def show_image(figure: "Figure", image: np.ndarray, box: tuple[float, float, float, float]) -> None:
+def show_image(figure: "Figure", image: np.ndarray, box: tuple[float, ...]) -> "Axes":
     """Draw an image (H, W, 1 or 3) in a box of the figure (left, bottom, width, height)."""
     axis = figure.add_axes(box)
     colours = np.broadcast_to(image, (*image.shape[:2], 3))
     axis.imshow(colours, interpolation="nearest", aspect="auto")
-    axis.set_axis_off()
+    return axis
 
 
 def attack_name(attack: str, epsilon: float = math.nan) -> str:

@@ -1,6 +1,7 @@
 """Pictures of reconstructions (Defense-GAN, Figures 6, 7; Defense-VAE, Figures 1, 5): an image a
 row, a setting a column."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -27,6 +28,7 @@ _LINE, _RULE = 0.125, 0.06  # heights of a line of text, and of the rule below a
 _EDGE = 0.03  # above all, and between a header and its images
 _ERROR, _ERROR_POINTS = 0.125, 5.5
 _TITLE_POINTS = 8
+_TITLE_CHARACTERS = 120  # of a line of the heading
 _FOOT = 0.17
 _FOOT_TEXT = (
     "Numbers: reconstruction error (mean square difference from the image that was purified)."
@@ -36,26 +38,29 @@ _FOOT_TEXT = (
 @dataclass(frozen=True)
 class _Layout:
     """Sizes: the side that an image has room for, the largest image's, from one block to the next,
-    from a row to the next, and the heights of titles and of headers."""
+    from a row to the next, and the heights of the heading, of titles and of headers."""
 
     side: float
     image: tuple[float, float]
     gap: float
     step: float
+    heading: float
     titles: float
     headers: float
 
     @property
     def top(self) -> float:
         """Of the first row of images."""
-        return 2 * _EDGE + self.titles + self.headers
+        return 2 * _EDGE + self.heading + self.titles + self.headers
 
     def width(self, columns: int) -> float:
         """Of that many columns of one block."""
         return columns * (self.image[1] + _BETWEEN) - _BETWEEN
 
 
-def reconstruction_grid(blocks: Sequence[Block], *paths: Path) -> None:
+def reconstruction_grid(
+    blocks: Sequence[Block], path_png: Path, path_pdf: Path, title: str = ""
+) -> None:
     """Draw images in rows and settings in columns, over the width of two columns of a paper.
 
     Columns of a block stand under its title and a rule, which says what they share ("R = 1"); each
@@ -63,21 +68,25 @@ def reconstruction_grid(blocks: Sequence[Block], *paths: Path) -> None:
     foot says so. A pixel of any image is a square of a whole number of the PNG's pixels, the same
     for images of one size; those of several sizes (`stacked` data sets) are nearly as large.
 
-    The blocks stand from left to right; `paths` are as for `paper_figure`. Raises ValueError: no
-    columns or too many for the width, columns that differ in the number or, in any row, the size of
-    their images, or what are no images in [0, 1].
+    The blocks stand from left to right, the title above them in as many lines as it needs. Both
+    files are written complete, or neither. Raises ValueError: no columns or too many for the width, columns that
+    differ in the number or, in any row, the size of their images, or what are no images in [0, 1].
     """
     columns = [column for block in blocks for column in block.columns]
     shapes = _checked_shapes(columns)
-    layout = _layout(blocks, shapes)
+    heading = textwrap.wrap(title, _TITLE_CHARACTERS)
+    layout = _layout(blocks, shapes, len(heading) * _LINE)
     with_errors = any(column.errors is not None for column in columns)
     height = layout.top + len(shapes) * layout.step + (_FOOT if with_errors else 0.0)
     used = sum(layout.width(len(block.columns)) for block in blocks)
     left = (_WIDTH - used - layout.gap * (len(blocks) - 1)) / 2
-    with paper_figure(2, height, *paths) as figure:
+    with paper_figure(2, height, path_png, path_pdf) as figure:
+        if heading:
+            _text(figure, _WIDTH / 2, _EDGE, "\n".join(heading))
         for block in blocks:
             if block.title:
-                _draw_title(figure, block.title, left, layout.width(len(block.columns)))
+                width = layout.width(len(block.columns))
+                _draw_title(figure, block.title, layout.heading, left, width)
             for i, column in enumerate(block.columns):
                 _draw_column(figure, column, left + layout.width(i + 1) - layout.image[1], layout)
             left += layout.width(len(block.columns)) + layout.gap
@@ -113,7 +122,7 @@ def _checked(column: Column) -> list[np.ndarray]:
     return [checked_images(image[None], column.header)[0] for image in column.images]
 
 
-def _layout(blocks: Sequence[Block], shapes: Sequence[Shape]) -> _Layout:
+def _layout(blocks: Sequence[Block], shapes: Sequence[Shape], heading: float) -> _Layout:
     """Images as large as they fit, what is left between the blocks; or ValueError."""
     columns = [column for block in blocks for column in block.columns]
     between = _BLOCK_GAP[0] * (len(blocks) - 1) + _BETWEEN * (len(columns) - len(blocks))
@@ -128,6 +137,7 @@ def _layout(blocks: Sequence[Block], shapes: Sequence[Shape]) -> _Layout:
         image=image,
         gap=min(_BLOCK_GAP[1], rest / max(1, len(blocks) - 1)),
         step=image[0] + (_ERROR if any(c.errors is not None for c in columns) else _BETWEEN),
+        heading=heading,
         titles=_LINE + _RULE if any(block.title for block in blocks) else 0.0,
         headers=_LINE * max(len(column.header.splitlines()) for column in columns),
     )
@@ -142,12 +152,12 @@ def _enlarged(shape: Shape, side: float) -> tuple[float, float]:
     return shape[0] * dots / DPI, shape[1] * dots / DPI
 
 
-def _draw_title(figure: "Figure", title: str, left: float, width: float) -> None:
+def _draw_title(figure: "Figure", title: str, top: float, left: float, width: float) -> None:
     from purification.reporting.plotting import Line2D
 
-    _text(figure, left + width / 2, _EDGE, title, fontsize=_TITLE_POINTS)
+    _text(figure, left + width / 2, top + _EDGE, title, fontsize=_TITLE_POINTS)
     ends = [left / _WIDTH, (left + width) / _WIDTH]
-    y = 1 - (_EDGE + _LINE + _RULE / 2) / figure.get_size_inches()[1]
+    y = 1 - (top + _EDGE + _LINE + _RULE / 2) / figure.get_size_inches()[1]
     figure.add_artist(Line2D(ends, [y, y], color="0", linewidth=0.5))
 
 
@@ -161,7 +171,8 @@ def _draw_column(figure: "Figure", column: Column, left: float, layout: _Layout)
         height, width = _enlarged(image.shape[:2], layout.side)
         corner = (middle - width / 2, page - top - (row_height + height) / 2)
         x, y = (round(place * DPI) / DPI for place in corner)
-        show_image(figure, image, (x / _WIDTH, y / page, width / _WIDTH, height / page))
+        box = (x / _WIDTH, y / page, width / _WIDTH, height / page)
+        show_image(figure, image, box).set_axis_off()
         if column.errors is not None:
             error = f"{column.errors[i]:.4f}"
             below = top + (row_height + height) / 2 + 0.015

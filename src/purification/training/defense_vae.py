@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from purification.models.prediction import predict
-from purification.purifiers.base import Defended
 from purification.randomness import derive_seed, generator, isolated_rng
 from purification.runtime import progress
 from purification.training.finite import (
@@ -307,7 +306,7 @@ def _accuracies(
     evaluated: Mapping[str, tuple[Tensor, Tensor]],
     device: torch.device | str,
 ) -> dict[str, float]:
-    defended = Defended(vae, classifier)
+    defended = nn.Sequential(vae, classifier)
     return {
         f"accuracy_{name}": (predict(defended, images, device=device).argmax(dim=1) == truth.cpu())
         .double()

@@ -74,7 +74,7 @@ class Watch:
         self._on_the_cpu = device.type == "cpu"
         # A mask may well be full of -inf; what a training has not made is no sign of divergence.
         self._constant: frozenset[str] = frozenset()
-        bad = _not_finite(self._tensors())
+        bad = not_finite(self._tensors())
         buffers = {
             f"{name}.{key}"
             for name, network in self._networks.items()
@@ -115,7 +115,7 @@ class Watch:
                 training, the place (of a weight: where it was seen) and the learning rate.
         """
         self._read_losses()
-        if wrong := _not_finite(self._tensors()):
+        if wrong := not_finite(self._tensors()):
             raise self._stopped(self._steps, f"not finite any more: {_few(wrong)}")
 
     def row(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -178,12 +178,7 @@ class Watch:
         return f"epoch {epoch + 1}, step {before + 1} of {self._steps_in_epoch}"
 
 
-def finite(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether all numbers of all tensors are finite."""
-    return not _not_finite(tensors.items())
-
-
-def _not_finite(tensors: Iterable[tuple[str, Tensor]]) -> list[str]:
+def not_finite(tensors: Iterable[tuple[str, Tensor]]) -> list[str]:
     """Names of the tensors that hold a NaN or an infinity; one number is read from a device."""
     named = {
         name: tensor.detach()

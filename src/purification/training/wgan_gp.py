@@ -14,7 +14,7 @@ from purification.provenance import DamagedFile
 from purification.runtime import progress, warn
 from purification.storage import read_state, write_checkpoint
 from purification.training.draws import draws_on_device
-from purification.training.finite import COLLAPSE_SAMPLES, Watch, finite, warn_if_collapsed
+from purification.training.finite import COLLAPSE_SAMPLES, Watch, not_finite, warn_if_collapsed
 from purification.training.precision import Precision
 from purification.training.training_network import training_network
 
@@ -231,7 +231,8 @@ def _resume(
     if metadata["recipe"].get("digest") != digest or int(metadata["iteration"]) > iterations:
         return 0, []
     history = json.loads(metadata["history"])
-    if not (finite(state) and all(math.isfinite(v) for row in history for v in row.values())):
+    numbers = (value for row in history for value in row.values())
+    if not_finite(state.items()) or not all(map(math.isfinite, numbers)):
         warn(f"{training}: {path} holds numbers that are not finite; the training begins anew")
         return 0, []
     for name, network in networks.items():

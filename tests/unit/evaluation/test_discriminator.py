@@ -30,7 +30,7 @@ from purification.models.checkpoints import (
     save_snapshots,
 )
 from purification.models.prediction import predict
-from purification.purifiers.loading import cowboy
+from purification.purifiers.cowboy import Cowboy
 from purification.randomness import isolated_rng
 from purification.reporting import figures
 from purification.reporting.cowboy import (
@@ -205,7 +205,8 @@ def test_each_point_of_a_course_is_that_snapshots_purifier(
     for row, images in zip(cleaning[2:], classified, strict=True):
         network = load_snapshot(files["snapshots"], row["training_steps"])
         own = recipe["purifier"]["settings"] | {"steps": row["cleaning_steps"]}
-        purifier = cowboy(network, recipe["purifier"] | {"settings": own})
+        changed = recipe["purifier"] | {"settings": own}
+        purifier = Cowboy.of_recipe(changed, {"generator": network}, None)
         purified = purifier(torch.from_numpy(given.images)).detach()
         torch.testing.assert_close(images, purified, rtol=0, atol=1e-5)
         logits = predict(model, purified, device=CPU)

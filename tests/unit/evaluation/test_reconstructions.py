@@ -311,6 +311,24 @@ def test_texts_of_the_figure(tmp_path: Path, drawn: list[Any]) -> None:
     assert [text.get_text() for text in drawn[1].texts] == ["original"]
 
 
+def test_a_title_stands_above_all_blocks(tmp_path: Path, drawn: list[Any]) -> None:
+    title = "fgsm, ε = 0.1 (pixels in [0, 1]). Gray box: made against the bare classifier. " * 2
+    paths = (tmp_path / "r.png", tmp_path / "r.pdf")
+    reconstruction_grid(figure6(2, 1), *paths)
+    reconstruction_grid(figure6(2, 1), *paths, title)
+    without, with_title = ([t.get_text() for t in figure.texts] for figure in drawn)
+    assert with_title[0].replace("\n", " ") == title.strip() and with_title[0].count("\n") == 1
+    assert with_title[1:] == without
+    heights = [figure.get_size_inches()[1] for figure in drawn]
+    # Everything else is as it was, lower by two lines.
+    assert heights[1] - heights[0] == pytest.approx(2 * 0.125)
+    tops = [
+        [figure.get_size_inches()[1] * (1 - a.get_position().y1) for a in figure.axes]
+        for figure in drawn
+    ]
+    assert tops[1] == pytest.approx([top + 0.25 for top in tops[0]], abs=0.01)
+
+
 @pytest.mark.slow
 def test_files_are_written_not_blank_and_the_same_again(tmp_path: Path) -> None:
     for folder in ("one", "two"):

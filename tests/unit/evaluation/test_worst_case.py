@@ -104,4 +104,4 @@ def test_each_bounded_attack_of_the_tables_is_joined_once() -> None:
 
 def test_other_tables_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"worst_case\.tables: got 'table1'.*; allowed: table4, "):
-        micro_catalogue(worst_case={"tables": ["table1"]})
+        worst_case(micro_catalogue(worst_case={"tables": ["table1"]}))

@@ -19,7 +19,7 @@ def catalogue() -> Catalogue:
 
 
 def test_each_classifier_has_a_vae_of_its_own(catalogue: Catalogue) -> None:
-    one, other = (catalogue.vae("digits", 0, "defense_vae", name) for name in "AD")
+    one, other = (catalogue.trained("digits", 0, "defense_vae", name) for name in "AD")
     assert one.path != other.path and one.digest != other.digest
     assert {copies.classifier.name for copies in one.copies} == {"A"}
     assert sum(len(copies.attacks) for copies in one.copies) == 12

@@ -271,8 +271,8 @@ def purifiers() -> dict[str, Callable[[], nn.Module]]:
         "one pass": lambda: ae_gan(None),
         "searched": lambda: ae_gan(search),
         "rule": lambda: ae_gan(search, middle_score()),
-        "magnet": lambda: MagNet(new(MagNetAutoencoder, 3, 2)),
-        "defense_vae": lambda: DefenseVAE(new(VAE, 3, 2)),
+        "magnet": lambda: new(MagNet, {"latent": 3, "width": 2}, SHAPE).eval(),
+        "defense_vae": lambda: new(DefenseVAE, {"latent": 3, "width": 2}, SHAPE).eval(),
     }
 
 

@@ -25,13 +25,13 @@ MAY_IMPORT = {
     "runs": set(),
     "text_tables": {"provenance", "storage"},
     "freshness": {"experiments", "provenance", "storage", "text_tables"},
+    "edits": {"experiments", "freshness", "provenance", "runs"},
     "datasets": {"storage", "plugins", "runtime", "facts"},
     "models": {"storage", "plugins", "guests"},
     "attacks": {"models", "randomness", "plugins", "guests", "facts"},
-    "purifiers": {"models", "randomness", "runtime", "plugins", "guests"},
-    "training": {
-        *("models", "attacks", "purifiers", "randomness", "runtime", "storage", "provenance"),
-    },
+    "training": {"models", "attacks", "randomness", "runtime", "storage", "provenance"},
+    "purifiers": {"models", "training", "randomness", "runtime", "plugins", "guests"}
+    | {"facts", "provenance"},
     "evaluation": {
         *("attacks", "purifiers", "models", "datasets", "storage", "randomness", "runtime"),
         *("guests", "provenance"),

@@ -26,7 +26,7 @@ from purification.purifiers import (
 )
 from purification.purifiers.cowboy import CleaningObjective
 from purification.purifiers.defense_gan import draw_codes, draw_starts
-from purification.purifiers.loading import cowboy, load_purifier, purify_images
+from purification.purifiers.loading import load_purifier, purify_images
 from purification.purifiers.search_network import Interleaved, search_network
 from purification.randomness import generator, isolated_rng
 from purification.training.adversarial_game import play
@@ -436,7 +436,8 @@ def test_purifier_from_its_recipe(tmp_path: Path) -> None:
     torch.testing.assert_close(purifier(x), expected(x), rtol=0, atol=1e-5)
     # The Defense-GAN of Table 2 starts from the same codes; so does a snapshot.
     settings = {**settings, "discriminator_weight": 0.0}
-    plain = cowboy(network, {**recipe, "name": "reconstruction", "settings": settings})
+    changed = {**recipe, "name": "reconstruction", "settings": settings}
+    plain = Cowboy.of_recipe(changed, {"generator": network}, None)
     assert torch.equal(plain.starts, purifier.starts)
     found = latent_search(network.generator, x, starts, plain.settings)
     torch.testing.assert_close(plain(x), found.reconstructions)

@@ -45,6 +45,12 @@ def new_vae(shape: tuple[int, int, int] = (1, 16, 16), width: int = 4) -> VAE:
         return VAE(8, width, shape)
 
 
+def purifier_of(vae: VAE, width: int = 4) -> DefenseVAE:
+    made = DefenseVAE({"latent": 8, "width": width}, (1, 16, 16))
+    made.trained.load_state_dict(vae.state_dict())
+    return made.eval().requires_grad_(False)
+
+
 def new_classifier() -> nn.Module:
     with isolated_rng(7):
         return build_classifier("D", input_shape=(1, 16, 16))  # has dropout
@@ -349,7 +355,7 @@ def test_finetuning_raises_the_joint_accuracy(pairs: tuple) -> None:
     )
     evaluated = {"attacked": (copies[0], labels), "clean": (clean, labels)}
     before = (
-        predict(Defended(DefenseVAE(vae), classifier), copies[0], device="cpu").argmax(1) == labels
+        predict(Defended(purifier_of(vae), classifier), copies[0], device="cpu").argmax(1) == labels
     )
     codes = vae.mean.weight.detach().clone()
     rows = fit_both(vae, classifier, pairs, epochs=10, evaluated=evaluated, learning_rate=3e-3)
@@ -395,7 +401,7 @@ def trained(pairs: tuple) -> VAE:
 def test_purifier_is_deterministic_and_scores_by_reconstruction_error(
     trained: VAE, pairs: tuple
 ) -> None:
-    purifier, images = DefenseVAE(trained), pairs[0][0]
+    purifier, images = purifier_of(trained), pairs[0][0]
     purified = purifier(images)
     assert torch.equal(purified, purifier(images))
     assert torch.equal(purified, trained.decode(trained.encode(images)[0]))
@@ -404,7 +410,7 @@ def test_purifier_is_deterministic_and_scores_by_reconstruction_error(
 
 def test_batch_norm_stays_in_evaluation_mode(trained: VAE, pairs: tuple) -> None:
     """`predict` puts a new `Defended` back into training mode, and all that is in it."""
-    purifier, images = DefenseVAE(trained), pairs[0][0]
+    purifier, images = purifier_of(trained), pairs[0][0]
     expected = purifier(images)
     model = Defended(purifier, new_classifier())
     predict(model, images, device="cpu")
@@ -415,7 +421,7 @@ def test_batch_norm_stays_in_evaluation_mode(trained: VAE, pairs: tuple) -> None
 
 def test_an_images_result_does_not_depend_on_its_batch(trained: VAE, pairs: tuple) -> None:
     """What the published code's batch norm over the attacked test set would not pass."""
-    purifier, images = DefenseVAE(trained), pairs[0][0]
+    purifier, images = purifier_of(trained), pairs[0][0]
     whole = purify_images(purifier, images, batch_size=COUNT, device=torch.device("cpu"))
     single = purify_images(purifier, images, batch_size=1, device=torch.device("cpu"))
     torch.testing.assert_close(single.images, whole.images, rtol=0, atol=1e-5)
@@ -429,7 +435,7 @@ def test_an_images_result_does_not_depend_on_its_batch(trained: VAE, pairs: tupl
 
 
 def test_gradient_through_purifier_and_classifier(trained: VAE, pairs: tuple) -> None:
-    model = Defended(DefenseVAE(trained), new_classifier().eval()).double()
+    model = Defended(purifier_of(trained), new_classifier().eval()).double()
     images = pairs[0][0][:3].double().requires_grad_()
     labels = pairs[2][:3]
     direction = torch.randn(images.shape, dtype=torch.float64)
@@ -446,7 +452,7 @@ def test_gradient_through_purifier_and_classifier(trained: VAE, pairs: tuple) ->
 
 
 def test_white_box_attack_runs_through_the_purifier(trained: VAE, pairs: tuple) -> None:
-    model = Defended(DefenseVAE(trained), new_classifier())
+    model = Defended(purifier_of(trained), new_classifier())
     result = run_attack(
         "fgsm",
         model,

@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -619,6 +621,37 @@ def test_purification_examples_show_rows_and_predictions(tmp_path: Path) -> None
     assert edge[2 * third + third // 2] == pytest.approx(0.5, abs=0.05)
 
 
+def test_a_wrong_class_has_a_cross_and_a_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not colour alone: in grey it is as plain."""
+    drawn, finished = [], figures._figure
+
+    @contextmanager
+    def keep(*arguments: Any) -> Iterator[Any]:
+        with finished(*arguments) as figure:
+            drawn.append(figure)
+            yield figure
+
+    monkeypatch.setattr(figures, "_figure", keep)
+    rows = [("original", ramp(3)), ("fgsm", ramp(3))]
+    named, title = [[0, 1, 2], [0, 7, 2]], "fgsm, ε = 0.1 (pixels in [0, 1]). " + "Gray box. " * 9
+    path = tmp_path / "p.png"
+    figures.purification_examples(rows, path, named, truth=[0, 1, 2], title=title)
+    figures.purification_examples(rows, path, named)
+    marked, plain = ([text.get_text() for text in figure.texts] for figure in drawn)
+    assert [text for text in marked if "✗" in text] == ["✗ 7"]
+    assert not any("✗" in text for text in plain)
+    assert marked[0].replace("\n", " ") == title.strip() and "\n" in marked[0]
+    framed = [all(s.get_visible() for s in a.spines.values()) for a in drawn[0].axes]
+    assert framed == [False] * 4 + [True, False]
+    assert not any(s.get_visible() for a in drawn[1].axes for s in a.spines.values())
+    # The title has a place of its own.
+    assert drawn[0].get_size_inches()[1] > drawn[1].get_size_inches()[1]
+    with pytest.raises(ValueError, match="do not agree"):
+        figures.purification_examples(rows, path, named, truth=[0])
+
+
 def test_pictures_refuse_what_is_no_image(tmp_path: Path) -> None:
     path = tmp_path / "p.png"
     with pytest.raises(ValueError, match=r"images: expected .* got shape \(28, 28\)"):
@@ -641,6 +674,7 @@ def test_pictures_refuse_what_is_no_image(tmp_path: Path) -> None:
 DRAWING = """
 import sys
 from pathlib import Path
+from typing import Any
 import numpy as np, pandas as pd
 from purification.reporting import figures, roc
 if sys.argv[2:]:
