@@ -69,8 +69,9 @@ def reconstruction_grid(
     for images of one size; those of several sizes (`stacked` data sets) are nearly as large.
 
     The blocks stand from left to right, the title above them in as many lines as it needs. Both
-    files are written complete, or neither. Raises ValueError: no columns or too many for the width, columns that
-    differ in the number or, in any row, the size of their images, or what are no images in [0, 1].
+    files are written complete, or neither. Raises ValueError: no columns or too many for the width,
+    columns that differ in the number or, in any row, the size of their images, or what are no
+    images in [0, 1].
     """
     columns = [column for block in blocks for column in block.columns]
     shapes = _checked_shapes(columns)
