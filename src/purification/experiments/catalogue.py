@@ -105,6 +105,14 @@ class Catalogue:
         check_study(self.config, self._schema, found)
         return found
 
+    def runs(self, name: str) -> list[tuple[str, int]]:
+        """Each data set of a study with each seed."""
+        return [
+            (d, seed)
+            for d in self.study(name).settings["datasets"]
+            for seed in self.config["seeds"]
+        ]
+
     @cache  # noqa: B019
     def printed_numbers(self, paper: str) -> str:
         """The digest of the file of a paper's numbers: with them a table or figure changes; and the
