@@ -472,7 +472,7 @@ class TrainedDefense(TrainedNetwork):
 
     @property
     def sources(self) -> dict[str, File]:
-        return super().sources | _copies_sources(self.copies) | (self.networks or {})
+        return {**super().sources, **_copies_sources(self.copies), **(self.networks or {})}
 
 
 @dataclass(frozen=True)
