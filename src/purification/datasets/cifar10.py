@@ -51,9 +51,8 @@ def _verified(source: "type[CIFAR10]", data_root: Path) -> Iterator[str]:
     """A root in torchvision's layout with official files alone: `data_root`, or a temporary one
     with the archive's content, since `data_root` may be read-only."""
     folder, archive = data_root / source.base_folder, data_root / source.filename
-    md5s = dict(
-        [*source.train_list, *source.test_list, (source.meta["filename"], source.meta["md5"])]
-    )
+    md5s = dict([*source.train_list, *source.test_list])
+    md5s[source.meta["filename"]] = source.meta["md5"]
     missing = [filename for filename in md5s if not (folder / filename).is_file()]
     if not missing:
         # torchvision verifies them too, but does not say which is wrong. They are pickles: unknown

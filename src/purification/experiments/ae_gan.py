@@ -5,14 +5,7 @@ from typing import Any
 
 from purification.experiments.artifacts import Cell, Figure, InferenceRule, Made, told
 from purification.experiments.catalogue import PLAIN, Catalogue
-from purification.experiments.cells import (
-    CLEAN,
-    NOT_AS_NAMED,
-    as_named,
-    of_attack,
-    of_defense,
-    of_no_defense,
-)
+from purification.experiments.cells import CLEAN, of_defense, of_detector, of_run, undefended
 from purification.experiments.papers import Study
 
 COST = "cost_accuracy"
@@ -27,34 +20,21 @@ def one_pass_detection(catalogue: Catalogue, study: Study, seed: int) -> Figure:
     [dataset] = wanted["datasets"]
     run, indicator = (dataset, seed), {"indicator": wanted["indicator"]}
     data = catalogue.dataset(dataset)
-    clean = {
-        split: catalogue.purified_images(*run, wanted["defense"], split)
-        for split in ("validation", "test")
-    }
-    sources = {
-        split: {"images": made, "group": None, "dataset": data, "split": split}
-        for split, made in clean.items()
-    }
+    clean, sources = [], {}
+    for name, split in (("validation", "validation"), ("clean", "test")):
+        made = catalogue.purified_images(*run, wanted["defense"], split)
+        clean.append(made.digest)
+        sources[name] = indicator | {"images": made, "group": None, "dataset": data, "split": split}
     labels = {"dataset": dataset, "seed": seed, "classifier": wanted["classifier"]}
     labels |= {"attack": wanted["attack"], "threat_model": "gray_box"}
-    named = of_defense(catalogue, wanted["defense"])
-    labels |= {name: named[name] for name in ("defense", "iterations_L", "restarts_R")}
-    labels |= {name: named[name] for name in (NOT_AS_NAMED,) if name in named}
-    labels = as_named(catalogue, labels)
+    labels = of_detector(catalogue, wanted["defense"], labels)
     jobs = []
     for epsilon in wanted["epsilons"]:
         attack = catalogue.attack_at(wanted["attack"], epsilon)
         attacked = catalogue.attacked(*run, wanted["defense"], wanted["classifier"], attack)
-        source = {"images": attacked, "group": "gray_box"} | indicator
-        jobs.append(
-            {
-                "labels": labels | {"epsilon": epsilon},
-                "validation": sources["validation"] | indicator,
-                "clean": sources["test"] | indicator,
-                "attacked": source,
-                "digests": [attacked.digest, *(made.digest for made in clean.values())],
-            }
-        )
+        sources["attacked"] = {"images": attacked, "group": "gray_box"} | indicator
+        own = {"labels": labels | {"epsilon": epsilon}, "digests": [attacked.digest, *clean]}
+        jobs.append(own | sources)
     content = {
         "jobs": jobs,
         **indicator,
@@ -86,43 +66,35 @@ def cost_cells(
     """Accuracy over cost: without defence; behind one pass on clean images; and under attack behind
     each search at each L and R."""
     wanted = study.settings
-    common = {"dataset": dataset, "seed": seed, "classifier": classifier}
-    plain = catalogue.classifier(dataset, seed, PLAIN, classifier)
+    common = of_run(catalogue, dataset, seed, classifier, attack)
+    yield undefended(catalogue, dataset, seed, classifier, attack)
     if attack == CLEAN:
-        common |= {"attack": CLEAN, "epsilon": None, "threat_model": "none"}
-        data = catalogue.dataset(dataset)
-        yield Cell(common | of_no_defense(), plain, data, split="test")
         deployed = catalogue.deployed(dataset, seed, wanted["one_pass"], classifier)
         once = catalogue.purified_images(dataset, seed, wanted["one_pass"], "test")
         yield Cell(common | of_defense(catalogue, wanted["one_pass"]), deployed, once)
         return
-    common |= of_attack(catalogue, attack)
-    bare = catalogue.adversarial(dataset, seed, PLAIN, classifier, attack)
-    yield Cell(common | {"threat_model": "white_box"} | of_no_defense(), plain, bare)
-    for defense in _at_each_cost(catalogue, study):
-        attacked = catalogue.attacked(dataset, seed, defense, classifier, attack)
-        labels = common | of_defense(catalogue, defense)
-        for threat_model in wanted["threat_models"]:
-            here = labels | {"threat_model": threat_model}
-            yield Cell(here, attacked.classifier, attacked, group=threat_model)
+    for line, restarts in _lines(study):
+        for steps in wanted["lines"][line]["steps"]:
+            defense = catalogue.defense_at(line, steps, restarts)
+            attacked = catalogue.attacked(dataset, seed, defense, classifier, attack)
+            labels = common | of_defense(catalogue, defense)
+            for threat_model in wanted["threat_models"]:
+                here = labels | {"threat_model": threat_model}
+                yield Cell(here, attacked.classifier, attacked, group=threat_model)
 
 
-def _at_each_cost(catalogue: Catalogue, study: Study) -> Iterator[str]:
-    for defense, grid in sorted(study.settings["lines"].items()):
-        for restarts in grid.get("restarts", (None,)):
-            for steps in grid["steps"]:
-                yield catalogue.defense_at(defense, steps, restarts)
+def _lines(study: Study) -> list[tuple[str, int | None]]:
+    """Defence and R of each line. The order of a mapping is that of whichever config file names it
+    first."""
+    lines = sorted(study.settings["lines"].items())
+    return [(defense, r) for defense, grid in lines for r in grid.get("restarts", (None,))]
 
 
 def cost_content(catalogue: Catalogue) -> dict[str, Any]:
     """What the figure of accuracy over cost shows, as `reporting.cost_accuracy` wants it."""
-    wanted = catalogue.study(COST).settings
-    # The order of a mapping is that of whichever config file names it first.
-    lines = [
-        {"label": _line_label(defense, restarts), **_columns(catalogue, defense, restarts)}
-        for defense, grid in sorted(wanted["lines"].items())
-        for restarts in grid.get("restarts", (None,))
-    ]
+    study = catalogue.study(COST)
+    wanted = study.settings
+    lines = [{"label": _line_label(*line), **_columns(catalogue, *line)} for line in _lines(study)]
     reference = wanted["reference"]
     return {
         "dataset": wanted["datasets"][0],

@@ -19,10 +19,10 @@ from purification.facts import facts_at
 from purification.provenance import digest_of
 
 
-def later(default: Any) -> Any:
+def later(default: Any, **metadata: str) -> Any:
     """A field that its kind got after there were files of it. While it has the default it stands in
     no recipe, so that those files stay fresh."""
-    return field(default=default, metadata={"left_out": default})
+    return field(default=default, metadata={"left_out": default, **metadata})
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,15 @@ class Artifact:
     @cached_property
     def recipe(self) -> dict[str, Any]:
         """All settings that decide the content, upstream included, as plain JSON values."""
-        own = {
+        return {"kind": type(self).__name__, "version": self.VERSION, **self.content_recipe()}
+
+    def content_recipe(self) -> dict[str, Any]:
+        """That without kind and version: all fields. One of many parts gives their digests."""
+        return {
             f.name: _plain(value)
             for f in fields(self)
             if (value := getattr(self, f.name)) != f.metadata.get("left_out", _NEVER)
         }
-        return {"kind": type(self).__name__, "version": self.VERSION, **own}
 
     @cached_property
     def digest(self) -> str:
@@ -61,17 +64,27 @@ def _plain(value: Any) -> Any:
 
 
 class File(Artifact):
-    """An artifact that is a file."""
+    """An artifact that is a file. `PATH` is the format of its path, of which it is the argument."""
+
+    PATH: ClassVar[str]
 
     @property
     def path(self) -> str:
-        raise NotImplementedError
+        return self.PATH.format(self)
 
     @property
     def sources(self) -> dict[str, "File"]:
         """The files it is made from, by the name its script calls them; those without a name of
-        their own by their path."""
-        return {}
+        their own by their path. Unless a kind says otherwise, those among its fields, each by the
+        field's name or the `source` of its metadata, and the networks of its purifiers."""
+        found: dict[str, File] = {}
+        for own in fields(self):
+            match getattr(self, own.name):
+                case File() as file:
+                    found[own.metadata.get("source", own.name)] = file
+                case Purifier(networks=networks):
+                    found |= networks
+        return found
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -168,12 +181,10 @@ def _by_path(files: Iterable[File]) -> dict[str, File]:
 class Made(File):
     """A file of a job that makes no artifact: its recipe is what the job is told."""
 
+    PATH = "{0.place}"
+
     place: str
     content: Recipe
-
-    @property
-    def path(self) -> str:
-        return self.place
 
     @property
     def files(self) -> list[str]:
@@ -192,12 +203,10 @@ class Made(File):
 class Part(File):
     """A further file that the job of an artifact writes: of the same recipe, at another place."""
 
+    PATH = "{0.place}"
+
     whole: File
     place: str
-
-    @property
-    def path(self) -> str:
-        return self.place
 
     @property
     def sources(self) -> dict[str, File]:
@@ -212,12 +221,10 @@ class Part(File):
 class Dataset(File):
     """Train, validation and test images of one dataset."""
 
+    PATH = "results/{0.name}/dataset.h5"
+
     name: str
     settings: Mapping[str, Any]
-
-    @property
-    def path(self) -> str:
-        return f"results/{self.name}/dataset.h5"
 
     @property
     def for_training(self) -> "Dataset":
@@ -235,7 +242,7 @@ class Dataset(File):
         stated = facts_at("datasets", self.settings["source"]).stated
         images = stated.get("images", {}).items()
         count = sum(self.settings.get(split) or n for split, n in images)
-        return -(-count * math.prod(stated.get("shape", ())) * 4 // 10**6)
+        return int(-(-count * math.prod(stated.get("shape", ())) * 4 // 10**6))
 
 
 @dataclass(frozen=True)
@@ -258,6 +265,7 @@ PICTURED = {"generators": "wgan_gp", "gans": "gan"}
 class TrainedNetwork(OfRun):
     """A network, or several in one file, trained on the training images."""
 
+    PATH = "{0.stem}.safetensors"
     FOLDER: ClassVar[str]
 
     name: str
@@ -267,10 +275,6 @@ class TrainedNetwork(OfRun):
     def stem(self) -> str:
         """What its files have in common."""
         return f"{self.folder}/{self.FOLDER}/{self.name}"
-
-    @property
-    def path(self) -> str:
-        return f"{self.stem}.safetensors"
 
     @property
     def adopted(self) -> bool:
@@ -291,10 +295,6 @@ class TrainedNetwork(OfRun):
         """What is drawn of it: samples and loss curve of those in `PICTURED`."""
         drawn = ("samples",) if self.adopted else ("samples", "curve")
         return [Part(self, f"{self.stem}.{one}.png") for one in drawn if self.FOLDER in PICTURED]
-
-    @property
-    def sources(self) -> dict[str, File]:
-        return {"dataset": self.dataset}
 
 
 @dataclass(frozen=True)
@@ -357,10 +357,6 @@ class Purifier(Artifact):
     files: Mapping[str, str] | None = later(None)
 
     @property
-    def sources(self) -> dict[str, File]:
-        return dict(self.networks)
-
-    @property
     def inputs(self) -> dict[str, str]:
         return {name: network.path for name, network in self.networks.items()}
 
@@ -380,10 +376,6 @@ class PurifiedImages(OfRun):
         place = self.deployment or self.purifier.name
         return f"{self.folder}/purified/clean/{place}/{self.split}.h5"
 
-    @property
-    def sources(self) -> dict[str, File]:
-        return {"dataset": self.dataset, **self.purifier.sources}
-
 
 @dataclass(frozen=True)
 class Classifier(OfRun):
@@ -401,15 +393,12 @@ class Classifier(OfRun):
     @property
     def path(self) -> str:
         if self.end_to_end:
-            return self.end_to_end.classifier_path
+            return f"{self.end_to_end.stem}.classifier.safetensors"
         return f"{self.folder}/classifiers/{self.training}/{self.name}.safetensors"
 
     @property
     def sources(self) -> dict[str, File]:
-        if self.end_to_end:
-            return self.end_to_end.sources
-        training = {"reconstructions": self.reconstructions} if self.reconstructions else {}
-        return {"dataset": self.dataset, **training}
+        return self.end_to_end.sources if self.end_to_end else super().sources
 
 
 @dataclass(frozen=True)
@@ -446,27 +435,17 @@ class AdversarialSet(OfRun):
         place = "adversarial" if self.split == "test" else f"adversarial_{self.split}"
         return f"{self.folder}/{place}/{victim}/{self.attack.name}.h5"
 
-    @property
-    def sources(self) -> dict[str, File]:
-        return {"dataset": self.dataset, "classifier": self.classifier}
-
 
 @dataclass(frozen=True)
 class AdversarialCopies(OfRun):
     """Copies of all training images, attacked through a bare classifier: one for each of `attacks`,
     by the name of its group in the file. `name` is the attack's key in the config."""
 
+    PATH = "{0.folder}/copies/{0.classifier.name}/{0.name}.h5"
+
     name: str
     attacks: tuple[tuple[str, Attack], ...]
     classifier: Classifier
-
-    @property
-    def path(self) -> str:
-        return f"{self.folder}/copies/{self.classifier.name}/{self.name}.h5"
-
-    @property
-    def sources(self) -> dict[str, File]:
-        return {"dataset": self.dataset, "classifier": self.classifier}
 
 
 @dataclass(frozen=True)
@@ -481,10 +460,10 @@ class TrainedDefense(TrainedNetwork):
 
     method: str = later("")
     code: str = later("")
-    files: Mapping[str, str] | None = later(None)
+    files: Mapping[str, str] | None = later(None)  # type: ignore[assignment]  # so in recipes
     classifier: str = later("")
     copies: tuple[AdversarialCopies, ...] = later(())
-    victim: Classifier | None = later(None)  # noqa: RUF009 (it is frozen)
+    victim: Classifier | None = later(None, source="classifier")  # noqa: RUF009 (it is frozen)
     networks: Mapping[str, TrainedNetwork] | None = later(None)
 
     @property
@@ -493,9 +472,7 @@ class TrainedDefense(TrainedNetwork):
 
     @property
     def sources(self) -> dict[str, File]:
-        victim = {"classifier": self.victim} if self.victim else {}
-        networks = self.networks or {}
-        return {"dataset": self.dataset, **_copies_sources(self.copies), **victim, **networks}
+        return {**super().sources, **_copies_sources(self.copies), **(self.networks or {})}
 
 
 @dataclass(frozen=True)
@@ -516,7 +493,7 @@ class DefenseVAE(TrainedDefense):
 
     @property
     def path(self) -> str:
-        return self.end_to_end.vae_path if self.end_to_end else super().path
+        return f"{self.end_to_end.stem}.vae.safetensors" if self.end_to_end else super().path
 
     @property
     def parts(self) -> list["Part"]:
@@ -533,6 +510,8 @@ class EndToEnd(OfRun):
     `classifier` or, `from_scratch`, with new ones of their kind. `curve`: images on which the pair
     is measured after each epoch."""
 
+    PATH = "{0.stem}.history.csv"
+
     name: str
     vae: DefenseVAE
     classifier: Classifier
@@ -541,17 +520,9 @@ class EndToEnd(OfRun):
     curve: AdversarialSet
 
     @property
-    def vae_path(self) -> str:
-        return f"{self.folder}/end_to_end/{self.name}/{self.classifier.name}.vae.safetensors"
-
-    @property
-    def classifier_path(self) -> str:
-        return f"{self.folder}/end_to_end/{self.name}/{self.classifier.name}.classifier.safetensors"
-
-    @property
-    def path(self) -> str:
-        """Of its three files the history, which is of the joint training alone."""
-        return f"{self.folder}/end_to_end/{self.name}/{self.classifier.name}.history.csv"
+    def stem(self) -> str:
+        """What its three files have in common. Its own is the history, of the training alone."""
+        return f"{self.folder}/end_to_end/{self.name}/{self.classifier.name}"
 
     @property
     def sources(self) -> dict[str, File]:
@@ -581,19 +552,13 @@ class AttackedDefense(OfRun):
     threat_models: Mapping[str, int | None]
     classifier: Classifier
     purifier: Purifier
-    gray: AdversarialSet | None
+    gray: AdversarialSet | None = field(metadata={"source": "gray_box"})
     deployment: str | None = later(None)
 
     @property
     def path(self) -> str:
         defended = f"{self.deployment or self.purifier.name}/{self.classifier.name}"
         return f"{self.folder}/attacked/{defended}/{self.attack.name}.h5"
-
-    @property
-    def sources(self) -> dict[str, File]:
-        gray = {"gray_box": self.gray} if self.gray else {}
-        own = {"dataset": self.dataset, "classifier": self.classifier}
-        return {**own, **gray, **self.purifier.sources}
 
 
 @dataclass(frozen=True)
@@ -605,21 +570,14 @@ class Substitute(OfRun):
     `train_substitute` takes. The images are the attacker's test images and what grows from them.
     """
 
+    PATH = "{0.folder}/substitutes/{0.pair}.safetensors"
+
     oracle: str
     classifier: Classifier
     purifier: Purifier | None
     name: str
     settings: Mapping[str, Any]
     training: Mapping[str, Any]
-
-    @property
-    def sources(self) -> dict[str, File]:
-        purifier = self.purifier.sources if self.purifier else {}
-        return {"dataset": self.dataset, "classifier": self.classifier, **purifier}
-
-    @property
-    def path(self) -> str:
-        return f"{self.folder}/substitutes/{self.pair}.safetensors"
 
     @property
     def pair(self) -> str:
@@ -635,8 +593,13 @@ class BlackBoxSet(AdversarialSet):
     classifier: Substitute  # type: ignore[assignment]
 
     @property
+    def pair(self) -> str:
+        """The part of a path that tells one set of a run from the others."""
+        return f"black_box/{self.classifier.pair}/{self.attack.name}"
+
+    @property
     def path(self) -> str:
-        return f"{self.folder}/black_box/{self.classifier.pair}/{self.attack.name}.h5"
+        return f"{self.folder}/{self.pair}.h5"
 
 
 @dataclass(frozen=True)
@@ -659,7 +622,7 @@ class PurifiedBlackBox(OfRun):
 
     @property
     def sources(self) -> dict[str, File]:
-        return {"attacked": self.attacked, **self.purifier.sources}
+        return {"attacked": self.attacked, **self.purifier.networks}
 
 
 @dataclass(frozen=True)
@@ -680,15 +643,13 @@ class Sweep(OfRun):
 
     @property
     def path(self) -> str:
-        if self.attacked is None:
-            return f"{self.folder}/sweeps/{self.defense}/clean/{self.split}.h5"
-        pair, attack = self.attacked.classifier.pair, self.attacked.attack.name
-        return f"{self.folder}/sweeps/{self.defense}/black_box/{pair}/{attack}.h5"
+        images = self.attacked.pair if self.attacked else f"clean/{self.split}"
+        return f"{self.folder}/sweeps/{self.defense}/{images}.h5"
 
     @property
     def sources(self) -> dict[str, File]:
         given = {"attacked": self.attacked} if self.attacked else {"dataset": self.dataset}
-        return {**given, **self.purifier.sources}
+        return {**given, **self.purifier.networks}
 
 
 @dataclass(frozen=True)
@@ -696,28 +657,20 @@ class DiscriminatorScores(OfRun):
     """What a GAN's discriminator says of clean validation and test images, and of attacked ones:
     for each attack its sets. `defense` names the folder."""
 
+    PATH = "{0.folder}/scores/{0.defense}.csv"
+
     defense: str
     gan: GAN
     attacked: Mapping[str, tuple[AdversarialSet, ...]]
 
-    @property
-    def path(self) -> str:
-        return f"{self.folder}/scores/{self.defense}.csv"
-
-    @cached_property
-    def recipe(self) -> dict[str, Any]:
+    def content_recipe(self) -> dict[str, Any]:
         sets = {name: {s.split: s.digest for s in found} for name, found in self.attacked.items()}
-        named = {"kind": "DiscriminatorScores", "version": self.VERSION}
-        return {**named, "gan": self.gan.recipe, "attacked": sets}
+        return {"gan": self.gan.recipe, "attacked": sets}
 
     @property
     def sources(self) -> dict[str, File]:
-        files = {
-            f"{name}_{attacked.split}": attacked
-            for name, found in self.attacked.items()
-            for attacked in found
-        }
-        return {"dataset": self.dataset, "gan": self.gan, **files}
+        sets = {f"{name}_{s.split}": s for name, found in self.attacked.items() for s in found}
+        return super().sources | sets
 
 
 @dataclass(frozen=True)
@@ -725,14 +678,12 @@ class TrainingCourse(OfRun):
     """How well a purifier cleans one attack's images, and what its discriminator says of them,
     with its GAN after fewer training iterations, for several numbers of search steps."""
 
+    PATH = "{0.folder}/courses/{0.purifier.name}.cleaning.csv"
+
     purifier: Purifier
     attacked: AdversarialSet
     training_steps: tuple[int, ...]
     cleaning_steps: tuple[int, ...]
-
-    @property
-    def path(self) -> str:
-        return f"{self.folder}/courses/{self.purifier.name}.cleaning.csv"
 
     @property
     def parts(self) -> list[Part]:
@@ -759,14 +710,12 @@ class GeneratorQuality(OfRun):
     """How well the images of some generators match real ones, by the features of a classifier.
     `images`: of each set, at most (None: as many as there are test images). `draws`: of codes."""
 
+    PATH = "{0.folder}/measurements/generator_quality.csv"
+
     classifier: Classifier
     generators: tuple[TrainedNetwork, ...]
     images: int | None
     draws: int
-
-    @property
-    def path(self) -> str:
-        return f"{self.folder}/measurements/generator_quality.csv"
 
     @property
     def sources(self) -> dict[str, File]:
@@ -776,7 +725,7 @@ class GeneratorQuality(OfRun):
             for made in self.generators
             if isinstance(made, GAN) and not made.adopted
         }
-        return {"dataset": self.dataset, "classifier": self.classifier, **networks}
+        return super().sources | networks
 
 
 def cell_group(steps: int, restarts: int) -> str:
@@ -823,21 +772,16 @@ def files_of(cells: Iterable[Cell]) -> dict[str, File]:
 class Measurement(File):
     """The numbers of one table that share dataset, seed, classifier and attack."""
 
+    PATH = "{0.folder}/measurements/{0.table}/{0.classifier}/{0.attack}.csv"
+
     folder: str
     table: str
     classifier: str
     attack: str
     cells: tuple[Cell, ...]
 
-    @property
-    def path(self) -> str:
-        return f"{self.folder}/measurements/{self.table}/{self.classifier}/{self.attack}.csv"
-
-    @cached_property
-    def recipe(self) -> dict[str, Any]:
-        """As every recipe, but with digests for its many cells."""
-        cells = [cell.summary for cell in self.cells]
-        return {"kind": "Measurement", "version": self.VERSION, "cells": cells}
+    def content_recipe(self) -> dict[str, Any]:
+        return {"cells": [cell.summary for cell in self.cells]}
 
     @property
     def sources(self) -> dict[str, File]:
@@ -855,17 +799,13 @@ class Timing(OfRun):
 
     defense: str
     search: Mapping[str, Any]
-    generator: Generator
+    generator: TrainedNetwork
     settings: Mapping[str, Any]
     place: str | None = later(None)
 
     @property
     def path(self) -> str:
         return f"{self.folder}/timings/{self.place or self.defense}.csv"
-
-    @property
-    def sources(self) -> dict[str, File]:
-        return {"dataset": self.dataset, "generator": self.generator}
 
 
 @dataclass(frozen=True)
@@ -889,10 +829,6 @@ class RunTimes(OfRun):
         return f"{self.folder}/run_times/{self.place or self.defense}.csv"
 
     @property
-    def sources(self) -> dict[str, File]:
-        return {"dataset": self.dataset, **self.purifier.sources, **self.search.sources}
-
-    @property
     def jobs(self) -> list[dict[str, Any]]:
         """What is timed, as `evaluation.timing.run_time_rows` wants it; a search in one batch."""
         once = {"purifier": self.purifier.recipe, "files": self.purifier.inputs}
@@ -908,20 +844,16 @@ class InferenceRule(OfRun):
     """What a purifier that searches suspicious images alone searches, costs and saves, on clean
     images and on those of `attacked`. As of `Timing`, part of the content is measured wall time."""
 
+    PATH = "{0.folder}/inference_rules/{0.purifier.name}.csv"
+
     purifier: Purifier
     classifier: Classifier
     attacked: tuple[AdversarialSet, ...]
     settings: Mapping[str, Any]
 
     @property
-    def path(self) -> str:
-        return f"{self.folder}/inference_rules/{self.purifier.name}.csv"
-
-    @property
     def sources(self) -> dict[str, File]:
-        own = {"dataset": self.dataset, "classifier": self.classifier}
-        attacked = {made.attack.name: made for made in self.attacked}
-        return {**own, **attacked, **self.purifier.sources}
+        return super().sources | {made.attack.name: made for made in self.attacked}
 
     @property
     def measured(self) -> dict[str, Any]:
@@ -932,7 +864,11 @@ class InferenceRule(OfRun):
             for split in ("validation", "test")
         ]
         for made in self.attacked:
-            labels = {"set": "attacked", "attack": made.attack.name, "threat_model": "gray_box"}
+            labels: dict[str, Any] = {
+                "set": "attacked",
+                "attack": made.attack.name,
+                "threat_model": "gray_box",
+            }
             labels |= {"epsilon": made.attack.settings.get("epsilon")}
             sets.append({**labels, "images": made.path, "group": None})
         return {
@@ -952,15 +888,13 @@ class Table(File):
     """A study's table and its measurements. `cells`: of a swept table, the (L, R) that it shows.
     `notes`: what its reader is told; `papers`: the digest of the file of the paper's numbers."""
 
+    PATH = "results/{0.study.place}.csv"
+
     study: Study
     measurements: tuple[Measurement | Timing | RunTimes, ...]
     cells: tuple[tuple[int, int], ...] | None = None
     notes: tuple[str, ...] = ()
     papers: str = ""
-
-    @property
-    def path(self) -> str:
-        return f"results/{self.study.place}.csv"
 
     @property
     def long(self) -> Part:
@@ -972,13 +906,11 @@ class Table(File):
         """The page answers for the table in the paper's layout, too."""
         return [self.long, Part(self, f"results/{self.study.place}.md")]
 
-    @cached_property
-    def recipe(self) -> dict[str, Any]:
+    def content_recipe(self) -> dict[str, Any]:
         digests = {measurement.path: measurement.digest for measurement in self.measurements}
         swept = {"cells": [list(cell) for cell in self.cells]} if self.cells else {}
-        named = {"kind": "Table", "version": self.VERSION, "name": self.study.name}
-        said = {"notes": list(self.notes), "papers": self.papers}
-        return {**named, "digests": digests, **swept, **said}
+        said = {"name": self.study.name, "notes": list(self.notes), "papers": self.papers}
+        return {"digests": digests, **swept, **said}
 
     @property
     def sources(self) -> dict[str, File]:
@@ -994,6 +926,7 @@ class Examples(OfRun):
     """
 
     VERSION = 2
+    PATH = "{0.folder}/figures/examples/{0.classifier}/{0.attack}.png"
 
     classifier: str
     attack: str
@@ -1001,20 +934,9 @@ class Examples(OfRun):
     rows: tuple[Cell, ...]
     title: str
 
-    @property
-    def path(self) -> str:
-        return f"{self.folder}/figures/examples/{self.classifier}/{self.attack}.png"
-
-    @cached_property
-    def recipe(self) -> dict[str, Any]:
+    def content_recipe(self) -> dict[str, Any]:
         rows = [row.summary for row in self.rows]
-        return {
-            "kind": "Examples",
-            "version": self.VERSION,
-            "title": self.title,
-            "columns": self.columns,
-            "rows": rows,
-        }
+        return {"title": self.title, "columns": self.columns, "rows": rows}
 
     @property
     def sources(self) -> dict[str, File]:
@@ -1060,18 +982,14 @@ class Detector(Artifact):
 class Detection(OfRun):
     """How well each detector of a run does, with intervals from `repeats` resamples."""
 
+    PATH = "{0.folder}/measurements/detection.csv"
+
     repeats: int
     detectors: tuple[Detector, ...]
 
-    @property
-    def path(self) -> str:
-        return f"{self.folder}/measurements/detection.csv"
-
-    @cached_property
-    def recipe(self) -> dict[str, Any]:
-        named = {"kind": "Detection", "version": self.VERSION, "seed": self.seed}
+    def content_recipe(self) -> dict[str, Any]:
         jobs = placed([detector.job for detector in self.detectors])
-        return named | {"repeats": self.repeats, "jobs": jobs}
+        return {"seed": self.seed, "repeats": self.repeats, "jobs": jobs}
 
     @property
     def sources(self) -> dict[str, File]:
@@ -1084,18 +1002,14 @@ class Figure(File):
     digests of what it shows, and the files that it is drawn from, which the script finds there by
     their paths. `further`: files that are not in it."""
 
+    PATH = "results/{0.study.place}.png"
+
     study: Study
     content: Mapping[str, Any]
     further: tuple[File, ...] = ()
 
-    @property
-    def path(self) -> str:
-        return f"results/{self.study.place}.png"
-
-    @cached_property
-    def recipe(self) -> dict[str, Any]:
-        own = {"kind": "Figure", "version": self.VERSION, "name": self.study.name}
-        return {**own, **placed(self.content)}
+    def content_recipe(self) -> dict[str, Any]:
+        return {"name": self.study.name, **placed(self.content)}
 
     @property
     def sources(self) -> dict[str, File]:

@@ -105,6 +105,14 @@ class Catalogue:
         check_study(self.config, self._schema, found)
         return found
 
+    def runs(self, name: str) -> list[tuple[str, int]]:
+        """Each data set of a study with each seed."""
+        return [
+            (d, seed)
+            for d in self.study(name).settings["datasets"]
+            for seed in self.config["seeds"]
+        ]
+
     @cache  # noqa: B019
     def printed_numbers(self, paper: str) -> str:
         """The digest of the file of a paper's numbers: with them a table or figure changes; and the
@@ -123,7 +131,8 @@ class Catalogue:
         if at:
             return self._varied(section, base, change)
         try:
-            return self.config[section][name]
+            found: Mapping[str, Any] = self.config[section][name]
+            return found
         except KeyError:
             known = ", ".join(self.config[section])
             raise ConfigError(f"no '{name}' under {section} in the config: {known}") from None
@@ -131,7 +140,8 @@ class Catalogue:
     def _trained_on(self, dataset: str, section: str, name: str) -> dict[str, Any]:
         """A network's settings, with what its `per_dataset` has other for this one."""
         settings = dict(self._lookup(section, name))
-        return settings | settings.pop("per_dataset", {}).get(dataset, {})
+        own: dict[str, Any] = settings.pop("per_dataset", {}).get(dataset, {})
+        return settings | own
 
     def _network(
         self, dataset: str, section: str, name: str, training: str = PLAIN
@@ -244,7 +254,7 @@ class Catalogue:
             raise ConfigError(f"{defense} has {each} for each classifier: {defense}@A, say")
         if "start" in settings:
             return self.end_to_end_vae(dataset, seed, defense, classifier)
-        own, given = self._settings_of(defense), {}
+        own, given = self._settings_of(defense), dict[str, Any]()
         copies = own.pop("copies") if "copies" in learns_from else ()
         make = TRAINED_DEFENSES.get(self.stated(defense, "kind"), TrainedDefense)
         if make is TrainedDefense:
@@ -414,7 +424,7 @@ class Catalogue:
 
     def purifies(self, defense: str) -> bool:
         """Whether a defence has a purifier, not only a classifier of its own."""
-        return self._lookup("defenses", defense)["method"] != "adversarial_training"
+        return bool(self._lookup("defenses", defense)["method"] != "adversarial_training")
 
     def attack(self, attack: str) -> Attack:
         settings = dict(self._lookup("attacks", attack))

@@ -25,11 +25,8 @@ def clean_cells(
 
     `hold_out`: without the images that the black-box attacker has.
     """
-    data = catalogue.dataset(dataset)
-    common = {"dataset": dataset, "seed": seed, "classifier": classifier, "attack": CLEAN}
-    common |= {"epsilon": None, "threat_model": "none"}
-    plain = catalogue.classifier(dataset, seed, PLAIN, classifier)
-    yield Cell(common | of_no_defense(), plain, data, split="test", hold_out=hold_out)
+    common = of_run(catalogue, dataset, seed, classifier, CLEAN)
+    yield undefended(catalogue, dataset, seed, classifier, CLEAN, hold_out=hold_out)
     for defense in defenses_of(catalogue, study):
         labels = common | named_defense(catalogue, study, defense)
         deployed = catalogue.deployed(dataset, seed, defense, classifier)
@@ -38,7 +35,28 @@ def clean_cells(
             purified = catalogue.purified_images(dataset, seed, purifier, "test")
             yield Cell(labels, deployed, purified, hold_out=hold_out)
         else:
+            data = catalogue.dataset(dataset)
             yield Cell(labels, deployed, data, split="test", hold_out=hold_out)
+
+
+def undefended(
+    catalogue: Catalogue,
+    dataset: str,
+    seed: int,
+    classifier: str,
+    attack: str,
+    *,
+    hold_out: bool = False,
+) -> Cell:
+    """Accuracy of the plain classifier on clean test images (`hold_out`: as of `clean_cells`), or
+    under an attack on itself."""
+    labels = of_run(catalogue, dataset, seed, classifier, attack)
+    plain = catalogue.classifier(dataset, seed, PLAIN, classifier)
+    if attack == CLEAN:
+        data = catalogue.dataset(dataset)
+        return Cell(labels | of_no_defense(), plain, data, split="test", hold_out=hold_out)
+    bare = catalogue.adversarial(dataset, seed, PLAIN, classifier, attack)
+    return Cell(labels | {"threat_model": "white_box"} | of_no_defense(), plain, bare)
 
 
 def defenses_of(catalogue: Catalogue, study: Study) -> list[str]:
@@ -77,6 +95,25 @@ def named_defense(catalogue: Catalogue, study: Study, defense: str) -> dict[str,
         parts = [labels["variant"], f"latent={own['latent']}"]
         labels["variant"] = ";".join(part for part in parts if part)
     return labels
+
+
+def of_run(
+    catalogue: Catalogue, dataset: str, seed: int, classifier: str, attack: str
+) -> dict[str, Any]:
+    """The columns that name a run, a classifier, and an attack or none."""
+    labels = {"dataset": dataset, "seed": seed, "classifier": classifier}
+    if attack == CLEAN:
+        return labels | {"attack": CLEAN, "epsilon": None, "threat_model": "none"}
+    return labels | of_attack(catalogue, attack)
+
+
+def of_detector(catalogue: Catalogue, defense: str, labels: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns that name the score of a defence's purifier as a detector; `labels` are those
+    that name the run and the attack, and those that the defence has otherwise."""
+    named = of_defense(catalogue, defense)
+    kept = ("defense", "iterations_L", "restarts_R", NOT_AS_NAMED)
+    made = as_named(catalogue, {**{name: named[name] for name in kept if name in named}, **labels})
+    return {name: value for name, value in made.items() if name != "substitute"}
 
 
 def of_attack(catalogue: Catalogue, attack: str) -> dict[str, Any]:

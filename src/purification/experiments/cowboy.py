@@ -3,13 +3,12 @@
 One purifier, its discriminator as a detector, and the same search without the discriminator.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 from purification.experiments.artifacts import (
     GAN,
-    AttackedDefense,
     DiscriminatorScores,
     Figure,
     Made,
@@ -17,7 +16,7 @@ from purification.experiments.artifacts import (
     told,
 )
 from purification.experiments.catalogue import PLAIN, Catalogue
-from purification.experiments.cells import of_attack
+from purification.experiments.cells import of_run
 from purification.experiments.config import ConfigError
 from purification.experiments.papers import Study
 
@@ -46,11 +45,7 @@ def discriminator_scores(catalogue: Catalogue, dataset: str, seed: int) -> Discr
 
 def all_scores(catalogue: Catalogue) -> list[DiscriminatorScores]:
     """Those of each data set and seed."""
-    return [
-        discriminator_scores(catalogue, dataset, seed)
-        for dataset in catalogue.study(SCORES).settings["datasets"]
-        for seed in catalogue.config["seeds"]
-    ]
+    return [discriminator_scores(catalogue, *run) for run in catalogue.runs(SCORES)]
 
 
 def training_course(catalogue: Catalogue, dataset: str, seed: int) -> TrainingCourse:
@@ -77,34 +72,17 @@ def mcnemar_table(catalogue: Catalogue) -> Made:
     sets of Table 2's first two defences, of the same attacked images."""
     [compared] = catalogue.study("cowboy_mcnemar").of
     wanted = catalogue.study(compared).settings
-    first, second = wanted["defenses"][:2]
+    pair = {"first": wanted["defenses"][0], "second": wanted["defenses"][1]}
     rows = []
-    for dataset in wanted["datasets"]:
-        for seed in catalogue.config["seeds"]:
-            for classifier in wanted["classifiers"]:
-                for attack in wanted["attacks"]:
-                    run = (dataset, seed)
-                    sets = {
-                        name: catalogue.attacked(*run, name, classifier, attack)
-                        for name in (first, second)
-                    }
-                    labels = {"dataset": dataset, "seed": seed, "classifier": classifier}
-                    labels |= of_attack(catalogue, attack)
-                    rows.append(_paired(labels, sets))
+    for run in catalogue.runs(compared):
+        for classifier, attack in product(wanted["classifiers"], wanted["attacks"]):
+            row = {"labels": of_run(catalogue, *run, classifier, attack) | pair}
+            for place, name in pair.items():
+                made = catalogue.attacked(*run, name, classifier, attack)
+                # In the white box each is attacked by images of its own.
+                row[place] = {"images": made, "group": "gray_box", "digest": made.digest}
+            rows.append(row)
     return Made("results/cowboy/mcnemar.md", told({"rows": rows}))
-
-
-def _paired(labels: Mapping[str, Any], sets: Mapping[str, AttackedDefense]) -> dict[str, Any]:
-    """A row for the gray box: in the white box each is attacked by images of its own."""
-    (one, first), (other, second) = sets.items()
-    places = {"first": first, "second": second}
-    return {
-        "labels": {**labels, "first": one, "second": other},
-        **{
-            name: {"images": attacked, "group": "gray_box", "digest": attacked.digest}
-            for name, attacked in places.items()
-        },
-    }
 
 
 def detection_runs(catalogue: Catalogue) -> Made:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from purification.experiments.artifacts import Cell, Figure
-from purification.experiments.catalogue import PLAIN, Catalogue
-from purification.experiments.cells import of_attack, of_defense, of_no_defense
+from purification.experiments.catalogue import Catalogue
+from purification.experiments.cells import of_defense, of_run, undefended
 from purification.experiments.papers import Study
 
 
@@ -18,11 +18,8 @@ def unseen_cells(
     catalogue: Catalogue, study: Study, dataset: str, seed: int, classifier: str, attack: str
 ) -> Iterator[Cell]:
     """Accuracy of one classifier under one attack, undefended and behind each VAE."""
-    common = {"dataset": dataset, "seed": seed, "classifier": classifier}
-    common |= of_attack(catalogue, attack)
-    plain = catalogue.classifier(dataset, seed, PLAIN, classifier)
-    bare = catalogue.adversarial(dataset, seed, PLAIN, classifier, attack)
-    yield Cell(common | {"threat_model": "white_box"} | of_no_defense(), plain, bare)
+    common = of_run(catalogue, dataset, seed, classifier, attack)
+    yield undefended(catalogue, dataset, seed, classifier, attack)
     # The order of keys in the config decides nothing.
     for seen, defenses in sorted(study.settings["trained_on"].items()):
         if attack in defenses:

@@ -1,30 +1,18 @@
 """Detection by the purifier's score: the detectors of the config's sweeps and of Table 4."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
-from purification.experiments.artifacts import (
-    AttackedDefense,
-    Detection,
-    Detector,
-    Made,
-    Scored,
-    cell_group,
-    told,
-)
+from purification.experiments.artifacts import Detection, Detector, Made, Scored, cell_group, told
 from purification.experiments.catalogue import Catalogue
-from purification.experiments.cells import CLEAN, NOT_AS_NAMED, as_named, defenses_of, of_defense
+from purification.experiments.cells import CLEAN, defenses_of, of_detector
 from purification.experiments.grids import sweep_cells
 from purification.experiments.sweeps import searched, sweep_attacks
 
 
 def detections(catalogue: Catalogue) -> list[Detection]:
     """One for each data set and seed."""
-    return [
-        detection(catalogue, dataset, seed)
-        for dataset in catalogue.study("detection").settings["datasets"]
-        for seed in catalogue.config["seeds"]
-    ]
+    return [detection(catalogue, *run) for run in catalogue.runs("detection")]
 
 
 def detection_table(catalogue: Catalogue) -> Made:
@@ -56,20 +44,12 @@ def swept_detector(
     clean, attacked = (searched(catalogue, dataset, seed, name) for name in (CLEAN, attack))
     validation = catalogue.clean_sweep(dataset, seed, clean.defense, "validation")
     group = cell_group(*cell)
-    labels = {
-        "dataset": dataset,
-        "seed": seed,
-        "classifier": wanted["classifier"],
-        "attack": wanted["attack"],
-        "epsilon": catalogue.attack(attack).settings["epsilon"],
-        "threat_model": "black_box",
-        "defense": clean.defense,
-        "iterations_L": cell[0],
-        "restarts_R": cell[1],
-    }
-    labels |= _further(of_defense(catalogue, clean.defense), substitute=wanted["substitute"])
+    labels = {name: wanted[name] for name in ("classifier", "substitute", "attack")}
+    labels |= {"dataset": dataset, "seed": seed, "threat_model": "black_box"}
+    labels |= {"epsilon": catalogue.attack(attack).settings["epsilon"], "defense": clean.defense}
+    labels |= {"iterations_L": cell[0], "restarts_R": cell[1]}
     return Detector(
-        _named(catalogue, labels),
+        of_detector(catalogue, clean.defense, labels),
         Scored(validation, group),
         Scored(clean, group, hold_out=True),
         Scored(attacked, group),
@@ -95,40 +75,14 @@ def _of_table4(catalogue: Catalogue, dataset: str, seed: int) -> Iterator[Detect
             continue
         for attack in table["attacks"]:
             for classifier in table["classifiers"]:
+                purifier = catalogue.for_classifier(defense, classifier)
+                validation, clean = (
+                    Scored(catalogue.purified_images(dataset, seed, purifier, split))
+                    for split in ("validation", "test")
+                )
                 attacked = catalogue.attacked(dataset, seed, defense, classifier, attack)
-                yield from _of_attacked(catalogue, defense, classifier, attacked)
-
-
-def _of_attacked(
-    catalogue: Catalogue, defense: str, classifier: str, attacked: AttackedDefense
-) -> Iterator[Detector]:
-    purifier = catalogue.for_classifier(defense, classifier)
-    run = (attacked.dataset.name, attacked.seed, purifier)
-    validation, clean = (
-        Scored(catalogue.purified_images(*run, split)) for split in ("validation", "test")
-    )
-    named = of_defense(catalogue, defense)
-    for threat_model in attacked.threat_models:
-        labels = {
-            "dataset": attacked.dataset.name,
-            "seed": attacked.seed,
-            "classifier": classifier,
-            "attack": attacked.attack.name,
-            "epsilon": attacked.attack.settings.get("epsilon"),
-            "threat_model": threat_model,
-            **{name: named[name] for name in ("defense", "iterations_L", "restarts_R")},
-        }
-        labels |= _further(named)
-        labels = _named(catalogue, labels)
-        yield Detector(labels, validation, clean, Scored(attacked, threat_model))
-
-
-def _further(defense: Mapping[str, Any], **labels: str) -> dict[str, Any]:
-    """What else decides whether a detector is what its labels say."""
-    return labels | {name: defense[name] for name in (NOT_AS_NAMED,) if name in defense}
-
-
-def _named(catalogue: Catalogue, labels: Mapping[str, Any]) -> dict[str, Any]:
-    """`as_named` of a detector's labels, which have no substitute."""
-    named = as_named(catalogue, labels)
-    return {name: value for name, value in named.items() if name != "substitute"}
+                named = {"dataset": dataset, "seed": seed, "classifier": classifier}
+                named |= {"attack": attack, "epsilon": attacked.attack.settings.get("epsilon")}
+                for model in attacked.threat_models:
+                    labels = of_detector(catalogue, defense, named | {"threat_model": model})
+                    yield Detector(labels, validation, clean, Scored(attacked, model))

@@ -12,9 +12,9 @@ from purification.experiments.catalogue import PLAIN, Catalogue
 from purification.experiments.cells import (
     defenses_of,
     named_defense,
-    of_attack,
-    of_no_defense,
+    of_run,
     picture_title,
+    undefended,
 )
 from purification.experiments.papers import Study
 from purification.experiments.transferred import transferred_cells
@@ -29,11 +29,8 @@ def direct_cells(
     The gray box of every purifier is one and the same set of images, made against the plain
     classifier: what the attacker has who knows of no defence.
     """
-    common = {"dataset": dataset, "seed": seed, "classifier": classifier}
-    common |= of_attack(catalogue, attack)
-    plain = catalogue.classifier(dataset, seed, PLAIN, classifier)
-    bare = catalogue.adversarial(dataset, seed, PLAIN, classifier, attack)
-    yield Cell(common | {"threat_model": "white_box"} | of_no_defense(), plain, bare)
+    common = of_run(catalogue, dataset, seed, classifier, attack)
+    yield undefended(catalogue, dataset, seed, classifier, attack)
     for defense in defenses_of(catalogue, study):
         labels = common | named_defense(catalogue, study, defense)
         deployed = catalogue.deployed(dataset, seed, defense, classifier)

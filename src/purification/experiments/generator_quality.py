@@ -12,7 +12,7 @@ from purification.experiments.artifacts import (
     told,
 )
 from purification.experiments.catalogue import PLAIN, Catalogue
-from purification.experiments.cells import CLEAN, of_attack, of_defense, of_no_defense
+from purification.experiments.cells import CLEAN, of_attack, of_defense, of_run, undefended
 from purification.experiments.config import ConfigError
 from purification.experiments.cowboy import COURSE, training_course
 
@@ -53,15 +53,9 @@ def quality_measurement(
 def _cells(
     catalogue: Catalogue, dataset: str, seed: int, classifier: str, attack: str
 ) -> Iterator[Cell]:
-    labels = {"dataset": dataset, "seed": seed, "classifier": classifier}
+    labels = of_run(catalogue, dataset, seed, classifier, attack)
     plain = catalogue.classifier(dataset, seed, PLAIN, classifier)
-    if attack == CLEAN:
-        labels |= {"attack": CLEAN, "epsilon": None, "threat_model": "none"}
-        yield Cell(labels | of_no_defense(), plain, catalogue.dataset(dataset), split="test")
-    else:
-        labels |= of_attack(catalogue, attack)
-        bare = catalogue.adversarial(dataset, seed, PLAIN, classifier, attack)
-        yield Cell(labels | {"threat_model": "white_box"} | of_no_defense(), plain, bare)
+    yield undefended(catalogue, dataset, seed, classifier, attack)
     for defense in catalogue.study(QUALITY).settings["defenses"]:
         here = labels | of_defense(catalogue, defense) | {"defense": defense}
         if attack == CLEAN:
@@ -76,15 +70,12 @@ def quality_table(catalogue: Catalogue) -> Figure:
     """What the table of all runs is made from (`reporting.generator_quality`), and its figure."""
     wanted = catalogue.study(QUALITY).settings
     runs = []
-    for dataset in wanted["datasets"]:
-        for seed in catalogue.config["seeds"]:
-            made = generator_quality(catalogue, dataset, seed)
-            names = (catalogue, dataset, seed, wanted["classifier"])
-            clean, attacked = (quality_measurement(*names, a) for a in (CLEAN, wanted["attack"]))
-            course = _course(catalogue, dataset, seed)
-            sources = {"quality": made, "clean": clean, "attacked": attacked}
-            digests = [source.digest for source in sources.values()]
-            runs.append({**sources, "digests": digests, "course": course})
+    for run in catalogue.runs(QUALITY):
+        names = (catalogue, *run, wanted["classifier"])
+        clean, attacked = (quality_measurement(*names, a) for a in (CLEAN, wanted["attack"]))
+        made = {"quality": generator_quality(catalogue, *run), "clean": clean, "attacked": attacked}
+        digests = [file.digest for file in made.values()]
+        runs.append({**made, "digests": digests, "course": _course(catalogue, *run)})
     defenses = {name: _generator_of(catalogue, name) for name in wanted["defenses"]}
     content = {"attack": wanted["attack"], "defenses": defenses, "runs": runs}
     return Figure(catalogue.study(QUALITY), content)

@@ -6,11 +6,10 @@ defence's own L and R make of the training images (the paper does not say).
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 from purification.experiments.artifacts import Cell, Sweep, cell_group
 from purification.experiments.catalogue import PLAIN, Catalogue
-from purification.experiments.cells import CLEAN, of_attack, of_defense, of_no_defense
+from purification.experiments.cells import CLEAN, of_defense, of_no_defense, of_run, undefended
 from purification.experiments.config import ConfigError
 from purification.experiments.grids import grids_of, sweep_cells, sweep_epsilons
 from purification.experiments.papers import Study
@@ -63,23 +62,17 @@ def searched_cells(
         swept = f"sweep.classifier is {wanted['classifier']!r}"
         raise ConfigError(f"{swept}: nothing is swept of {classifier!r}")
     sweep = searched(catalogue, dataset, seed, attack)
-    common = {"dataset": dataset, "seed": seed, "classifier": classifier}
-    if attack == CLEAN:
-        common |= {"attack": CLEAN, "epsilon": None, "threat_model": "none"}
-        images: dict[str, Any] = {
-            "images": catalogue.dataset(dataset),
-            "split": "test",
-            "hold_out": True,
-        }
+    run = (dataset, seed, classifier)
+    if sweep.attacked is None:
+        common = of_run(catalogue, *run, CLEAN)
+        yield undefended(catalogue, *run, CLEAN, hold_out=True)
     else:
-        assert sweep.attacked is not None
         epsilon = sweep.attacked.attack.settings["epsilon"]
-        common |= of_attack(catalogue, wanted["attack"]) | {"epsilon": epsilon}
-        common |= {"threat_model": "black_box"}
+        common = of_run(catalogue, *run, wanted["attack"])
+        common |= {"epsilon": epsilon, "threat_model": "black_box"}
         common |= {"substitute": wanted["substitute"], "oracle": _oracle(catalogue)}
-        images = {"images": sweep.attacked}
-    plain = catalogue.classifier(dataset, seed, PLAIN, classifier)
-    yield Cell(common | of_no_defense(), plain, **images)
+        plain = catalogue.classifier(dataset, seed, PLAIN, classifier)
+        yield Cell(common | of_no_defense(), plain, sweep.attacked)
     for defense in wanted["defenses"]:
         deployed = catalogue.deployed(dataset, seed, defense, classifier)
         for steps, restarts in sweep_cells(catalogue.config, dataset, epsilon):
@@ -94,8 +87,7 @@ def white_box_cells(
 ) -> Iterator[Cell]:
     """Figure 8: accuracy of one classifier behind the search, attacked through it, at each L."""
     wanted = study.settings
-    common = {"dataset": dataset, "seed": seed, "classifier": classifier}
-    common |= of_attack(catalogue, attack)
+    common = of_run(catalogue, dataset, seed, classifier, attack)
     for steps in wanted["steps"]:
         defense = catalogue.defense_at(wanted["defense"], steps)
         attacked = catalogue.attacked(dataset, seed, defense, classifier, attack)

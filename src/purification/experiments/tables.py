@@ -66,8 +66,7 @@ def paper_table(catalogue: Catalogue, name: str) -> Table:
         shown = _searches(study) if study.form == "searches" else None
     measurements = [
         measurement(catalogue, source.name, dataset, seed, classifier, attack)
-        for dataset in study.settings["datasets"]
-        for seed in catalogue.config["seeds"]
+        for dataset, seed in catalogue.runs(name)
         for attack in attacks
         for classifier in classifiers
     ]
@@ -88,8 +87,7 @@ def cost_measurements(catalogue: Catalogue) -> list[Measurement]:
     wanted = catalogue.study(COST).settings
     return [
         measurement(catalogue, COST, dataset, seed, wanted["classifier"], attack)
-        for dataset in wanted["datasets"]
-        for seed in catalogue.config["seeds"]
+        for dataset, seed in catalogue.runs(COST)
         for attack in (CLEAN, wanted["attack"])
     ]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from purification.experiments.artifacts import Cell, File
 from purification.experiments.catalogue import PLAIN, Catalogue
-from purification.experiments.cells import defenses_of, named_defense, of_attack, of_no_defense
+from purification.experiments.cells import defenses_of, named_defense, of_no_defense, of_run
 from purification.experiments.papers import Study
 
 
@@ -28,35 +28,24 @@ def transferred_cells(
 ) -> Iterator[Cell]:
     """Accuracy of one target on the images made against each of its substitutes, undefended and
     behind each defence."""
-    common = {"dataset": dataset, "seed": seed, "classifier": classifier}
-    common |= of_attack(catalogue, attack) | {"threat_model": "black_box"}
+    common = of_run(catalogue, dataset, seed, classifier, attack) | {"threat_model": "black_box"}
     run: dict[str, Any] = {"dataset": dataset, "seed": seed, "classifier": classifier}
     for target, substitute in pairs(study):
         if target != classifier:
             continue
         for defense in (None, *defenses_of(catalogue, study)):
-            oracle = _oracle(study.settings["oracle"], defense)
+            # Whom the attacker of the column asks: the plain classifier, or a defence.
+            oracle = study.settings["oracle"]
+            oracle = {"classifier": PLAIN, "defended": defense or PLAIN}.get(oracle, oracle)
             names: dict[str, Any] = {"oracle": oracle, "substitute": substitute, "attack": attack}
             named = named_defense(catalogue, study, defense) if defense else of_no_defense()
-            labels = common | named
-            labels |= {"substitute": substitute, "oracle": oracle}
+            labels = common | named | {"substitute": substitute, "oracle": oracle}
+            images: File = catalogue.black_box(**run, **names)
             if defense is None:
                 deployed = catalogue.classifier(dataset, seed, PLAIN, classifier)
             else:
                 deployed = catalogue.deployed(dataset, seed, defense, classifier)
-            images: File
-            if defense is None or not catalogue.purifies(defense):
-                images = catalogue.black_box(**run, **names)
-            else:
-                purifier = catalogue.for_classifier(defense, classifier)
-                images = catalogue.purified_black_box(defense=purifier, **run, **names)
+                if catalogue.purifies(defense):
+                    purifier = catalogue.for_classifier(defense, classifier)
+                    images = catalogue.purified_black_box(defense=purifier, **run, **names)
             yield Cell(labels, deployed, images)
-
-
-def _oracle(setting: str, defense: str | None) -> str:
-    """Whom the attacker of a column asks: "plain", or a defence."""
-    if setting == "classifier":
-        return PLAIN
-    if setting == "defended":
-        return defense or PLAIN
-    return setting

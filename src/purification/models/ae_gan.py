@@ -15,7 +15,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from purification.models.wgan import Generator, Shape, downsampling, initialise
+from purification.models.wgan import MNIST, Generator, Shape, downsampling, initialise
 
 SIDES = (28, 28)  # of Table 6
 SLOPE = 0.2
@@ -33,19 +33,17 @@ class AEGAN(nn.Module):
         image_shape: (channels, height, width) of an image.
     """
 
-    def __init__(
-        self, latent: int = 128, width: int = 64, image_shape: Shape = (1, 28, 28)
-    ) -> None:
+    def __init__(self, latent: int = 128, width: int = 64, image_shape: Shape = MNIST) -> None:
         super().__init__()
         self.latent = latent
         features, count = _convolutions(width, image_shape)
         self.encoder = nn.Sequential(features, nn.Linear(count, latent), nn.Tanh())
         self.encoder.apply(initialise)
         channels, *sides = image_shape
-        table_6 = tuple(sides) == SIDES
-        self.generator = (
-            Decoder(latent, width, channels) if table_6 else Generator(latent, width, image_shape)
-        )
+        if tuple(sides) == SIDES:
+            self.generator = Decoder(latent, width, channels)
+        else:
+            self.generator = Generator(latent, width, image_shape)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.generator(self.encoder(images))
@@ -83,7 +81,7 @@ class Decoder(nn.Module):
 class Discriminator(nn.Module):
     """images (N, C, H, W) -> logits (N,) of being real; Table 6's sigmoid is left to the loss."""
 
-    def __init__(self, width: int = 64, image_shape: Shape = (1, 28, 28)) -> None:
+    def __init__(self, width: int = 64, image_shape: Shape = MNIST) -> None:
         super().__init__()
         self.features, count = _convolutions(width, image_shape)
         self.logit = nn.Linear(count, 1)
@@ -108,9 +106,6 @@ def _convolutions(width: int, image_shape: Shape) -> tuple[nn.Sequential, int]:
         return downsampling(width, image_shape)
     layers = [nn.Conv2d(channels, width, 5, 2, padding=2), nn.LeakyReLU(SLOPE)]
     for inputs, outputs in pairwise([width, 2 * width, 4 * width]):
-        layers += [
-            nn.Conv2d(inputs, outputs, 5, 2, padding=2),
-            nn.BatchNorm2d(outputs),
-            nn.LeakyReLU(SLOPE),
-        ]
+        layers += [nn.Conv2d(inputs, outputs, 5, 2, padding=2), nn.BatchNorm2d(outputs)]
+        layers.append(nn.LeakyReLU(SLOPE))
     return nn.Sequential(*layers, nn.Flatten()), 4 * width * 4 * 4

@@ -4,7 +4,7 @@ import math
 
 from torch import Tensor, nn
 
-from purification.models.wgan import Generator, Shape, downsampling, initialise
+from purification.models.wgan import MNIST, Generator, Shape, downsampling, initialise
 
 
 class MagNetAutoencoder(nn.Module):
@@ -19,9 +19,7 @@ class MagNetAutoencoder(nn.Module):
         input_shape: (channels, height, width) of an image.
     """
 
-    def __init__(
-        self, latent: int = 128, width: int = 64, input_shape: Shape = (1, 28, 28)
-    ) -> None:
+    def __init__(self, latent: int = 128, width: int = 64, input_shape: Shape = MNIST) -> None:
         super().__init__()
         features, count = downsampling(width, input_shape)
         self.encoder = nn.Sequential(features, nn.Linear(count, latent), nn.Tanh())
@@ -34,7 +32,5 @@ class MagNetAutoencoder(nn.Module):
     def start_from(self, pixel: float) -> None:
         """Sets the bias of the decoder's last convolution so that without any other input its
         pixels are `pixel`, in (0, 1)."""
-        *_, last = (
-            layer for layer in self.decoder.modules() if isinstance(layer, nn.ConvTranspose2d)
-        )
-        nn.init.constant_(last.bias, math.log(pixel / (1 - pixel)))
+        layers = [m for m in self.decoder.modules() if isinstance(m, nn.ConvTranspose2d)]
+        nn.init.constant_(layers[-1].bias, math.log(pixel / (1 - pixel)))

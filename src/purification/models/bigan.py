@@ -9,7 +9,8 @@ middle 28x28 of what it generates.
 import torch
 from torch import Tensor, nn
 
-Shape = tuple[int, int, int]
+from purification.models.wgan import Shape
+
 SLOPE, PIECES = 0.1, 2  # of LeakyReLU, of maxout
 
 
@@ -104,13 +105,7 @@ class JointDiscriminator(nn.Module):
     Features of the image and of the code, 16 * width each, side by side into a third network.
     Maxout of two pieces; dropout of each layer's input, 0.2 for images and codes and 0.5 after
     them. The number of maps is that after maxout: Table 3's joint network has 1,024 inputs. The
-    last sigmoid is left to the loss.
-
-    Args:
-        latent, width, image_shape: of the `BiGAN`.
-
-    Raises:
-        ValueError: as `BiGAN`.
+    last sigmoid is left to the loss. Arguments and errors as `BiGAN`.
     """
 
     def __init__(self, latent: int = 64, width: int = 32, image_shape: Shape = (1, 28, 28)) -> None:

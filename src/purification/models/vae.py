@@ -11,7 +11,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-Shape = tuple[int, int, int]
+from purification.models.wgan import MNIST, Shape
 
 
 class VAE(nn.Module):
@@ -37,9 +37,7 @@ class VAE(nn.Module):
         ValueError: a side is odd or below 4.
     """
 
-    def __init__(
-        self, latent: int = 128, width: int = 64, input_shape: Shape = (1, 28, 28)
-    ) -> None:
+    def __init__(self, latent: int = 128, width: int = 64, input_shape: Shape = MNIST) -> None:
         super().__init__()
         self.latent = latent
         channels, *sides = input_shape

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 Shape = tuple[int, int, int]
+MNIST: Shape = (1, 28, 28)
 SLOPE = 0.2  # of LeakyReLU
 
 
@@ -38,9 +39,7 @@ class Generator(nn.Module):
         output_shape: (channels, height, width) of an image.
     """
 
-    def __init__(
-        self, latent: int = 128, width: int = 64, output_shape: Shape = (1, 28, 28)
-    ) -> None:
+    def __init__(self, latent: int = 128, width: int = 64, output_shape: Shape = MNIST) -> None:
         super().__init__()
         self.latent = latent
         channels, *sides = output_shape
@@ -54,10 +53,8 @@ class Generator(nn.Module):
             # Output 2n - 1 + output_padding. Without the padding the last row and column are
             # just left out: the published code's crop of 8x8 to 7x7, without computing them.
             extra = tuple(1 - side % 2 for side in size)
-            layers += [
-                nn.ReLU(),
-                nn.ConvTranspose2d(inputs, outputs, 5, 2, padding=2, output_padding=extra),
-            ]
+            up = nn.ConvTranspose2d(inputs, outputs, 5, 2, padding=2, output_padding=extra)
+            layers += [nn.ReLU(), up]
         self.upsample = nn.Sequential(*layers, nn.Sigmoid())
         self.apply(initialise)
 
@@ -76,7 +73,7 @@ class Critic(nn.Module):
     4,096 features, which gives four scores an image; here all of them go into the image's one.
     """
 
-    def __init__(self, width: int = 64, input_shape: Shape = (1, 28, 28)) -> None:
+    def __init__(self, width: int = 64, input_shape: Shape = MNIST) -> None:
         super().__init__()
         self.features, count = downsampling(width, input_shape)
         self.score = nn.Linear(count, 1)
