@@ -175,9 +175,8 @@ def train_end_to_end(
         last = history[-1]
         of = "attacked training images, purified"
         warn_at_chance(name, last["accuracy"], labels.repeat(len(copies)), of)
-        warn_if_mean_image(
-            name, last["reconstruction"], mean_image_error(data.clean, reconstruction)
-        )
+        mean_image = mean_image_error(data.clean, reconstruction)
+        warn_if_mean_image(name, last["reconstruction"], mean_image)
     return history
 
 
