@@ -210,7 +210,6 @@ def vae_losses(
 class _Pairs:
     """All pairs of an attacked and a clean image: K * N attacked ones, copy after copy.
 
-    They are on the device, or in the host's memory where they would take more than half of a GPU's.
     Raises ValueError for copies or a reconstruction loss that `train_defense_vae` refuses.
     """
 
@@ -239,14 +238,7 @@ class _Pairs:
                 )
         self.device, self.reconstruction = device, reconstruction
         self.count, self.clean = len(copies) * len(clean), clean.to(device)
-        if torch.device(device).type == "cuda":
-            free, _ = torch.cuda.mem_get_info(device)
-            device = device if 2 * sum(copy.nbytes for copy in copies) < free else "cpu"
-        # Without a second set of them on the way.
-        shape, dtype = (self.count, *clean.shape[1:]), copies[0].dtype
-        self.attacked = torch.empty(shape, dtype=dtype, device=device)
-        for part, copy in zip(self.attacked.split(len(clean)), copies, strict=True):
-            part.copy_(copy)
+        self.attacked = _together(copies, device)
 
     def batches(
         self, batch_size: int, latent: int, seed: int
@@ -270,3 +262,18 @@ class _Pairs:
         purified = vae.decode(mean + (0.5 * log_variance).exp() * noise)
         clean = self.clean[pairs % len(self.clean)]
         return purified, *vae_losses(purified, clean, mean, log_variance, self.reconstruction)
+
+
+def _together(copies: Sequence[Tensor], device: torch.device | str) -> Tensor:
+    """All copies one after the other, (K * N, C, H, W), without a second set of them on the way.
+
+    On the device, or in the host's memory where they would take more than half of a GPU's.
+    """
+    count, *shape = copies[0].shape
+    if torch.device(device).type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        device = device if 2 * sum(copy.nbytes for copy in copies) < free else "cpu"
+    attacked = torch.empty(len(copies) * count, *shape, dtype=copies[0].dtype, device=device)
+    for part, copy in zip(attacked.split(count), copies, strict=True):
+        part.copy_(copy)
+    return attacked
