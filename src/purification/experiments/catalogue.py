@@ -136,20 +136,15 @@ class Catalogue:
             known = ", ".join(self.config[section])
             raise ConfigError(f"no '{name}' under {section} in the config: {known}") from None
 
-    def _trained_on(self, dataset: str, section: str, name: str) -> dict[str, Any]:
-        """A network's settings, with what its `per_dataset` has other for this one."""
-        settings = dict(self._lookup(section, name))
-        return settings | settings.pop("per_dataset", {}).get(dataset, {})
-
     def _network(
         self, dataset: str, section: str, name: str, training: str = PLAIN
     ) -> dict[str, Any]:
-        """A classifier's or generator's settings on a data set, with digests of what else decides.
-
-        Of one that was trained elsewhere the settings of a training count only where a defence,
-        `training`, trains it anew. Raises ConfigError if there are none.
+        """A classifier's or generator's settings on a data set (`per_dataset`), with digests of
+        what else decides. Of one that was trained elsewhere the settings of a training count only
+        where a defence, `training`, trains it anew. Raises ConfigError if there are none.
         """
-        settings = self._trained_on(dataset, section, name)
+        settings = dict(self._lookup(section, name))
+        settings |= settings.pop("per_dataset", {}).get(dataset, {})
         settings |= _own(settings.get("architecture", ""), settings)
         if "checkpoint" not in settings:
             return settings
