@@ -50,7 +50,11 @@ def log_to(log: str) -> None:
     _redirect_output(Path(log))
     sys.excepthook = _failure_reporter(Path(log).absolute(), shown_as=log)
     faulthandler.enable()  # a crash in native code raises nothing, but can leave a traceback
-    _tell_start_up()
+    import psutil
+
+    # Seconds from the birth of the process to here, for benchmarks/overhead.py.
+    seconds = time() - psutil.Process().create_time()
+    print(f"{memory.START} {seconds:.2f} s", file=sys.stderr)
 
 
 def warn(message: str) -> None:
@@ -86,14 +90,6 @@ def start(log: str | None, threads: int, gpus: int = 0) -> "torch.device":
         name = "cpu (a GPU was granted, but torch finds none)"
     print(f"device: {name}, threads: {torch.get_num_threads()}", file=sys.stderr)
     return device
-
-
-def _tell_start_up() -> None:
-    """A line for benchmarks/overhead.py: seconds from the birth of the process to here."""
-    import psutil
-
-    seconds = time() - psutil.Process().create_time()
-    print(f"{memory.START} {seconds:.2f} s", file=sys.stderr)
 
 
 def _tell_end() -> None:

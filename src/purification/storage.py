@@ -258,11 +258,8 @@ def write_dataset(
     splits: Mapping[str, tuple[np.ndarray, np.ndarray]],
     recipe: Mapping[str, Any],
 ) -> None:
-    """Writes the (images, labels) of each split to one HDF5 file, as `<split>/images` and so on.
-
-    Splits are called train, validation and test; images and labels as in `ImageSet`. Raises
-    ValueError for another name or invalid arrays, naming the split.
-    """
+    """Writes the (images, labels) of each of `SPLITS`, as in `ImageSet`, to one HDF5 file, as
+    `<split>/images` and so on. Raises ValueError, with the split, for another or invalid arrays."""
     arrays = {}
     for split, (images, labels) in splits.items():
         if split not in SPLITS:
@@ -293,12 +290,9 @@ def write_checkpoint(
     recipe: Mapping[str, Any],
     **metadata: str,
 ) -> None:
-    """Writes tensors, of any type and on any device, to a safetensors file, never a pickle.
-
-    `recipe`, the versions of the libraries, a digest of all and `metadata` go into its header.
-    Raises TypeError if a metadata value is not a str, ValueError if one is called `versions` or
-    `sha256`.
-    """
+    """Writes tensors, of any type and on any device, to a safetensors file, with `recipe`, the
+    versions of the libraries, a digest of all and `metadata` in its header. Raises TypeError if a
+    metadata value is not a str, ValueError if one is called `versions` or `sha256`."""
     from safetensors.torch import save_file
 
     if taken := {"versions", CONTENT} & set(metadata):
@@ -359,8 +353,7 @@ def _checkpoint_digest(state: Mapping[str, "torch.Tensor"], header: Mapping[str,
 
 
 def image_recipe(path: str | Path) -> dict[str, Any]:
-    """The recipe that an image set or a data set carries. Raises as `read_image_set`, but for what
-    the job expects."""
+    """The recipe that an image set or a data set carries, whatever the job expects."""
     with _readable(path, "HDF5 with a recipe", checked=False) as file:
         return json.loads(file.attrs["recipe"])
 

@@ -28,12 +28,9 @@ def write_rows(
     recipe: Mapping[str, Any],
     columns: Iterable[str] | None = None,
 ) -> None:
-    """Writes rows as CSV that says what it is and whether it is whole: see `write_text_table`.
-
-    `columns`: in their order; those of the first row if not given. A key that a row lacks, and
-    None, leave the cell empty; numbers are written with all their digits. Raises ValueError without
-    rows and columns, or if a row has another key.
-    """
+    """Writes rows as CSV, as `write_text_table`. `columns`: in their order; those of the first row
+    if not given. A key that a row lacks, and None, leave the cell empty; numbers are written with
+    all their digits. ValueError without rows and columns, or if a row has another key."""
     if columns is None and not rows:
         raise ValueError(f"{path}: neither rows nor columns")
     text = io.StringIO()
@@ -45,10 +42,8 @@ def write_rows(
 
 
 def write_text_table(path: str | Path, text: str, recipe: Mapping[str, Any]) -> None:
-    """Writes the text of a CSV, a row a line, with two more columns, the same in each row.
-
-    Raises ValueError if a cell goes over several lines, or if a column has one of their names.
-    """
+    """Writes the text of a CSV, a row a line, with two more columns, the same in each row. Raises
+    ValueError if a cell goes over several lines, or if a column has one of their names."""
     lines = text.removesuffix("\n").split("\n")
     header, *rows = csv.reader(lines)
     if len(rows) != len(lines) - 1 or any(len(row) != len(header) for row in rows):
@@ -105,11 +100,9 @@ def _verified_table(path: str | Path) -> tuple[str, list[str]]:
 def write_page(
     path: str | Path, text: str, recipe: Mapping[str, Any], beside: str | Path | None = None
 ) -> None:
-    """Writes Markdown with the digest of its recipe, and of its text, in a comment at its end.
-
-    `beside`: a file that belongs to it and has no marks, such as a table in a paper's layout. Its
-    content is part of the page's digest, and `page_digest` compares it.
-    """
+    """Writes Markdown with the digest of its recipe, and of its text, in a comment at its end; that
+    of the text is over the content of a file `beside` it, too, which has no marks, such as a table
+    in a paper's layout."""
     digest, text = digest_of(recipe), text.rstrip("\n")
     with atomic(path) as temporary:
         check = _text_check(digest, [text, *_content_of(beside)])

@@ -1,11 +1,9 @@
 """What the workflow makes: each artifact as a small frozen dataclass with its path and recipe.
 
 A recipe is everything that decides an artifact's content: its own settings, the seed, the version
-of the code that makes it, and the recipes of all that it is made from. Rules put it into their
-`params`, so that Snakemake remakes exactly what a change of the config concerns.
-
-`VERSION` of a kind is raised by hand when the library code changes what such an artifact contains.
-Settings that cannot change a result (batch sizes of attacks, threads, device) belong to no recipe.
+of the code that makes it (`VERSION`, raised by hand), and the recipes of all that it is made from.
+Rules put it into their `params`, so that Snakemake remakes exactly what a change of the config
+concerns. Settings that cannot change a result (batch sizes of attacks, threads) are in no recipe.
 """
 
 import math
@@ -113,12 +111,10 @@ class File(Artifact):
 
 
 class Recipe(dict[str, Any]):
-    """A recipe as it is handed to a job, with the recipes of the files that the job reads.
+    """A recipe as it is handed to a job, with those of the files that this reads, by their paths.
 
     Snakemake compares parameters as they are printed. This one prints as its digest, in which the
     order of keys does not count: swapping two lines of the config remakes nothing.
-
-    sources: path -> recipe of each file.
     """
 
     def __init__(self, content: Mapping[str, Any], files: Iterable[File] = ()) -> None:
@@ -338,9 +334,7 @@ class GAN(TrainedNetwork):
 @dataclass(frozen=True)
 class Purifier(Artifact):
     """A purifier: its settings and the networks it is made of. Not a file: it is built when used.
-
-    `name` is the defence's key in the config, and the purifier's folder; it seeds the starts.
-    """
+    `name` is the defence's key in the config, and the purifier's folder; it seeds the starts."""
 
     name: str
     seed: int
@@ -398,10 +392,8 @@ class Classifier(OfRun):
 
 @dataclass(frozen=True)
 class Attack(Artifact):
-    """An attack's method and settings; `name` is its key in the config.
-
-    `code` is the digest of a user's own source file, `files` those of the files that it reads, by
-    the names that the config gives them; here as in every artifact made by one.
+    """An attack's method and settings; `name` is its key in the config. As in every artifact of a
+    user's own code, `code` is the digest of its file, `files` are those of what it reads, by name.
     """
 
     name: str
@@ -413,11 +405,8 @@ class Attack(Artifact):
 
 @dataclass(frozen=True)
 class AdversarialSet(OfRun):
-    """Adversarial images against a bare classifier: the first `images` (None: all) of the test
-    images, or of another split.
-
-    They are the gray box of every purifier that is put before the plain classifier.
-    """
+    """Adversarial images against a bare classifier: the first `images` (None: all) of a split. Of
+    the plain one they are the gray box of every purifier that is put before it."""
 
     attack: Attack
     images: int | None
@@ -445,11 +434,8 @@ class AdversarialCopies(OfRun):
 
 @dataclass(frozen=True)
 class TrainedDefense(TrainedNetwork):
-    """What a defence has learned. `name` is its key in the config.
-
-    Where it learns from `copies` or from the classifier itself (`victim`), there is one for each
-    `classifier`, of that key in the config. `networks` are those that it is built with.
-    """
+    """What a defence has learned. Where that is from `copies` or from the classifier itself
+    (`victim`), there is one for each `classifier`. `networks` are those that it is built with."""
 
     FOLDER = "defenses"
 
@@ -538,9 +524,8 @@ class AttackedDefense(OfRun):
     `threat_models` maps what the attacker differentiates to the number of images attacked (None:
     all): `white_box` (through purifier and classifier), `white_box_bpda` (the same, with the
     identity for the purifier's backward pass), `gray_box` (the images of `gray`, made by one who
-    knows of no defence). One file for all: they go stale together, and a job for each would spend
-    more time on starting than on computing. `deployment` is the defence's key in the config where
-    that is another than the purifier's.
+    knows of no defence). One file for all: a job for each would spend more time on starting than
+    on computing. `deployment`: as of `PurifiedImages`.
     """
 
     attack: Attack
@@ -558,12 +543,10 @@ class AttackedDefense(OfRun):
 
 @dataclass(frozen=True)
 class Substitute(OfRun):
-    """The black-box attacker's own classifier, trained on labels that an oracle gives.
-
-    The oracle is `classifier`, behind `purifier` if there is one; `oracle` names it in the path:
-    "plain", or the defence that is deployed. `settings` are the network's, `training` what
-    `train_substitute` takes. The images are the attacker's test images and what grows from them.
-    """
+    """The black-box attacker's own classifier, trained on labels of an oracle: `classifier`, behind
+    `purifier` if there is one. `oracle` names it: "plain", or the defence that is deployed.
+    `settings` are the network's, `training` what `train_substitute` takes. The images are the
+    attacker's test images and what grows from them."""
 
     PATH = "{0.folder}/substitutes/{0.pair}.safetensors"
 
@@ -599,11 +582,8 @@ class BlackBoxSet(AdversarialSet):
 
 @dataclass(frozen=True)
 class PurifiedBlackBox(OfRun):
-    """What a purifier makes of a black-box set, with what that set says of each image.
-
-    One file for all classifiers that stand behind the purifier: the search is what takes time, and
-    Defense-GAN-Rec and -Orig share it.
-    """
+    """What a purifier makes of a black-box set, with what that set says of each image: one file for
+    all classifiers behind it, because the search is what takes time."""
 
     attacked: BlackBoxSet
     purifier: Purifier
@@ -622,12 +602,10 @@ class PurifiedBlackBox(OfRun):
 
 @dataclass(frozen=True)
 class Sweep(OfRun):
-    """What one latent search makes of the same images for several steps L and restarts R at once.
-
-    `cells` are the (L, R), by the name of their group in the file; the purifier's own L and R are
-    not among its settings here. The images are the first `images` (None: all) of a clean `split`,
-    or those of `attacked`. `defense` names the folder.
-    """
+    """What one latent search makes of the same images for several steps L and restarts R at once:
+    `cells`, by the name of their group in the file. Its purifier is without L and R. The images are
+    the first `images` (None: all) of a clean `split`, or those of `attacked`. `defense` names the
+    folder."""
 
     defense: str
     purifier: Purifier
@@ -730,12 +708,9 @@ def cell_group(steps: int, restarts: int) -> str:
 
 @dataclass(frozen=True)
 class Cell(Artifact):
-    """One number of a table: the accuracy of `classifier` on the images of a file.
-
-    `labels` are the columns that name the number in the long table. `group` is the set within an
-    `AttackedDefense` file, `split` that within a dataset file. `hold_out`: without the file's first
-    images, which the black-box attacker has.
-    """
+    """One number of a table: the accuracy of `classifier` on the images of a file: of its set
+    `group`, or of a data set's `split`. `labels` are the columns that name it in the long table.
+    `hold_out`: without the first images, which the black-box attacker has."""
 
     labels: Mapping[str, Any]
     classifier: Classifier
@@ -785,12 +760,10 @@ class Measurement(File):
 
 @dataclass(frozen=True)
 class Timing(OfRun):
-    """How long a defence's latent search takes, over numbers of steps and of restarts.
-
-    The content is measured wall time: the same recipe gives other numbers each time. `search` is
-    what the search's own settings are but for steps and restarts (`settings` has the lists of
-    those, and `repeats` and `largest_batch`). `place`: its name in that folder.
-    """
+    """How long a defence's latent search takes, over numbers of steps and of restarts. Of measured
+    wall time the same recipe gives other numbers each time. `search`: its own other settings;
+    `settings`: the lists of steps and restarts, `repeats`, `largest_batch`. `place`: its name in
+    that folder."""
 
     defense: str
     search: Mapping[str, Any]
@@ -805,12 +778,9 @@ class Timing(OfRun):
 
 @dataclass(frozen=True)
 class RunTimes(OfRun):
-    """How long a one-pass purifier takes for 1,000 images, and a search at several settings.
-
-    As of `Timing`, the content is measured wall time. `defense` names the folder; `searches` are
-    the steps and restarts by the name of each measurement; `settings` the numbers of images and of
-    repeats. `place`: as of `Timing`.
-    """
+    """How long a one-pass purifier takes for 1,000 images, and a search at several settings:
+    measured wall time. `searches`: steps and restarts by the name of each measurement; `settings`:
+    numbers of images and of repeats. `place`: as of `Timing`."""
 
     defense: str
     purifier: Purifier
@@ -910,11 +880,8 @@ class Table(File):
 
 @dataclass(frozen=True)
 class Examples(OfRun):
-    """A picture of the same few test images clean, attacked and purified.
-
-    `rows` are cells whose label `row` stands beside them; their classifiers name the class below
-    each image. From top to bottom. `title` stands above all.
-    """
+    """A picture of the same few test images clean, attacked and purified. `rows`, from the top, are
+    cells whose label `row` stands beside them, and whose classifiers name each image's class."""
 
     VERSION = 2
     PATH = "{0.folder}/figures/examples/{0.classifier}/{0.attack}.png"

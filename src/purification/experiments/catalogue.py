@@ -93,8 +93,8 @@ class Catalogue:
 
     @cache  # noqa: B019
     def study(self, name: str) -> Study:
-        """A study of the papers or a table of the user's own, with its settings in the config. They
-        are looked at here and nowhere before: ConfigError if there are none or they are wrong."""
+        """A study or a table of the user's own, with its settings in the config. They are looked at
+        here and nowhere before: ConfigError if there are none or they are wrong."""
         found = study_of(self.config, name)
         if found is None:
             known = [*STUDIES, *self.config.get("tables", ())]
@@ -418,15 +418,11 @@ class Catalogue:
         return self._lookup("defenses", defense)["method"] != "adversarial_training"
 
     def attack(self, attack: str) -> Attack:
-        settings = dict(self._lookup("attacks", attack))
-        method = settings.pop("method")
-        del settings["images"]
-        settings.pop("paper_name", None)
-        own = _own(method, settings)
-        settings.pop("files", None)
-        settings = settings_of(settings)
-        settings.pop("settings", None)
-        return Attack(attack, method, settings, **own)
+        entry = self._lookup("attacks", attack)
+        others = ("method", "images", "paper_name", "files", "settings")
+        settings = {k: v for k, v in entry.items() if k not in others}
+        settings = {**entry.get("settings", {}), **settings}
+        return Attack(attack, entry["method"], settings, **_own(entry["method"], entry))
 
     @cache  # noqa: B019
     def adversarial(
