@@ -131,8 +131,7 @@ def constant_of(place: str) -> Any:
 
 @cache
 def decorated(room: str) -> dict[str, Facts]:
-    """The functions of a room of this library that state facts by its decorator: by the `name` that
-    they state, or their own."""
+    """The functions of a room that state facts by its decorator: by stated `name` or their own."""
     found = [f for f in built_in(room).values() if f.decorator == DECORATORS[room]]
     return {facts.stated.get("name", facts.name): facts for facts in found}
 
@@ -152,8 +151,7 @@ def class_that_states(room: str, **fact: str) -> Any:
 
 
 def facts_in(file: Path) -> dict[str, Facts]:
-    """The facts of all classes and functions at a file's top level. Raises ValueError as
-    `facts_of`."""
+    """The facts of all classes and functions at a file's top level. Raises as `facts_of`."""
     reader = _reader(file, file.stat().st_mtime_ns)
     return {name: reader.facts(name) for name in reader.defined}
 

@@ -67,8 +67,7 @@ def expect(sources: Mapping[str, Asked]) -> None:
 
 def start_job(recipe: Any, results: str) -> None:
     """What every job says first: it may read the files of the recipe's `sources` (`expect`), and
-    what it draws carries the recipe's digest. `recipe`: as `experiments` hands it to a job;
-    `results`: the config's folder."""
+    what it draws carries the recipe's digest. `results`: the config's folder."""
     global _made, _results
     _results = results
     expect(recipe.sources)

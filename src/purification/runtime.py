@@ -65,9 +65,8 @@ def warn(message: str) -> None:
 
 
 def start(log: str | None, threads: int, gpus: int = 0) -> "torch.device":
-    """Prepares the process of a job; each workflow script calls it first.
-
-    With a `log`, output goes there as `log_to` says; without one (`None`), it stays where it is.
+    """Prepares the process of a job; each workflow script calls it first. With a `log`, output goes
+    there as `log_to` says; without one (`None`), it stays where it is.
 
     `threads` (>= 1) is the number of CPU threads that torch uses in an operation. On CUDA the
     deterministic kernels are chosen and TF32 is off, so that float32 means float32 and a run can be
@@ -203,10 +202,8 @@ class Progress:
 
     def update(self, n: int = 1, **figures: "float | torch.Tensor") -> None:
         """Counts `n` more steps, and shows the figures, such as `loss=loss`, with the next drawing.
-
-        A figure may be a tensor of one element on any device. It is read, which waits for the
-        device, only if a line is really drawn, so this may be called in every step.
-        """
+        A tensor of one element is read, which waits for its device, only if a line is really drawn,
+        so that this may be called in every step."""
         self._done += n
         # Detached: else the last loss would keep its graph, and its memory, through the next step.
         self._figures |= {

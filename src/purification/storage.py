@@ -97,12 +97,10 @@ def _check_images(images: np.ndarray) -> None:
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """A name to write to in the block, in the folder of `path`; renamed to `path` after it.
-
-    The name has the suffix of `path`; missing folders are made. If the block raises, what it wrote
-    is removed, and an older file at `path` stays as it was. A killed process leaves a hidden file,
-    and never one called `path`; the next writer of `path` removes it. The file has the permissions
-    that the umask gives, and is on the disk before it has its name.
+    """A name to write to in the block, in the folder of `path` (made if missing) and with its
+    suffix; renamed to `path` after it. If the block raises, what it wrote is removed, and an older
+    file at `path` stays. A killed process leaves a hidden file, which the next writer of `path`
+    removes. The file has the permissions of the umask, and is on the disk before it has its name.
 
     Raises RunEnded if the job that writes belongs to a run of Snakemake that is over, and
     FullDiskError, an OSError that names the file system and what is free there, whatever the block
@@ -339,8 +337,7 @@ def read_state(path: str | Path) -> tuple[dict[str, "torch.Tensor"], dict[str, A
 
 
 def _checkpoint_digest(state: Mapping[str, "torch.Tensor"], header: Mapping[str, Any]) -> str:
-    """SHA-256 of all tensors, contiguous and on the CPU, with names, types and shapes, and of the
-    header."""
+    """SHA-256 of all tensors (contiguous, on the CPU) with names, types, shapes, and the header."""
     import torch
 
     found = hashlib.sha256(_json(header).encode())

@@ -617,16 +617,12 @@ _SECTION = {
 
 def _owners(value: Any) -> Iterator[Any]:
     """The artifacts of `_SECTION` in an artifact and in what it is made from."""
+    if type(value) in _SECTION:
+        yield value
     if isinstance(value, Artifact):
-        if type(value) in _SECTION:
-            yield value
-        for field in fields(value):
-            yield from _owners(getattr(value, field.name))
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _owners(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
+        value = {field.name: getattr(value, field.name) for field in fields(value)}
+    if isinstance(value, Mapping | list | tuple):
+        for item in value.values() if isinstance(value, Mapping) else value:
             yield from _owners(item)
 
 

@@ -6,7 +6,6 @@ white box.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 from purification.experiments.artifacts import Cell, Figure
 from purification.experiments.catalogue import Catalogue
@@ -39,7 +38,6 @@ def finetuning(catalogue: Catalogue, study: Study, seed: int) -> Figure:
         for classifier in wanted["classifiers"]:
             trained = catalogue.end_to_end(dataset, seed, defense, classifier)
             title = "From scratch" if trained.from_scratch else "Finetuned from REC"
-            line: dict[str, Any] = {"panel": title, "line": f"Classifier {classifier}"}
-            line |= {"history": trained, "curve": trained.curve}
-            lines.append(line | {"digest": trained.digest})
+            made = {"history": trained, "curve": trained.curve, "digest": trained.digest}
+            lines.append({"panel": title, "line": f"Classifier {classifier}", **made})
     return Figure(study, {"lines": lines})
