@@ -17,11 +17,10 @@ from purification.evaluation.accuracy import wilson_intervals
 from purification.evaluation.measure import ATTACK_COLUMNS, ATTACK_UNIT_COLUMNS, NAMING_COLUMN
 from purification.evaluation.measure import COLUMNS as MEASUREMENT_COLUMNS
 from purification.evaluation.refusals import REFUSED
-from purification.reporting.csv_files import all_rows, read_rows, write_formatted
+from purification.reporting.csv_files import NAMES, all_rows, read_rows, write_formatted
 from purification.reporting.papers import ATTACHED_COLUMNS, attach_paper_values
 from purification.text_tables import read_text_table
 
-_TEXT = ("dataset", "classifier", "attack", "threat_model", "defense", "variant")
 _FURTHER_TEXT = ("substitute", "oracle", *ATTACK_UNIT_COLUMNS, NAMING_COLUMN, REFUSED)
 _COUNTS = ("iterations_L", "restarts_R", "n", "correct")
 _NUMBERS = ("epsilon", "accuracy", "ci_low", "ci_high", *ATTACK_COLUMNS)
@@ -79,8 +78,7 @@ def long_table(
             "defense": _rank(rows["defense"], first=_DEFENSE_ORDER),
             "variant": rows["variant"],
             "threat_model": _rank(rows["threat_model"], first=THREAT_ORDER),
-            "iterations_L": rows["iterations_L"].fillna(-1),
-            "restarts_R": rows["restarts_R"].fillna(-1),
+            **{name: rows[name].fillna(-1) for name in SEARCH},
             "seed": rows["seed"],
         }
     )
@@ -106,7 +104,7 @@ def read_long_table(path: Path) -> pd.DataFrame:
     Raises FileNotFoundError, or ValueError naming the file if it is no long table.
     """
     header = read_text_table(path).partition("\n")[0].split(",")
-    text = (*_TEXT, "substitute") if "substitute" in header else _TEXT
+    text = (*NAMES, "substitute") if "substitute" in header else NAMES
     numbers = (*_NUMBERS, "paper_value", "paper_std", "difference")
     counts = (*_COUNTS, "seed", "paper_iterations_L", "paper_restarts_R")
     return read_rows(path, text=text, counts=counts, numbers=numbers)
@@ -161,7 +159,7 @@ def epsilon_text(epsilon: float) -> str:
 
 
 def _read_measurements(path: Path) -> pd.DataFrame:
-    rows = read_rows(path, text=_TEXT, counts=_COUNTS, numbers=_NUMBERS)
+    rows = read_rows(path, text=NAMES, counts=_COUNTS, numbers=_NUMBERS)
     if "seed" not in rows:
         raise ValueError(f"{path}: missing columns: seed")
     contradiction = (rows["attack"] == "none") != (rows["threat_model"] == "none")
