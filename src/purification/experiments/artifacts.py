@@ -9,7 +9,7 @@ Settings that cannot change a result (batch sizes of attacks, threads, device) b
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, ClassVar
@@ -53,13 +53,14 @@ class Artifact:
 _NEVER = object()
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, stands_for: Callable[[Any], Any] = lambda artifact: artifact.recipe) -> Any:
+    """Plain JSON values, with what stands for each artifact."""
     if isinstance(value, Artifact):
-        return value.recipe
+        return stands_for(value)
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _plain(item, stands_for) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_plain(item, stands_for) for item in value]
     return value
 
 
@@ -92,14 +93,14 @@ class File(Artifact):
         return {name: file.path for name, file in self.sources.items()}
 
     @property
-    def parts(self) -> list["Part"]:
-        """Further files of the same job that carry its recipe."""
-        return []
-
-    @property
     def files(self) -> list[str]:
         """The places alone."""
         return list(self.inputs.values())
+
+    @property
+    def parts(self) -> list["Part"]:
+        """Further files of the same job that carry its recipe."""
+        return []
 
     @cached_property
     def job(self) -> "Recipe":
@@ -141,13 +142,7 @@ def told(content: Mapping[str, Any], further: Iterable[File] = ()) -> Recipe:
 
 def placed(value: Any) -> Any:
     """Plain JSON values, each file by its path."""
-    if isinstance(value, File):
-        return value.path
-    if isinstance(value, Mapping):
-        return {key: placed(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [placed(item) for item in value]
-    return value
+    return _plain(value, lambda file: file.path)
 
 
 def files_in(value: Any) -> list[File]:
@@ -951,10 +946,6 @@ class Scored(Artifact):
     group: str | None = None
     hold_out: bool = False
 
-    @property
-    def place(self) -> dict[str, Any]:
-        return {"images": self.images, "group": self.group, "hold_out": self.hold_out}
-
 
 @dataclass(frozen=True)
 class Detector(Artifact):
@@ -970,12 +961,11 @@ class Detector(Artifact):
     def job(self) -> dict[str, Any]:
         """What its row needs, and a digest of all that decides it."""
         sets = {"validation": self.validation, "clean": self.clean, "attacked": self.attacked}
-        places = {name: scored.place for name, scored in sets.items()}
+        places = {
+            name: {f.name: getattr(scored, f.name) for f in fields(scored)}
+            for name, scored in sets.items()
+        }
         return {"labels": dict(self.labels), **places, "digest": self.digest}
-
-    @property
-    def files(self) -> list[File]:
-        return [scored.images for scored in (self.validation, self.clean, self.attacked)]
 
 
 @dataclass(frozen=True)
@@ -993,7 +983,7 @@ class Detection(OfRun):
 
     @property
     def sources(self) -> dict[str, File]:
-        return _by_path(file for detector in self.detectors for file in detector.files)
+        return _by_path(files_in([detector.job for detector in self.detectors]))
 
 
 @dataclass(frozen=True)

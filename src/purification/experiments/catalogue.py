@@ -1,7 +1,7 @@
 """From the config's names to artifacts: what the rules ask for everything they make."""
 
+import math
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from functools import cache
@@ -35,7 +35,7 @@ from purification.experiments.artifacts import (
     cell_group,
 )
 from purification.experiments.config import ConfigError, check_config, check_study, uses
-from purification.experiments.config_form import did_you_mean
+from purification.experiments.config_form import did_you_mean, is_number
 from purification.experiments.entries import OWN_CODE, checkpoints_of
 from purification.experiments.grids import sweep_cells, sweep_epsilons
 from purification.experiments.methods import (
@@ -137,21 +137,15 @@ class Catalogue:
             known = ", ".join(self.config[section])
             raise ConfigError(f"no '{name}' under {section} in the config: {known}") from None
 
-    def _trained_on(self, dataset: str, section: str, name: str) -> dict[str, Any]:
-        """A network's settings, with what its `per_dataset` has other for this one."""
-        settings = dict(self._lookup(section, name))
-        own: dict[str, Any] = settings.pop("per_dataset", {}).get(dataset, {})
-        return settings | own
-
     def _network(
         self, dataset: str, section: str, name: str, training: str = PLAIN
     ) -> dict[str, Any]:
-        """A classifier's or generator's settings on a data set, with digests of what else decides.
-
-        Of one that was trained elsewhere the settings of a training count only where a defence,
-        `training`, trains it anew. Raises ConfigError if there are none.
+        """A classifier's or generator's settings on a data set (`per_dataset`), with digests of
+        what else decides. Of one that was trained elsewhere the settings of a training count only
+        where a defence, `training`, trains it anew. Raises ConfigError if there are none.
         """
-        settings = self._trained_on(dataset, section, name)
+        settings = dict(self._lookup(section, name))
+        settings |= settings.pop("per_dataset", {}).get(dataset, {})
         settings |= _own(settings.get("architecture", ""), settings)
         if "checkpoint" not in settings:
             return settings
@@ -173,22 +167,18 @@ class Catalogue:
             return {**own, "purifier": purifier}
         if section == "defenses" and "steps" in own:
             return self._varied_search(base, own, change)
-        if section == "attacks" and (norm := norm_of(own)):
-            key, value, (_, least) = "epsilon", _number(float, change), least_epsilon(own)
-            # An l2 radius may exceed the range of a pixel, and is finite.
-            most = 1 if norm == "linf" else sys.float_info.max
-            right = value is not None and least < value <= most
-            called = self.attack_at(base, value) if right else ""
-        elif section == "defenses" and self._per_classifier(base):
+        if section == "defenses" and self._per_classifier(base):
             self._lookup("classifiers", change)
             return own
-        else:
+        if section != "attacks" or not (norm := norm_of(own)):
             raise ConfigError(f"{name}: nothing of {section}.{base} can vary so")
-        if not right:
-            raise ConfigError(f"{name}: {change!r} is no {key} for {section}.{base}")
-        if called != name:
-            raise ConfigError(f"{name}: with this {key} it is called {called!r}")
-        return with_settings(own, epsilon=value)
+        # An l2 radius may exceed the range of a pixel.
+        most = 1 if norm == "linf" else math.inf
+        if not (is_number(change) and least_epsilon(own)[1] < float(change) <= most):
+            raise ConfigError(f"{name}: {change!r} is no epsilon for {section}.{base}")
+        if (called := self.attack_at(base, float(change))) != name:
+            raise ConfigError(f"{name}: with this epsilon it is called {called!r}")
+        return with_settings(own, epsilon=float(change))
 
     def _varied_search(self, base: str, own: Mapping[str, Any], change: str) -> Mapping[str, Any]:
         """The settings of a search with another L, other R or both: `@L50`, `@R1`, `@L50R1`."""
@@ -415,7 +405,9 @@ class Catalogue:
         return replace(plain, reconstructions=images)
 
     def deployed(self, dataset: str, seed: int, defense: str, classifier: str) -> Classifier:
-        """The classifier that stands behind a defence."""
+        """The classifier that stands behind a defence; "plain": the one without."""
+        if defense == PLAIN:
+            return self.classifier(dataset, seed, PLAIN, classifier)
         settings = self._lookup("defenses", defense)
         # Without this key it has a classifier of its own.
         retrained = settings.get("classifier") != "originals"
@@ -486,7 +478,9 @@ class Catalogue:
         """The substitute of an attacker who asks the plain `classifier` (oracle: "plain"), or the
         one that the defence `oracle` deploys."""
         _check_unvaried(oracle)
-        defended = oracle != PLAIN
+        purifier = None
+        if oracle != PLAIN and self.purifies(oracle):
+            purifier = self.purifier(dataset, seed, self.for_classifier(oracle, classifier))
         network = self._lookup("classifiers", substitute)
         own = {key: network.get(key, "paper") for key in ("architecture", "dropout")}
         return Substitute(
@@ -494,12 +488,8 @@ class Catalogue:
             self.dataset(dataset).for_training,
             seed,
             oracle,
-            self.deployed(dataset, seed, oracle, classifier)
-            if defended
-            else self.classifier(dataset, seed, PLAIN, classifier),
-            self.purifier(dataset, seed, self.for_classifier(oracle, classifier))
-            if defended and self.purifies(oracle)
-            else None,
+            self.deployed(dataset, seed, oracle, classifier),
+            purifier,
             substitute,
             own | _own(network["architecture"], network),
             dict(self.config["substitute"]),
@@ -655,14 +645,6 @@ def _check_unvaried(defense: str) -> None:
     trained for it, no substitute asks it, and it is neither swept nor timed."""
     if VARIED in defense:
         raise ConfigError(f"{defense}: with another L there are only purified images")
-
-
-def _number(kind: type, text: str) -> Any:
-    """The number that a text is; None if it is none."""
-    try:
-        return kind(text)
-    except ValueError:
-        return None
 
 
 def _own(place: str, entry: Mapping[str, Any]) -> dict[str, Any]:
