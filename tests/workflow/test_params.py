@@ -53,6 +53,8 @@ def complaints(params: dict[str, Any]) -> list[str]:
     wrong = [] if params else ["no params"]
     for name, value in params.items():
         wrong += [f"{name}: a {kind} is not compared" for kind in strange(value)]
+        # A swapped line of the config would make it stale: `told` prints a digest.
+        wrong += [f"{name}: printed in the order of its keys"] * (type(value) is dict)
     sorts = [sort(value) for value in params.values()]
     wrong += [f"two params like {one} could swap" for one in {*sorts} if sorts.count(one) > 1]
     return wrong

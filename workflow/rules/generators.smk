@@ -210,8 +210,8 @@ rule train_end_to_end:
         gpu=GPUS,
     params:
         recipe=recipe("end_to_end"),
-        vae=lambda wildcards: end_to_end_networks(wildcards)[0].recipe,
-        classifier=lambda wildcards: end_to_end_networks(wildcards)[1].recipe,
+        vae=lambda wildcards: told(end_to_end_networks(wildcards)[0].recipe),
+        classifier=lambda wildcards: told(end_to_end_networks(wildcards)[1].recipe),
     message:
         "{wildcards.defense}: VAE and classifier {wildcards.classifier} together, on {wildcards.dataset}"
     script:

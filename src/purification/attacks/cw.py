@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from purification.attacks.contract import attack
+from purification.attacks.gradient import per_image
 
 # The authors' code shrinks images by this factor before atanh, which is infinite at exact 0 and 1
 # (half of MNIST's pixels), and lets no constant grow beyond the second number.
@@ -46,12 +47,10 @@ def cw_l2(
     not depend on its batch.
 
     Exactly `iterations` forward and backward passes a search step; the predictions come from the
-    same passes, so the start counts as the first iterate and the last update is not looked at.
+    same passes, so the start counts as the first iterate and the last update is not looked at. What
+    is returned is the success of smallest l2 norm of all iterates, or the image if there was none.
 
     Args:
-        model: classifier, (N, C, H, W) -> logits; attacked in the mode that it is in.
-        images: (N, C, H, W), in [0, 1].
-        labels: int64 (N,), the labels to be left.
         learning_rate: Adam's, in tanh space.
         constant: the (first) c.
         iterations: Adam steps of each search step.
@@ -59,13 +58,6 @@ def cw_l2(
             failed and the smallest that succeeded, times 10 while none has; with 10 or more, the
             last step repeats the smallest that succeeded (the authors' code).
         confidence: margin (in logits) by which another class must win.
-
-    Returns:
-        For each image the success of smallest l2 norm of all iterates, or the unchanged image if
-        there was none: (N, C, H, W) in [0, 1], detached.
-
-    Raises:
-        ValueError: a setting is out of range.
     """
     if not (learning_rate > 0 and constant > 0 and confidence >= 0):
         raise ValueError(
@@ -78,17 +70,15 @@ def cw_l2(
             f"{iterations}, {binary_search_steps}"
         )
     images = images.detach()
-    best = images
-    best_norm = images.new_full((len(images),), math.inf)
+    settings = (learning_rate, iterations, confidence)
+    best, best_norm = images, images.new_full((len(images),), math.inf)
     constants = images.new_full((len(images),), constant)
     lower, upper = torch.zeros_like(constants), torch.full_like(constants, math.inf)
     for search_step in range(binary_search_steps):
         if binary_search_steps >= 10 and search_step == binary_search_steps - 1:
             constants = upper.clamp(max=_LARGEST_CONSTANT)
-        found, norm = _descend(
-            model, images, labels, constants, learning_rate, iterations, confidence
-        )
-        best = torch.where(_per_image(norm < best_norm, images), found, best)
+        found, norm = _descend(model, images, labels, constants, *settings)
+        best = torch.where(per_image(norm < best_norm, images), found, best)
         best_norm = torch.minimum(norm, best_norm)
         success = norm.isfinite()
         upper = torch.where(success, constants, upper)
@@ -132,7 +122,7 @@ def _descend(
         norm = torch.linalg.vector_norm((candidates - images).flatten(1), dim=1)
         # Strict: at a tie argmax may still name the label.
         closer = (margin.detach() < 0) & (norm < best_norm)
-        best = torch.where(_per_image(closer, images), candidates, best)
+        best = torch.where(per_image(closer, images), candidates, best)
         best_norm = torch.where(closer, norm, best_norm)
     return best, best_norm
 
@@ -142,8 +132,3 @@ def _margin(logits: Tensor, labels: Tensor) -> Tensor:
     is_label = functional.one_hot(labels, logits.shape[1]).bool()
     own = logits.masked_fill(~is_label, 0).sum(dim=1)
     return own - logits.masked_fill(is_label, -math.inf).max(dim=1).values
-
-
-def _per_image(flags: Tensor, images: Tensor) -> Tensor:
-    """Flags (N,) shaped to broadcast over images (N, C, H, W)."""
-    return flags.view(-1, *[1] * (images.dim() - 1))

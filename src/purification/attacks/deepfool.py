@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from purification.attacks.contract import attack
+from purification.attacks.gradient import per_image
 
 # Added to each step's length, and to gradients' norms before division: the authors' code and
 # foolbox have the same first number, foolbox the second. It carries steps past a flat boundary.
@@ -35,22 +36,14 @@ def deepfool(
 
     An image is done when another class wins, and then leaves the batch. To know this costs one more
     forward pass and one wait for the device an iteration; to go on with it would cost a backward
-    pass a candidate. An image misclassified from the start is returned as it is.
+    pass a candidate. What is returned is the first iterate that leaves the label, the image itself
+    if it is misclassified, or the last one.
 
     Args:
-        model: classifier, (N, C, H, W) -> logits; attacked in the mode that it is in.
-        images: (N, C, H, W), in [0, 1].
-        labels: int64 (N,), the labels to be left.
         iterations: largest number of steps; 50 in the authors' code.
         overshoot: 0.02 in the paper.
         candidates: classes of largest logits on the image itself, the label among them, to which
             the steps may lead; more than there are means all.
-
-    Returns:
-        The first iterate that leaves the label, or the last one: (N, C, H, W) in [0, 1], detached.
-
-    Raises:
-        ValueError: a setting is out of range.
     """
     if iterations < 1 or candidates < 2 or overshoot < 0:
         raise ValueError(
@@ -105,5 +98,4 @@ def _nearest_step(differences: Tensor, gradients: Tensor) -> Tensor:
     distance, nearest = (differences.abs() / norms).min(dim=1)
     rows = torch.arange(len(nearest), device=nearest.device)
     length = (distance + _EXTRA_LENGTH) / norms[rows, nearest]
-    step: Tensor = length.view(-1, *[1] * (gradients.dim() - 2)) * gradients[nearest, rows]
-    return step
+    return per_image(length, gradients[0]) * gradients[nearest, rows]

@@ -24,17 +24,8 @@ def fgsm(
     (Samangouei et al. 2018), sec. 2.1, eq. 1. A pixel whose gradient is exactly zero stays.
 
     Args:
-        model: classifier, (N, C, H, W) -> logits; attacked in the mode that it is in.
-        images: (N, C, H, W), in [0, 1].
-        labels: int64 (N,), the labels whose loss is increased.
         epsilon: l-inf radius, in pixel units of [0, 1].
         first_gradient: `input_gradient` of the same arguments, where the caller has it already.
-
-    Returns:
-        Adversarial images, (N, C, H, W) in [0, 1], detached.
-
-    Raises:
-        ValueError: epsilon is negative.
     """
     if epsilon < 0:
         raise ValueError(f"fgsm: epsilon must not be negative, got {epsilon}")
@@ -61,20 +52,8 @@ def rand_fgsm(
     published code (whitebox.py) clips it. The result stays in the epsilon ball around the images.
 
     Args:
-        model: classifier, (N, C, H, W) -> logits; attacked in the mode that it is in.
-        images: (N, C, H, W), in [0, 1].
-        labels: int64 (N,), the labels whose loss is increased.
         epsilon: l-inf radius of both steps together, in pixel units of [0, 1].
         alpha: l-inf length of the random step, 0 <= alpha <= epsilon.
-        seed: seed of the noise.
-        indices: N numbers, one an image: its noise depends on (seed, index) alone, never on the
-            rest of the batch.
-
-    Returns:
-        Adversarial images, (N, C, H, W) in [0, 1], detached.
-
-    Raises:
-        ValueError: alpha is not in [0, epsilon], or there is not one index an image.
     """
     if not 0 <= alpha <= epsilon:
         raise ValueError(f"rand_fgsm: alpha must be in [0, epsilon={epsilon}], got {alpha}")

@@ -8,6 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
+def per_image(values: Tensor, images: Tensor) -> Tensor:
+    """Values (N,) shaped to broadcast over images (N, C, H, W)."""
+    return values.view(-1, *[1] * (images.dim() - 1))
+
+
 def log_odds_against(logits: Tensor, labels: Tensor) -> Tensor:
     """log((1 - p) / p) of each label's probability p: logits (N, K), int64 labels (N,) -> (N,).
 

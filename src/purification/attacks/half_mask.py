@@ -18,17 +18,8 @@ def half_masked(
     middle one stays.
 
     Args:
-        model: not looked at; here, as `labels`, for the form of an attack.
-        images: (N, C, H, W), in [0, 1].
-        labels: not looked at.
         half: which one is blocked, one of `HALVES`.
         fill: value of the blocked pixels, in [0, 1]; 0 is black.
-
-    Returns:
-        Masked images, (N, C, H, W) in [0, 1], detached.
-
-    Raises:
-        ValueError: another half, or fill is not in [0, 1].
     """
     if half not in HALVES or not 0 <= fill <= 1:
         raise ValueError(

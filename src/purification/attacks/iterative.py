@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from purification.attacks.contract import attack
-from purification.attacks.gradient import input_gradient
+from purification.attacks.gradient import input_gradient, per_image
 from purification.attacks.noise import per_image_noise
 
 SETTINGS = {"epsilon": "epsilon", "step_size": "epsilon", "iterations": "count"}
@@ -30,23 +30,14 @@ def bim(
     as FGSM's (`gradient`). It has no random start: that is PGD's.
 
     The last iterate is returned, whether it is misclassified or an earlier one was; nothing stops
-    early, so that no image depends on its batch. `iterations` forward and backward passes.
+    early, so that no image depends on its batch. `iterations` forward and backward passes. A pixel
+    whose gradient is exactly zero in a step does not move in it.
 
     Args:
-        model: classifier, (N, C, H, W) -> logits; attacked in the mode that it is in.
-        images: (N, C, H, W), in [0, 1].
-        labels: int64 (N,), the labels whose loss is increased.
         epsilon: l-inf radius, in pixel units of [0, 1]. Cowboy states no setting of its attacks;
             CleverHans 2.1.0, for orientation, has 0.3.
         step_size: l-inf length of a step, in the same units; CleverHans 0.05, the paper 1 / 255.
         iterations: steps; CleverHans 10, the paper min(255 epsilon + 4, 1.25 * 255 epsilon).
-
-    Returns:
-        Adversarial images, (N, C, H, W) in [0, 1], detached. A pixel whose gradient is exactly zero
-        in a step does not move in it.
-
-    Raises:
-        ValueError: epsilon is negative, step_size is not positive, or there is no iteration.
     """
     _check("bim", epsilon, step_size, iterations)
     return _iterate(model, images, labels, images, epsilon, step_size, iterations)
@@ -71,23 +62,11 @@ def pgd(
     to [0, 1]; one start, without restarts.
 
     Args:
-        model: classifier, (N, C, H, W) -> logits; attacked in the mode that it is in.
-        images: (N, C, H, W), in [0, 1].
-        labels: int64 (N,), the labels whose loss is increased.
         epsilon: l-inf radius, in pixel units of [0, 1]; 0.3 in the paper (MNIST), in AE-GAN and in
             CleverHans 2.1.0.
         step_size: l-inf length of a step, in the same units; 0.01 in the paper and in CleverHans.
             AE-GAN states neither it nor the number of steps.
         iterations: steps; 40 in the paper and in CleverHans.
-        seed: seed of the start.
-        indices: N numbers, one an image: its start depends on (seed, index) alone, never on the
-            rest of the batch.
-
-    Returns:
-        Adversarial images, (N, C, H, W) in [0, 1], detached.
-
-    Raises:
-        ValueError: as `bim`, or there is not one index an image.
     """
     _check("pgd", epsilon, step_size, iterations)
     noise = per_image_noise(torch.rand, images, seed, indices)
@@ -112,24 +91,15 @@ def mim(
     an image's own l1 norm. Their code and CleverHans' divide by the mean of the absolute values
     instead, a constant factor on g, which its sign does not show. foolbox differs: it adds up the
     gradients' signs. The gradient of the label's log-odds stands for the cross-entropy's here too:
-    the two are parallel (`gradient`), and the norm takes their lengths away.
+    the two are parallel (`gradient`), and the norm takes their lengths away. An image whose
+    gradient is exactly zero in a step goes on along g.
 
     Args:
-        model: classifier, (N, C, H, W) -> logits; attacked in the mode that it is in.
-        images: (N, C, H, W), in [0, 1].
-        labels: int64 (N,), the labels whose loss is increased.
         epsilon: l-inf radius, in pixel units of [0, 1]; 16 / 255 in the paper, 0.3 in CleverHans.
         step_size: l-inf length of a step, in the same units; epsilon / iterations in the paper,
             0.06 in CleverHans 2.1.0.
         iterations: steps; 10 in both.
         momentum: the decay mu of g; 1.0 in both. 0 is `bim`.
-
-    Returns:
-        Adversarial images, (N, C, H, W) in [0, 1], detached. An image whose gradient is exactly
-        zero in a step goes on along g.
-
-    Raises:
-        ValueError: as `bim`, or momentum is negative.
     """
     _check("mim", epsilon, step_size, iterations)
     if not momentum >= 0:
@@ -169,5 +139,5 @@ def _iterate(
 
 def _of_unit_l1(gradients: Tensor) -> Tensor:
     """Gradients (N, C, H, W), each divided by its l1 norm; one of zero stays zero."""
-    norms = gradients.flatten(1).abs().sum(dim=1).view(-1, *[1] * (gradients.dim() - 1))
+    norms = per_image(gradients.flatten(1).abs().sum(dim=1), gradients)
     return torch.where(norms > 0, gradients / norms, 0)

@@ -25,18 +25,7 @@ def random_signs(
     adversarial images should not flag these, and one that does detects noise.
 
     Args:
-        model: not looked at; here, as `labels`, for the form of an attack.
-        images: (N, C, H, W), in [0, 1].
-        labels: not looked at.
         epsilon: change of each pixel, in pixel units of [0, 1].
-        seed: seed of the signs.
-        indices: N numbers, one an image: its signs depend on (seed, index) alone.
-
-    Returns:
-        Noisy images, (N, C, H, W) in [0, 1], detached.
-
-    Raises:
-        ValueError: there is not one index an image.
     """
     noise = per_image_noise(torch.randn, images, seed, indices)
     return (images.detach() + epsilon * noise.sign()).clamp(0, 1)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from purification.attacks.registry import ATTACKS, AttackEntry, find_attack
 from purification.attacks.watch import watched
 from purification.guests import GuestError, check_images, name_of, refuse_not_finite
 from purification.plugins import files_for
+from purification.runtime import Progress
 
 LABEL_CHOICES = ("ground_truth", "predicted")
 ROUNDING = 1e-5
@@ -48,13 +49,6 @@ class AttackResult:
 
 class MaskedGradientError(RuntimeError):
     """The gradient is exactly zero for every image: an attack that climbs it cannot move."""
-
-
-class Progress(Protocol):
-    """What `runtime.progress` yields."""
-
-    def update(self, n: int = 1, **figures: Any) -> None:
-        """Count n more images."""
 
 
 def run_attack(

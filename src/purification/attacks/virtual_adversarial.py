@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from purification.attacks.contract import attack
-from purification.attacks.gradient import loss_gradient
+from purification.attacks.gradient import loss_gradient, per_image
 from purification.attacks.noise import per_image_noise
 
 SETTINGS = {"epsilon": "length", "xi": "length", "iterations": "count"}
@@ -40,28 +40,15 @@ def vam(
     a Hessian does not tell d from -d, so that half of the images go the harmless way, and the third
     order that a large xi sees prefers the other one.
 
-    The KL's gradient is computed so that a confident classifier has one (`_kl_slope`).
+    The KL's gradient is computed so that a confident classifier has one (`_kl_slope`). Where it is
+    zero (a masked gradient, or xi lost to rounding), an image is returned as it is.
 
     Args:
-        model: classifier, (N, C, H, W) -> logits; attacked in the mode that it is in.
-        images: (N, C, H, W), in [0, 1].
-        labels: not looked at; here for the form of an attack.
         epsilon: l2 length of the perturbation before the clip to [0, 1], in pixel units of [0, 1].
             Cowboy states none; CleverHans 2.1.0, for orientation, has 2.0.
         xi: l2 length at which the gradient is taken, in the same units; 0.01 (above).
         iterations: of the power method, a forward and a backward pass each; 1 in the paper and in
             CleverHans.
-        seed: seed of the random vectors.
-        indices: N numbers, one an image: its vector depends on (seed, index) alone, never on the
-            rest of the batch.
-
-    Returns:
-        Adversarial images, (N, C, H, W) in [0, 1], detached. An image whose KL has no gradient (a
-        masked one, or xi lost to rounding) is returned as it is.
-
-    Raises:
-        ValueError: epsilon is negative, xi is not positive, there is no iteration, or there is not
-            one index an image.
     """
     if not (0 <= epsilon < math.inf and 0 < xi < math.inf and iterations >= 1):
         raise ValueError(
@@ -100,6 +87,5 @@ def _kl_slope(moved: Tensor, clean: Tensor) -> Tensor:
 
 def _of_unit_length(vectors: Tensor) -> Tensor:
     """Vectors (N, C, H, W), each divided by its l2 norm; one of zero stays zero."""
-    norms = torch.linalg.vector_norm(vectors.flatten(1), dim=1)
-    norms = norms.view(-1, *[1] * (vectors.dim() - 1))
+    norms = per_image(torch.linalg.vector_norm(vectors.flatten(1), dim=1), vectors)
     return torch.where(norms > 0, vectors / norms, 0)

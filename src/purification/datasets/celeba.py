@@ -17,11 +17,8 @@ CROP, SIDE = 108, 64
 PUBLISHED = {"train": 162_770, "validation": 19_867, "test": 19_962}
 PARTS = {"train": "0", "validation": "1", "test": "2"}
 ATTRIBUTE = "Male"
-IMAGES, ATTRIBUTES, PARTITION = (
-    "img_align_celeba",
-    "list_attr_celeba.txt",
-    "list_eval_partition.txt",
-)
+IMAGES = "img_align_celeba"
+ATTRIBUTES, PARTITION = "list_attr_celeba.txt", "list_eval_partition.txt"
 
 _AGAIN = "get the file again (`unzip -t` tells whether it is whole)"
 
@@ -59,11 +56,9 @@ def load_celeba(
     every = [name for names in wanted.values() for name in names]
     with _pictures(folder, every) as (place, held, read):
         _check_names(every, gender, held, folder, place)
+        labels = {split: [gender[name] for name in names] for split, names in wanted.items()}
         return {
-            split: (
-                _decode(names, read, place),
-                np.array([gender[name] for name in names], np.int64),
-            )
+            split: (_decode(names, read, place), np.array(labels[split], np.int64))
             for split, names in wanted.items()
         }
 
@@ -168,9 +163,8 @@ def _pictures(
     try:
         archive = zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:
-        raise RuntimeError(
-            f"{path.absolute()}: {error}; expected CelebA's zip file: {_AGAIN}"
-        ) from error
+        expected = f"expected CelebA's zip file: {_AGAIN}"
+        raise RuntimeError(f"{path.absolute()}: {error}; {expected}") from error
     with archive:
         entries = {entry.rpartition("/")[2]: entry for entry in archive.namelist()}
         yield path, set(entries), lambda name: _member(archive, entries[name], path)
@@ -181,9 +175,8 @@ def _member(archive: zipfile.ZipFile, entry: str, path: Path) -> bytes:
         return archive.read(entry)
     # What zipfile raises for a bad block depends on the byte: a wrong header, stream or checksum.
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
-        raise RuntimeError(
-            f"{path.absolute()}: {entry} in it is damaged ({error}): {_AGAIN}"
-        ) from error
+        damage = f"{entry} in it is damaged ({error})"
+        raise RuntimeError(f"{path.absolute()}: {damage}: {_AGAIN}") from error
 
 
 def _decode(names: list[str], read: Callable[[str], bytes], place: Path) -> np.ndarray:

@@ -26,10 +26,8 @@ def load_cifar10(data_root: Path, validation: int, test: int | None) -> dict[str
 
     Files are looked for as torchvision keeps them: all batches in `data_root`/cifar-10-batches-py,
     or else `data_root`/cifar-10-python.tar.gz, downloaded if missing. They are used only if their
-    checksums are the official ones; nothing but a download is written to `data_root`.
-
-    Raises ValueError for impossible numbers of images, RuntimeError, naming places and files, if a
-    file is missing and cannot be had, or is not the official one.
+    checksums are the official ones; nothing but a download is written to `data_root`. Raises as
+    `mnist.load_mnist`.
     """
     from torchvision.datasets import CIFAR10
 
@@ -51,9 +49,8 @@ def _verified(source: "type[CIFAR10]", data_root: Path) -> Iterator[str]:
     """A root in torchvision's layout with official files alone: `data_root`, or a temporary one
     with the archive's content, since `data_root` may be read-only."""
     folder, archive = data_root / source.base_folder, data_root / source.filename
-    md5s = dict(
-        [*source.train_list, *source.test_list, (source.meta["filename"], source.meta["md5"])]
-    )
+    md5s = dict([*source.train_list, *source.test_list])
+    md5s[source.meta["filename"]] = source.meta["md5"]
     missing = [filename for filename in md5s if not (folder / filename).is_file()]
     if not missing:
         # torchvision verifies them too, but does not say which is wrong. They are pickles: unknown

@@ -32,12 +32,9 @@ def load_digits(data_root: Path, validation: int, test: int | None) -> dict[str,
     images = large.clamp(0, 1).numpy().astype(np.float32)
     labels = bunch.target.astype(np.int64)
     order = _stratified_order(labels)
-    bounds = {
-        "train": order[test + validation :],
-        "validation": order[test : test + validation],
-        "test": order[:test],
-    }
-    return {split: (images[rows], labels[rows]) for split, rows in bounds.items()}
+    in_test, held, rest = np.split(order, [test, test + validation])
+    parts = {"train": rest, "validation": held, "test": in_test}
+    return {split: (images[rows], labels[rows]) for split, rows in parts.items()}
 
 
 def _stratified_order(labels: np.ndarray) -> np.ndarray:

@@ -75,9 +75,7 @@ def _extracted(official: "type[MNIST]", raw: Path) -> Iterator[str]:
         folder = Path(root, official.__name__, "raw")
         folder.mkdir(parents=True)
         for filename, _ in official.resources:
-            with (
-                gzip.open(raw / filename) as packed,
-                (folder / Path(filename).stem).open("wb") as f,
-            ):
-                shutil.copyfileobj(packed, f)
+            place = folder / Path(filename).stem
+            with gzip.open(raw / filename) as packed, place.open("wb") as file:
+                shutil.copyfileobj(packed, file)
         yield root

@@ -10,7 +10,7 @@ from torch import nn
 
 from purification.attacks import AttackResult, MaskedGradientError, run_attack
 from purification.datasets import BLACK_BOX_HOLD_OUT, evaluation_images
-from purification.evaluation.purifiers import fitted_purifier
+from purification.evaluation.purifiers import Files, fitted_purifier
 from purification.evaluation.refusals import record_refusals
 from purification.evaluation.summary import attack_summary
 from purification.evaluation.threat_models import attacked_model
@@ -22,8 +22,6 @@ from purification.randomness import derive_seed
 from purification.runtime import progress
 from purification.storage import ImageSet, read_image_set, read_split
 
-Files = Mapping[str, str]
-"""A recipe's inputs by name."""
 ATTACK_FIELDS = ("success", "clean_predictions", "l2", "linf", "zero_gradient")
 """What is kept of an attack for each image, beside the images and the predictions for them."""
 
@@ -77,10 +75,8 @@ def adversarial_set(result: AttackResult, labels: np.ndarray) -> ImageSet:
 
 def purified_set(purified: Purified, labels: np.ndarray) -> ImageSet:
     """Purified images with their scores and reconstruction errors; the means as attributes."""
-    fields = {
-        "score": purified.score.numpy(),
-        "reconstruction_error": purified.reconstruction_error.numpy(),
-    }
+    names = ("score", "reconstruction_error")
+    fields = {name: getattr(purified, name).numpy() for name in names}
     means = {f"mean_{name}": float(values.mean()) for name, values in fields.items()}
     return ImageSet(purified.images.numpy(), labels, fields, means)
 
@@ -97,17 +93,9 @@ def attack_network(
     """
     black_box = recipe["kind"] == "BlackBoxSet"
     model = load_network(files["classifier"], recipe["classifier"]["kind"]).to(device)
-    result, labels = attack_split(
-        model,
-        recipe["attack"],
-        files["dataset"],
-        recipe["images"],
-        recipe["seed"],
-        path,
-        batch_size,
-        hold_out=black_box,
-        split=recipe.get("split", "test"),
-    )
+    given = (recipe["attack"], files["dataset"], recipe["images"], recipe["seed"], path, batch_size)
+    split = recipe.get("split", "test")
+    result, labels = attack_split(model, *given, hold_out=black_box, split=split)
     made = adversarial_set(result, labels)
     if black_box:
         made.fields["substitute_predictions"] = made.fields.pop("predictions")

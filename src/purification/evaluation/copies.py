@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from purification.evaluation.adversarial import Files, adversarial_set, attack_split
+from purification.evaluation.adversarial import adversarial_set, attack_split
+from purification.evaluation.purifiers import Files
 from purification.models.checkpoints import load_network
 from purification.storage import ImageSet, read_image_set
 
@@ -24,16 +25,8 @@ def craft_copies(
     model = load_network(files["classifier"], "Classifier").to(device)
     copies = {}
     for name, attack in recipe["attacks"]:
-        result, labels = attack_split(
-            model,
-            attack,
-            files["dataset"],
-            None,
-            recipe["seed"],
-            f"{path}:{name}",
-            batch_size,
-            split="train",
-        )
+        given = (attack, files["dataset"], None, recipe["seed"], f"{path}:{name}", batch_size)
+        result, labels = attack_split(model, *given, split="train")
         copies[name] = adversarial_set(result, labels)
     return copies
 

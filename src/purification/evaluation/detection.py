@@ -22,16 +22,14 @@ def roc_curve(clean_scores: Any, attacked_scores: Any) -> tuple[np.ndarray, np.n
     """The ROC of telling attacked images from clean ones by a threshold on their scores.
 
     Args:
-        clean_scores: (N,) finite numbers.
-        attacked_scores: (M,) finite numbers.
+        clean_scores, attacked_scores: (N,) and (M,) finite numbers.
 
     Returns:
         (false_positive_rate, true_positive_rate, thresholds), each (K,) float64: the shares of
         clean and of attacked images with a score of at least the threshold, from (0, 0), whose
         threshold is infinite, to (1, 1). Points on a straight line between others are left out.
 
-    Raises:
-        ValueError: scores of another shape, none, or one that is not finite.
+    Raises ValueError: scores of another shape, none, or one that is not finite.
     """
     from sklearn.metrics import roc_curve
 
@@ -50,18 +48,13 @@ def auc(clean_scores: Any, attacked_scores: Any) -> float:
 
 
 def threshold_at(clean_validation_scores: Any, false_positive_rate: float) -> float:
-    """The lowest clean validation score above which lies at most that share of them.
+    """The lowest clean validation score above which lies at most that share of them, in [0, 1).
 
     It is also the threshold of AE-GAN+rs's inference rule (section 3.2): an image with a higher
-    score is searched, so at most that share of clean images is searched in vain.
+    score is searched, so at most that share of clean images is searched in vain. With fewer than
+    1 / false_positive_rate scores none may be flagged, and the threshold is their maximum.
 
-    Args:
-        clean_validation_scores: (V,) finite numbers. With fewer than 1 / false_positive_rate of
-            them none may be flagged, and the threshold is their maximum.
-        false_positive_rate: in [0, 1).
-
-    Raises:
-        ValueError: a rate out of range, or scores as `roc_curve` refuses them.
+    Raises ValueError: a rate out of range, or scores as `roc_curve` refuses them.
     """
     if not 0 <= false_positive_rate < 1:
         raise ValueError(f"expected a false-positive rate in [0, 1), got {false_positive_rate}")
@@ -83,17 +76,8 @@ def true_positive_rate_at(
     image, clean or attacked, has a say in it, so the rate achieved on clean test images differs
     from the wanted one by chance, and by more than chance where the two sets differ.
 
-    Args:
-        clean_validation_scores: (V,) finite numbers, as for `threshold_at`.
-        attacked_scores: (M,) finite numbers.
-        clean_test_scores: (N,) finite numbers.
-        false_positive_rate: in [0, 1).
-
-    Returns:
-        (threshold, true-positive rate, false-positive rate on the clean test images).
-
-    Raises:
-        ValueError: a rate out of range, or scores as `roc_curve` refuses them.
+    Scores are (V,), (M,) and (N,) finite numbers, the rate in [0, 1). Returns (threshold,
+    true-positive rate, false-positive rate on the clean test images). Raises as `threshold_at`.
     """
     threshold = threshold_at(clean_validation_scores, false_positive_rate)
     attacked = _checked(attacked_scores, "attacked scores")
@@ -121,13 +105,11 @@ def adversarial_threshold(
 
     Args:
         discriminator_scores: D(x) in [0, 1] of attacked images, (M,), whether fooled or not.
-        accuracy_drop: of the classifier on these images: accuracy before the attack minus that
-            after it, in [-1, 1].
+        accuracy_drop: the classifier's accuracy before the attack minus that after it, in [-1, 1].
         exponent: p; 1 is the mean, and infinity would be the maximum.
 
-    Raises:
-        ValueError: a drop below 0.2, an exponent below 1 or infinite, or scores as `roc_curve`
-            refuses them, or outside [0, 1].
+    Raises ValueError: a drop below 0.2, an exponent below 1 or infinite, or scores as `roc_curve`
+    refuses them, or outside [0, 1].
     """
     if not costs_enough(accuracy_drop):
         raise ValueError(
@@ -154,19 +136,10 @@ def error_rates(
 ) -> tuple[np.ndarray, np.ndarray]:
     """What a detector misses, and its false alarms, at each threshold.
 
-    An image is flagged when its score is above the threshold (AE-GAN+rs, section 4.4).
-
-    Args:
-        clean_scores: (N,) finite numbers.
-        attacked_scores: (M,) finite numbers.
-        thresholds: (K,) numbers.
-
-    Returns:
-        (false-negative rate, false-positive rate), (K,) float64 each: the share of attacked images
-        that are not flagged, which rises with the threshold, and that of clean ones that are.
-
-    Raises:
-        ValueError: scores as `roc_curve` refuses them.
+    An image is flagged when its score is above the threshold (AE-GAN+rs, section 4.4). For (N,)
+    and (M,) finite scores and (K,) thresholds, returns (false-negative rate, false-positive rate),
+    (K,) float64 each: the share of attacked images that are not flagged, which rises with the
+    threshold, and that of clean ones that are. Raises ValueError as `roc_curve`.
     """
     clean, attacked = (
         np.sort(_checked(scores, name))
@@ -184,15 +157,14 @@ def bootstrap_interval(
     seed: int,
     confidence: float = 0.95,
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of a statistic of one or more samples.
+    """Percentile bootstrap interval (low, high) of a statistic of one or more samples.
 
     Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13. What is drawn again
     is the image. So arrays with a value for each of the same images are resampled together,
     paired: give them as a tuple. Samples of different images are resampled each by itself,
     unpaired. A detector's clean test scores and attacked scores belong in one tuple, because each
     attacked image was made from one of the clean ones and their scores go up and down together;
-    validation scores are a sample of their own. Resampling pairs as if they were independent
-    would give an interval of the wrong width.
+    validation scores are a sample of their own.
 
         bootstrap_interval(auc, (clean, attacked), repeats=1000, seed=0)
         bootstrap_interval(found, validation, (attacked, clean), repeats=1000, seed=0)
@@ -202,19 +174,14 @@ def bootstrap_interval(
 
     Args:
         statistic: from as many arrays as were given, tuples unpacked, in their order, to a number.
-        samples: arrays with the images along the first axis, or tuples of such arrays of equal
-            length.
+        samples: arrays with the images along the first axis, or tuples of such of equal length.
         repeats: number of resamples, at least 1; a 95 % interval wants about 1000.
-        seed: of the resampling; the same seed gives the same resamples of samples of equal size,
-            so that two detectors, one after the other, are compared on the same images.
+        seed: the same gives the same resamples of samples of equal size, so that two detectors,
+            one after the other, are compared on the same images.
         confidence: coverage, in (0, 1).
 
-    Returns:
-        (low, high).
-
-    Raises:
-        ValueError: no samples, an empty one, paired arrays of different lengths, an argument out
-            of range, or a statistic that is not finite.
+    Raises ValueError: no samples, an empty one, paired arrays of different lengths, an argument
+    out of range, or a statistic that is not finite.
     """
     if repeats < 1 or not 0 < confidence < 1:
         raise ValueError(

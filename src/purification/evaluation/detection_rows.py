@@ -84,10 +84,8 @@ def read_scores(job: Job) -> Scores:
     The shorter of the clean and the attacked set decides how many pairs there are: either may hold
     only the first images.
 
-    Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: a file lacks the group or the scores, or the labels of clean and attacked images
-            do not agree, so that they cannot be the same images; or as `indicator_scores`.
+    Raises FileNotFoundError; ValueError: a file lacks the group or the scores, the labels of clean
+    and attacked images do not agree, so that they cannot be the same images; `indicator_scores`.
     """
     clean, attacked = (_scores_and_labels(job[kind]) for kind in ("clean", "attacked"))
     n = min(len(clean[0]), len(attacked[0]))
@@ -102,20 +100,14 @@ def read_scores(job: Job) -> Scores:
 
 
 def detection_rows(jobs: Sequence[Job], *, seed: int, repeats: int = 1000) -> list[dict[str, Any]]:
-    """One row (keys: `columns_of`) for each job.
+    """One row (keys: `columns_of`) for each job (see the module).
 
     Thresholds come from validation scores alone. Intervals are percentile bootstraps over
     `repeats` resamples: pairs of test images are drawn together, validation images by themselves
-    (see `bootstrap_interval`).
+    (see `bootstrap_interval`). The `seed` is the same for all jobs, so that detectors with equally
+    many images are compared on the same resamples.
 
-    Args:
-        jobs: see the module.
-        seed: of the resampling. It is the same for all jobs, so that detectors with equally many
-            images are compared on the same resamples.
-        repeats: number of resamples, at least 1.
-
-    Raises:
-        FileNotFoundError, ValueError: as `read_scores`; labels that lack a column.
+    Raises as `read_scores`, and ValueError for labels that lack a column.
     """
     return [_row(job, seed, repeats) for job in jobs]
 
@@ -129,12 +121,8 @@ def paired_auc_interval(
     ties counted half. In a resample each image has a weight, the number of times it was drawn, and
     the weight of the clean images below each attacked one is read off a running sum.
 
-    Args:
-        clean, attacked: (N,) finite scores; row i of both belongs to the same image.
-        repeats, seed: as for `bootstrap_interval`; the resamples are the same ones.
-
-    Returns:
-        (low, high) of the 95 % interval.
+    `clean` and `attacked` are (N,) finite scores, row i of both of the same image; the resamples
+    are those of `bootstrap_interval`. Returns (low, high) of the 95 % interval.
     """
     n = len(clean)
     order = np.argsort(clean)
@@ -187,10 +175,8 @@ def operating_point(
 def indicator_scores(source: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """Scores (N,) that a source has computed (see the module), and labels (N,).
 
-    Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: another indicator, a set without `adversarial` where no data set is named, or
-            one whose images do not have the labels or the shape of the data set's.
+    Raises FileNotFoundError; ValueError: another indicator, a set without `adversarial` where no
+    data set is named, or one whose images have other labels or another shape than the data set's.
     """
     if source["indicator"] not in INDICATORS:
         known = ", ".join(INDICATORS)

@@ -4,7 +4,7 @@ Cowboy (Santhanam and Grnarova 2018, sections 3.3 and 3.4).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ from torch import nn
 
 from purification.evaluation.detection import adversarial_threshold, auc, costs_enough
 from purification.evaluation.detection_rows import paired_auc_interval
+from purification.evaluation.purifiers import BatchSize, Files
 from purification.guests import refuse_not_finite
 from purification.models.checkpoints import load_network
 from purification.purifiers.loading import in_batches
@@ -31,10 +32,7 @@ DETECTION_COLUMNS = (
 
 
 def discriminator_scores(
-    recipe: Mapping[str, Any],
-    files: Mapping[str, str],
-    batch_size: int | Literal["auto"],
-    device: torch.device,
+    recipe: Mapping[str, Any], files: Files, batch_size: BatchSize, device: torch.device
 ) -> list[dict[str, Any]]:
     """A row (`SCORE_COLUMNS`) for each image of a `DiscriminatorScores` recipe: the validation and
     the test images as they are, and under each attack.
@@ -44,9 +42,8 @@ def discriminator_scores(
     discriminator = load_network(files["gan"], "GAN").discriminator.to(device)
     rows = []
     for split in ("validation", "test"):
-        clean = discriminator_logits(
-            discriminator, read_split(files["dataset"], split)[0], batch_size, device
-        )
+        images, _ = read_split(files["dataset"], split)
+        clean = discriminator_logits(discriminator, images, batch_size, device)
         rows += _rows(split, REAL, clean)
         for attack, splits in recipe["attacked"].items():
             if split not in splits:
@@ -62,22 +59,18 @@ def discriminator_scores(
 
 
 def discriminator_logits(
-    discriminator: nn.Module,
-    images: np.ndarray,
-    batch_size: int | Literal["auto"],
-    device: torch.device,
+    discriminator: nn.Module, images: np.ndarray, batch_size: BatchSize, device: torch.device
 ) -> np.ndarray:
     """Logits (N,) float64 of D for images (N, C, H, W) in [0, 1].
 
     Raises FloatingPointError, naming the first image, if one is not finite.
     """
+
+    def of_batch(batch: torch.Tensor) -> torch.Tensor:
+        return discriminator(batch.to(device)).cpu()
+
     with torch.no_grad():
-        parts = in_batches(
-            lambda batch: discriminator(batch.to(device)).cpu(),
-            torch.from_numpy(images),
-            batch_size,
-            device,
-        )
+        parts = in_batches(of_batch, torch.from_numpy(images), batch_size, device)
         logits = torch.cat(list(parts))
     refuse_not_finite(logits, "the discriminator: the logits")
     return logits.double().numpy()
@@ -110,21 +103,13 @@ def discriminator_detection(
 
     The paper prints neither rates nor areas. The area under the ROC curve needs no threshold; its
     interval is a bootstrap over pairs (`paired_auc_interval`). The paper's threshold is an L^p
-    mean, p of `exponents`, of D over the validation images under `threshold_attack`. Where that
-    attack costs the classifier less than the paper asks, there is none, and no rate.
+    mean, p >= 1 of `exponents`, of D over the validation images under `threshold_attack`, a source
+    of `scores` (`SCORE_COLUMNS`). Where that attack costs the classifier less than the paper asks,
+    there is none, and no rate.
 
-    Args:
-        scores: columns `SCORE_COLUMNS`.
-        threshold_attack: a source of them.
-        exponents: p >= 1; 1 is the mean.
-        repeats, seed: of the bootstrap.
-
-    Returns:
-        Rows (`DETECTION_COLUMNS`) for each attack and exponent; `tpr` and `fpr` are the shares of
-        attacked and of clean test images with D(x) below the threshold.
-
-    Raises:
-        ValueError: no such source, or none of its validation images.
+    Returns rows (`DETECTION_COLUMNS`) for each attack and exponent; `tpr` and `fpr` are the shares
+    of attacked and of clean test images with D(x) below the threshold. Raises ValueError: no such
+    source, or none of its validation images.
     """
     if threshold_attack not in set(scores["source"]):
         known = ", ".join(sorted(set(scores["source"]) - {REAL}))
@@ -135,7 +120,10 @@ def discriminator_detection(
     if base.empty:  # its drop would be NaN, and so no threshold, as if the attack cost too little
         raise ValueError(f"no scores of validation images under {threshold_attack!r}")
     drop = float(base["clean_correct"].mean() - base["correct"].mean())
-    thresholds = {p: _threshold(base["score"], drop, p) for p in exponents}
+    enough = costs_enough(drop)
+    thresholds = {
+        p: adversarial_threshold(base["score"], drop, p) if enough else None for p in exponents
+    }
     rows = []
     for attack in (name for name in test["source"].unique() if name != REAL):
         attacked = test[test["source"] == attack]
@@ -143,20 +131,11 @@ def discriminator_detection(
         high = tuple(-each["logit"].to_numpy() for each in (pair, attacked))
         low_end, high_end = paired_auc_interval(*high, repeats=repeats, seed=seed)
         area = {"auc": auc(*high), "auc_low": low_end, "auc_high": high_end}
+        named = {"attack": attack, "n": len(attacked), **area, "threshold_attack": threshold_attack}
         for exponent, threshold in thresholds.items():
-            rates: dict[str, float | None] = {"tpr": None, "fpr": None}
-            if threshold is not None:
-                rates["tpr"] = float((attacked["score"] < threshold).mean())
-                rates["fpr"] = float((pair["score"] < threshold).mean())
-            rows.append(
-                {
-                    **{"attack": attack, "n": len(attacked), **area},
-                    **{"threshold_attack": threshold_attack, "accuracy_drop": drop},
-                    **{"exponent": exponent, "threshold": threshold, **rates},
-                }
-            )
+            row = named | {"accuracy_drop": drop, "exponent": exponent, "threshold": threshold}
+            for rate, group in (("tpr", attacked), ("fpr", pair)):
+                below = None if threshold is None else float((group["score"] < threshold).mean())
+                row[rate] = below
+            rows.append(row)
     return rows
-
-
-def _threshold(scores: pd.Series, drop: float, exponent: float) -> float | None:
-    return adversarial_threshold(scores, drop, exponent) if costs_enough(drop) else None

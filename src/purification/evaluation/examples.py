@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from purification.evaluation.reconstructions import read_source
 from purification.models.checkpoints import load_network
 from purification.models.prediction import predict
-from purification.storage import read_image_set, read_split
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,8 @@ def example_rows(rows: Sequence[Mapping[str, Any]], columns: int) -> list[Exampl
     """The first `columns` images of each cell summary of an `Examples` recipe."""
     shown = []
     for row in rows:
-        if row["split"] is None:
-            image_set = read_image_set(row["images"], columns, group=row["group"])
-            images, labels = image_set.images, image_set.labels
-        else:
-            images, labels = read_split(row["images"], row["split"], columns)
+        image_set = read_source(row, columns)
+        images, labels = image_set.images, image_set.labels
         network = load_network(row["classifier"], "Classifier")
         logits = predict(network, torch.from_numpy(images), device="cpu")
         predictions = logits.argmax(dim=1).tolist()

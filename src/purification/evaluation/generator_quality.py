@@ -8,11 +8,11 @@ kinds of real images are generated; a Frechet distance mixes both.
 """
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from purification.evaluation.purifiers import BatchSize
 from purification.models.prediction import predict
 from purification.purifiers.loading import in_batches
 
@@ -20,22 +20,13 @@ ROWS = 1000  # of a matrix of distances, at a time
 
 
 def classifier_features(
-    classifier: nn.Module,
-    images: Tensor,
-    *,
-    batch_size: int = 500,
-    device: torch.device | str,
+    classifier: nn.Module, images: Tensor, *, batch_size: int = 500, device: torch.device | str
 ) -> Tensor:
     """What the last linear layer of `classifier` is given, in eval mode: (N, features) on the CPU.
 
-    Of classifier A these are the 128 outputs of its hidden layer after the ReLU.
-
-    Args:
-        classifier: (N, C, H, W) -> logits; moved to `device`, its mode is restored.
-        images: (N, C, H, W), in [0, 1].
-
-    Raises:
-        ValueError: the classifier has no linear layer.
+    Of classifier A these are the 128 outputs of its hidden layer after the ReLU. The classifier,
+    (N, C, H, W) in [0, 1] -> logits, is moved to `device`; its mode is restored. Raises ValueError
+    if it has no linear layer.
     """
     linear = [module for module in classifier.modules() if isinstance(module, nn.Linear)]
     if not linear:
@@ -53,7 +44,7 @@ def generated_images(
     generator: nn.Module,
     codes: Tensor,
     *,
-    batch_size: int | Literal["auto"] = 500,
+    batch_size: BatchSize = 500,
     device: torch.device | str,
 ) -> Tensor:
     """Images (N, C, H, W) of codes (N, latent), on the CPU; `generator` is moved to `device`."""
@@ -70,11 +61,8 @@ def frechet_distance(real: Tensor, generated: Tensor) -> float:
     1982; Heusel et al. 2017, eq. 6). It has the square of the features' unit. Its estimate falls
     with the number of images (the covariances are estimates): compare equal numbers.
 
-    Args:
-        real, generated: (N, d) and (M, d), at least 2 rows each, finite.
-
-    Raises:
-        ValueError: other shapes, a feature that is not finite, or a distance that is not.
+    The sets are (N, d) and (M, d), at least 2 rows each, finite. Raises ValueError for others, or
+    a distance that is not finite.
     """
     real, generated = _checked(real, generated, at_least=2)
     root = _square_root(real.T.cov())
@@ -91,22 +79,14 @@ def frechet_distance(real: Tensor, generated: Tensor) -> float:
 def precision_and_recall(
     real: Tensor, generated: Tensor, neighbours: int = 3
 ) -> tuple[float, float]:
-    """Improved precision and recall of Kynkaanniemi et al. 2019 (eq. 1 and 2), both in [0, 1].
+    """(Precision, recall) of Kynkaanniemi et al. 2019 (eq. 1 and 2), both in [0, 1].
 
     A set's manifold is the union of the balls around its features that reach to the k-th nearest
     other one. Precision is the share of the generated images on the manifold of the real ones,
     recall that of the real ones on the manifold of the generated.
 
-    Args:
-        real, generated: features (N, d) and (M, d), finite; N and M above `neighbours`. Both
-            numbers depend on N and M: compare equal numbers of images.
-        neighbours: k, 3 in the paper.
-
-    Returns:
-        (precision, recall).
-
-    Raises:
-        ValueError: other shapes, too few rows, or a feature that is not finite.
+    The features are (N, d) and (M, d), finite; N and M above `neighbours` (k; 3 in the paper).
+    Both numbers depend on N and M: compare equal numbers of images. Raises ValueError for others.
     """
     if neighbours < 1:
         raise ValueError(f"expected at least 1 neighbour, got {neighbours}")

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from purification.evaluation.accuracy import wilson_interval
 from purification.evaluation.purifiers import fitted_purifier
+from purification.evaluation.reconstructions import read_source
 from purification.evaluation.timing import Candidate, describe_images, quartiles, time_purifiers
 from purification.models.checkpoints import load_network
 from purification.models.prediction import predict
 from purification.purifiers.ae_gan import EncoderSearch, Reconstructed
-from purification.storage import read_image_set, read_split
 
 WAYS = ("one_pass", "rule", "always")
 SET_LABELS = ("set", "attack", "epsilon", "threat_model")
@@ -49,18 +49,13 @@ def rule_rows(
     rule takes other times.
 
     Args:
-        recipe: plain JSON values:
-            dataset: with `name`.
-            seed, classifier_name: of the run, for the rows.
-            repeats, images: measured turns, and how many images each purifies, at least 1.
-            purifier: a `Purifier` recipe of the method `ae_gan` with a threshold; `files`, the
-                paths of its networks by name.
-            classifier: the checkpoint behind the purifier.
-            sets: each with `set`, `attack`, `epsilon`, `threat_model`, for the rows; `images`, a
-                path; and either `split` of a data set, or `group` (or None) of a file of attacked
-                images. If that has a field `adversarial`, the field holds them.
-        device: where to run.
-        batch_size: images at a time.
+        recipe: plain JSON values: `dataset` with its `name`, `seed` and `classifier_name`, for the
+            rows; `repeats` and `images`, measured turns and how many images each purifies;
+            `purifier`, a `Purifier` recipe of the method `ae_gan` with a threshold, and `files`,
+            the paths of its networks by name; `classifier`, the checkpoint behind it; and `sets`,
+            each with `SET_LABELS`; `images`, a path; and either `split` of a data set, or `group`
+            (or None) of a file of attacked images, which a field `adversarial` holds if there is
+            one.
 
     Returns:
         In the order of the sets: dataset, seed, classifier, defense, indicator, the set's
@@ -71,22 +66,17 @@ def rule_rows(
         quartiles, the share of the search of all that the rule saves in the same turn, below 0
         where it costs more; images_timed, batch, repeats, and `describe_images`.
 
-    Raises:
-        FileNotFoundError, ValueError: a file is missing or broken; the purifier is none of the
-            method, or has no threshold; or as `time_purifiers`.
+    Raises FileNotFoundError; ValueError: a file is broken; the purifier is none of the method, or
+    has no threshold; or as `time_purifiers`.
     """
     purifier = fitted_purifier(recipe["purifier"], recipe["files"])
     if not isinstance(purifier, EncoderSearch):
         raise ValueError(f"expected a purifier of the method ae_gan, got {type(purifier).__name__}")
     ways = {name: way.to(device) for name, way in three_ways(purifier).items()}
     classifier = load_network(recipe["classifier"], "Classifier").to(device)
-    labels = {
-        "dataset": recipe["dataset"]["name"],
-        "seed": recipe["seed"],
-        "classifier": recipe["classifier_name"],
-        "defense": recipe["purifier"]["name"],
-        "indicator": recipe["purifier"]["settings"].get("indicator", "mse"),
-    }
+    labels = {"dataset": recipe["dataset"]["name"], "seed": recipe["seed"]}
+    labels |= {"classifier": recipe["classifier_name"], "defense": recipe["purifier"]["name"]}
+    labels |= {"indicator": recipe["purifier"]["settings"].get("indicator", "mse")}
     return [
         labels
         | {name: wanted[name] for name in SET_LABELS}
@@ -98,12 +88,9 @@ def rule_rows(
 
 def _given(wanted: Mapping[str, Any], device: torch.device) -> tuple[Tensor, np.ndarray]:
     """Images (N, C, H, W) on the device, and their labels (N,)."""
-    if wanted.get("split"):
-        images, labels = read_split(wanted["images"], wanted["split"])
-    else:
-        held = read_image_set(wanted["images"], group=wanted.get("group"))
-        images, labels = held.fields.get("adversarial", held.images), held.labels
-    return torch.from_numpy(images).to(device), labels
+    held = read_source(wanted)
+    images = held.fields.get("adversarial", held.images)
+    return torch.from_numpy(images).to(device), held.labels
 
 
 def _measured(
@@ -131,12 +118,8 @@ def _measured(
 @torch.no_grad()
 def _reconstructed(way: EncoderSearch, images: Tensor, batch_size: int) -> Reconstructed:
     parts = [way.reconstruct(batch) for batch in images.split(batch_size)]
-    return Reconstructed(
-        *(
-            torch.cat([getattr(part, name) for part in parts])
-            for name in ("images", "searched", "evaluations")
-        )
-    )
+    names = ("images", "searched", "evaluations")
+    return Reconstructed(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
 
 def _timed(

@@ -87,24 +87,14 @@ def exact_p_value(counts: PairedCounts) -> float:
 
 
 def paired_interval(counts: PairedCounts, confidence: float = 0.95) -> tuple[float, float]:
-    """An interval of the difference of accuracies on the same images, first minus second.
+    """An interval (low, high) of a difference of accuracies on the same images, first less second.
 
     Newcombe 1998, "Improved confidence intervals for the difference between binomial proportions
     based on paired data", Statistics in Medicine 17, method 10 (square and add): the distances of
     Wilson's bounds from both accuracies, added as if they were standard errors with correlation
     phi; phi is corrected for continuity. It keeps a width, also where no image is discordant, and
     stays in [-1, 1]. It is another method than the test's: at the edge one may exclude equality and
-    the other not.
-
-    Args:
-        counts: of the pairs.
-        confidence: coverage, in (0, 1).
-
-    Returns:
-        (low, high), -1 <= low <= difference <= high <= 1.
-
-    Raises:
-        ValueError: confidence out of range.
+    the other not. Raises ValueError unless the coverage `confidence` is in (0, 1).
     """
     lengths = []  # from each accuracy down and up to its bounds
     for correct in (counts.both + counts.only_first, counts.both + counts.only_second):
@@ -132,12 +122,8 @@ def _correlation(counts: PairedCounts) -> float:
 def mcnemar_row(first_correct: Any, second_correct: Any, labels: dict[str, Any]) -> dict[str, Any]:
     """A row of a table that compares two classifiers: `labels` (what they are), then `COLUMNS`.
 
-    Args:
-        first_correct, second_correct: (N,) booleans, of the same images in the same order.
-        labels: further columns, such as dataset, attack and the names of both.
-
-    Raises:
-        ValueError: as `paired_counts`; a label with the name of one of `COLUMNS`.
+    Takes (N,) booleans, of the same images in the same order. Raises ValueError as
+    `paired_counts`, and for a label with the name of one of `COLUMNS`.
     """
     if taken := set(labels) & set(COLUMNS):
         raise ValueError(f"labels {sorted(taken)} are names of computed columns")

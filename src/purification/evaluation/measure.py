@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from purification.datasets import evaluation_images
-from purification.evaluation.accuracy import wilson_interval
+from purification.evaluation.accuracy import share
+from purification.evaluation.reconstructions import read_source
 from purification.evaluation.refusals import REFUSED, refusal
 from purification.evaluation.summary import attack_summary
-from purification.storage import ImageSet, read_image_set, read_split
+from purification.storage import ImageSet
 
 ATTACK_COLUMNS = ("success_rate", "mean_l2", "mean_linf", "zero_gradient_share")
 """What `attack_summary` says of the attack, against the model that it attacked (for the gray box,
@@ -60,7 +60,7 @@ def predictions_and_labels(
     """What the model of a cell says of each image, and the true labels, both (N,). The set's own
     predictions, or else the classifier's, as in `measure`. The cell's attack must not have been
     refused."""
-    image_set = _read(cell)
+    image_set = read_source(cell)
     return _predictions(cell, image_set, threads), image_set.labels
 
 
@@ -68,7 +68,7 @@ def _row(cell: Mapping[str, Any], threads: int) -> dict[str, Any]:
     if reason := refusal(cell["images"], cell["group"]):
         numbers = dict.fromkeys(("accuracy", "ci_low", "ci_high", *ATTACK_COLUMNS))
         return {**cell["labels"], "n": 0, "correct": 0, **numbers, REFUSED: reason}
-    image_set = _read(cell)
+    image_set = read_source(cell)
     attack: dict[str, float | int | None] = dict.fromkeys(ATTACK_COLUMNS)
     if "success" in image_set.fields:
         summary = attack_summary(image_set.fields, image_set.labels)
@@ -76,31 +76,12 @@ def _row(cell: Mapping[str, Any], threads: int) -> dict[str, Any]:
     if "queries" in image_set.attributes:
         attack["queries"] = image_set.attributes["queries"]
     predictions = _predictions(cell, image_set, threads)
-    correct, n = int((predictions == image_set.labels).sum()), len(image_set.labels)
-    low, high = wilson_interval(correct, n)
-    row = {"n": n, "correct": correct, "accuracy": correct / n, "ci_low": low, "ci_high": high}
-    return {**cell["labels"], **row, **attack}
-
-
-def _read(cell: Mapping[str, Any]) -> ImageSet:
-    if cell["split"] is not None:
-        whole = ImageSet(*read_split(cell["images"], cell["split"]))
-    else:
-        whole = read_image_set(cell["images"], group=cell["group"])
-    if not cell.get("hold_out"):
-        return whole
-    fields = {name: evaluation_images(values) for name, values in whole.fields.items()}
-    return ImageSet(evaluation_images(whole.images), evaluation_images(whole.labels), fields)
+    return {**cell["labels"], **share(predictions == image_set.labels), **attack}
 
 
 def _predictions(cell: Mapping[str, Any], image_set: ImageSet, threads: int) -> np.ndarray:
     if "predictions" in image_set.fields:
         return image_set.fields["predictions"]
-    return _predict(cell["classifier"], image_set.images, threads)
-
-
-def _predict(classifier: str, images: np.ndarray, threads: int) -> np.ndarray:
-    """Classes (N,) of images by the classifier of a checkpoint."""
     # Here and not above: most rows need no torch, which takes longer to import than they take.
     import torch
 
@@ -108,5 +89,6 @@ def _predict(classifier: str, images: np.ndarray, threads: int) -> np.ndarray:
     from purification.models.prediction import predict
 
     torch.set_num_threads(threads)
-    logits = predict(load_network(classifier, "Classifier"), torch.from_numpy(images), device="cpu")
+    classifier = load_network(cell["classifier"], "Classifier")
+    logits = predict(classifier, torch.from_numpy(image_set.images), device="cpu")
     return logits.argmax(dim=1).numpy()

@@ -1,12 +1,12 @@
 """A classifier as a black box: images in, labels out."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from purification.evaluation.purifiers import fitted_purifier
+from purification.evaluation.purifiers import BatchSize, Files, fitted_purifier
 from purification.guests import name_of, refuse_not_finite
 from purification.models.checkpoints import load_network
 from purification.purifiers import Defended
@@ -15,10 +15,7 @@ from purification.runtime import progress
 
 
 def load_oracle(
-    recipe: Mapping[str, Any],
-    files: Mapping[str, str],
-    batch_size: int | Literal["auto"],
-    device: torch.device | str,
+    recipe: Mapping[str, Any], files: Files, batch_size: BatchSize, device: torch.device | str
 ) -> Callable[[Tensor], Tensor]:
     """The oracle of a `Substitute` recipe: its classifier, behind its purifier if it has one.
 
@@ -31,22 +28,17 @@ def load_oracle(
 
 
 def label_oracle(
-    model: nn.Module, batch_size: int | Literal["auto"], device: torch.device | str
+    model: nn.Module, batch_size: BatchSize, device: torch.device | str
 ) -> Callable[[Tensor], Tensor]:
     """All that a black-box attacker has of a classifier: its labels.
 
     The published code of Defense-GAN always asks the defended classifier, even for its rows
     without a defence.
 
-    Args:
-        model: the bare classifier, or a `Defended` one; (N, C, H, W) -> logits (N, classes). Moved
-            to `device` and put into eval mode at each call.
-        batch_size: images a forward pass; no label depends on it.
-        device: where to compute.
-
-    Returns:
-        A function: images (N, C, H, W) in [0, 1] on any device, N at least 1 -> labels int64 (N,)
-        on the CPU. It raises FloatingPointError if the model's logits are not finite.
+    `model`, (N, C, H, W) -> logits (N, classes), is moved to `device` and put into eval mode at
+    each call; no label depends on `batch_size`. The function returned takes images (N, C, H, W) in
+    [0, 1] on any device, N at least 1, to labels int64 (N,) on the CPU. It raises
+    FloatingPointError if the model's logits are not finite.
     """
 
     def labels(images: Tensor) -> Tensor:

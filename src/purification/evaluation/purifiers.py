@@ -1,7 +1,7 @@
 """Purifiers whose recipe leaves a threshold to validation images."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -9,8 +9,12 @@ from purification.evaluation.detection import threshold_at
 from purification.purifiers.loading import VALIDATION, load_purifier, purifier_class
 from purification.storage import image_shape, read_field
 
+Files = Mapping[str, str]
+"""A recipe's inputs by name."""
+BatchSize = int | Literal["auto"]
 
-def fitted_purifier(recipe: Mapping[str, Any], files: Mapping[str, str]) -> nn.Module:
+
+def fitted_purifier(recipe: Mapping[str, Any], files: Files) -> nn.Module:
     """The purifier of a `Purifier` recipe, as `load_purifier` makes it.
 
     The threshold of an inference rule (AE-GAN+rs, section 3.2) is the score above which lies the

@@ -37,9 +37,8 @@ def quality_rows(
     `n` of their row is smaller, and their distance greater than it would be with more. All
     snapshots of a training are given the same codes as its end.
 
-    Raises:
-        FileNotFoundError, ValueError: a file is missing or not what its name says; a generator has
-            no prior; or fewer than 4 validation or test images.
+    Raises FileNotFoundError; ValueError: a file is not what its name says, a generator has no
+    prior, or there are fewer than 4 validation or test images.
     """
     classifier = load_network(files["classifier"], "Classifier")
 

@@ -49,15 +49,8 @@ class Block:
 
 
 def first_of_each_class(labels: np.ndarray, classes: int) -> np.ndarray:
-    """Places of the first image of each of the `classes` lowest labels, or of all.
-
-    Args:
-        labels: (N,) integers, N >= 1.
-        classes: at least 1.
-
-    Returns:
-        (K,) in the order of the labels, K <= classes.
-    """
+    """Places (K,) of the first image of each of the `classes` lowest labels (at least 1), or of
+    all, in the order of the labels (N,), N >= 1."""
     _, first = np.unique(labels, return_index=True)
     return first[:classes]
 
@@ -67,19 +60,14 @@ def reconstruction_blocks(
 ) -> list[Block]:
     """The blocks of Defense-GAN's Figure 6 or 7, or of Defense-VAE's Figure 1 or 5, from files.
 
-    The images are the first of each class among those that all sources hold. Below the images of a
-    set stand its reconstruction errors, if it has that field.
+    A block is a title, and sources from left to right (see the module). The images are the first of
+    each class, `classes` at most, among those that all sources hold. Below the images of a set
+    stand its reconstruction errors, if it has that field.
 
-    Args:
-        blocks: title, and sources from left to right (see the module).
-        classes: how many images, at least 1.
-
-    Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: no sources; a file lacks what a source names; or the labels of two sources do
-            not agree, so that they cannot be of the same images.
+    Raises FileNotFoundError; ValueError: no sources; a file lacks what a source names; or the
+    labels of two sources do not agree, so that they cannot be of the same images.
     """
-    sets = [[(source, _read(source)) for source in sources] for _, sources in blocks]
+    sets = [[(source, read_source(source)) for source in sources] for _, sources in blocks]
     together = [pair for block in sets for pair in block]
     if not together:
         raise ValueError("no sources of images to show")
@@ -123,12 +111,8 @@ def stacked(datasets: Sequence[Sequence[Block]]) -> list[Block]:
     Titles and headers are the first's; images may differ in size and in the number of colours
     between the data sets. Raises ValueError where the blocks do not agree in number.
     """
-    return [
-        Block(
-            blocks[0].title, [_stacked(c) for c in zip(*(b.columns for b in blocks), strict=True)]
-        )
-        for blocks in zip(*datasets, strict=True)
-    ]
+    together = [(same[0].title, [b.columns for b in same]) for same in zip(*datasets, strict=True)]
+    return [Block(title, [_stacked(c) for c in zip(*of, strict=True)]) for title, of in together]
 
 
 def side_by_side(blocks: Sequence[Block], parts: int) -> list[Block]:
@@ -141,16 +125,13 @@ def side_by_side(blocks: Sequence[Block], parts: int) -> list[Block]:
     if not share:
         raise ValueError(f"too few images for {parts} parts side by side")
     return [
-        Block(
-            block.title,
-            [_rows(column, slice(i * share, (i + 1) * share)) for column in block.columns],
-        )
-        for i in range(parts)
+        Block(block.title, [_rows(column, rows) for column in block.columns])
+        for rows in (slice(i * share, (i + 1) * share) for i in range(parts))
         for block in blocks
     ]
 
 
-def _rows(column: Column, rows: slice) -> Column:
+def _rows(column: Column, rows: slice | np.ndarray) -> Column:
     errors = None if column.errors is None else column.errors[rows]
     return Column(column.header, column.images[rows], errors)
 
@@ -161,11 +142,13 @@ def _stacked(columns: Sequence[Column]) -> Column:
     return Column(columns[0].header, images, np.concatenate(errors) if errors else None)
 
 
-def _read(source: Source) -> ImageSet:
+def read_source(source: Source, first: int | None = None) -> ImageSet:
+    """What a source names (see the module), or the first images of it. Raises as `read_image_set`,
+    and ValueError for a set without the field."""
     if source.get("split"):
-        image_set = ImageSet(*read_split(source["images"], source["split"]))
+        image_set = ImageSet(*read_split(source["images"], source["split"], first))
     else:
-        image_set = read_image_set(source["images"], group=source.get("group"))
+        image_set = read_image_set(source["images"], first, group=source.get("group"))
     name = source.get("field")
     if name:
         if name not in image_set.fields:
@@ -194,9 +177,7 @@ def _common_labels(sets: Sequence[tuple[Source, ImageSet]]) -> np.ndarray:
 
 def _column(source: Source, image_set: ImageSet, rows: np.ndarray) -> Column:
     errors = image_set.fields.get("reconstruction_error")
-    return Column(
-        source["header"], image_set.images[rows], None if errors is None else errors[rows]
-    )
+    return _rows(Column(source["header"], image_set.images, errors), rows)
 
 
 def _place(source: Source) -> str:

@@ -30,20 +30,11 @@ uniform ones, which its discriminator judges. Without one (AE) it has no prior."
 
 
 def generated_samples(path: str, kind: str, count: int, seed: int) -> np.ndarray:
-    """Images of a trained network's generator, of codes drawn from its prior.
+    """Images (count, C, H, W) float32 in [0, 1] of a trained network's generator.
 
-    Args:
-        path: the network's checkpoint.
-        kind: of the network, a key of `PRIORS`.
-        count: at least 1.
-        seed: of the run.
-
-    Returns:
-        (count, C, H, W) float32 in [0, 1].
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: the file is no checkpoint of that kind, or the kind has no known prior.
+    Their codes are drawn from its prior by the run's `seed`. `path` is its checkpoint, `kind` a key
+    of `PRIORS`. Raises FileNotFoundError, or ValueError for no checkpoint of that kind, or a kind
+    without a known prior.
     """
     return _images_of(path, kind, count, generator(seed, "samples"), torch.channels_last)
 
@@ -72,13 +63,8 @@ def _images_of(
 def sample_blocks(panels: Sequence[Mapping[str, Any]], rows: int, columns: int) -> list[Block]:
     """Grids of samples side by side, for `purification.reporting.reconstructions`.
 
-    Args:
-        panels: from left to right, plain JSON values: `title`, and `images` (a path), `kind` and
-            `seed` of a network, as `generated_samples` takes them.
-        rows, columns: of each grid, at least 1.
-
-    Raises:
-        FileNotFoundError, ValueError: as `generated_samples`.
+    Panels, from left to right, are plain JSON values: `title`, and `images` (a path), `kind` and
+    `seed` of a network, as `generated_samples` takes them; errors as there.
     """
     return [
         Block(panel["title"], _columns(_samples(panel, rows * columns), columns))

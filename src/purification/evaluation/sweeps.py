@@ -1,11 +1,12 @@
 """One latent search for a whole sweep, as its recipe says, and what is kept of it."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from purification.evaluation.adversarial import purified_set
+from purification.evaluation.purifiers import BatchSize, Files
 from purification.guests import refuse_not_finite
 from purification.purifiers.base import reconstruction_error
 from purification.purifiers.latent_search import SearchResult, sweep_search
@@ -15,10 +16,7 @@ from purification.storage import ImageSet, read_image_set, read_split
 
 
 def sweep_images(
-    recipe: Mapping[str, Any],
-    files: Mapping[str, str],
-    batch_size: int | Literal["auto"],
-    device: torch.device,
+    recipe: Mapping[str, Any], files: Files, batch_size: BatchSize, device: torch.device
 ) -> dict[str, ImageSet]:
     """What the search of a `Sweep` recipe makes of its images, for every (L, R).
 

@@ -8,6 +8,7 @@ machine meanwhile. Times are the one result here that no seed repeats.
 
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from purification.purifiers.latent_search import SearchSettings, latent_search
 from purification.runtime import progress
 from purification.storage import read_split
 
+_ENDS = ("", "_q1", "_q3")
 LEAST_GAIN = 0.05
 """A batch twice as large pays if it makes at least this share more images a second."""
 
@@ -103,13 +105,9 @@ def find_best_batch(seconds_of_batch: Callable[[int], float], largest: int) -> B
     best, tried = 1, {1: 1 / seconds_of_batch(1)}
     while best < largest:
         batch = min(2 * best, largest)
-        try:
+        with suppress(torch.OutOfMemoryError):
             tried[batch] = batch / seconds_of_batch(batch)
-        except torch.OutOfMemoryError:
-            fits = False
-        else:
-            fits = True
-        if not fits:  # out of the handler, which would keep the failed search's memory alive
+        if batch not in tried:  # out of the handler, which would keep the failed search's memory
             torch.cuda.empty_cache()
             return BestBatch(best, tried, "memory")
         if tried[batch] < (1 + LEAST_GAIN) * tried[best]:
@@ -141,9 +139,7 @@ def time_search(
         images: (N, C, H, W) in [0, 1], on the device, N at least `largest_batch`.
         starts: (at least max(restarts), d); the first R of them are used.
         search: its `steps` are not used.
-        steps, restarts: the numbers L and R, each at least 1.
-        repeats: measured searches, at least 1.
-        largest_batch: no larger batch is tried.
+        steps, restarts, repeats: each number at least 1.
 
     Returns:
         For each R and L, in the order given, a "latency" and a "throughput".
@@ -205,22 +201,12 @@ def timing_rows(
     starts = draw_starts(max(wanted["restarts"]), network["settings"]["latent"], random)
     generator = load_network(files["generator"], network["kind"]).requires_grad_(False)
     given = torch.from_numpy(images).to(device)
-    times = time_search(
-        generator.to(device),
-        given,
-        starts.to(device),
-        SearchSettings(steps=0, **recipe["search"]),
-        **wanted,
-    )
-    labels = {
-        "dataset": recipe["dataset"]["name"],
-        "seed": recipe["seed"],
-        "defense": recipe["defense"],
-    }
-    facts = describe_images(given) | {
-        "latent": network["settings"]["latent"],
-        "width": network["settings"].get("width"),
-    }
+    search = SearchSettings(steps=0, **recipe["search"])
+    times = time_search(generator.to(device), given, starts.to(device), search, **wanted)
+    labels = {"dataset": recipe["dataset"]["name"]}
+    labels |= {name: recipe[name] for name in ("seed", "defense")}
+    facts = describe_images(given)
+    facts |= {name: network["settings"].get(name) for name in ("latent", "width")}
     return [labels | _summary(time) | facts for time in times]
 
 
@@ -241,17 +227,12 @@ class Candidate:
 def time_purifiers(
     candidates: Mapping[str, Candidate], images: Tensor, *, repeats: int
 ) -> dict[str, tuple[float, ...]]:
-    """Wall seconds of each candidate's purification of its number of images, `repeats` times.
+    """Wall seconds of each candidate's purification of its images, `repeats` (at least 1) times.
 
-    All are warmed up; then in each repeat all take their turn, one after the other, so that what
-    else the machine does meanwhile hits all of them, and the times of one repeat can be compared.
-    Each repeat takes the next images of the set, from its beginning again at its end: a candidate
-    may be timed on more images than there are. The clock includes no classifier and no gradient.
-
-    Args:
-        candidates: by name, in the order of their turns; the modules on the device of `images`.
-        images: (N, C, H, W) in [0, 1], N at least 1, on the device.
-        repeats: measured turns of each, at least 1.
+    All are warmed up; then in each repeat all take their turn, in their order, so that what else
+    the machine does meanwhile hits all of them, and the times of one repeat can be compared. Each
+    repeat takes the next images of the set, (N, C, H, W) in [0, 1] on the candidates' device, from
+    its beginning again at its end. The clock includes no classifier and no gradient.
 
     Raises:
         ValueError: there is no image, or a candidate has none to purify or an empty batch.
@@ -295,17 +276,11 @@ def run_time_rows(
     the times of batches of one size allow.
 
     Args:
-        recipe: plain JSON values:
-            dataset: with `name`.
-            seed: of the run.
-            repeats: measured turns, at least 1.
-            reference: the name of the job whose speed is compared (Defense-VAE).
-            jobs: each with `name`, different in all; `purifier`, a `Purifier` recipe; `files`, the
-                paths of its networks by name; `images`, how many are purified in a turn;
-                `batch_size`; and, to time a latent search at other settings than the recipe's,
-                `steps` and `restarts`.
-        dataset_file: the data set's file.
-        device: where to run.
+        recipe: plain JSON values: `dataset` with its `name`; `seed`; `repeats`, measured turns;
+            `reference`, the name of the job whose speed is compared (Defense-VAE); and `jobs`, each
+            with `name`, different in all; `purifier`, a `Purifier` recipe; `files`, the paths of
+            its networks by name; `images`, how many are purified in a turn; `batch_size`; and, to
+            time a latent search at other settings than the recipe's, `steps` and `restarts`.
 
     Returns:
         In the order of the jobs: dataset, seed, defense (the purifier's name), iterations_L and
@@ -314,9 +289,8 @@ def run_time_rows(
         how many times longer than the reference in the same repeat; then what was timed and where:
         the networks' number of parameters, device, threads, torch, dtype, image_shape.
 
-    Raises:
-        FileNotFoundError, ValueError: a file is missing or broken; names of jobs repeat, or none is
-            the reference; or as `time_purifiers`.
+    Raises FileNotFoundError; ValueError: a file is broken, names of jobs repeat, or none is the
+    reference; or as `time_purifiers`.
     """
     jobs = {job["name"]: job for job in recipe["jobs"]}
     if len(jobs) < len(recipe["jobs"]) or recipe["reference"] not in jobs:
@@ -374,23 +348,17 @@ def _search_setting(job: Mapping[str, Any], name: str) -> int | None:
 def quartiles(name: str, values: np.ndarray) -> dict[str, float]:
     """The median as `name`, the quartiles as `name`_q1 and `name`_q3, to six digits."""
     low, median, high = map(_short, np.quantile(values, (0.25, 0.5, 0.75)))
-    return {name: median, f"{name}_q1": low, f"{name}_q3": high}
+    return {f"{name}{end}": value for end, value in zip(_ENDS, (median, low, high), strict=True)}
 
 
 def _summary(time: SearchTime) -> dict[str, Any]:
     low, median, high = np.quantile(time.seconds, (0.25, 0.5, 0.75)) / time.batch
+    names = [f"{n}{end}" for n in ("seconds_per_image", "images_per_second") for end in _ENDS]
+    values = map(_short, (median, low, high, 1 / median, 1 / high, 1 / low))
     return {
-        "iterations_L": time.steps,
-        "restarts_R": time.restarts,
-        "measurement": time.measurement,
-        "batch": time.batch,
-        "repeats": len(time.seconds),
-        "seconds_per_image": _short(median),
-        "seconds_per_image_q1": _short(low),
-        "seconds_per_image_q3": _short(high),
-        "images_per_second": _short(1 / median),
-        "images_per_second_q1": _short(1 / high),
-        "images_per_second_q3": _short(1 / low),
+        **{"iterations_L": time.steps, "restarts_R": time.restarts},
+        **{"measurement": time.measurement, "batch": time.batch, "repeats": len(time.seconds)},
+        **dict(zip(names, values, strict=True)),
         "batches_tried": _listed(time.best.tried),
         "images_per_second_tried": _listed(map(_short, time.best.tried.values())),
         "stopped": time.best.stopped,

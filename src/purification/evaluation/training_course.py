@@ -1,14 +1,15 @@
 """How a GAN's training changes what Cowboy makes of attacked images (its Figures 6 and 7)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from purification.evaluation.accuracy import wilson_interval
+from purification.evaluation.accuracy import share
 from purification.evaluation.discriminator import discriminator_logits
+from purification.evaluation.purifiers import BatchSize, Files
 from purification.models.checkpoints import load_network, load_snapshot
 from purification.models.prediction import predict
 from purification.purifiers.cowboy import Cowboy
@@ -20,10 +21,7 @@ Rows = list[dict[str, Any]]
 
 
 def training_course(
-    recipe: Mapping[str, Any],
-    files: Mapping[str, str],
-    batch_size: int | Literal["auto"],
-    device: torch.device,
+    recipe: Mapping[str, Any], files: Files, batch_size: BatchSize, device: torch.device
 ) -> tuple[Rows, Rows]:
     """Rows of the two tidy files of a `TrainingCourse` recipe (`reporting.training_steps`).
 
@@ -44,7 +42,7 @@ def training_course(
         attack["attack"]: given.fields["predictions"] == given.labels,
     }
     cleaning: Rows = [
-        {**names, "attack": name, "training_steps": None, "cleaning_steps": 0, **_accuracy(correct)}
+        {**names, "attack": name, "training_steps": None, "cleaning_steps": 0, **share(correct)}
         for name, correct in right.items()
     ]
     scores: Rows = []
@@ -56,11 +54,10 @@ def training_course(
         for steps, images in found.items():
             logits = predict(classifier, images, device=device)
             correct = logits.argmax(dim=1).numpy() == given.labels
-            cleaning.append({**at, "cleaning_steps": steps, **_accuracy(correct)})
+            cleaning.append({**at, "cleaning_steps": steps, **share(correct)})
         for source, images in (("real", clean), ("attack", given.images)):
-            logits = discriminator_logits(
-                purifier.objective.discriminator, images, batch_size, device
-            )
+            discriminator = purifier.objective.discriminator
+            logits = discriminator_logits(discriminator, images, batch_size, device)
             here = 1 / (1 + np.exp(-logits))
             low, high = np.quantile(here, (0.25, 0.75))
             values = {"mean": here.mean(), "q25": low, "q75": high}
@@ -68,17 +65,11 @@ def training_course(
     return cleaning, scores
 
 
-def _accuracy(correct: np.ndarray) -> dict[str, float | int]:
-    count, n = int(correct.sum()), len(correct)
-    low, high = wilson_interval(count, n)
-    return {"n": n, "accuracy": count / n, "ci_low": low, "ci_high": high}
-
-
 def _cleaned(
     purifier: nn.Module,
     given: ImageSet,
     steps: Sequence[int],
-    batch_size: int | Literal["auto"],
+    batch_size: BatchSize,
     device: torch.device,
 ) -> dict[int, torch.Tensor]:
     """The images after each number of steps, from one search."""

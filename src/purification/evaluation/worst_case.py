@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from purification.evaluation.accuracy import wilson_interval
+from purification.evaluation.accuracy import share
 from purification.evaluation.measure import predictions_and_labels
 from purification.evaluation.refusals import refusal
 
@@ -34,15 +34,12 @@ counted. Without any other, n is 0 and there is no accuracy."""
 def worst_case_rows(cells: Sequence[Mapping[str, Any]], threads: int = 1) -> list[dict[str, Any]]:
     """A row for each defence, classifier and strength, in order of first appearance.
 
-    Args:
-        cells: cell summaries of `Measurement` recipes, attacks alone, with `norm` if that is not
-            "linf"; the images of their files are the first of one set, in the same order, and may
-            be of different number.
-        threads: torch's, where a set has no predictions and its classifier must be asked.
+    Cells are summaries of `Measurement` recipes, attacks alone, with `norm` if that is not "linf";
+    the images of their files are the first of one set, in the same order, and may be of different
+    number. `threads` are torch's, where a set has no predictions and its classifier must be asked.
 
-    Raises:
-        FileNotFoundError, ValueError: a file is missing or not what it should be; two sets of one
-            defence have other labels in the same places.
+    Raises FileNotFoundError; ValueError: a file is not what it should be; two sets of one defence
+    have other labels in the same places.
     """
     groups: dict[tuple, list[Mapping[str, Any]]] = defaultdict(list)
     for cell in cells:
@@ -67,13 +64,10 @@ def _row(key: tuple, cells: Sequence[Mapping[str, Any]], threads: int) -> dict[s
         raise ValueError(f"expected the same first {n} images in all of {files}")
     right = {name: predicted[:n] == truths[0] for name, (predicted, _) in read.items()}
     alone = sorted((float(correct.mean()), name) for name, correct in right.items())
-    correct = int(np.logical_and.reduce(list(right.values())).sum())
-    low, high = wilson_interval(correct, n)
-    counts = {"n": n, "attackers": len(right), "correct": correct, "accuracy": correct / n}
     return {
         **named,
-        **counts,
-        **{"ci_low": low, "ci_high": high},
+        **{"n": n, "attackers": len(right)},
+        **share(np.logical_and.reduce(list(right.values()))),
         **{"strongest": alone[0][1], "strongest_accuracy": alone[0][0]},
         "attacks": "; ".join([*(f"{name} {accuracy:.3f}" for accuracy, name in alone), *without]),
     }

@@ -233,7 +233,7 @@ class Dataset(File):
         stated = facts_at("datasets", self.settings["source"]).stated
         images = stated.get("images", {}).items()
         count = sum(self.settings.get(split) or n for split, n in images)
-        return -(-count * math.prod(stated.get("shape", ())) * 4 // 10**6)
+        return int(-(-count * math.prod(stated.get("shape", ())) * 4 // 10**6))
 
 
 @dataclass(frozen=True)
@@ -441,7 +441,7 @@ class TrainedDefense(TrainedNetwork):
 
     method: str = later("")
     code: str = later("")
-    files: Mapping[str, str] | None = later(None)
+    files: Mapping[str, str] | None = later(None)  # type: ignore[assignment]  # so in recipes
     classifier: str = later("")
     copies: tuple[AdversarialCopies, ...] = later(())
     victim: Classifier | None = later(None, source="classifier")  # noqa: RUF009 (it is frozen)
@@ -453,7 +453,7 @@ class TrainedDefense(TrainedNetwork):
 
     @property
     def sources(self) -> dict[str, File]:
-        return super().sources | _copies_sources(self.copies) | (self.networks or {})
+        return {**super().sources, **_copies_sources(self.copies), **(self.networks or {})}
 
 
 @dataclass(frozen=True)
@@ -767,7 +767,7 @@ class Timing(OfRun):
 
     defense: str
     search: Mapping[str, Any]
-    generator: Generator
+    generator: TrainedNetwork
     settings: Mapping[str, Any]
     place: str | None = later(None)
 
@@ -829,7 +829,11 @@ class InferenceRule(OfRun):
             for split in ("validation", "test")
         ]
         for made in self.attacked:
-            labels = {"set": "attacked", "attack": made.attack.name, "threat_model": "gray_box"}
+            labels: dict[str, Any] = {
+                "set": "attacked",
+                "attack": made.attack.name,
+                "threat_model": "gray_box",
+            }
             labels |= {"epsilon": made.attack.settings.get("epsilon")}
             sets.append({**labels, "images": made.path, "group": None})
         return {

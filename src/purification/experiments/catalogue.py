@@ -131,7 +131,8 @@ class Catalogue:
         if at:
             return self._varied(section, base, change)
         try:
-            return self.config[section][name]
+            found: Mapping[str, Any] = self.config[section][name]
+            return found
         except KeyError:
             known = ", ".join(self.config[section])
             raise ConfigError(f"no '{name}' under {section} in the config: {known}") from None
@@ -243,7 +244,7 @@ class Catalogue:
             raise ConfigError(f"{defense} has {each} for each classifier: {defense}@A, say")
         if "start" in settings:
             return self.end_to_end_vae(dataset, seed, defense, classifier)
-        own, given = self._settings_of(defense), {}
+        own, given = self._settings_of(defense), dict[str, Any]()
         copies = own.pop("copies") if "copies" in learns_from else ()
         make = TRAINED_DEFENSES.get(self.stated(defense, "kind"), TrainedDefense)
         if make is TrainedDefense:
@@ -415,7 +416,7 @@ class Catalogue:
 
     def purifies(self, defense: str) -> bool:
         """Whether a defence has a purifier, not only a classifier of its own."""
-        return self._lookup("defenses", defense)["method"] != "adversarial_training"
+        return bool(self._lookup("defenses", defense)["method"] != "adversarial_training")
 
     def attack(self, attack: str) -> Attack:
         entry = self._lookup("attacks", attack)

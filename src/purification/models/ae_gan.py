@@ -15,7 +15,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from purification.models.wgan import Generator, Shape, downsampling, initialise
+from purification.models.wgan import MNIST, Generator, Shape, downsampling, initialise
 
 SIDES = (28, 28)  # of Table 6
 SLOPE = 0.2
@@ -25,27 +25,21 @@ class AEGAN(nn.Module):
     """images (N, C, H, W) in [0, 1] -> images of the same shape in (0, 1); AE, AE-GAN, AE-GAN+r.
 
     These differ in their training alone (`training.ae_gan`). `encoder`: images -> codes (N,
-    latent) in (-1, 1); `generator`: codes -> images.
-
-    Args:
-        latent: length of a code, 128 in the paper, and 20 in its Table 8.
-        width: maps of the first convolution, 64 in the paper.
-        image_shape: (channels, height, width) of an image.
+    latent) in (-1, 1); `generator`: codes -> images. A code is 128 long in the paper, and 20 in its
+    Table 8; `width` are the maps of the first convolution, 64 in the paper.
     """
 
-    def __init__(
-        self, latent: int = 128, width: int = 64, image_shape: Shape = (1, 28, 28)
-    ) -> None:
+    def __init__(self, latent: int = 128, width: int = 64, image_shape: Shape = MNIST) -> None:
         super().__init__()
         self.latent = latent
         features, count = _convolutions(width, image_shape)
         self.encoder = nn.Sequential(features, nn.Linear(count, latent), nn.Tanh())
         self.encoder.apply(initialise)
         channels, *sides = image_shape
-        table_6 = tuple(sides) == SIDES
-        self.generator = (
-            Decoder(latent, width, channels) if table_6 else Generator(latent, width, image_shape)
-        )
+        if tuple(sides) == SIDES:
+            self.generator = Decoder(latent, width, channels)
+        else:
+            self.generator = Generator(latent, width, image_shape)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.generator(self.encoder(images))
@@ -83,7 +77,7 @@ class Decoder(nn.Module):
 class Discriminator(nn.Module):
     """images (N, C, H, W) -> logits (N,) of being real; Table 6's sigmoid is left to the loss."""
 
-    def __init__(self, width: int = 64, image_shape: Shape = (1, 28, 28)) -> None:
+    def __init__(self, width: int = 64, image_shape: Shape = MNIST) -> None:
         super().__init__()
         self.features, count = _convolutions(width, image_shape)
         self.logit = nn.Linear(count, 1)
@@ -108,9 +102,6 @@ def _convolutions(width: int, image_shape: Shape) -> tuple[nn.Sequential, int]:
         return downsampling(width, image_shape)
     layers = [nn.Conv2d(channels, width, 5, 2, padding=2), nn.LeakyReLU(SLOPE)]
     for inputs, outputs in pairwise([width, 2 * width, 4 * width]):
-        layers += [
-            nn.Conv2d(inputs, outputs, 5, 2, padding=2),
-            nn.BatchNorm2d(outputs),
-            nn.LeakyReLU(SLOPE),
-        ]
+        layers += [nn.Conv2d(inputs, outputs, 5, 2, padding=2), nn.BatchNorm2d(outputs)]
+        layers.append(nn.LeakyReLU(SLOPE))
     return nn.Sequential(*layers, nn.Flatten()), 4 * width * 4 * 4

@@ -4,24 +4,18 @@ import math
 
 from torch import Tensor, nn
 
-from purification.models.wgan import Generator, Shape, downsampling, initialise
+from purification.models.wgan import MNIST, Generator, Shape, downsampling, initialise
 
 
 class MagNetAutoencoder(nn.Module):
     """images (N, C, H, W) in [0, 1] -> images of the same shape in (0, 1).
 
-    Encoder as Table 7: the critic's convolutions, linear to `latent`, tanh. The paper gives no
-    decoder; here it mirrors the encoder, which makes it the generator of Table 6.
-
-    Args:
-        latent: length of the code, 128 in the paper.
-        width: maps of the first convolution, 64 in the paper.
-        input_shape: (channels, height, width) of an image.
+    Encoder as Table 7: the critic's convolutions, linear to `latent` (128 in the paper), tanh. The
+    paper gives no decoder; here it mirrors the encoder, which makes it the generator of Table 6.
+    `width` are the maps of the first convolution, 64 in the paper.
     """
 
-    def __init__(
-        self, latent: int = 128, width: int = 64, input_shape: Shape = (1, 28, 28)
-    ) -> None:
+    def __init__(self, latent: int = 128, width: int = 64, input_shape: Shape = MNIST) -> None:
         super().__init__()
         features, count = downsampling(width, input_shape)
         self.encoder = nn.Sequential(features, nn.Linear(count, latent), nn.Tanh())
@@ -34,7 +28,5 @@ class MagNetAutoencoder(nn.Module):
     def start_from(self, pixel: float) -> None:
         """Sets the bias of the decoder's last convolution so that without any other input its
         pixels are `pixel`, in (0, 1)."""
-        *_, last = (
-            layer for layer in self.decoder.modules() if isinstance(layer, nn.ConvTranspose2d)
-        )
-        nn.init.constant_(last.bias, math.log(pixel / (1 - pixel)))
+        layers = [m for m in self.decoder.modules() if isinstance(m, nn.ConvTranspose2d)]
+        nn.init.constant_(layers[-1].bias, math.log(pixel / (1 - pixel)))

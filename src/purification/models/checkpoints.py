@@ -16,11 +16,9 @@ from purification.models.classifiers import build_classifier
 from purification.models.gan import GAN
 from purification.models.vae import VAE
 from purification.models.weights import load_weights
-from purification.models.wgan import Generator
+from purification.models.wgan import Generator, Shape
 from purification.plugins import import_named, located
 from purification.storage import read_checkpoint, write_checkpoint
-
-Shape = tuple[int, int, int]
 
 
 def save_network(
@@ -43,14 +41,9 @@ def queries_of(path: str | Path) -> int:
 
 def classifier_of(recipe: Mapping[str, Any], image_shape: Shape, classes: int = 10) -> nn.Module:
     """An untrained classifier as a `Classifier` or `Substitute` recipe describes it."""
-    settings = recipe["settings"]
-    return build_classifier(
-        settings["architecture"],
-        input_shape=image_shape,
-        classes=classes,
-        dropout=settings.get("dropout", "paper"),
-        files=settings.get("files"),
-    )
+    settings = {"dropout": "paper", "files": None} | recipe["settings"]
+    given = {name: settings[name] for name in ("architecture", "dropout", "files")}
+    return build_classifier(**given, input_shape=image_shape, classes=classes)
 
 
 def network_of(recipe: Mapping[str, Any], image_shape: Shape) -> nn.Module:
@@ -59,10 +52,8 @@ def network_of(recipe: Mapping[str, Any], image_shape: Shape) -> nn.Module:
     none, or it lacks a part."""
     settings = recipe["settings"]
     if place := settings.get("architecture"):
-        own, parts = (
-            import_named(place)(settings["latent"], image_shape),
-            _parts(recipe, image_shape),
-        )
+        own = import_named(place)(settings["latent"], image_shape)
+        parts = _parts(recipe, image_shape)
         made = GuestPair(own, place, parts) if len(parts) > 1 else GuestPart(own, place, *parts[""])
         made.latent = settings["latent"]
         return made
@@ -121,8 +112,8 @@ def load_network(
     """The trained network of a checkpoint, on the CPU, in evaluation mode, in channels-last order.
 
     `kind` is a key of `BUILDERS`; or `build` makes of a recipe and (C, H, W) what has the network
-    as its `trained`. Raises FileNotFoundError or ValueError,
-    naming the file, if it is missing, no checkpoint, another kind or of other shapes.
+    as its `trained`. Raises FileNotFoundError or ValueError, naming the file, if it is missing, no
+    checkpoint, another kind or of other shapes.
     """
     state, metadata = read_checkpoint(path)
     got = metadata["recipe"].get("kind")
@@ -137,19 +128,11 @@ def save_snapshots(
     recipe: Mapping[str, Any],
     image_shape: Shape,
 ) -> None:
-    """Write a network's weights at several steps of its training to one file.
+    """Write a network's weights (`state_dict`) at several steps of its training to one file.
 
-    Args:
-        path: a safetensors file.
-        snapshots: step -> weights (`state_dict`).
-        recipe: of the network, its `kind` a key of `SIZED`.
-        image_shape: (C, H, W) of its images.
+    The `kind` of its recipe is a key of `SIZED`; `image_shape` is the (C, H, W) of its images.
     """
-    state = {
-        f"{step}.{name}": weights
-        for step, network in snapshots.items()
-        for name, weights in network.items()
-    }
+    state = {f"{step}.{name}": w for step, held in snapshots.items() for name, w in held.items()}
     steps = json.dumps(sorted(snapshots))
     write_checkpoint(path, state, recipe, image_shape=json.dumps(image_shape), snapshots=steps)
 
@@ -168,11 +151,7 @@ def load_snapshot(path: str | Path, step: int) -> nn.Module:
     if step not in steps:
         raise ValueError(f"{path}: no snapshot of step {step}; there are those of steps {steps}")
     start = f"{step}."
-    own = {
-        name.removeprefix(start): weights
-        for name, weights in state.items()
-        if name.startswith(start)
-    }
+    own = {name.removeprefix(start): w for name, w in state.items() if name.startswith(start)}
     return _network(path, own, metadata)
 
 

@@ -12,15 +12,12 @@ from torch import nn
 
 from purification.guests import GuestClassifier
 from purification.models.initialisation import xavier
+from purification.models.wgan import MNIST, Shape
 from purification.plugins import files_for, import_named
 
-Shape = tuple[int, int, int]
-
 ARCHITECTURES = (
-    *("A", "B", "C", "D", "E", "F"),
-    *("C_published", "D_published"),
-    *("B_vae", "D_vae"),
-    *("B_ae_gan", "simple_cnn"),
+    *("A", "B", "C", "D", "E", "F", "C_published", "D_published"),
+    *("B_vae", "D_vae", "B_ae_gan", "simple_cnn"),
 )
 DROPOUT_MEANINGS = ("paper", "keep_probability")
 
@@ -28,7 +25,7 @@ DROPOUT_MEANINGS = ("paper", "keep_probability")
 def build_classifier(
     architecture: str,
     *,
-    input_shape: Shape = (1, 28, 28),
+    input_shape: Shape = MNIST,
     classes: int = 10,
     dropout: str = "paper",
     files: Mapping[str, str] | None = None,
@@ -51,7 +48,6 @@ def build_classifier(
             "package.module:Name", which is imported and called as `Name(input_shape, classes)`, and
             stands behind a wall (`guests.GuestClassifier`).
         input_shape: (channels, height, width) of one image.
-        classes: number of classes.
         dropout: what a printed rate p means. "paper": a unit is dropped with probability p;
             "keep_probability": it is *kept* with probability p, which is what the published code
             does (it hands p to TensorFlow 1's `tf.nn.dropout(x, keep_prob)`). E and F have none,
@@ -59,8 +55,7 @@ def build_classifier(
         files: of a user's own alone, the SHA-256 of each file that it reads, by name: it is called
             with their paths as `files` too (`plugins.files_for`).
 
-    Returns:
-        A module from images (N, C, H, W) in [0, 1] to logits (N, classes).
+    Returns a module from images (N, C, H, W) in [0, 1] to logits (N, classes).
 
     Raises:
         ValueError: unknown architecture or dropout meaning, images too small for the kernels, or
@@ -87,44 +82,25 @@ def build_classifier(
     channels, height, width = input_shape
     pixels = channels * height * width
     match architecture:
-        case "A":
+        case "A" | "C" | "C_published":
+            maps, first, second = {"A": (64, 5, 5), "C": (128, 3, 3)}.get(architecture, (128, 3, 5))
             body = [
-                _same(channels, 64, 5, 1, input_shape),
-                nn.ReLU(),
-                nn.Conv2d(64, 64, 5, stride=2),
-                nn.ReLU(),
-                nn.Flatten(),
-                drop(0.25),
+                *(_same(channels, maps, first, 1, input_shape), nn.ReLU()),
+                *(nn.Conv2d(maps, 64, second, stride=2), nn.ReLU(), nn.Flatten(), drop(0.25)),
             ]
             head = [nn.Linear(_features(body, input_shape), 128), nn.ReLU(), drop(0.5)]
             last = 128
         case "B" | "B_vae" | "B_ae_gan" | "F":
-            body = [
-                nn.Conv2d(channels, 64, 8, stride=2, padding=5)
-                if architecture == "B_vae"
-                else _same(channels, 64, 8, 2, input_shape),
-                nn.ReLU(),
-                nn.Conv2d(64, 128, 6, stride=2),
-                nn.ReLU(),
-                nn.Conv2d(128, 128, 5),
-                nn.ReLU(),
-                nn.Flatten(),
-            ]
+            if architecture == "B_vae":
+                first = nn.Conv2d(channels, 64, 8, stride=2, padding=5)
+            else:
+                first = _same(channels, 64, 8, 2, input_shape)
+            body = [first, nn.ReLU(), nn.Conv2d(64, 128, 6, stride=2), nn.ReLU()]
+            body += [nn.Conv2d(128, 128, 5), nn.ReLU(), nn.Flatten()]
             last = _features(body, input_shape)
             head = [] if architecture == "F" else [drop(0.5)]
             if architecture in ("B", "B_vae"):
                 body = [drop(0.2), *body]
-        case "C" | "C_published":
-            body = [
-                _same(channels, 128, 3, 1, input_shape),
-                nn.ReLU(),
-                nn.Conv2d(128, 64, 3 if architecture == "C" else 5, stride=2),
-                nn.ReLU(),
-                nn.Flatten(),
-                drop(0.25),
-            ]
-            head = [nn.Linear(_features(body, input_shape), 128), nn.ReLU(), drop(0.5)]
-            last = 128
         case "D" | "D_published" | "D_vae" | "E":
             first_drop = [] if architecture == "E" else [drop(0.5)]
             second_drop = {"D": [drop(0.5)], "D_vae": [drop(0.25)]}.get(architecture, [])
@@ -146,12 +122,8 @@ def _simple_cnn(input_shape: Shape, classes: int) -> nn.Module:
     """
     body: list[nn.Module] = []
     for inputs, outputs in ((input_shape[0], 32), (32, 64)):
-        body += [
-            nn.Conv2d(inputs, outputs, 3, padding=1),
-            nn.BatchNorm2d(outputs),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-        ]
+        body += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs)]
+        body += [nn.ReLU(), nn.MaxPool2d(2)]
     body.append(nn.Flatten())
     hidden = nn.Linear(_features(body, input_shape), 128)
     model = nn.Sequential(*body, hidden, nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, classes))

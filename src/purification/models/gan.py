@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from purification.models import wgan
 from purification.models.initialisation import xavier
-from purification.models.wgan import Shape
+from purification.models.wgan import MNIST, Shape
 
 
 class UnitTanh(nn.Module):
@@ -28,16 +28,9 @@ class Generator(wgan.Generator):
     """z (N, latent) -> images (N, *output_shape) in (0, 1).
 
     `models.wgan.Generator` with a tanh at its end, and other initial weights.
-
-    Args:
-        latent: length of z.
-        width: maps before the last layer.
-        output_shape: (channels, height, width) of an image.
     """
 
-    def __init__(
-        self, latent: int = 128, width: int = 64, output_shape: Shape = (1, 28, 28)
-    ) -> None:
+    def __init__(self, latent: int = 128, width: int = 64, output_shape: Shape = MNIST) -> None:
         super().__init__(latent, width, output_shape)
         self.upsample[-1] = UnitTanh()
         self.apply(xavier)
@@ -48,13 +41,9 @@ class Discriminator(wgan.Critic):
 
     Logits, because log D(x) and log(1 - D(x)) of a sigmoid that rounds to 0 or 1 are lost.
     `models.wgan.Critic` of images brought to [-1, 1], and other initial weights.
-
-    Args:
-        width: maps of the first convolution.
-        input_shape: (channels, height, width) of an image.
     """
 
-    def __init__(self, width: int = 64, input_shape: Shape = (1, 28, 28)) -> None:
+    def __init__(self, width: int = 64, input_shape: Shape = MNIST) -> None:
         super().__init__(width, input_shape)
         self.apply(xavier)
 
@@ -65,15 +54,10 @@ class Discriminator(wgan.Critic):
 class GAN(nn.Module):
     """`generator` and `discriminator` of one game, which a checkpoint keeps together.
 
-    Args:
-        latent: length of z, which is standard normal in training; the paper states neither.
-        width: of both networks.
-        image_shape: (channels, height, width) of an image.
+    Codes are standard normal in training; the paper states neither that nor their length.
     """
 
-    def __init__(
-        self, latent: int = 128, width: int = 64, image_shape: Shape = (1, 28, 28)
-    ) -> None:
+    def __init__(self, latent: int = 128, width: int = 64, image_shape: Shape = MNIST) -> None:
         super().__init__()
         self.latent = latent
         self.generator = Generator(latent, width, image_shape)

@@ -9,20 +9,12 @@ from purification.guests import name_of, refuse_not_finite
 def predict(
     model: nn.Module, images: Tensor, *, batch_size: int = 500, device: torch.device | str
 ) -> Tensor:
-    """Logits of `images`, computed in eval mode and without gradients.
+    """Logits (N, classes) of `images`, on the CPU, computed in eval mode and without gradients.
 
-    Args:
-        model: classifier, (N, C, H, W) -> logits; moved to `device`, its mode is restored.
-        images: (N, C, H, W), in [0, 1], on any device.
-        batch_size: images a forward pass.
-        device: where to compute.
-
-    Returns:
-        Logits (N, classes) on the CPU.
-
-    Raises:
-        FloatingPointError: NaN or infinity among them; names the model's class, or the place of a
-            user's own, and the first such image by its number.
+    `model`, a classifier (N, C, H, W) -> logits, is moved to `device`; its mode is restored. The
+    images are in [0, 1], on any device, `batch_size` of them a forward pass. Raises
+    FloatingPointError for NaN or infinity among the logits, naming the model's class, or the place
+    of a user's own, and the first such image by its number.
     """
     was_training = model.training
     model.to(device).eval()

@@ -31,10 +31,8 @@ def load_weights(network: nn.Module, path: str | Path, called: str) -> None:
         [f"{name} {str(t.dtype).removeprefix('torch.')} {tuple(t.shape)}" for name, t in s.items()]
         for s in (found, wanted)
     )
-    missing, surplus = (
-        [x for x in expected if x not in given],
-        [x for x in given if x not in expected],
-    )
+    missing = [x for x in expected if x not in given]
+    surplus = [x for x in given if x not in expected]
     if missing or surplus:
         raise ValueError(
             f"{path}: not the weights of {called}; expected and not there: {_few(missing)}; "

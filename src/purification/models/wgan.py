@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 Shape = tuple[int, int, int]
+MNIST: Shape = (1, 28, 28)
 SLOPE = 0.2  # of LeakyReLU
 
 
@@ -30,17 +31,11 @@ class Generator(nn.Module):
     The code's CelebA images are in [-1, 1], from a tanh: (tanh(y) + 1) / 2 is the sigmoid of 2 y.
 
     Initial weights as in the published code: uniform with He's deviation (transposed convolutions)
-    or Glorot's (linear), biases zero, drawn from the global RNG.
-
-    Args:
-        latent: length of z, 128 in the published code.
-        width: maps before the last layer.
-        output_shape: (channels, height, width) of an image.
+    or Glorot's (linear), biases zero, drawn from the global RNG. z has 128 numbers there; `width`
+    are the maps before the last layer.
     """
 
-    def __init__(
-        self, latent: int = 128, width: int = 64, output_shape: Shape = (1, 28, 28)
-    ) -> None:
+    def __init__(self, latent: int = 128, width: int = 64, output_shape: Shape = MNIST) -> None:
         super().__init__()
         self.latent = latent
         channels, *sides = output_shape
@@ -54,10 +49,8 @@ class Generator(nn.Module):
             # Output 2n - 1 + output_padding. Without the padding the last row and column are
             # just left out: the published code's crop of 8x8 to 7x7, without computing them.
             extra = tuple(1 - side % 2 for side in size)
-            layers += [
-                nn.ReLU(),
-                nn.ConvTranspose2d(inputs, outputs, 5, 2, padding=2, output_padding=extra),
-            ]
+            up = nn.ConvTranspose2d(inputs, outputs, 5, 2, padding=2, output_padding=extra)
+            layers += [nn.ReLU(), up]
         self.upsample = nn.Sequential(*layers, nn.Sigmoid())
         self.apply(initialise)
 
@@ -76,7 +69,7 @@ class Critic(nn.Module):
     4,096 features, which gives four scores an image; here all of them go into the image's one.
     """
 
-    def __init__(self, width: int = 64, input_shape: Shape = (1, 28, 28)) -> None:
+    def __init__(self, width: int = 64, input_shape: Shape = MNIST) -> None:
         super().__init__()
         self.features, count = downsampling(width, input_shape)
         self.score = nn.Linear(count, 1)

@@ -8,13 +8,11 @@ where s[k] is the step size, constant or doubled every so many steps, and g is t
 the objective (by default the per-image mean square error). Source: Defense-GAN, section 3 and
 Algorithm in Figure 2; momentum 0.7, step 10 on the mean square and starts of standard deviation
 sqrt(1/latent) are the published code's, the paper states none of them.
-Two differences from that code, on purpose: the image returned is G(z[L]), where the published code
-returns the image from before the last update; and the step stays constant, which is also what the
-published code does (its decay never takes effect). The doubling is AE-GAN+rs's (its Algorithm 2),
-whose search has another start as well, the encoder's code: see `purifiers.ae_gan`.
+On purpose the image returned is G(z[L]), where that code returns the one from before the last
+update; its decay of the step never takes effect. The doubling is AE-GAN+rs's (`purifiers.ae_gan`).
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -142,18 +140,14 @@ def latent_search(
     # the memory of the gradient does not depend on the number of restarts.
     start = starts[torch.arange(len(images), device=images.device), found.restart]
     again = _descend_differentiably(generator, images, start, found.steps, settings)
-    if not exact:
-        return _with_gradients(found, again)
-    return replace(again, restart=found.restart, evaluations=found.evaluations)
-
-
-def _with_gradients(values: SearchResult, gradients: SearchResult) -> SearchResult:
-    """`values` to the last bit, with the gradients of another result for the same images."""
+    if exact:
+        return replace(again, restart=found.restart, evaluations=found.evaluations)
+    # The values found to the last bit, with the gradients of the other result.
     own = {}
     for name in ("reconstructions", "latents", "objective"):
-        other = getattr(gradients, name)
-        own[name] = getattr(values, name) + (other - other.detach())
-    return replace(values, **own)
+        other = getattr(again, name)
+        own[name] = getattr(found, name) + (other - other.detach())
+    return replace(found, **own)
 
 
 @dataclass(frozen=True)
@@ -177,9 +171,8 @@ class _Running:
             part.gather(1, order[..., None].expand(-1, -1, part.shape[2]))
             for part in (self.latents, self.velocity)
         )
-        return replace(
-            self, restart=self.restart.gather(1, order), latents=latents, velocity=velocity
-        )
+        restart = self.restart.gather(1, order)
+        return replace(self, restart=restart, latents=latents, velocity=velocity)
 
 
 def _search(
@@ -195,56 +188,35 @@ def _search(
     before = images.new_full((count,), torch.inf)
     running = _Running(image, restart.expand(count, -1), starts, torch.zeros_like(starts), before)
     prune, finished, done, evaluations = dict(settings.prune), [], 0, 0
-    for reached in _looks(settings):
-        running, objective = _advance(network, images, running, settings, done, reached)
-        evaluations += running.restart.shape[1] * (reached - done)
+    # After these steps restarts or images may drop out.
+    looks = {*prune, settings.steps}
+    if settings.tolerance:
+        looks |= set(range(settings.patience, settings.steps, settings.patience))
+    for reached in sorted(looks):
+        shape = running.restart.shape
+        targets = images[running.image].repeat_interleave(shape[1], dim=0)
+        moving = (running.latents.flatten(0, 1), running.velocity.flatten(0, 1))
+        *moving, objective = _descend(network, targets, *moving, settings, range(done, reached))
+        latents, velocity = (part.view(*shape, -1) for part in moving)
+        running, objective = (
+            replace(running, latents=latents, velocity=velocity),
+            objective.view(shape),
+        )
+        evaluations += shape[1] * (reached - done)
         done = reached
         if done in prune and prune[done] < running.restart.shape[1]:
             running = running.best(objective, prune[done])
         if settings.tolerance and done % settings.patience == 0 and done < settings.steps:
             now = objective.min(dim=1).values
-            moving = running.before - now > settings.tolerance * now
-            if not bool(moving.all()):
-                finished.append(
-                    _winners(generator, images, running.of(~moving), settings, done, evaluations)
-                )
-            running = replace(running, before=now).of(moving)
+            falling = running.before - now > settings.tolerance * now
+            if not bool(falling.all()):
+                ended = running.of(~falling)
+                finished.append(_winners(generator, images, ended, settings, done, evaluations))
+            running = replace(running, before=now).of(falling)
             if not len(running.image):
                 return _in_order(finished)
     finished.append(_winners(generator, images, running, settings, done, evaluations))
     return _in_order(finished)
-
-
-def _looks(settings: SearchSettings) -> list[int]:
-    """The steps after which restarts or images may drop out, and the last."""
-    looks = {step for step, _ in settings.prune} | {settings.steps}
-    if settings.tolerance:
-        looks |= set(range(settings.patience, settings.steps, settings.patience))
-    return sorted(looks)
-
-
-def _advance(
-    network: nn.Module,
-    images: Tensor,
-    running: _Running,
-    settings: SearchSettings,
-    done: int,
-    reached: int,
-) -> tuple[_Running, Tensor]:
-    """All that runs, from step `done` to `reached`, and its objective (M, K) before the last of
-    these steps."""
-    shape = running.restart.shape
-    targets = images[running.image].repeat_interleave(shape[1], dim=0)
-    latents, velocity, objective = _descend(
-        network,
-        targets,
-        running.latents.flatten(0, 1),
-        running.velocity.flatten(0, 1),
-        settings,
-        range(done, reached),
-    )
-    moved = replace(running, latents=latents.view(*shape, -1), velocity=velocity.view(*shape, -1))
-    return moved, objective.view(shape)
 
 
 def _winners(
@@ -256,21 +228,31 @@ def _winners(
     evaluations: int,
 ) -> tuple[Tensor, SearchResult]:
     """Images' indices, and what was found for them: the restart that is best after all steps."""
-    count, side_by_side = running.restart.shape
+    side_by_side = running.restart.shape[1]
     latents = running.latents.flatten(0, 1)
     reconstructions = _images_of(generator, latents)
     targets = images[running.image].repeat_interleave(side_by_side, dim=0)
-    objective, best = settings.objective(reconstructions, targets).view(count, -1).min(dim=1)
-    row = torch.arange(count, device=images.device) * side_by_side + best
-    restart = running.restart.gather(1, best[:, None]).squeeze(1)
-    return running.image, SearchResult(
-        reconstructions[row],
-        latents[row],
-        objective,
-        restart,
-        torch.full_like(restart, steps),
-        torch.full_like(restart, evaluations + side_by_side),
-    )
+    objective = settings.objective(reconstructions, targets).view(-1, side_by_side)
+    found = _least(reconstructions, latents, objective, steps, evaluations + side_by_side)
+    restart = running.restart.gather(1, found.restart[:, None]).squeeze(1)
+    return running.image, replace(found, restart=restart)
+
+
+def _least(
+    reconstructions: Tensor,
+    latents: Tensor,
+    objective: Tensor,
+    steps: int,
+    evaluations: int,
+    among: int | None = None,
+) -> SearchResult:
+    """Each image's restart of least `objective` (M, K), `among` the first of the K, all by default;
+    `reconstructions` and `latents` have a row for each of the M * K."""
+    count, side_by_side = objective.shape
+    least, restart = objective[:, :among].min(dim=1)
+    row = torch.arange(count, device=objective.device) * side_by_side + restart
+    numbers = (torch.full_like(restart, number) for number in (steps, evaluations))
+    return SearchResult(reconstructions[row], latents[row], least, restart, *numbers)
 
 
 def _in_order(parts: list[tuple[Tensor, SearchResult]]) -> SearchResult:
@@ -278,11 +260,9 @@ def _in_order(parts: list[tuple[Tensor, SearchResult]]) -> SearchResult:
     if len(parts) == 1:
         return parts[0][1]
     order = torch.cat([images for images, _ in parts]).argsort()
+    names = [field.name for field in fields(SearchResult)]
     return SearchResult(
-        *(
-            torch.cat([getattr(part, field.name) for _, part in parts])[order]
-            for field in fields(SearchResult)
-        )
+        *(torch.cat([getattr(part, name) for _, part in parts])[order] for name in names)
     )
 
 
@@ -316,7 +296,12 @@ def sweep_search(
         raise ValueError("a sweep takes all steps of all restarts: no prune, no tolerance")
     starts = _starts_of_each(starts, images)
     cells = sorted({(int(steps), int(restarts)) for steps, restarts in cells})
-    _check_cells(cells, available=starts.shape[1])
+    wrong = [cell for cell in cells if cell[0] < 1 or not 1 <= cell[1] <= starts.shape[1]]
+    if wrong or not cells:
+        raise ValueError(
+            "cells must be one or more (L, R) with L at least 1 and R from 1 to "
+            f"{starts.shape[1]}, the number of starts; got {wrong}"
+        )
     network, generator = search_network(generator, settings.precision), search_network(generator)
     count, done, found = len(images), 0, {}
     latents, velocity = starts, torch.zeros_like(starts)  # (N, R, d)
@@ -331,18 +316,9 @@ def sweep_search(
             done = reached
             generated = _images_of(generator, flat)
             objective = settings.objective(generated, targets).view(count, side_by_side)
-            rows = torch.arange(count, device=images.device) * side_by_side
             for first in (restarts for steps, restarts in cells if steps == reached):
-                best, restart = objective[:, :first].min(dim=1)
-                winners = rows + restart
-                found[reached, first] = SearchResult(
-                    generated[winners],
-                    flat[winners],
-                    best,
-                    restart,
-                    torch.full_like(restart, reached),
-                    torch.full_like(restart, first * (reached + 1)),
-                )
+                cost = first * (reached + 1)
+                found[reached, first] = _least(generated, flat, objective, reached, cost, first)
             latents, velocity = (part.view(count, side_by_side, -1) for part in (flat, speed))
     return found
 
@@ -357,15 +333,6 @@ def _starts_of_each(starts: Tensor, images: Tensor) -> Tensor:
             f"starts must be (R, d) or (N, R, d) with N = {count}, got {tuple(starts.shape)}"
         )
     return starts.to(images)
-
-
-def _check_cells(cells: Sequence[tuple[int, int]], available: int) -> None:
-    wrong = [cell for cell in cells if cell[0] < 1 or not 1 <= cell[1] <= available]
-    if wrong or not cells:
-        raise ValueError(
-            f"cells must be one or more (L, R) with L at least 1 and R from 1 to {available}, the "
-            f"number of starts; got {wrong}"
-        )
 
 
 def _descend(
@@ -441,11 +408,7 @@ def _descend_block(
 
 
 def _descend_differentiably(
-    generator: nn.Module,
-    images: Tensor,
-    start: Tensor,
-    steps: Tensor,
-    settings: SearchSettings,
+    generator: nn.Module, images: Tensor, start: Tensor, steps: Tensor, settings: SearchSettings
 ) -> SearchResult:
     """One restart for each image, `start` (N, d), of `steps` (N,), differentiable in the images and
     in the start; in float32 whatever `settings` have."""
@@ -488,18 +451,10 @@ class _Descent(torch.autograd.Function):
         steps: int,
     ) -> Tensor:
         trajectory = start.new_empty(steps, *start.shape)
-        latents, _, _ = _descend(
-            network,
-            images.detach(),
-            start,
-            torch.zeros_like(start),
-            settings,
-            range(steps),
-            trajectory,
-        )
+        begun = (images.detach(), start, torch.zeros_like(start))
+        latents, _, _ = _descend(network, *begun, settings, range(steps), trajectory)
         ctx.save_for_backward(images, trajectory)
-        ctx.network = network
-        ctx.settings = settings
+        ctx.network, ctx.settings = network, settings
         return latents
 
     @staticmethod

@@ -109,11 +109,7 @@ class Purified:
 
 
 def purify_images(
-    purifier: nn.Module,
-    images: Tensor,
-    *,
-    batch_size: int | Literal["auto"],
-    device: torch.device,
+    purifier: nn.Module, images: Tensor, *, batch_size: int | Literal["auto"], device: torch.device
 ) -> Purified:
     """Purify `images` (N, C, H, W), `batch_size` at a time, as `in_batches` has it.
 
@@ -121,8 +117,7 @@ def purify_images(
     [0, 1], FloatingPointError if a score is not finite; both name the first such image.
     """
     purifier = purifier.to(device)
-    score_of = getattr(purifier, "score_purified", _reconstruction_score)
-    name, parts = name_of(purifier), []
+    score_of, name, parts = getattr(purifier, "score_purified", None), name_of(purifier), []
 
     def purify(batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         begin = sum(len(part[0]) for part in parts)
@@ -131,7 +126,7 @@ def purify_images(
         result = purifier(given)
         check_images(name, result, given, numbers)
         error = reconstruction_error(result, given)
-        score = score_of(given, result)
+        score = error if score_of is None else score_of(given, result)
         refuse_not_finite(score, f"{name}: the detection scores", numbers)
         return result.cpu(), score.cpu(), error.cpu()
 
@@ -158,11 +153,10 @@ def in_batches(
     """
     if batch_size != "auto" and (isinstance(batch_size, str) or batch_size < 1):
         raise ValueError(f'batch_size must be at least 1, or "auto", got {batch_size!r}')
-    size = batch_size
-    probe = batch_size == "auto" and torch.device(device).type == "cuda"
-    if batch_size == "auto":
+    start, size, probe = 0, batch_size, False
+    if size == "auto":
+        probe = torch.device(device).type == "cuda"
         size = PROBE if probe else ON_CPU
-    start = 0
     while start < len(images):
         batch = images[start : start + size]
         if probe:
@@ -181,18 +175,9 @@ def in_batches(
             continue
         if probe:
             each = (torch.cuda.max_memory_allocated(device) - before) / len(batch)
-            size, probe = _that_fit(each, device), False
+            torch.cuda.empty_cache()
+            free, _ = torch.cuda.mem_get_info(device)
+            # One fifth is left over.
+            size, probe = min(max(PROBE, int(0.8 * free / max(each, 1))), AT_MOST), False
         start += len(batch)
         yield result
-
-
-def _that_fit(bytes_each: float, device: torch.device) -> int:
-    """How many images of that need the free memory of a GPU holds, one fifth of it left over;
-    from `PROBE` to `AT_MOST`."""
-    torch.cuda.empty_cache()
-    free, _ = torch.cuda.mem_get_info(device)
-    return min(max(PROBE, int(0.8 * free / max(bytes_each, 1))), AT_MOST)
-
-
-def _reconstruction_score(images: Tensor, purified: Tensor) -> Tensor:
-    return reconstruction_error(purified, images)

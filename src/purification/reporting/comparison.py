@@ -10,6 +10,7 @@ import pandas as pd
 
 from purification.evaluation.refusals import REFUSED
 from purification.reporting.long_tables import over_seeds, read_long_table
+from purification.reporting.markdown_tables import grid
 
 WITHIN = (0.02, 0.05)
 AGREEMENT = ("compared", "within 2 points", "within 5 points", "beyond")
@@ -60,19 +61,14 @@ class ComparedTable:
 
 def compared_cells(long: pd.DataFrame) -> pd.DataFrame:
     """Our numbers for which a paper prints one for the same data set, attack, strength, classifier,
-    substitute, defence and threat model.
+    substitute, defence and threat model; `long` is of `long_table`.
 
-    Args:
-        long: as `purification.reporting.long_tables.long_table` returns it.
-
-    Returns:
-        A row for each, in the order of `long`, with the means over seeds and the intervals of
-        `over_seeds`; ``counted``; ``clean_value``, our accuracy behind the same defence without
-        attack. The white box of searches does not count: no gradient passes Defense-GAN's in its
-        published code, and AE-GAN+rs prints its above the gray box, which a working gradient does
-        not allow. They are not one attack with ours. Nor does a cell whose attack was refused,
-        which has no number of ours. FGSM without a gradient changes nothing:
-        ``clean_value`` is what it amounts to.
+    Returns a row for each, in the order of `long`, with the means over seeds and the intervals of
+    `over_seeds`; ``counted``; ``clean_value``, our accuracy behind the same defence without attack.
+    The white box of searches does not count: no gradient passes Defense-GAN's in its published
+    code, and AE-GAN+rs prints its above the gray box, which a working gradient does not allow. They
+    are not one attack with ours. Nor does a cell whose attack was refused, which has no number of
+    ours. FGSM without a gradient changes nothing: ``clean_value`` is what it amounts to.
     """
     printed = long[long["paper_value"].notna()]
     cells = over_seeds(printed, [name for name in _MEASUREMENT if name in printed])
@@ -119,12 +115,6 @@ def agreement_counts(differences: pd.Series) -> list[int]:
     included), and how many beyond."""
     within = [int((differences.abs() <= limit + _ROUNDING).sum()) for limit in WITHIN]
     return [len(differences), *within, len(differences) - within[-1]]
-
-
-def grid(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
-    """A table in GitHub's Markdown."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
 def comparison_page(tables: Sequence[ComparedTable]) -> str:
@@ -217,11 +207,9 @@ def _cell_sections(table: ComparedTable) -> list[str]:
     """A grid of every cell for each data set, and which data sets have none."""
     parts = []
     for dataset, cells in table.cells.groupby("dataset", sort=False):
-        lines = [_cell_line(cell) for cell in cells.itertuples()]
         # What this table does not have, such as a substitute, would be an empty column.
-        shown = [i for i in range(len(_CELL_HEADER)) if any(line[i] for line in lines)]
-        rows = [[line[i] for i in shown] for line in lines]
-        parts += [f"### {dataset}", grid([_CELL_HEADER[i] for i in shown], rows)]
+        lines = map(_cell_line, cells.itertuples())
+        parts += [f"### {dataset}", grid(_CELL_HEADER, lines, filled=True)]
     without = [name for name in table.datasets if name not in set(table.cells["dataset"])]
     if without:
         parts.append(

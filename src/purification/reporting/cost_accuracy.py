@@ -17,6 +17,7 @@ A line's further keys are columns of the long tables and what they hold, such as
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
@@ -24,11 +25,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from purification.evaluation.accuracy import wilson_interval
-from purification.reporting.csv_files import read_rows
-from purification.reporting.figures import paper_figure
+from purification.reporting.csv_files import NAMES, all_rows, read_rows
+from purification.reporting.figures import attack_name, legend_entries, paper_figure
 from purification.reporting.papers import demand_numbers, epsilon_key
-from purification.reporting.roc import DASHES, MARKERS, check_number
+from purification.reporting.roc import MARKERS, check_number, draw_line
+from purification.reporting.sweeps import pooled_seeds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,9 +46,8 @@ COLUMNS = (
 its best; `within_1_point`: accuracy no more than `WITHIN` below that best."""
 TITLES = {"gray_box": "Gray box", "white_box": "White box", "white_box_bpda": "White box (BPDA)"}
 NO_DEFENSE, CLEAN = "No defence", "clean"
-_TEXT = ("dataset", "classifier", "attack", "threat_model", "defense", "variant")
 _COUNTS = ("seed", "iterations_L", "restarts_R", "n", "correct")
-_NEEDED = (*_TEXT, *_COUNTS, "epsilon")
+_NEEDED = (*NAMES, *_COUNTS, "epsilon")
 _LINE = 145  # characters of the text below the panels
 _IDENTITY = ["threat_model", "line", "iterations_L", "restarts_R"]
 
@@ -79,17 +79,10 @@ def read_measurements(files: Iterable[Path], dataset: str) -> pd.DataFrame:
     each measurement once, for `cost_points`.
 
     Tables share measurements; what else they say of them, such as a paper's number, is left out.
-
-    Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: no file given; a file lacks a column or holds text where a number belongs.
+    Raises as `all_rows`.
     """
-    tables = [
-        read_rows(Path(file), text=_TEXT, counts=_COUNTS, numbers=("epsilon",)) for file in files
-    ]
-    if not tables:
-        raise ValueError("no files with measurements: nothing to draw")
-    long = pd.concat(tables, ignore_index=True)
+    read = partial(read_rows, text=NAMES, counts=_COUNTS, numbers=("epsilon",))
+    long = all_rows(files, read, "no files with measurements: nothing to draw")
     kept = [*_NEEDED, *(name for name in ("evaluations",) if name in long)]
     return long.loc[long["dataset"] == dataset, kept].drop_duplicates(ignore_index=True)
 
@@ -101,14 +94,10 @@ def cost_points(long: pd.DataFrame, content: Mapping[str, Any]) -> pd.DataFrame:
     evaluations, attacked in its white box; and `CLEAN` plus the one-pass defence's accuracy without
     attack.
 
-    Args:
-        long: as `read_measurements` gives it. A column `evaluations`, such as the inference rule's
-            measured mean, goes before what L and R say.
-        content: see the module.
-
-    Raises:
-        ValueError: a column is missing; a line has no row in a threat model; several rows for one
-            point and seed; seeds with different numbers of images; or no such reference.
+    In `long`, of `read_measurements`, a column `evaluations`, such as the inference rule's measured
+    mean, goes before what L and R say. Raises ValueError: a column is missing; a line has no row in
+    a threat model; several rows for one point and seed; seeds with different numbers of images; no
+    such reference.
     """
     _check(long, content)
     here = long[
@@ -163,21 +152,14 @@ def claim_lines(reached: Sequence[Reached]) -> list[str]:
     return sentences
 
 
-def cost_accuracy(
-    points: pd.DataFrame, content: Mapping[str, Any], path_png: Path, path_pdf: Path
-) -> None:
+def cost_accuracy(points: pd.DataFrame, content: Mapping[str, Any], *paths: Path) -> None:
     """Draw accuracy with its interval over evaluations, a panel for each threat model.
 
     The horizontal axes are logarithmic. Dashed: no defence; a star at one evaluation: clean images
     after one pass. Below stands what is measured of the paper's claim (`claim_lines`).
 
-    Args:
-        points: as `cost_points` makes them.
-        content: see the module.
-        path_png, path_pdf: the files; both are written complete, or neither.
-
-    Raises:
-        ValueError: more than two threat models, or more lines than can be told apart.
+    `points` are of `cost_points`, `paths` as for `paper_figure`. Raises ValueError: more than two
+    threat models, or more lines than can be told apart.
     """
     threat_models = content["threat_models"]
     check_number("threat models", len(threat_models), 2)
@@ -190,18 +172,17 @@ def cost_accuracy(
     )
     text = [line for sentence in sentences for line in wrap(_unbroken(sentence), _LINE)]
     height = 2.5 + 0.12 * len(text)
-    with paper_figure(2, height, path_png, path_pdf) as figure:
+    with paper_figure(2, height, *paths) as figure:
         axes = figure.subplots(1, len(threat_models), sharey=True, squeeze=False)[0]
         for axis, threat_model in zip(axes, threat_models, strict=True):
             _draw(axis, points[points["threat_model"] == threat_model], labels)
             axis.set_title(TITLES.get(threat_model, threat_model))
-        attack = content["attack"].upper().replace("_", "-")
+        attack = attack_name(content["attack"])
         strength = "" if content["epsilon"] is None else f", ε = {content['epsilon']:g}"
         axes[0].set_ylabel(f"Accuracy ({attack}{strength})")
-        handles, names = axes[0].get_legend_handles_labels()
-        figure.legend(
-            *(handles, names), loc="outside upper center", ncols=len(names), frameon=False
-        )
+        entries = legend_entries(axes[:1])
+        place = {"loc": "outside upper center", "ncols": len(entries), "frameon": False}
+        figure.legend(entries.values(), entries.keys(), **place)
         figure.supxlabel("\n".join(text), fontsize=6, x=0.01, ha="left")
 
 
@@ -238,18 +219,7 @@ def _pooled(rows: pd.DataFrame) -> pd.DataFrame:
     twice = rows.duplicated([*_IDENTITY, "seed"])
     if twice.any():
         raise ValueError(f"two measurements of one point: {dict(rows[twice].iloc[0])}")
-    pooled = rows.groupby(_IDENTITY, sort=False, dropna=False).agg(
-        evaluations=("evaluations", "mean"),
-        n=("n", "sum"),
-        correct=("correct", "sum"),
-        sizes=("n", "nunique"),
-    )
-    if (pooled["sizes"] > 1).any():
-        raise ValueError(f"seeds with different numbers of images: {rows[[*_IDENTITY, 'n']]}")
-    pooled = pooled.drop(columns="sizes").reset_index()
-    pooled["accuracy"] = (pooled["correct"] / pooled["n"]).astype(float)
-    counts = zip(pooled["correct"], pooled["n"], strict=True)
-    pooled[["ci_low", "ci_high"]] = [wilson_interval(int(c), int(n)) for c, n in counts]
+    pooled = pooled_seeds(rows, _IDENTITY, [*_IDENTITY, "n"], evaluations=("evaluations", "mean"))
     order = [pd.factorize(pooled[name])[0] for name in ("threat_model", "line")]
     ranks = pd.DataFrame({"t": order[0], "l": order[1], "e": pooled["evaluations"]})
     return pooled.loc[ranks.sort_values(["t", "l", "e"]).index].reset_index(drop=True)
@@ -297,17 +267,9 @@ def _settings(point: pd.Series) -> str:
 
 
 def _draw(axis: "Axes", points: pd.DataFrame, labels: Sequence[str]) -> None:
-    from purification.reporting.plotting import seaborn
-
-    colors = seaborn.color_palette("colorblind", len(MARKERS))
     for i, label in enumerate(labels):
         here = points[points["line"] == label]
-        axis.errorbar(
-            *(here["evaluations"], here["accuracy"]),
-            yerr=[here["accuracy"] - here["ci_low"], here["ci_high"] - here["accuracy"]],
-            **{"color": colors[i], "marker": MARKERS[i], "linestyle": DASHES[i], "label": label},
-            **{"markersize": 3.2, "elinewidth": 0.7},
-        )
+        draw_line(axis, i, here["evaluations"], here, label=label)
     [none] = points.loc[points["line"] == NO_DEFENSE, "accuracy"]
     axis.axhline(none, color="0.4", linestyle="--", linewidth=0.8, label=NO_DEFENSE, zorder=0)
     [clean] = points.loc[points["line"].str.endswith(CLEAN), "accuracy"]

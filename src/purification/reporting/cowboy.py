@@ -7,12 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from purification.evaluation.discriminator import (
-    REAL,
-    SCORE_COLUMNS,
-    discriminator_detection,
-)
+from purification.evaluation.discriminator import REAL, SCORE_COLUMNS, discriminator_detection
 from purification.reporting.csv_files import write_numbers
+from purification.reporting.markdown_tables import grid
 from purification.storage import read_split
 from purification.text_tables import read_text_table, write_page
 
@@ -110,9 +107,7 @@ def _write(
     title: str,
     notes: str,
 ) -> None:
-    lines = [[str(name) for name in table], ["---"] * len(table.columns)]
-    lines += [[_text(value) for value in row] for row in table.itertuples(index=False)]
-    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    text = grid(table, (map(_text, row) for row in table.itertuples(index=False)))
     write_numbers(table, csv)
     write_page(markdown, f"# {title}\n\n{notes}\n\n{text}\n", recipe, csv)
 

@@ -1,7 +1,7 @@
 """Numbers as CSV: written, and read with what they must agree with."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from purification.provenance import expected_of
 from purification.storage import atomic
 from purification.text_tables import read_text_table, write_text_table
 
-_NAMES = ("dataset", "classifier", "attack", "threat_model", "defense", "variant")
+NAMES = ("dataset", "classifier", "attack", "threat_model", "defense", "variant")
 """The columns that name a measured accuracy."""
 
 
@@ -46,12 +46,9 @@ def read_rows(
 ) -> pd.DataFrame:
     """Read a CSV of ours with the types that its columns mean.
 
-    Args:
-        path: a file that `read_text_table` reads; further columns are kept as pandas reads them.
-        text: columns read as strings; an empty cell is the empty string, and a cell ``none`` the
-            word, not a missing value.
-        counts: columns of whole numbers that may be empty (Int64).
-        numbers: columns of floats that may be empty (NaN).
+    The `text` columns are read as strings: an empty cell is the empty string, and a cell ``none``
+    the word, not a missing value. The `counts` are whole numbers (Int64), the `numbers` floats;
+    both may be empty. Further columns are kept as pandas reads them.
 
     Raises:
         FileNotFoundError: no such file.
@@ -68,13 +65,21 @@ def read_rows(
     return rows
 
 
+def all_rows(
+    files: Iterable[Path], read: Callable[[Path], pd.DataFrame], without: str
+) -> pd.DataFrame:
+    """The rows of all files, as `read` reads each, in their order.
+
+    Raises FileNotFoundError or ValueError as `read_rows`, and ValueError(`without`) for no file.
+    """
+    parts = [read(Path(file)) for file in files]
+    if not parts:
+        raise ValueError(without)
+    return pd.concat(parts, ignore_index=True)
+
+
 def typed_rows(
-    path: Path,
-    content: str,
-    *,
-    text: Sequence[str],
-    counts: Sequence[str],
-    numbers: Sequence[str],
+    path: Path, content: str, *, text: Sequence[str], counts: Sequence[str], numbers: Sequence[str]
 ) -> pd.DataFrame:
     """The rows of a CSV's `content`, otherwise as `read_rows`; `path` is for messages."""
     try:
@@ -114,7 +119,7 @@ def _check_counts(path: Path, rows: pd.DataFrame) -> None:
 def _check_cells(path: Path, rows: pd.DataFrame, asked: Mapping[str, Any]) -> None:
     """Raise ValueError, naming the file, if its rows are not the cells of its recipe, in their
     order."""
-    names = [name for name in _NAMES if name in rows]
+    names = [name for name in NAMES if name in rows]
     cells = [tuple(cell["labels"].get(name, "") for name in names) for cell in asked["cells"]]
     found = list(rows[names].fillna("").astype(str).itertuples(index=False, name=None))
     if found != cells:
@@ -127,4 +132,4 @@ def _check_cells(path: Path, rows: pd.DataFrame, asked: Mapping[str, Any]) -> No
 
 
 def _described(row: pd.Series) -> str:
-    return ", ".join(str(row[name]) for name in _NAMES if row.get(name))
+    return ", ".join(str(row[name]) for name in NAMES if row.get(name))

@@ -16,7 +16,7 @@ from purification.evaluation.detection_rows import (
     read_scores,
 )
 from purification.evaluation.measure import NAMING_COLUMN
-from purification.reporting.csv_files import read_rows, write_formatted
+from purification.reporting.csv_files import all_rows, read_rows, write_formatted
 from purification.reporting.papers import epsilon_key
 from purification.reporting.roc import RocCurve, RocPanel
 
@@ -36,26 +36,16 @@ _MATCH = (*_TEXT, "epsilon", "iterations_L", "restarts_R")
 def detection_table(files: Iterable[Path], papers: pd.DataFrame | None = None) -> pd.DataFrame:
     """All rows of the files of `detection_rows`, and the papers' areas beside them.
 
-    Args:
-        files: CSV files with the columns `purification.evaluation.detection_rows.COLUMNS`; their
-            order is the order of datasets and attacks.
-        papers: rows of `purification.reporting.papers.paper_values`, such as "Figure 5" of
-            Defense-GAN.
+    The order of the CSV `files` is that of datasets and attacks; `papers` are rows of
+    `purification.reporting.papers.paper_values`, such as "Figure 5" of Defense-GAN.
 
-    Returns:
-        Rows sorted by dataset and attack (order of first appearance), then the other labels; the
-        columns of the files, and `paper_auc` (see `attach_paper_auc`). A detector of an attack that
-        was refused has no numbers, and says why (`refused`).
+    Returns rows sorted by dataset and attack (order of first appearance), then the other labels;
+    the columns of the files, and `paper_auc` (see `attach_paper_auc`). A detector of an attack that
+    was refused has no numbers, and says why (`refused`).
 
-    Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: no file given; a file lacks a column or holds text where a number belongs; two
-            rows for one detector.
+    Raises as `all_rows`, and ValueError for two rows of one detector.
     """
-    files = list(files)
-    if not files:
-        raise ValueError("no detection files: nothing to tabulate")
-    rows = pd.concat([read_detection(Path(file)) for file in files], ignore_index=True)
+    rows = all_rows(files, read_detection, "no detection files: nothing to tabulate")
     twice = rows.duplicated(list(LABEL_COLUMNS))
     if twice.any():
         labels = rows.loc[twice, list(LABEL_COLUMNS)].iloc[0].to_dict()
@@ -137,9 +127,8 @@ def roc_figure(
         The panels, their curves by rising setting; and a row for each point of each curve, columns
         `POINT_COLUMNS`.
 
-    Raises:
-        FileNotFoundError, ValueError: as `read_scores`; a panel without curves, or whose curves
-            differ in other labels than the one that varies, or have a value of it twice.
+    Raises as `read_scores`; ValueError: a panel without curves, or whose curves differ in other
+    labels than the one that varies, or have a value of it twice.
     """
     made = [roc_panel(varied, jobs, papers) for varied, jobs in panels]
     points = [points for _, points in made]

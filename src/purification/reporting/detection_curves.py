@@ -32,6 +32,7 @@ from purification.evaluation.detection_rows import (
 from purification.reporting.detection import roc_panel
 from purification.reporting.figures import paper_figure
 from purification.reporting.roc import (
+    BELOW,
     AccuracyPanel,
     RocPanel,
     check_accuracies,
@@ -90,14 +91,10 @@ def detection_figure(
     argument (section 4.4) is that detection makes up where the accuracy falls; what the third line
     lacks to 1 passes the detection and is misclassified.
 
-    Args:
-        content: see the module.
-        papers: rows of `purification.reporting.papers.paper_values` for the figure of that
-            indicator. An area stands beside ours at equal settings alone.
+    For `content` see the module; `papers` are rows of `purification.reporting.papers.paper_values`
+    for the figure of that indicator, whose areas stand beside ours at equal settings alone.
 
-    Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: as `roc_figure`; or jobs without one set of clean and validation images.
+    Raises as `roc_figure`, and ValueError for jobs without one set of clean and validation images.
     """
     panel, _ = roc_panel("epsilon", content["jobs"], papers)
     jobs = sorted(content["jobs"], key=lambda job: job["labels"]["epsilon"])
@@ -112,31 +109,22 @@ def detection_figure(
     ]
     rows += _false_alarm_rows(jobs[0], scores[0], marks, grid)
     table = pd.DataFrame(rows, columns=list(COLUMNS)).assign(indicator=content["indicator"])
-    rates = RatePanel(
-        f"Threshold ({INDICATOR_NAMES[content['indicator']]})",
-        grid,
-        {
-            curve.label: error_rates(held.clean, held.attacked, grid)[0]
-            for curve, held in zip(panel.curves, scores, strict=True)
-        },
-        error_rates(scores[0].clean, scores[0].attacked, grid)[1],
-        _named(marks, content),
-    )
+    missed = {
+        curve.label: error_rates(held.clean, held.attacked, grid)[0]
+        for curve, held in zip(panel.curves, scores, strict=True)
+    }
+    false_alarms = error_rates(scores[0].clean, scores[0].attacked, grid)[1]
+    x_label = f"Threshold ({INDICATOR_NAMES[content['indicator']]})"
+    rates = RatePanel(x_label, grid, missed, false_alarms, _named(marks, content))
     accuracies = _accuracy_panel(table) if content["accuracy"] else None
     return DetectionFigure(RocPanel("ROC", panel.curves), rates, accuracies), table
 
 
-def detection_curves(figure: DetectionFigure, path_png: Path, path_pdf: Path) -> None:
+def detection_curves(figure: DetectionFigure, *paths: Path) -> None:
     """Draw the panels side by side over the width of two columns of a paper, legends below.
 
-    A strength has the same line in the ROC and in the error rates.
-
-    Args:
-        figure: as `detection_figure` makes it.
-        path_png, path_pdf: the files; both are written complete, or neither.
-
-    Raises:
-        ValueError: accuracies that are none, as `accuracy_lines` refuses them.
+    A strength has the same line in the ROC and in the error rates. `paths` are as for
+    `paper_figure`. Raises ValueError: accuracies that are none, as `accuracy_lines` refuses them.
     """
     panels = 2 if figure.accuracies is None else 3
     # A panel, its title and axis, and the longest legend.
@@ -145,7 +133,7 @@ def detection_curves(figure: DetectionFigure, path_png: Path, path_pdf: Path) ->
     if figure.accuracies is not None:
         for label, points in figure.accuracies.lines.items():
             check_accuracies(points, figure.accuracies.x, label)
-    with paper_figure(2, height, path_png, path_pdf) as drawn:
+    with paper_figure(2, height, *paths) as drawn:
         axes = drawn.subplots(1, panels, squeeze=False)[0]
         draw_roc(axes[0], figure.roc)
         axes[0].set_ylabel("True positive rate")
@@ -170,9 +158,8 @@ def _thresholds(content: Mapping[str, Any], scores: Sequence[Scores]) -> dict[st
     """By where they are from."""
     rate = content["false_positive_rate"]
     marks = {"validation": threshold_at(scores[0].validation, rate)}
-    if content["paper_threshold"] is not None:
-        marks["paper"] = float(content["paper_threshold"])
-    return marks
+    paper = content["paper_threshold"]
+    return marks if paper is None else marks | {"paper": float(paper)}
 
 
 def _named(marks: Mapping[str, float], content: Mapping[str, Any]) -> dict[str, float]:
@@ -286,14 +273,5 @@ def _draw_rates(axis: "Axes", panel: RatePanel) -> None:
 
 
 def _legend(axis: "Axes", handles: list[Any], labels: list[str]) -> None:
-    """Below the panel, as `draw_roc` has it."""
     axis.set_anchor("N")
-    axis.legend(
-        handles,
-        labels,
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.18),
-        frameon=False,
-        handlelength=4,
-        labelspacing=0.2,
-    )
+    axis.legend(handles, labels, **BELOW)

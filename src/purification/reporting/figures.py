@@ -5,8 +5,9 @@ matplotlib's global state is touched. Matplotlib and seaborn come from `plotting
 inside the functions: they take longer to load than most jobs' own work.
 """
 
+import math
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from purification.provenance import PNG_MARK, digest_of_job
 from purification.storage import atomic
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _COLUMN_INCHES = 3.35  # one column of a two-column paper
@@ -41,13 +43,9 @@ TRAINING_PANELS = {
 def sample_grid(images: Any, path: Path, columns: int) -> None:
     """Write images side by side, row by row, each pixel a 3x3 block, on a grey ground.
 
-    Args:
-        images: (N, C, H, W), values in [0, 1], C = 1 or 3; array or CPU tensor.
-        path: PNG file, written complete or not at all.
-        columns: images in a row; the last row may be shorter.
-
-    Raises:
-        ValueError: no images, another shape or values outside [0, 1], or columns below 1.
+    `images` are (N, C, H, W), values in [0, 1], C = 1 or 3, array or CPU tensor; `columns` of them
+    are in a row, and the last row may be shorter. The PNG `path` is written complete or not at all.
+    Raises ValueError: no images, another shape or values outside [0, 1], or columns below 1.
     """
     images = checked_images(images, "images")
     if columns < 1:
@@ -68,12 +66,7 @@ def sample_grid(images: Any, path: Path, columns: int) -> None:
 
 
 def loss_curve(
-    history: pd.DataFrame,
-    path: Path,
-    title: str,
-    *,
-    x: str,
-    panels: Mapping[str, Sequence[str]],
+    history: pd.DataFrame, path: Path, title: str, *, x: str, panels: Mapping[str, Sequence[str]]
 ) -> None:
     """Draw a training history as panels one above the other over a shared horizontal axis.
 
@@ -82,12 +75,10 @@ def loss_curve(
         path: PNG file, written complete or not at all.
         title: above the first panel.
         x: column of the horizontal axis, which is also its name (underscores as blanks).
-        panels: name of a vertical axis to the columns drawn on it, such as
-            ``{"Loss": ["loss"], "Accuracy": ["accuracy", "validation_accuracy"]}``. Several
-            columns get a legend. Missing values are left out, and a column without any value.
+        panels: name of a vertical axis to the columns drawn on it, such as ``{"Loss": ["loss"]}``.
+            Several columns get a legend. Missing values are left out, and a column without any.
 
-    Raises:
-        ValueError: no panels, no rows, or a column that the history lacks.
+    Raises ValueError: no panels, no rows, or a column that the history lacks.
     """
     from purification.reporting.plotting import MaxNLocator
 
@@ -118,19 +109,13 @@ def purification_examples(
 ) -> None:
     """Show the same images as original, adversarial and purified: a row a kind, a column an image.
 
-    A prediction that is not the truth is red and bold, behind a cross, and its image has a frame.
-
-    Args:
-        rows: (label, images (N, C, H, W) in [0, 1]) from top to bottom; N the same in all.
-        path: PNG file as wide as one column of a paper, written complete or not at all.
-        predictions: for each row the text under each of its images (such as the class that the
-            classifier answers), or None for a row without.
-        truth: what is right below each column; empty: no prediction is called wrong.
-        title: above all rows, in as many lines as it needs.
-
-    Raises:
-        ValueError: no rows, images of another shape or range, or numbers of images, rows and
-            predictions that do not agree.
+    `rows` are (label, images (N, C, H, W) in [0, 1]) from top to bottom, N the same in all;
+    `predictions` has for each row the text under each of its images (such as the class that the
+    classifier answers), or None. One that is not the `truth`, of each column, is red and bold,
+    behind a cross, and its image has a frame; an empty truth calls none wrong. The `title` takes
+    as many lines as it needs. The PNG `path`, as wide as one column of a paper, is written complete
+    or not at all. Raises ValueError: no rows, images of another shape or range, or numbers of
+    images, rows and predictions that do not agree.
     """
     if not rows:
         raise ValueError("no rows of images to show")
@@ -161,30 +146,55 @@ def purification_examples(
             for j, image in enumerate(images):
                 left = margin + j * side
                 inner = side * 0.94
-                axis = figure.add_axes(
-                    (
-                        *((left + side * 0.03) / _COLUMN_INCHES, (top - side * 0.97) / height),
-                        *(inner / _COLUMN_INCHES, inner / height),
-                    )
-                )
-                axis.imshow(
-                    np.broadcast_to(image, (*image.shape[:2], 3)),
-                    interpolation="nearest",
-                    aspect="auto",
-                )
+                corner = ((left + side * 0.03) / _COLUMN_INCHES, (top - side * 0.97) / height)
+                box = (*corner, inner / _COLUMN_INCHES, inner / height)
                 wrong = texts is not None and len(truth) > 0 and texts[j] != truth[j]
+                axis = show_image(figure, image, box)
                 axis.set(xticks=[], yticks=[])
                 axis.spines[:].set(visible=wrong, color=_WRONG, linewidth=1.0)
                 if texts is not None:
                     figure.text(
-                        (left + side / 2) / _COLUMN_INCHES,
-                        (top - side - 0.005) / height,
+                        *((left + side / 2) / _COLUMN_INCHES, (top - side - 0.005) / height),
                         f"\N{BALLOT X} {texts[j]}" if wrong else str(texts[j]),
-                        ha="center",
-                        va="top",
-                        color=_WRONG if wrong else "0",
+                        **{"ha": "center", "va": "top", "color": _WRONG if wrong else "0"},
                         weight="bold" if wrong else "normal",
                     )
+
+
+def show_image(figure: "Figure", image: np.ndarray, box: tuple[float, ...]) -> "Axes":
+    """Draw an image (H, W, 1 or 3) in a box of the figure (left, bottom, width, height)."""
+    axis = figure.add_axes(box)
+    colours = np.broadcast_to(image, (*image.shape[:2], 3))
+    axis.imshow(colours, interpolation="nearest", aspect="auto")
+    return axis
+
+
+def attack_name(attack: str, epsilon: float = math.nan) -> str:
+    """Such as "FGSM 0.3"."""
+    name = attack.upper().replace("_", "-")
+    return name if pd.isna(epsilon) else f"{name} {epsilon:g}"
+
+
+def legend_below(figure: "Figure", entries: Mapping[str, Any], ncols: int, **look: Any) -> None:
+    """The legend of all panels: `entries` by their labels."""
+    place = {"loc": "outside lower center", "ncols": ncols, "frameon": False}
+    figure.legend(entries.values(), entries.keys(), **place, **look)
+
+
+def legend_entries(axes: Iterable["Axes"]) -> dict[str, Any]:
+    """What is labelled in any of the panels: a line may be missing in one of them."""
+    named = (zip(*axis.get_legend_handles_labels(), strict=True) for axis in axes)
+    return {label: handle for pairs in named for handle, label in pairs}
+
+
+def log_ticks(axis: "Axes", values: Iterable[float]) -> None:
+    """A logarithmic horizontal axis with a tick at each value, and no other."""
+    from purification.reporting.plotting import FixedLocator, NullLocator
+
+    axis.set_xscale("log")
+    axis.xaxis.set_major_locator(FixedLocator(values))
+    axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.xaxis.set_minor_locator(NullLocator())
 
 
 def checked_images(images: Any, name: str) -> np.ndarray:
@@ -207,39 +217,27 @@ def _draw_lines(axis: Any, history: pd.DataFrame, x: str, columns: Sequence[str]
         if line.empty:
             continue
         seaborn.lineplot(
-            data=line,
-            x="x",
-            y="y",
-            ax=axis,
-            estimator=None,
-            errorbar=None,
-            linestyle=styles[i % len(styles)],
+            **{"data": line, "x": "x", "y": "y", "ax": axis, "legend": False},
+            **{"estimator": None, "errorbar": None, "linestyle": styles[i % len(styles)]},
             label=column.replace("_", " ") if len(columns) > 1 else None,
-            legend=False,
             marker="o" if len(line) == 1 else None,  # a single point makes no line
         )
     if len(axis.get_legend_handles_labels()[1]) > 1:
         axis.legend(frameon=False)
 
 
-def labelled_images(
-    rows: Sequence[tuple[str, Any, Sequence[str]]], path_png: Path, path_pdf: Path
-) -> None:
+def labelled_images(rows: Sequence[tuple[str, Any, Sequence[str]]], *paths: Path) -> None:
     """Draw rows of images, a label below each, over two columns of a paper.
 
-    Args:
-        rows: title, images (K, C, H, W) in [0, 1] and K labels of each row.
-        path_png, path_pdf: the files; both are written complete, or neither.
-
-    Raises:
-        ValueError: no rows, images as `sample_grid` refuses them, or another number of labels.
+    `rows`: title, images (K, C, H, W) in [0, 1] and K labels of each. `paths`: as `paper_figure`.
+    Raises ValueError: no rows, images as `sample_grid` refuses them, another number of labels.
     """
     checked = [(title, checked_images(images, title), labels) for title, images, labels in rows]
     if not checked or any(len(images) != len(labels) for _, images, labels in checked):
         raise ValueError("labelled images: expected at least one row, and a label for each image")
     most = max(len(images) for _, images, _ in checked)
     height = len(checked) * (_PAGE_INCHES / most + 0.45)
-    with paper_figure(2, height, path_png, path_pdf) as figure:
+    with paper_figure(2, height, *paths) as figure:
         parts = np.atleast_1d(figure.subfigures(len(checked), 1))
         for part, (title, images, labels) in zip(parts, checked, strict=True):
             part.suptitle(title, fontsize="medium")
@@ -255,14 +253,9 @@ def labelled_images(
 def paper_figure(columns: int, height: float, *paths: Path) -> Iterator["Figure"]:
     """A figure for `reporting`'s other modules: one or two columns of a paper wide, in its style.
 
-    Args:
-        columns: 1 or 2, the columns of the paper that the figure spans.
-        height: in inches.
-        paths: files, each in the format of its suffix (.png, .pdf), written at the end of the
-            block: all of them complete, or none if the block raises.
-
-    Raises:
-        ValueError: a path with another suffix.
+    `columns` (1 or 2) are those that it spans, `height` is in inches. The files `paths`, each in
+    the format of its suffix, .png or .pdf, are written at the end of the block: all of them
+    complete, or none if the block raises. Raises ValueError for another suffix.
     """
     unknown = [str(path) for path in paths if path.suffix not in _METADATA]
     if unknown:
@@ -282,13 +275,10 @@ def _figure(width: float, height: float, *paths: Path) -> Iterator["Figure"]:
         seaborn,
     )
 
+    sizes = ("font.size", "axes.labelsize", "xtick.labelsize", "ytick.labelsize", "legend.fontsize")
     style = seaborn.axes_style("ticks") | {
-        "font.size": _FONT_POINTS,
-        "axes.labelsize": _FONT_POINTS,
+        **dict.fromkeys(sizes, _FONT_POINTS),
         "axes.titlesize": _FONT_POINTS + 1,
-        "xtick.labelsize": _FONT_POINTS,
-        "ytick.labelsize": _FONT_POINTS,
-        "legend.fontsize": _FONT_POINTS,
         "axes.linewidth": 0.6,
         "lines.linewidth": 1.1,
         "axes.spines.top": False,

@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from purification.evaluation.accuracy import wilson_interval
+from purification.evaluation.accuracy import wilson_intervals
 from purification.reporting.csv_files import read_rows
-from purification.reporting.figures import paper_figure
-from purification.reporting.roc import DASHES, MARKERS, AccuracyPanel
+from purification.reporting.roc import AccuracyPanel, checked_labels, draw_line, draw_panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_PANELS = 2
 # In epochs, so that bars are not on top of each other: between two lines, and all together at most.
 _DODGE, _SPREAD = 0.08, 0.3
 
@@ -39,10 +37,8 @@ def finetuning_panels(lines: Sequence[Mapping[str, Any]], evaluated: str) -> lis
         images are the same in every epoch: the interval covers the choice of the images, and
         overlapping bars of one line do not say that nothing changed.
 
-    Raises:
-        FileNotFoundError: a history is missing.
-        ValueError: no lines, two of one label in a panel; or a history without the column, without
-            every epoch from 0 on, or with what is no share of that many images.
+    Raises FileNotFoundError; ValueError: no lines, two of one label in a panel; or a history
+    without the column, without every epoch from 0 on, or with what is no share of that many images.
     """
     if not lines:
         raise ValueError("no histories of end-to-end training to show")
@@ -55,71 +51,35 @@ def finetuning_panels(lines: Sequence[Mapping[str, Any]], evaluated: str) -> lis
     return [AccuracyPanel(title, "epoch", "Epoch", panel) for title, panel in panels.items()]
 
 
-def finetuning_curves(panels: Sequence[AccuracyPanel], path_png: Path, path_pdf: Path) -> None:
+def finetuning_curves(panels: Sequence[AccuracyPanel], *paths: Path) -> None:
     """Draw accuracy over epochs, in panels side by side, with confidence intervals.
 
     A line has the same look in all panels, its own dashes and marker besides its colour. Each panel
     has an accuracy axis of its own: a training from scratch starts at chance, and on its scale
     nothing would be seen of a finetuning.
 
-    Args:
-        panels: of `finetuning_panels`, one or two; one takes a column of a paper, two take both.
-        path_png, path_pdf: the files; both are written complete, or neither.
-
-    Raises:
-        ValueError: no panels or more than two, or more lines than can be told apart.
+    One panel of `finetuning_panels` takes a column of a paper, two take both; `paths` are as for
+    `paper_figure`. Raises ValueError: no panels or more than two, or more lines than can be told
+    apart.
     """
-    labels = list(dict.fromkeys(label for panel in panels for label in panel.lines))
-    for what, number, most in (
-        ("panels", len(panels), _PANELS),
-        ("lines", len(labels), len(MARKERS)),
-    ):
-        if not 1 <= number <= most:
-            raise ValueError(f"expected 1 to {most} {what}, got {number}")
-    ncols = min(5 if len(panels) > 1 else 2, len(labels))
-    height = 2.0 + 0.15 * -(-len(labels) // ncols)
-    with paper_figure(len(panels), height, path_png, path_pdf) as figure:
-        axes = figure.subplots(1, len(panels), squeeze=False)[0]
-        entries: dict[str, Any] = {}
-        for axis, panel in zip(axes, panels, strict=True):
-            entries |= _draw(axis, panel, labels)
-        axes[0].set_ylabel("Accuracy")
-        figure.legend(
-            [entries[label] for label in labels],
-            labels,
-            loc="outside lower center",
-            ncols=ncols,
-            handlelength=3,  # long enough for the dashes to be seen
-            frameon=False,
-        )
+    from purification.reporting.plotting import MaxNLocator
 
-
-def _draw(axis: "Axes", panel: AccuracyPanel, labels: Sequence[str]) -> dict[str, Any]:
-    """Draw a panel; returns what the legend shows for each label."""
-    from purification.reporting.plotting import MaxNLocator, seaborn
-
-    colors = seaborn.color_palette("colorblind", len(MARKERS))
+    labels = checked_labels(panels)
     spread = min(_SPREAD, _DODGE * (len(labels) - 1))
     places = np.linspace(-spread / 2, spread / 2, len(labels)) if spread else [0.0]
-    entries = {}
-    for i, label in enumerate(labels):
-        if label not in panel.lines:
-            continue
-        points = panel.lines[label]
-        middle, low, high = (points[name] for name in ("accuracy", "ci_low", "ci_high"))
-        entries[label] = axis.errorbar(
-            points[panel.x] + places[i],
-            middle,
-            yerr=np.stack([middle - low, high - middle]),
-            color=colors[i],
-            marker=MARKERS[i],
-            markersize=3.2,
-            elinewidth=0.7,
-            linestyle=DASHES[i],
-        )
-    axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-    axis.set(title=panel.title, xlabel=panel.x_label)
-    return entries
+
+    def draw(axis: "Axes", panel: AccuracyPanel) -> dict[str, Any]:
+        entries = {
+            label: draw_line(axis, i, points[panel.x] + places[i], points)
+            for i, label in enumerate(labels)
+            if (points := panel.lines.get(label)) is not None
+        }
+        axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+        axis.set(title=panel.title, xlabel=panel.x_label)
+        return entries
+
+    # Handles long enough for the dashes to be seen.
+    draw_panels(panels, labels, draw, *paths, sharey=False, handlelength=3)
 
 
 def _read(path: Path, column: str, images: int) -> pd.DataFrame:
@@ -136,6 +96,7 @@ def _read(path: Path, column: str, images: int) -> pd.DataFrame:
         shares = history[column].tolist()
         raise ValueError(f"{path}: {column} are no shares of {images} images: {shares}")
     correct = counts.round().astype(int)
-    low, high = zip(*(wilson_interval(count, images) for count in correct), strict=True)
     points = {"epoch": history["epoch"].astype(int), "n": images, "accuracy": correct / images}
-    return pd.DataFrame(points | {"ci_low": low, "ci_high": high})
+    points = pd.DataFrame(points)
+    points[["ci_low", "ci_high"]] = wilson_intervals(correct, points["n"])
+    return points

@@ -6,7 +6,7 @@ the distance. Where the course of a training is measured (Cowboy's Figure 6), it
 end have rows of that, `over_training`, whose classifier, attack and steps are the course's own.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +14,14 @@ import pandas as pd
 
 from purification.evaluation.quality_columns import MEASURES, QUALITY_COLUMNS, REAL
 from purification.reporting.csv_files import read_rows
-from purification.reporting.figures import paper_figure
+from purification.reporting.figures import attack_name, legend_below, legend_entries, paper_figure
+from purification.reporting.long_tables import SEARCH
+from purification.reporting.markdown_tables import bounded, grid
 from purification.reporting.papers import demand_numbers
 from purification.reporting.roc import MARKERS, check_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _SETS = ("clean", "gray_box")
 _ACCURACIES = tuple(
@@ -50,11 +51,8 @@ def quality_table(content: Mapping[str, Any]) -> pd.DataFrame:
                     "restarts": count}}, ...]}
 
     `quality` is of `quality_rows`, `clean` and `attacked` of `measure`, the course's of
-    `training_course`.
-
-    Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: a file lacks a column or a row that the content asks for.
+    `training_course`. Raises FileNotFoundError, or ValueError for a file without a column or a row
+    that the content asks for.
     """
     rows = [row for run in content["runs"] for row in _of_run(run, content)]
     table = pd.DataFrame(rows, columns=TABLE_COLUMNS)
@@ -92,7 +90,7 @@ def quality_markdown(table: pd.DataFrame) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def accuracy_over_quality(table: pd.DataFrame, path_png: Path, path_pdf: Path) -> None:
+def accuracy_over_quality(table: pd.DataFrame, *paths: Path) -> None:
     """Draw gray-box and clean accuracy over the Frechet distance, a line of panels a data set.
 
     A marker for each trained generator and defence, with the accuracy's 95 % interval and the
@@ -100,12 +98,8 @@ def accuracy_over_quality(table: pd.DataFrame, path_png: Path, path_pdf: Path) -
     snapshots. The horizontal axis is logarithmic. Dotted: real images. Dashed: the classifier of
     the markers without defence.
 
-    Args:
-        table: as `quality_table` or `read_quality_table` has it.
-        path_png, path_pdf: the files; both are written complete, or neither.
-
-    Raises:
-        ValueError: nothing to draw, or more defences than can be told apart.
+    `paths` are as for `paper_figure`. Raises ValueError: nothing to draw, or more defences than can
+    be told apart.
     """
     points = drawn_points(table)
     points = points.assign(label=[_label(row) for _, row in points.iterrows()])
@@ -113,17 +107,19 @@ def accuracy_over_quality(table: pd.DataFrame, path_png: Path, path_pdf: Path) -
     check_number("defenses", len(labels), len(MARKERS))
     datasets = list(dict.fromkeys(points["dataset"]))
     height = 0.4 + 2.0 * len(datasets) + 0.15 * -(-(len(labels) + 2) // 3)
-    with paper_figure(2, height, path_png, path_pdf) as figure:
+    with paper_figure(2, height, *paths) as figure:
         axes = figure.subplots(len(datasets), 2, sharex="row", sharey=True, squeeze=False)
         for line, dataset in zip(axes, datasets, strict=True):
             own = points[points["dataset"] == dataset]
+            first = own.iloc[0]
+            x_label = f"Frechet distance (classifier {first['features']}, {first['n']:,} images)"
             real = table[(table["dataset"] == dataset) & (table["kind"] == REAL)]
             for axis, name in zip(line, ("gray_box", "clean"), strict=True):
                 _draw(axis, own, name, labels)
                 _draw_levels(axis, own, name, real)
-                axis.set(title=_title(own, name), xlabel=_axis_name(own))
+                axis.set(title=_title(own, name), xlabel=x_label)
             line[0].set_ylabel("Accuracy")
-        _legend(figure, axes.ravel())
+        legend_below(figure, legend_entries(axes.ravel()), ncols=3)
 
 
 def _of_run(run: Mapping[str, Any], content: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -148,30 +144,23 @@ def _accuracies(run: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str,
     measured = {name: _measured(run[name]) for name in ("clean", "attacked")}
     found = {}
     for defense in content["defenses"]:
-        rows = {}
+        row = {"over_training": False, "defense": defense}
         for name, key in zip(_SETS, ("clean", "attacked"), strict=True):
             missing = {defense, "none"} - set(measured[key].index)
             if missing:
                 raise ValueError(f"{run[key]}: no row of the defense {sorted(missing)[0]!r}")
-            rows[name] = measured[key].loc[defense]
-        attacked = rows["gray_box"]
-        named = ("classifier", "attack", "epsilon", "iterations_L", "restarts_R")
-        found[defense] = {"over_training": False, "defense": defense}
-        found[defense] |= {name: attacked[name] for name in named}
-        for name, key in zip(_SETS, ("clean", "attacked"), strict=True):
             undefended = measured[key].loc["none", "accuracy"]
-            found[defense] |= _accuracy(name, rows[name], undefended)
+            row |= _accuracy(name, measured[key].loc[defense], undefended)
+        attacked, named = measured["attacked"].loc[defense], ("classifier", "attack", "epsilon")
+        found[defense] = row | {name: attacked[name] for name in (*named, *SEARCH)}
     return found
 
 
 def _measured(path: str) -> pd.DataFrame:
     """The rows of a file of `measure`, by defence."""
-    rows = read_rows(
-        Path(path),
-        text=("classifier", "attack", "defense"),
-        counts=("iterations_L", "restarts_R", "n"),
-        numbers=("epsilon", "accuracy", "ci_low", "ci_high"),
-    )
+    text, counts = ("classifier", "attack", "defense"), ("iterations_L", "restarts_R", "n")
+    numbers = ("epsilon", "accuracy", "ci_low", "ci_high")
+    rows = read_rows(Path(path), text=text, counts=counts, numbers=numbers)
     demand_numbers(rows, path)
     if rows["defense"].duplicated().any():
         raise ValueError(f"{path}: two rows of one defense: {rows['defense'].tolist()}")
@@ -185,12 +174,8 @@ def _accuracy(name: str, row: pd.Series, undefended: float) -> dict[str, Any]:
 
 def _course(course: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
     """The columns at each number of training steps, with the most cleaning steps."""
-    rows = read_rows(
-        Path(course["path"]),
-        text=("attack",),
-        counts=("training_steps", "cleaning_steps", "n"),
-        numbers=("accuracy", "ci_low", "ci_high"),
-    )
+    counts, numbers = ("training_steps", "cleaning_steps", "n"), ("accuracy", "ci_low", "ci_high")
+    rows = read_rows(Path(course["path"]), text=("attack",), counts=counts, numbers=numbers)
     bare = rows[rows["training_steps"].isna()].set_index("attack")["accuracy"]
     steps = rows["training_steps"].notna() & (rows["cleaning_steps"] == course["cleaning_steps"])
     named = {key: course[key] for key in ("defense", "classifier", "attack", "epsilon")}
@@ -205,14 +190,10 @@ def _course(course: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
 def _label(row: pd.Series) -> str:
     if row["over_training"]:
         return (
-            f"{row['defense']} over training ({row['classifier']}, {_name(row['attack'])}, "
+            f"{row['defense']} over training ({row['classifier']}, {attack_name(row['attack'])}, "
             f"L = {row['iterations_L']}; {row['gray_box_undefended']:.2f} without)"
         )
     return row["defense"]
-
-
-def _name(attack: str) -> str:
-    return attack.upper().replace("_", "-")
 
 
 def _title(points: pd.DataFrame, name: str) -> str:
@@ -220,14 +201,8 @@ def _title(points: pd.DataFrame, name: str) -> str:
     row = points[~points["over_training"]].iloc[0]
     given = "clean"
     if name == "gray_box":
-        strength = "" if pd.isna(row["epsilon"]) else f" {row['epsilon']:g}"
-        given = f"{_name(row['attack'])}{strength}, gray box"
+        given = f"{attack_name(row['attack'], row['epsilon'])}, gray box"
     return f"{row['dataset']}, {given}"
-
-
-def _axis_name(points: pd.DataFrame) -> str:
-    row = points.iloc[0]
-    return f"Frechet distance (classifier {row['features']}, {row['n']:,} images)"
 
 
 def _draw(axis: "Axes", points: pd.DataFrame, name: str, labels: Sequence[str]) -> None:
@@ -276,16 +251,6 @@ def _draw_levels(axis: "Axes", points: pd.DataFrame, name: str, real: pd.DataFra
     axis.axhline(level, linestyle="--", label="no defense", **look)
 
 
-def _legend(figure: "Figure", axes: Iterable["Axes"]) -> None:
-    entries = {
-        label: handle
-        for axis in axes
-        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
-    }
-    place = {"loc": "outside lower center", "ncols": 3, "frameon": False}
-    figure.legend(entries.values(), entries.keys(), **place)
-
-
 def _undefended(rows: pd.DataFrame) -> list[str]:
     """A sentence on each classifier without defence."""
     named = rows[rows["defense"].notna() & (rows["defense"] != "")]
@@ -300,36 +265,24 @@ def _undefended(rows: pd.DataFrame) -> list[str]:
 def _grid(rows: pd.DataFrame) -> str:
     header = ["generator", "kind", "width", "latent", "training"]
     header += ["Frechet distance", "precision", "recall", "defense", "classifier", "clean"]
-    lines = [[*header, "gray box"], ["---"] * (len(header) + 1)]
+    lines = []
     for _, row in rows.iterrows():
         real = row["kind"] == REAL
         cells = ["(real validation images)" if real else row["generator"]]
         named = [row[name] for name in ("kind", "width", "latent")]
-        cells += ["" if real or pd.isna(value) else str(value) for value in named]
-        cells += [_training(row), _spread(row, "frechet_distance", ".4g", ".2g")]
+        cells += ["" if real or pd.isna(value) else value for value in named]
+        units = [unit for unit in ("iterations", "epochs") if pd.notna(row[unit])]
+        cells.append(f"{row[units[0]]:,} {units[0]}" if units else "")
+        cells += [_spread(row, "frechet_distance", ".4g", ".2g")]
         cells += [_spread(row, name, ".3f", ".3f") for name in ("precision", "recall")]
-        known = [row["defense"], row["classifier"]]
-        cells += ["" if pd.isna(value) else str(value) for value in known]
-        lines.append(cells + [_bounded(row, name) for name in _SETS])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _training(row: pd.Series) -> str:
-    for unit in ("iterations", "epochs"):
-        if pd.notna(row[unit]):
-            return f"{row[unit]:,} {unit}"
-    return ""
+        cells += ["" if pd.isna(row[name]) else row[name] for name in ("defense", "classifier")]
+        lines.append(cells + [bounded(row, name) for name in _SETS])
+    return grid([*header, "gray box"], lines)
 
 
 def _spread(row: pd.Series, name: str, form: str, form_sd: str) -> str:
     deviation = row[f"{name}_sd"]
     return f"{row[name]:{form}}" + ("" if pd.isna(deviation) else f" ± {deviation:{form_sd}}")
-
-
-def _bounded(row: pd.Series, name: str) -> str:
-    if pd.isna(row[name]):
-        return ""
-    return f"{row[name]:.3f} [{row[f'{name}_low']:.3f}, {row[f'{name}_high']:.3f}]"
 
 
 _NOTES = (

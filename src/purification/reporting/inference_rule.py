@@ -4,13 +4,15 @@ A row is one set of images (`purification.evaluation.inference_rule.rule_rows`).
 """
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from purification.evaluation.inference_rule import SET_LABELS, WAYS
-from purification.reporting.csv_files import read_rows
-from purification.reporting.timing import three_digits
+from purification.reporting.csv_files import all_rows, read_rows
+from purification.reporting.markdown_tables import bounded, grid
+from purification.reporting.timing import machine, three_digits
 
 _TEXT = ("dataset", "classifier", "defense", "indicator", "set", "attack", "threat_model")
 _TEXT += ("device", "torch", "dtype", "image_shape")
@@ -20,23 +22,16 @@ _WITH_QUARTILES = (*(f"seconds_per_1000_{way}" for way in WAYS), "time_saved")
 _NUMBERS = ("epsilon", "threshold", "mean_evaluations", "evaluations_always")
 _NUMBERS += tuple(f"{name}{end}" for name in _WITH_BOUNDS for end in ("", "_low", "_high"))
 _NUMBERS += tuple(f"{name}{end}" for name in _WITH_QUARTILES for end in ("", "_q1", "_q3"))
-_NAMES = {"one_pass": "one pass", "rule": "rule", "always": "always"}
 _CELL = ["dataset", "seed", "classifier", "defense", *SET_LABELS]
 
 
 def rule_table(files: Iterable[Path]) -> pd.DataFrame:
     """All rows of the files of `rule_rows`, in their order.
 
-    Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: no file given; a file lacks a column or holds text where a number belongs; two
-            rows for one set of images.
+    Raises as `all_rows`, and ValueError for two rows of one set of images.
     """
-    files = [Path(file) for file in files]
-    if not files:
-        raise ValueError("no files of the inference rule: nothing to tabulate")
-    parts = [read_rows(file, text=_TEXT, counts=_COUNTS, numbers=_NUMBERS) for file in files]
-    rows = pd.concat(parts, ignore_index=True)
+    read = partial(read_rows, text=_TEXT, counts=_COUNTS, numbers=_NUMBERS)
+    rows = all_rows(files, read, "no files of the inference rule: nothing to tabulate")
     twice = rows.duplicated(_CELL)
     if twice.any():
         raise ValueError(f"two rows for one set of images: {dict(rows.loc[twice, _CELL].iloc[0])}")
@@ -52,8 +47,7 @@ def rule_markdown(table: pd.DataFrame, *, title: str, notes: Sequence[str] = ())
         parts += [
             f"## {dataset}, {defense}, classifier {classifier}, seed {seed}",
             f"Threshold {first['threshold']:.4g} ({first['indicator']}), "
-            f"L = {first['iterations_L']}. Times: {first['device']}, "
-            f"CPU threads: {first['threads']}, torch {first['torch']}, "
+            f"L = {first['iterations_L']}. Times: {machine(first)}, "
             f"{first['images_timed']:,} images in batches of {first['batch']}, medians of "
             f"{first['repeats']} turns.",
             _grid(rows),
@@ -63,9 +57,9 @@ def rule_markdown(table: pd.DataFrame, *, title: str, notes: Sequence[str] = ())
 
 def _grid(rows: pd.DataFrame) -> str:
     header = ["images", "n", "searched", "evaluations", "always"]
-    header += [f"accuracy, {_NAMES[way]}" for way in WAYS]
-    header += [f"seconds for 1,000, {_NAMES[way]}" for way in WAYS] + ["time saved"]
-    lines = [header, ["---"] * len(header)]
+    for shown in ("accuracy", "seconds for 1,000"):
+        header += [f"{shown}, {way.replace('_', ' ')}" for way in WAYS]
+    lines = []
     for _, row in rows.iterrows():
         attack = "" if row["attack"] == "none" else f" by {row['attack']}"
         strength = "" if pd.isna(row["epsilon"]) else f" {row['epsilon']:g}"
@@ -75,16 +69,12 @@ def _grid(rows: pd.DataFrame) -> str:
                 f"{row['n']:,}",
                 _percent(row["share_searched"]),
                 *(f"{row[name]:.2f}" for name in ("mean_evaluations", "evaluations_always")),
-                *(_bounded(row, f"accuracy_{way}") for way in WAYS),
+                *(bounded(row, f"accuracy_{way}") for way in WAYS),
                 *(three_digits(row[f"seconds_per_1000_{way}"]) for way in WAYS),
                 _percent(row["time_saved"]),
             ]
         )
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _bounded(row: pd.Series, name: str) -> str:
-    return f"{row[name]:.3f} [{row[f'{name}_low']:.3f}, {row[f'{name}_high']:.3f}]"
+    return grid([*header, "time saved"], lines)
 
 
 def _percent(share: float) -> str:

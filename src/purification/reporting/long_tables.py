@@ -13,20 +13,17 @@ from typing import Any
 
 import pandas as pd
 
+from purification.evaluation.accuracy import wilson_intervals
 from purification.evaluation.measure import ATTACK_COLUMNS, ATTACK_UNIT_COLUMNS, NAMING_COLUMN
 from purification.evaluation.measure import COLUMNS as MEASUREMENT_COLUMNS
 from purification.evaluation.refusals import REFUSED
-from purification.reporting.csv_files import read_rows, write_formatted
+from purification.reporting.csv_files import NAMES, all_rows, read_rows, write_formatted
 from purification.reporting.papers import ATTACHED_COLUMNS, attach_paper_values
 from purification.text_tables import read_text_table
 
-_TEXT = ("dataset", "classifier", "attack", "threat_model", "defense", "variant")
 _FURTHER_TEXT = ("substitute", "oracle", *ATTACK_UNIT_COLUMNS, NAMING_COLUMN, REFUSED)
 _COUNTS = ("iterations_L", "restarts_R", "n", "correct")
-_NUMBERS = (
-    *("epsilon", "accuracy", "ci_low", "ci_high"),
-    *ATTACK_COLUMNS,
-)
+_NUMBERS = ("epsilon", "accuracy", "ci_low", "ci_high", *ATTACK_COLUMNS)
 _DEFENSE_ORDER = ("none", "defense_gan", "magnet", "adv_training")
 THREAT_ORDER = ("none", "white_box", "gray_box", "white_box_bpda", "black_box")
 SEARCH = ("iterations_L", "restarts_R")
@@ -37,13 +34,8 @@ _OVER_SEEDS = {
     **{name: (name, "sum") for name in ("n", "correct")},
     **{name: (name, "mean") for name in ("success_rate", "mean_l2", "difference")},
     "zero_gradient_share": ("zero_gradient_share", "max"),
-    **{
-        name: (name, "first")
-        for name in (
-            *("epsilon", "threat_model", "defense", "variant", "ci_low", "ci_high"),
-            *(name for name in ATTACHED_COLUMNS if name != "difference"),
-        )
-    },
+    **{name: (name, "first") for name in ("epsilon", "threat_model", "defense", "variant")},
+    **{name: (name, "first") for name in ("ci_low", "ci_high", *ATTACHED_COLUMNS[:-1])},
 }
 """What is made of the rows of several seeds: from which column, and how."""
 
@@ -69,15 +61,11 @@ def long_table(
         model, search settings and seed; columns `MEASUREMENT_COLUMNS` and what
         `purification.reporting.papers.attach_paper_values` adds.
 
-    Raises:
-        FileNotFoundError: a measurement file is missing.
-        ValueError: no file given; a file lacks a column or holds text where a number belongs; an
-            attack without threat model or the reverse; two rows for the same measurement.
+    Raises as `all_rows`, and ValueError for an attack without threat model or the reverse, or two
+    rows for the same measurement.
     """
-    files = list(measurement_files)
-    if not files:
-        raise ValueError("no measurement files: nothing to tabulate")
-    rows = pd.concat([_read_measurements(Path(file)) for file in files], ignore_index=True)
+    without = "no measurement files: nothing to tabulate"
+    rows = all_rows(measurement_files, _read_measurements, without)
     if searches is not None:
         rows = _of_searches(rows, searches)
     ranks = pd.DataFrame(
@@ -90,8 +78,7 @@ def long_table(
             "defense": _rank(rows["defense"], first=_DEFENSE_ORDER),
             "variant": rows["variant"],
             "threat_model": _rank(rows["threat_model"], first=THREAT_ORDER),
-            "iterations_L": rows["iterations_L"].fillna(-1),
-            "restarts_R": rows["restarts_R"].fillna(-1),
+            **{name: rows[name].fillna(-1) for name in SEARCH},
             "seed": rows["seed"],
         }
     )
@@ -117,7 +104,7 @@ def read_long_table(path: Path) -> pd.DataFrame:
     Raises FileNotFoundError, or ValueError naming the file if it is no long table.
     """
     header = read_text_table(path).partition("\n")[0].split(",")
-    text = (*_TEXT, "substitute") if "substitute" in header else _TEXT
+    text = (*NAMES, "substitute") if "substitute" in header else NAMES
     numbers = (*_NUMBERS, "paper_value", "paper_std", "difference")
     counts = (*_COUNTS, "seed", "paper_iterations_L", "paper_restarts_R")
     return read_rows(path, text=text, counts=counts, numbers=numbers)
@@ -149,13 +136,8 @@ def over_seeds(rows: pd.DataFrame, key: Sequence[str]) -> pd.DataFrame:
     cells = rows.groupby(list(key), sort=False, dropna=False).agg(**made).reset_index()
     pooled = cells["seeds"] > 1
     if pooled.any():
-        from purification.evaluation.accuracy import wilson_interval
-
-        intervals = [
-            wilson_interval(int(correct), int(n))
-            for correct, n in zip(cells.loc[pooled, "correct"], cells.loc[pooled, "n"], strict=True)
-        ]
-        cells.loc[pooled, ["ci_low", "ci_high"]] = intervals
+        counts = (cells.loc[pooled, name] for name in ("correct", "n"))
+        cells.loc[pooled, ["ci_low", "ci_high"]] = wilson_intervals(*counts)
     return cells
 
 
@@ -177,7 +159,7 @@ def epsilon_text(epsilon: float) -> str:
 
 
 def _read_measurements(path: Path) -> pd.DataFrame:
-    rows = read_rows(path, text=_TEXT, counts=_COUNTS, numbers=_NUMBERS)
+    rows = read_rows(path, text=NAMES, counts=_COUNTS, numbers=_NUMBERS)
     if "seed" not in rows:
         raise ValueError(f"{path}: missing columns: seed")
     contradiction = (rows["attack"] == "none") != (rows["threat_model"] == "none")

@@ -1,7 +1,7 @@
 """The wide table for reading: with intervals, the paper's values, and warnings of what its rows
 show."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -30,6 +30,21 @@ _WEAK_ATTACK = 0.05
 _REFUSED = "no number: attack refused"
 
 
+def grid(header: Sequence[Any], rows: Iterable[Sequence[Any]], *, filled: bool = False) -> str:
+    """A table in GitHub's Markdown; `filled` leaves out the columns that are empty in all rows."""
+    header, rows = list(header), [list(map(str, row)) for row in rows]
+    kept = [i for i in range(len(header)) if not filled or any(row[i] for row in rows)]
+    lines = [[line[i] for i in kept] for line in (header, ["---"] * len(header), *rows)]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def bounded(row: pd.Series, name: str) -> str:
+    """A number with its interval, columns `name`, `name`_low and `name`_high; empty for none."""
+    if pd.isna(row[name]):
+        return ""
+    return f"{row[name]:.3f} [{row[f'{name}_low']:.3f}, {row[f'{name}_high']:.3f}]"
+
+
 def markdown_table(
     long: pd.DataFrame,
     wide: pd.DataFrame,
@@ -48,15 +63,8 @@ def markdown_table(
     intervals; and, with the reason, attacks that were refused, whose cells have no number, and
     what is not what its name says, beside which no paper's value stands.
 
-    Args:
-        long: as `long_table` returns it.
-        wide: `wide_table` of it; gives the rows and columns shown.
-        title: heading.
-        notes: paragraphs below the heading.
-        swept: as for `wide_table`.
-
-    Raises:
-        ValueError: as `wide_table`.
+    `wide`, the `wide_table` of `long`, gives the rows and columns shown; `notes` are paragraphs
+    below the heading `title`; `swept` and errors as for `wide_table`.
     """
     cells = table_cells(long, swept)
     parts = [f"# {title}", *notes, *_sections(cells, long, wide, _cell_text, level=2)]
@@ -78,7 +86,7 @@ def _sections(
     cells: pd.DataFrame,
     long: pd.DataFrame,
     wide: pd.DataFrame,
-    text: Callable[[Any], str],
+    text: Callable[..., str],
     level: int,
 ) -> list[str]:
     """Headings and tables of each data set: the paper's columns, other threat models, no attack."""
@@ -142,11 +150,9 @@ def _markdown_table(
     clean: set[str],
     without_attack: bool,
 ) -> str:
-    labels = ("classifier", "L", "R")
-    labels = (
-        labels if without_attack else ("attack", "epsilon", "classifier", "substitute", "L", "R")
-    )
+    labels = ("attack", "epsilon", "classifier", "substitute", "L", "R")
     if without_attack:
+        labels = ("classifier", "L", "R")
         rows = rows.drop_duplicates(["classifier", *(name for name in SEARCH if name in rows)])
     lines = []
     for row in rows.itertuples():
@@ -164,11 +170,7 @@ def _markdown_table(
         if any(cells):
             lines.append((*left, *shown_search, *cells))
     # What this dataset did not measure would be an empty column.
-    shown = [i for i in range(len(labels) + len(columns)) if any(line[i] for line in lines)]
-    header = (*labels, *columns)
-    table = [[header[i] for i in shown], ["---"] * len(shown)]
-    table += [[line[i] for i in shown] for line in lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in table) if lines else ""
+    return grid((*labels, *columns), lines, filled=True) if lines else ""
 
 
 def _legend(cells: pd.DataFrame) -> str:

@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from purification.reporting.comparison import AGREEMENT, agreement_counts, compared_cells, grid
+from purification.reporting.comparison import AGREEMENT, agreement_counts, compared_cells
 from purification.reporting.detection import read_detection
 from purification.reporting.long_tables import read_long_table
-from purification.reporting.markdown_tables import brief_table
+from purification.reporting.markdown_tables import brief_table, grid
 from purification.reporting.papers import values_of
 from purification.reporting.run_time import long_run_times, run_time_grids
 from purification.reporting.timing import read_timings, timing_grids
@@ -87,15 +87,9 @@ def paper_page(
     figures: Sequence[tuple[str, str, str]],
     further: Sequence[tuple[str, str]],
 ) -> str:
-    """The page as GitHub's Markdown.
-
-    Args:
-        title: heading, such as the paper's name.
-        notes: paragraphs below it.
-        tables: in the page's order.
-        figures: name, caption and file of each, from the page's folder.
-        further: heading and text of sections behind the tables.
-    """
+    """The page as GitHub's Markdown. `notes` are paragraphs below its heading; `figures` the name,
+    caption and file (from the page's folder) of each; `further` the heading and text of sections
+    behind the tables."""
     parts = [f"# {title}", *notes, "## Agreement with the paper", agreement(tables)]
     for table in tables:
         wide = wide_table(table.long, swept=table.swept)
@@ -150,14 +144,8 @@ def detection_summary(detection: pd.DataFrame) -> str:
     lines = []
     for row in rows.itertuples():
         paper = f" (paper {row.paper_auc:.3f})" if pd.notna(row.paper_auc) else ""
-        settings = [row.epsilon, row.threat_model, row.defense, row.iterations_L, row.restarts_R]
-        lines.append(
-            [
-                *(row.dataset, row.attack),
-                *("" if pd.isna(value) else str(value) for value in settings),
-                f"{row.auc:.3f}{paper}" if row.of else "attack refused",
-                *(f"{getattr(row, name):.3f}" if row.of else "" for name in _RATES),
-                *(str(row.of), str(row.n)),
-            ]
-        )
+        line = ["" if pd.isna(value) else value for value in (getattr(row, name) for name in key)]
+        line.append(f"{row.auc:.3f}{paper}" if row.of else "attack refused")
+        line += [f"{getattr(row, name):.3f}" if row.of else "" for name in _RATES]
+        lines.append([*line, row.of, row.n])
     return grid(header, lines)

@@ -20,13 +20,9 @@ from purification.provenance import in_a_job
 from purification.reporting.csv_files import typed_rows
 
 MATCH_COLUMNS = ("dataset", "threat_model", "attack", "epsilon", "classifier", "defense", "variant")
-ATTACHED_COLUMNS = (
-    "paper_value",
-    "paper_std",
-    "paper_iterations_L",
-    "paper_restarts_R",
-    "difference",
-)
+_PRINTED = {"value": "paper_value", "std": "paper_std"}
+_PRINTED |= {name: f"paper_{name}" for name in ("iterations_L", "restarts_R")}
+ATTACHED_COLUMNS = (*_PRINTED.values(), "difference")
 
 _TEXT = (
     *(column for column in MATCH_COLUMNS if column != "epsilon"),
@@ -34,8 +30,6 @@ _TEXT = (
 )
 _COUNTS = ("iterations_L", "restarts_R")
 _NUMBERS = ("epsilon", "value", "std")
-
-
 CHECKSUMS = "SHA256SUMS"
 """The list of a folder's files with their digests, as sha256sum writes it."""
 _KNOWN = "known"
@@ -79,10 +73,8 @@ def paper_values(paper: str, table: str, folder: Path) -> pd.DataFrame:
         substitute; here it stands once, without substitute. What the paper's YAML knows of them
         is with them, for `attach_paper_values`.
 
-    Raises:
-        FileNotFoundError: the paper has no file; the message names the place and the papers there.
-        ValueError: the file lacks a column, has no such table (the message lists its tables), or
-            is another than `CHECKSUMS` lists.
+    Raises FileNotFoundError, naming the place and the papers there; ValueError: the file lacks a
+    column, has no such table (the message lists its tables), or is another than `CHECKSUMS` lists.
     """
     path = Path(folder) / f"{paper}.csv"
     if not path.is_file():
@@ -155,12 +147,11 @@ def attach_paper_values(
     nothing.
 
     A difference on Defense-GAN's ``white_box`` rows is no error of either side. The paper (sec. 3,
-    Table 4) describes an attacker who differentiates through the L search steps; the code published
-    with it keeps the search's state in a variable that is changed by assignment, so what the
-    classifier sees does not depend differentiably on the input and no gradient reaches the image.
-    FGSM then changes nothing and CW returns the clean image, which fits the printed numbers: they
-    lie near the clean accuracy and above the paper's own black box. Our ``white_box`` has the true
-    gradient, is therefore a stronger attack, and must be expected far below the printed column.
+    Table 4) describes an attacker who differentiates through the L search steps; in the code
+    published with it no gradient passes the search, whose state is assigned. FGSM then changes
+    nothing and CW returns the clean image, which fits the printed numbers: they lie near the clean
+    accuracy and above the paper's own black box. Ours has the true gradient, and must be expected
+    far below.
 
     Args:
         long: measurement rows; needs ``MATCH_COLUMNS`` and ``accuracy``, and may have
@@ -168,13 +159,9 @@ def attach_paper_values(
         values: rows of `paper_values`; only those with metric ``accuracy`` are used.
         same_search: L and R must agree too (Tables 8 to 11, where they vary).
 
-    Returns:
-        A copy of `long`, same rows and order, with ``paper_value``, ``paper_std``,
-        ``paper_iterations_L``, ``paper_restarts_R`` and ``difference`` (ours - paper).
-
-    Raises:
-        ValueError: the paper has several different numbers for one of our rows (such as Tables 8
-            to 11, where L and R vary); the message names the row.
+    Returns a copy of `long`, same rows and order, with `ATTACHED_COLUMNS`; ``difference`` is ours
+    less the paper's. Raises ValueError, naming the row, if the paper has several different numbers
+    for one of ours (such as Tables 8 to 11, where L and R vary).
     """
     match = [*MATCH_COLUMNS, *(["substitute"] if "substitute" in long else [])]
     match += ["iterations_L", "restarts_R"] if same_search else []
@@ -182,15 +169,8 @@ def attach_paper_values(
     if not known.get("strengths", True):
         match.remove("epsilon")
     printed = _in_our_units(values[values["metric"] == "accuracy"], known)
-    printed = pd.DataFrame(
-        {
-            "key": _keys(printed, match),
-            "paper_value": printed["value"],
-            "paper_std": printed["std"],
-            "paper_iterations_L": printed["iterations_L"],
-            "paper_restarts_R": printed["restarts_R"],
-        }
-    ).drop_duplicates()
+    values = printed[list(_PRINTED)].rename(columns=_PRINTED)
+    printed = values.assign(key=_keys(printed, match)).drop_duplicates()
     keys = _keys(_as_in_paper(long, known), match)
     if NAMING_COLUMN in long:
         keys = keys.where(long[NAMING_COLUMN] == "", "")

@@ -12,19 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-__all__ = [
-    "Figure",
-    "FigureCanvasAgg",
-    "FixedLocator",
-    "Line2D",
-    "LogLocator",
-    "MaxNLocator",
-    "NullFormatter",
-    "NullLocator",
-    "cycler",
-    "only_style",
-    "seaborn",
-]
+__all__ = ["Figure", "FigureCanvasAgg", "FixedLocator", "Line2D", "LogLocator", "MaxNLocator"]
+__all__ += ["NullFormatter", "NullLocator", "cycler", "only_style", "seaborn"]
 
 
 @contextmanager
@@ -57,13 +46,7 @@ with _no_settings():
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
-    from matplotlib.ticker import (
-        FixedLocator,
-        LogLocator,
-        MaxNLocator,
-        NullFormatter,
-        NullLocator,
-    )
+    from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 
 def only_style(settings: Mapping[str, Any]) -> AbstractContextManager[None]:

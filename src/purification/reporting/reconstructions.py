@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from purification.evaluation.reconstructions import Block, Column
-from purification.reporting.figures import DPI, checked_images, paper_figure
+from purification.reporting.figures import DPI, checked_images, paper_figure, show_image
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,14 +68,10 @@ def reconstruction_grid(
     foot says so. A pixel of any image is a square of a whole number of the PNG's pixels, the same
     for images of one size; those of several sizes (`stacked` data sets) are nearly as large.
 
-    Args:
-        blocks: from left to right.
-        path_png, path_pdf: the files; both are written complete, or neither.
-        title: above all blocks, in as many lines as it needs.
-
-    Raises:
-        ValueError: no columns or too many for the width, columns that differ in the number or, in
-            any row, the size of their images, or what are no images in [0, 1].
+    The blocks stand from left to right, the title above them in as many lines as it needs. Both
+    files are written complete, or neither. Raises ValueError: no columns or too many for the width,
+    columns that differ in the number or, in any row, the size of their images, or what are no
+    images in [0, 1].
     """
     columns = [column for block in blocks for column in block.columns]
     shapes = _checked_shapes(columns)
@@ -176,11 +172,8 @@ def _draw_column(figure: "Figure", column: Column, left: float, layout: _Layout)
         height, width = _enlarged(image.shape[:2], layout.side)
         corner = (middle - width / 2, page - top - (row_height + height) / 2)
         x, y = (round(place * DPI) / DPI for place in corner)
-        axis = figure.add_axes((x / _WIDTH, y / page, width / _WIDTH, height / page))
-        axis.imshow(
-            np.broadcast_to(image, (*image.shape[:2], 3)), interpolation="nearest", aspect="auto"
-        )
-        axis.set_axis_off()
+        box = (x / _WIDTH, y / page, width / _WIDTH, height / page)
+        show_image(figure, image, box).set_axis_off()
         if column.errors is not None:
             error = f"{column.errors[i]:.4f}"
             below = top + (row_height + height) / 2 + 0.015

@@ -4,7 +4,7 @@ Every line has a dash pattern or a marker of its own besides its colour, so that
 read in grey.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from purification.reporting.figures import paper_figure
+from purification.reporting.figures import legend_below, log_ticks, paper_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,6 +25,12 @@ MARKERS = "osD^vPX*"
 _DODGE = 0.05  # between lines, so that bars are not on top of each other: see `_shifted`
 _LEVEL_DASHES = ("-", "--", ":")
 _PAPER = "hollow: the paper's"
+BELOW = {
+    **{"loc": "upper center", "bbox_to_anchor": (0.5, -0.18), "frameon": False},
+    **{"handlelength": 4, "labelspacing": 0.2},
+}
+"""How a legend stands below its panel."""
+_HOLLOW = {"linestyle": "none", "markerfacecolor": "white", "markeredgewidth": 0.7}
 
 
 @dataclass(frozen=True)
@@ -64,19 +70,15 @@ class AccuracyPanel:
     levels: Mapping[str, float] = field(default_factory=dict)
 
 
-def roc_panels(panels: Sequence[RocPanel], path_png: Path, path_pdf: Path) -> None:
+def roc_panels(panels: Sequence[RocPanel], *paths: Path) -> None:
     """Draw ROC curves in panels side by side, the areas under them in the legends.
 
     The figure of Defense-GAN's Figures 4 and 5 (there over L, over R and over epsilon). The curves
     of a panel go from light to dark. Areas that the paper prints stand in brackets behind ours.
 
-    Args:
-        panels: one to three of them; one alone takes one column of a paper, more take two.
-        path_png, path_pdf: the files; both are written complete, or neither.
-
-    Raises:
-        ValueError: no panels or more than three, a panel without curves or with more than can be
-            told apart in grey, or points that are no ROC curve.
+    One panel alone takes one column of a paper, two or three take both; `paths` are as for
+    `paper_figure`. Raises ValueError: no panels or more than three, a panel without curves or with
+    more than can be told apart in grey, or points that are no ROC curve.
     """
     check_number("panels", len(panels), 3)
     for panel in panels:
@@ -85,14 +87,14 @@ def roc_panels(panels: Sequence[RocPanel], path_png: Path, path_pdf: Path) -> No
             check_roc(curve)
     # A panel, its title and axis, and the legend: its title and a row for each curve.
     height = {1: 3.8, 2: 4.2, 3: 2.85}[len(panels)] + 0.125 * max(len(p.curves) for p in panels)
-    with paper_figure(min(len(panels), 2), height, path_png, path_pdf) as figure:
+    with paper_figure(min(len(panels), 2), height, *paths) as figure:
         axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axis, panel in zip(axes, panels, strict=True):
             draw_roc(axis, panel)
         axes[0].set_ylabel("True positive rate")
 
 
-def accuracy_lines(panels: Sequence[AccuracyPanel], path_png: Path, path_pdf: Path) -> None:
+def accuracy_lines(panels: Sequence[AccuracyPanel], *paths: Path) -> None:
     """Draw accuracy against L, R or another setting, in panels side by side, with error bars.
 
     The figure of Defense-GAN's Figures 3 and 8. The horizontal axes are logarithmic, with a tick at
@@ -100,17 +102,11 @@ def accuracy_lines(panels: Sequence[AccuracyPanel], path_png: Path, path_pdf: Pa
     hollow markers of the same shape without a line, their bars the printed standard deviations;
     ours are filled, with the confidence interval.
 
-    Args:
-        panels: one or two of them; one alone takes one column of a paper, two take both.
-        path_png, path_pdf: the files; both are written complete, or neither.
-
-    Raises:
-        ValueError: no panels or more than two, a panel without lines, more lines than can be told
-            apart, or a frame that lacks a column or has no rows, or numbers that are no accuracies.
+    One panel alone takes one column of a paper, two take both; `paths` are as for `paper_figure`.
+    Raises ValueError: no panels or more than two, a panel without lines, more lines than can be
+    told apart, a frame that lacks a column or has no rows, or numbers that are no accuracies.
     """
-    check_number("panels", len(panels), 2)
-    labels = list(dict.fromkeys(label for panel in panels for label in panel.lines))
-    check_number("lines", len(labels), len(MARKERS))
+    labels = checked_labels(panels)
     for panel in panels:
         check_number(f"lines in {panel.title!r}", len(panel.lines), len(MARKERS))
         for label, points in panel.lines.items():
@@ -118,24 +114,55 @@ def accuracy_lines(panels: Sequence[AccuracyPanel], path_png: Path, path_pdf: Pa
     levels = list(dict.fromkeys(label for panel in panels for label in panel.levels))
     _check_levels(panels, levels)
     papers = any(_has_paper(points) for panel in panels for points in panel.lines.values())
-    count = len(labels) + len(levels) + papers
-    ncols = min(5 if len(panels) > 1 else 2, count)
-    height = 2.0 + 0.15 * -(-count // ncols)
-    with paper_figure(len(panels), height, path_png, path_pdf) as figure:
-        axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    shown = [*labels, *levels, *([_PAPER] if papers else [])]
+
+    def draw(axis: "Axes", panel: AccuracyPanel) -> dict[str, Any]:
+        return draw_accuracies(axis, panel, labels) | _draw_levels(axis, panel, levels)
+
+    draw_panels(panels, shown, draw, *paths)
+
+
+def checked_labels(panels: Sequence[AccuracyPanel]) -> list[str]:
+    """The labels of all lines, of one or two panels; ValueError if there are too many of either."""
+    check_number("panels", len(panels), 2)
+    labels = list(dict.fromkeys(label for panel in panels for label in panel.lines))
+    check_number("lines", len(labels), len(MARKERS))
+    return labels
+
+
+def draw_panels(
+    panels: Sequence[AccuracyPanel],
+    labels: Sequence[str],
+    draw: Callable[["Axes", AccuracyPanel], Mapping[str, Any]],
+    *paths: Path,
+    sharey: bool = True,
+    **legend: Any,
+) -> None:
+    """Panels side by side; below them a legend of `labels` with what `draw` returns for each."""
+    ncols = min(5 if len(panels) > 1 else 2, len(labels))
+    height = 2.0 + 0.15 * -(-len(labels) // ncols)
+    with paper_figure(len(panels), height, *paths) as figure:
+        axes = figure.subplots(1, len(panels), sharey=sharey, squeeze=False)[0]
         entries: dict[str, Any] = {}
         for axis, panel in zip(axes, panels, strict=True):
-            entries |= draw_accuracies(axis, panel, labels)
-            entries |= _draw_levels(axis, panel, levels)
+            entries |= draw(axis, panel)
         axes[0].set_ylabel("Accuracy")
-        shown = [label for label in (*labels, *levels, _PAPER) if label in entries]
-        figure.legend(
-            [entries[label] for label in shown],
-            shown,
-            loc="outside lower center",
-            ncols=ncols,
-            frameon=False,
-        )
+        legend_below(figure, {label: entries[label] for label in labels}, ncols, **legend)
+
+
+def line_look(i: int) -> dict[str, Any]:
+    """Colour, marker and bars of the i-th line of accuracies."""
+    from purification.reporting.plotting import seaborn
+
+    color = seaborn.color_palette("colorblind", len(MARKERS))[i]
+    return {"color": color, "marker": MARKERS[i], "markersize": 3.2, "elinewidth": 0.7}
+
+
+def draw_line(axis: "Axes", i: int, x: Any, points: pd.DataFrame, **more: Any) -> Any:
+    """The i-th line of accuracies, over `x`, with its intervals; returns what a legend shows."""
+    middle, low, high = (points[name] for name in ("accuracy", "ci_low", "ci_high"))
+    bars = np.stack([middle - low, high - middle])
+    return axis.errorbar(x, middle, yerr=bars, linestyle=DASHES[i], **line_look(i), **more)
 
 
 def looks(lines: int) -> list[dict[str, Any]]:
@@ -162,34 +189,16 @@ def draw_roc(axis: "Axes", panel: RocPanel) -> None:
         label = f"{curve.label}: {curve.auc:.3f}"
         if curve.paper_auc is not None:
             label += f" ({curve.paper_auc:.3f})"
-        axis.plot(
-            curve.false_positive_rate,
-            curve.true_positive_rate,
-            **look,
-            label=label,
-            # Curves of a good detector run along the frame.
-            clip_on=False,
-        )
+        rates = (curve.false_positive_rate, curve.true_positive_rate)
+        axis.plot(*rates, **look, label=label, clip_on=False)  # a good detector's touch the frame
     papers = any(curve.paper_auc is not None for curve in panel.curves)
     # Below: the curves of a poor detector run through every corner of the panel.
-    axis.legend(
-        title="AUC (the paper's)" if papers else "AUC",
-        title_fontsize=axis.xaxis.label.get_fontsize(),
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.18),
-        frameon=False,
-        handlelength=4,
-        labelspacing=0.2,
-    )
+    title = "AUC (the paper's)" if papers else "AUC"
+    axis.legend(title=title, title_fontsize=axis.xaxis.label.get_fontsize(), **BELOW)
     ticks = np.linspace(0, 1, 6)
     axis.set(
-        title=panel.title,
-        xlabel="False positive rate",
-        xlim=(0, 1),
-        ylim=(0, 1),
-        xticks=ticks,
-        yticks=ticks,
-        aspect="equal",
+        **{"title": panel.title, "xlabel": "False positive rate", "xlim": (0, 1), "ylim": (0, 1)},
+        **{"xticks": ticks, "yticks": ticks, "aspect": "equal"},
         anchor="N",  # room that the square leaves belongs below, to the legend
     )
 
@@ -197,50 +206,24 @@ def draw_roc(axis: "Axes", panel: RocPanel) -> None:
 def draw_accuracies(axis: "Axes", panel: AccuracyPanel, labels: Sequence[str]) -> dict[str, Any]:
     """Draw a panel of `accuracy_lines` on an axis; returns what the legend shows for each label,
     and for the paper's values. `labels` are those of all panels of the figure."""
-    from purification.reporting.plotting import FixedLocator, Line2D, NullLocator, seaborn
+    from purification.reporting.plotting import Line2D
 
     values = np.unique(np.concatenate([points[panel.x] for points in panel.lines.values()]))
     values = values.astype(float)
-    colors = seaborn.color_palette("colorblind", len(MARKERS))
     entries: dict[str, Any] = {}
     for i, label in enumerate(labels):
         if label not in panel.lines:
             continue
         points = panel.lines[label].sort_values(panel.x)
-        look = {"color": colors[i], "marker": MARKERS[i], "markersize": 3.2, "elinewidth": 0.7}
         place = 2 * i - len(labels) + 0.5
-        entries[label] = axis.errorbar(
-            _shifted(points[panel.x], values, place),
-            points["accuracy"],
-            yerr=_lengths(points["accuracy"], points["ci_low"], points["ci_high"]),
-            linestyle=DASHES[i],
-            **look,
-        )
+        entries[label] = draw_line(axis, i, _shifted(points[panel.x], values, place), points)
         if _has_paper(points):
             printed = points.dropna(subset="paper_value").astype({"paper_value": float})
             std = printed.get("paper_std", pd.Series(np.nan, printed.index))
-            axis.errorbar(
-                _shifted(printed[panel.x], values, place + 1),
-                printed["paper_value"],
-                yerr=pd.to_numeric(std).fillna(0),
-                linestyle="none",
-                markerfacecolor="white",
-                markeredgewidth=0.7,
-                **look,
-            )
-            entries[_PAPER] = Line2D(
-                *([], []),
-                color="0.3",
-                marker="o",
-                markersize=3.2,
-                markerfacecolor="white",
-                markeredgewidth=0.7,
-                linestyle="none",
-            )
-    axis.set_xscale("log")
-    axis.xaxis.set_major_locator(FixedLocator(values))
-    axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axis.xaxis.set_minor_locator(NullLocator())
+            x, bars = _shifted(printed[panel.x], values, place + 1), pd.to_numeric(std).fillna(0)
+            axis.errorbar(x, printed["paper_value"], yerr=bars, **_HOLLOW, **line_look(i))
+            entries[_PAPER] = Line2D([], [], color="0.3", marker="o", markersize=3.2, **_HOLLOW)
+    log_ticks(axis, values)
     axis.set(title=panel.title, xlabel=panel.x_label)
     return entries
 
@@ -260,11 +243,6 @@ def _shifted(x: pd.Series, values: np.ndarray, place: float) -> np.ndarray:
     """Places on the logarithmic axis: the same share of the smallest gap between values for all."""
     gap = np.diff(np.log(values)).min() if len(values) > 1 else np.log(2)
     return x.to_numpy(float) * np.exp(_DODGE * place * gap)
-
-
-def _lengths(middle: pd.Series, low: pd.Series, high: pd.Series) -> np.ndarray:
-    """Lengths (2, K) of the bars down and up."""
-    return np.stack([middle - low, high - middle])
 
 
 def _has_paper(points: pd.DataFrame) -> bool:

@@ -10,60 +10,46 @@ from pathlib import Path
 
 import pandas as pd
 
-from purification.reporting.csv_files import read_rows
-from purification.reporting.timing import STEADY, three_digits
+from purification.reporting.csv_files import all_rows, read_rows
+from purification.reporting.long_tables import SEARCH
+from purification.reporting.markdown_tables import grid
+from purification.reporting.timing import STEADY, machine, not_alone, of_search, with_quartiles
 
-_CELL = ("dataset", "seed", "defense", "iterations_L", "restarts_R")
+_CELL = ("dataset", "seed", "defense", *SEARCH)
 _SECONDS = ("seconds_per_1000", "seconds_per_1000_q1", "seconds_per_1000_q3")
 _SPEED_UP = ("speed_up", "speed_up_q1", "speed_up_q3")
 _PAPER = ("paper_seconds_per_1000", "paper_speed_up", "paper_device")
 _TEXT = ("dataset", "defense", "reference", "device", "torch", "dtype", "image_shape")
-_COUNTS = (
-    *("seed", "iterations_L", "restarts_R", "images", "batch", "repeats", "parameters", "threads"),
-)
+_COUNTS = ("seed", *SEARCH, "images", "batch", "repeats", "parameters", "threads")
 _FACTS = ("images", "batch", "repeats", "parameters", "device", "threads", "torch", "dtype")
 _PAPER_SHAPE = "1x28x28"
 PAPER_DEVICE = "Titan Xp"
 
 
 def long_run_times(files: Iterable[Path], paper_values: pd.DataFrame | None) -> pd.DataFrame:
-    """All times, a row each, with the paper's beside.
+    """All times of the CSV `files` of `run_time_rows`, a row each, with the paper's beside.
 
     The paper's seconds are of Fashion-MNIST. They stand beside every data set of images of that
     size: Defense-VAE's beside the reference, Defense-GAN's beside searches of the same L and R.
 
-    Args:
-        files: CSV files of `run_time_rows`, in the order of the data sets.
-        paper_values: rows of `purification.reporting.papers.paper_values`, Table 4; None for a
-            table of the user's own, which gets no columns of them.
+    `paper_values` are rows of `purification.reporting.papers.paper_values`, Table 4; None for a
+    table of the user's own, which gets no columns of them: ``paper_seconds_per_1000``,
+    ``paper_speed_up``, which is computed from the former, and ``paper_device``; empty where the
+    paper has no such row.
 
-    Returns:
-        The rows in the files' order, with ``paper_seconds_per_1000``, ``paper_speed_up``, which is
-        computed from the former, and ``paper_device``; empty where the paper has no such row.
-
-    Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: no file given; a file lacks a column, holds text where a number belongs, two
-            rows for one measurement, or no row of its reference; the message names it.
+    Raises as `all_rows`, and ValueError, naming the file, for two rows of one measurement or no row
+    of its reference.
     """
-    files = [Path(file) for file in files]
-    if not files:
-        raise ValueError("no files with run times: nothing to tabulate")
-    long = pd.concat([_read(file) for file in files], ignore_index=True)
+    long = all_rows(files, _read, "no files with run times: nothing to tabulate")
     if paper_values is None:
         return long
     printed = paper_values[paper_values["metric"] == "seconds_per_1000"]
     [own] = printed.loc[printed["defense"] == "defense_vae", "value"]
-    searches = printed[printed["defense"] == "defense_gan"]
-    beside = searches.set_index(["iterations_L", "restarts_R"])["value"]
-    keys = pd.MultiIndex.from_frame(long[["iterations_L", "restarts_R"]])
-    seconds = pd.Series(beside.reindex(keys).array, long.index)
+    seconds = of_search(printed[printed["defense"] == "defense_gan"], "value", long)
     seconds = seconds.mask(long["defense"] == long["reference"], own)
     long["paper_seconds_per_1000"] = seconds.where(long["image_shape"] == _PAPER_SHAPE)
     long["paper_speed_up"] = long["paper_seconds_per_1000"] / own
-    known = long["paper_seconds_per_1000"].notna()
-    long["paper_device"] = pd.Series(PAPER_DEVICE, long.index).where(known, "")
-    return long
+    return long.assign(paper_device=long[_PAPER[0]].notna().map({True: PAPER_DEVICE, False: ""}))
 
 
 def wide_run_times(long: pd.DataFrame) -> pd.DataFrame:
@@ -80,9 +66,8 @@ def run_time_grids(long: pd.DataFrame, *, level: int = 3) -> str:
         first = rows.iloc[0]
         parts += [
             f"{'#' * level} {dataset}",
-            f"{first['device']}, CPU threads: {first['threads']}, torch {first['torch']}, "
-            f"{first['dtype']}, images {first['image_shape']}; medians of {first['repeats']} "
-            "turns after a warm-up, with quartiles.",
+            f"{machine(first)}, {first['dtype']}, images {first['image_shape']}; medians of "
+            f"{first['repeats']} turns after a warm-up, with quartiles.",
             _grid(rows),
         ]
     return "\n\n".join(parts)
@@ -115,22 +100,17 @@ def _grid(rows: pd.DataFrame) -> str:
     paper = ["paper"] if _PAPER[0] in rows else []
     header = ["defense", "L", "R", "images timed", "batch", "seconds for 1,000", *paper]
     header += [f"speed-up of {reference}", *paper]
-    lines = [header, ["---"] * len(header)]
+    lines = []
     for _, row in rows.iterrows():
         counts = ["" if pd.isna(row[name]) else str(row[name]) for name in _CELL[3:]]
         lines.append(
             [
                 *(row["defense"], *counts, f"{row['images']:,}", str(row["batch"])),
-                *(_cell(row, _SECONDS), *_paper(row, _PAPER[0], "{:.2f}")),
-                *(_cell(row, _SPEED_UP), *_paper(row, _PAPER[1], "{:.1f}")),
+                *(" ".join(with_quartiles(row, _SECONDS)), *_paper(row, _PAPER[0], "{:.2f}")),
+                *(" ".join(with_quartiles(row, _SPEED_UP)), *_paper(row, _PAPER[1], "{:.1f}")),
             ]
         )
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _cell(row: pd.Series, columns: Sequence[str]) -> str:
-    median, low, high = (three_digits(row[column]) for column in columns)
-    return f"**{median}** [{low}, {high}]"
+    return grid(header, lines)
 
 
 def _paper(row: pd.Series, name: str, form: str) -> list[str]:
@@ -147,15 +127,10 @@ def _name(row: pd.Series) -> str:
 
 
 def _unsteady(long: pd.DataFrame) -> list[str]:
-    """A paragraph on the rows whose quartiles lie far apart, if any."""
+    """`not_alone`, of the rows whose quartiles lie far apart."""
     median, low, high = (long[name] for name in _SECONDS)
     names = [_name(row) for _, row in long[(high - low) / median > STEADY].iterrows()]
-    apart = (
-        f"**Not alone?** Quartiles more than {STEADY:.0%} of the median apart, as when other work "
-        f"shares the machine: {'; '.join(names)}. The speed-ups, of times one after the other, "
-        "suffer less."
-    )
-    return [apart] if names else []
+    return not_alone(names, " The speed-ups, of times one after the other, suffer less.")
 
 
 def _legend(long: pd.DataFrame) -> str:

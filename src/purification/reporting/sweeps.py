@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from purification.evaluation.accuracy import wilson_interval
-from purification.reporting.csv_files import read_rows, write_formatted
+from purification.evaluation.accuracy import wilson_intervals
+from purification.reporting.csv_files import NAMES, read_rows, write_formatted
+from purification.reporting.figures import attack_name
 from purification.reporting.papers import demand_numbers
 from purification.reporting.roc import AccuracyPanel
 
 _STEPS, _RESTARTS = "Gradient steps L", "Restarts R"
+_PRINTED = ("paper_value", "paper_std")
 _VARIANTS = {"rec": "Rec", "orig": "Orig"}
 _BACKWARD = {
     "white_box": "True gradient",
@@ -29,10 +31,9 @@ def read_long(path: Path, dataset: str) -> pd.DataFrame:
 
     Raises FileNotFoundError, or ValueError naming the file if it is no long table.
     """
-    text = ("dataset", "classifier", "attack", "threat_model", "defense", "variant")
     counts = ("iterations_L", "restarts_R", "n", "correct", "seed")
-    numbers = ("epsilon", "accuracy", "paper_value", "paper_std")
-    rows = read_rows(Path(path), text=text, counts=counts, numbers=numbers)
+    numbers = ("epsilon", "accuracy", *_PRINTED)
+    rows = read_rows(Path(path), text=NAMES, counts=counts, numbers=numbers)
     return rows[rows["dataset"] == dataset].reset_index(drop=True)
 
 
@@ -41,18 +42,16 @@ def write_panels(panels: Sequence[AccuracyPanel], path: Path) -> None:
 
     The file appears complete or not at all.
     """
-    points = pd.concat(
-        [
-            lines.rename(columns={panel.x: "value"}).assign(
-                panel=panel.title, line=name, setting=panel.x
-            )
-            for panel in panels
-            for name, lines in panel.lines.items()
-        ],
-        ignore_index=True,
-    )
+    parts = [
+        line.rename(columns={panel.x: "value"}).assign(
+            panel=panel.title, line=name, setting=panel.x
+        )
+        for panel in panels
+        for name, line in panel.lines.items()
+    ]
+    points = pd.concat(parts, ignore_index=True)
     columns = ["panel", "line", "setting", "value", "n", "accuracy", "ci_low", "ci_high"]
-    columns += [name for name in ("paper_value", "paper_std") if name in points]
+    columns += [name for name in _PRINTED if name in points]
     write_formatted(points[columns], path, "%.4f")
 
 
@@ -68,21 +67,15 @@ def figure3_panels(
         steps: L of the right panel, over R (the paper: 100).
         restarts: R of the left panel, over L (the paper: 10).
 
-    Returns:
-        The panels over L and over R, for `purification.reporting.roc.accuracy_lines`.
-
-    Raises:
-        ValueError: a column is missing; nothing was measured at `steps` or at `restarts`; there are
-            several datasets, classifiers, attacks or defences; or the seeds of a point have
-            different numbers of images.
+    Returns the panels over L and over R, for `purification.reporting.roc.accuracy_lines`. Raises
+    ValueError: a column is missing; nothing was measured at `steps` or at `restarts`; there are
+    several datasets, classifiers, attacks or defences; or the seeds of a point have different
+    numbers of images.
     """
+    by_steps, by_restarts = (_lines(long) for long in (over_steps, over_restarts))
     return [
-        _panel(
-            f"R = {restarts}", "iterations_L", _STEPS, "restarts_R", restarts, _lines(over_steps)
-        ),
-        _panel(
-            f"L = {steps}", "restarts_R", _RESTARTS, "iterations_L", steps, _lines(over_restarts)
-        ),
+        _panel(f"R = {restarts}", "iterations_L", _STEPS, "restarts_R", restarts, by_steps),
+        _panel(f"L = {steps}", "restarts_R", _RESTARTS, "iterations_L", steps, by_restarts),
     ]
 
 
@@ -92,29 +85,25 @@ def _lines(long: pd.DataFrame) -> dict[str, pd.DataFrame]:
     _check_one(rows, "dataset", "classifier", "defense")
     attacked = rows[rows["attack"] != "none"]
     _check_one(attacked, "attack", "epsilon")
+    if attacked.empty:
+        raise ValueError("no measurement under attack")
+    attack = attack_name(*attacked.iloc[0][["attack", "epsilon"]])
     clean = rows[rows["attack"] == "none"]
     lines = {}
     for variant in sorted(rows["variant"].unique(), reverse=True):  # rec first, as in the paper
         name = _VARIANTS.get(variant, variant)
         lines[f"{name}, no attack"] = clean[clean["variant"] == variant]
-        lines[f"{name}, {_attack_name(attacked)}"] = attacked[attacked["variant"] == variant]
+        lines[f"{name}, {attack}"] = attacked[attacked["variant"] == variant]
     return lines
 
 
 def figure8_panels(long: pd.DataFrame, *, restarts: int) -> list[AccuracyPanel]:
     """Defense-GAN's Figure 8: accuracy of several classifiers under white-box attack against L.
 
-    Args:
-        long: a long table of one dataset, attack and defence; see the module.
-        restarts: R (the paper: 10).
-
-    Returns:
-        The panels for the gradient through the search and, where it was measured, for its
-        replacement by the identity, for `purification.reporting.roc.accuracy_lines`; a line for
-        each classifier.
-
-    Raises:
-        ValueError: as `figure3_panels`.
+    `long` is a long table of one dataset, attack and defence (see the module), `restarts` R (the
+    paper: 10). Returns the panels for the gradient through the search and, where it was measured,
+    for its replacement by the identity, for `purification.reporting.roc.accuracy_lines`; a line for
+    each classifier. Raises as `figure3_panels`.
     """
     rows = _searches(long, tuple(_BACKWARD))
     _check_one(rows, "dataset", "attack", "epsilon", "defense", "variant")
@@ -151,22 +140,8 @@ def _check_one(rows: pd.DataFrame, *columns: str) -> None:
             raise ValueError(f"a figure shows one {column}, the table has {values}")
 
 
-def _attack_name(attacked: pd.DataFrame) -> str:
-    """Such as "FGSM 0.3"."""
-    if attacked.empty:
-        raise ValueError("no measurement under attack")
-    first = attacked.iloc[0]
-    strength = "" if pd.isna(first["epsilon"]) else f" {first['epsilon']:g}"
-    return str(first["attack"]).upper().replace("_", "-") + strength
-
-
 def _panel(
-    title: str,
-    x: str,
-    x_label: str,
-    fixed: str,
-    value: int,
-    lines: Mapping[str, pd.DataFrame],
+    title: str, x: str, x_label: str, fixed: str, value: int, lines: Mapping[str, pd.DataFrame]
 ) -> AccuracyPanel:
     """A panel over `x` of the rows whose setting `fixed` has the value, without empty lines."""
     here = {name: rows[rows[fixed] == value] for name, rows in lines.items()}
@@ -182,15 +157,23 @@ def _pooled(rows: pd.DataFrame, x: str) -> pd.DataFrame:
     if twice.any():
         row = rows[twice].iloc[0]
         raise ValueError(f"several measurements of {x} = {row[x]}, seed {row['seed']}: {dict(row)}")
-    printed = {name: (name, "first") for name in ("paper_value", "paper_std") if name in rows}
-    pooled = rows.groupby(x).agg(
-        correct=("correct", "sum"), n=("n", "sum"), sizes=("n", "nunique"), **printed
-    )
-    if (pooled["sizes"] > 1).any():
-        raise ValueError(f"seeds with different numbers of images: {rows[[x, 'seed', 'n']]}")
-    pooled = pooled.drop(columns="sizes").reset_index().astype({x: int, "correct": int, "n": int})
+    printed = {name: (name, "first") for name in _PRINTED if name in rows}
+    pooled = pooled_seeds(rows.sort_values(x), [x], [x, "seed", "n"], **printed)
+    return pooled.astype({x: int, "correct": int, "n": int})
+
+
+def pooled_seeds(
+    rows: pd.DataFrame, key: list[str], shown: list[str], **further: tuple[str, str]
+) -> pd.DataFrame:
+    """A row for each point `key`: its seeds' counts as sums, their accuracy, and its interval.
+
+    Raises ValueError, with the columns `shown`, where seeds have different numbers of images.
+    """
+    counts = {"correct": ("correct", "sum"), "n": ("n", "sum"), "sizes": ("n", "nunique")}
+    pooled = rows.groupby(key, sort=False, dropna=False).agg(**further, **counts)
+    if (pooled.pop("sizes") > 1).any():
+        raise ValueError(f"seeds with different numbers of images: {rows[shown]}")
     # With equally many images the share of all is the mean over seeds.
-    pooled["accuracy"] = pooled["correct"] / pooled["n"]
-    counts = zip(pooled["correct"], pooled["n"], strict=True)
-    pooled[["ci_low", "ci_high"]] = [wilson_interval(correct, n) for correct, n in counts]
-    return pooled
+    pooled["accuracy"] = (pooled["correct"] / pooled["n"]).astype(float)
+    pooled[["ci_low", "ci_high"]] = wilson_intervals(pooled["correct"], pooled["n"])
+    return pooled.reset_index()

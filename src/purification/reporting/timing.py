@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from purification.reporting.csv_files import read_rows
+from purification.reporting.csv_files import all_rows, read_rows
+from purification.reporting.long_tables import SEARCH
+from purification.reporting.markdown_tables import grid
 
-_CELL = ("dataset", "seed", "defense", "iterations_L", "restarts_R")
+_CELL = ("dataset", "seed", "defense", *SEARCH)
 _TEXT = (
     *("dataset", "defense", "measurement", "batches_tried", "images_per_second_tried", "stopped"),
     *("device", "torch", "dtype", "image_shape"),
@@ -28,40 +30,34 @@ PAPER_DEVICE = "GTX Titan X"
 
 
 def long_timings(timing_files: Iterable[Path], paper_values: pd.DataFrame | None) -> pd.DataFrame:
-    """All times, a row each, with the paper's beside the latencies of the same L and R.
+    """All times of the CSV files of the rule `time_search`, a row each, with the paper's beside the
+    latencies of the same L and R.
 
     The paper's seconds are of MNIST and Fashion-MNIST together, whose images have the size of our
     digits; they stand beside every data set. Its batch size is not stated.
 
-    Args:
-        timing_files: CSV files of the rule `time_search`; their order is that of the data sets.
-        paper_values: rows of `purification.reporting.papers.paper_values`, Table 13; None for a
-            table of the user's own, which gets no columns of them.
+    `paper_values` are rows of `purification.reporting.papers.paper_values`, Table 13; None for a
+    table of the user's own, which gets no columns of them: ``paper_seconds_per_image``,
+    ``paper_std``, both in seconds, and ``paper_device``, empty where the paper has no such L and R.
 
-    Returns:
-        The rows in the files' order, with ``paper_seconds_per_image``, ``paper_std``, both in
-        seconds, and ``paper_device``, which are empty where the paper has no such L and R.
-
-    Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: no file given; a file lacks a column, holds text where a number belongs or two
-            rows for one measurement, or has a latency without throughput; the message names it.
+    Raises as `all_rows`, and ValueError, naming the file, for two rows of one measurement or a
+    latency without throughput.
     """
-    files = [Path(file) for file in timing_files]
-    if not files:
-        raise ValueError("no files with times: nothing to tabulate")
-    long = pd.concat([_read(file) for file in files], ignore_index=True)
+    long = all_rows(timing_files, _read, "no files with times: nothing to tabulate")
     if paper_values is None:
         return long
     printed = paper_values[paper_values["metric"] == "seconds_per_image"]
-    beside = printed.set_index(["iterations_L", "restarts_R"])[["value", "std"]]
-    keys = pd.MultiIndex.from_frame(long[["iterations_L", "restarts_R"]])
     latency = long["measurement"] == "latency"
-    for column, name in (("value", "paper_seconds_per_image"), ("std", "paper_std")):
-        long[name] = pd.Series(beside[column].reindex(keys).array, long.index).where(latency)
-    known = long["paper_seconds_per_image"].notna()
-    long["paper_device"] = pd.Series(PAPER_DEVICE, long.index).where(known, "")
-    return long
+    for column, name in (("value", _PAPER[0]), ("std", "paper_std")):
+        long[name] = of_search(printed, column, long).where(latency)
+    return long.assign(paper_device=long[_PAPER[0]].notna().map({True: PAPER_DEVICE, False: ""}))
+
+
+def of_search(printed: pd.DataFrame, column: str, long: pd.DataFrame) -> pd.Series:
+    """A printed column, by the L and R of each row of `long`."""
+    by_search = printed.set_index(list(SEARCH))[column]
+    found = by_search.reindex(pd.MultiIndex.from_frame(long[list(SEARCH)]))
+    return pd.Series(found.array, long.index)
 
 
 def wide_timings(long: pd.DataFrame) -> pd.DataFrame:
@@ -108,9 +104,8 @@ def _grids(wide: pd.DataFrame, level: int) -> list[str]:
         first = rows.iloc[0]
         parts += [
             f"{'#' * level} {dataset}",
-            f"{first['device']}, CPU threads: {first['threads']}, torch {first['torch']}, "
-            f"{first['dtype']}; medians of {first['repeats']} searches after a warm-up, with "
-            "quartiles.",
+            f"{machine(first)}, {first['dtype']}; medians of {first['repeats']} searches after a "
+            "warm-up, with quartiles.",
             f"{'#' * (level + 1)} Seconds for an image, one at a time",
             _grid(rows, _SECONDS, paper=_PAPER[0] in rows),
             f"{'#' * (level + 1)} Images a second, at the best batch",
@@ -136,19 +131,26 @@ def _read(path: Path) -> pd.DataFrame:
 
 def _grid(rows: pd.DataFrame, columns: Sequence[str], *, paper: bool) -> str:
     restarts = list(rows["restarts_R"].unique())
-    lines = [["L", *(f"R = {r}" for r in restarts)], ["---"] * (1 + len(restarts))]
+    lines = []
     for steps, cells in rows.groupby("iterations_L", sort=False):
-        by_restarts = {row["restarts_R"]: row for _, row in cells.iterrows()}
-        texts = [
-            _cell_text(by_restarts[r], columns, paper) if r in by_restarts else "" for r in restarts
-        ]
-        lines.append([str(steps), *texts])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        texts = {row["restarts_R"]: _cell_text(row, columns, paper) for _, row in cells.iterrows()}
+        lines.append([steps, *(texts.get(r, "") for r in restarts)])
+    return grid(["L", *(f"R = {r}" for r in restarts)], lines)
+
+
+def machine(row: pd.Series) -> str:
+    """What the times of a row were taken on."""
+    return f"{row['device']}, CPU threads: {row['threads']}, torch {row['torch']}"
+
+
+def with_quartiles(row: pd.Series, columns: Sequence[str]) -> list[str]:
+    """Median, and quartiles in brackets."""
+    median, low, high = (three_digits(row[column]) for column in columns)
+    return [f"**{median}**", f"[{low}, {high}]"]
 
 
 def _cell_text(row: pd.Series, columns: Sequence[str], paper: bool) -> str:
-    median, low, high = (three_digits(row[column]) for column in columns)
-    lines = [f"**{median}**", f"[{low}, {high}]"]
+    lines = with_quartiles(row, columns)
     if columns == _RATE:
         lines.append(f"batch {row['best_batch']}")
     elif paper and pd.notna(row["paper_seconds_per_image"]):
@@ -162,7 +164,7 @@ def three_digits(number: float) -> str:
 
 
 def _unsteady(wide: pd.DataFrame) -> list[str]:
-    """A paragraph on the cells whose quartiles of either measurement lie far apart, if any."""
+    """`not_alone`, of the cells whose quartiles of either measurement lie far apart."""
     far = [
         (wide[high] - wide[low]) / wide[median] > STEADY for median, low, high in (_SECONDS, _RATE)
     ]
@@ -170,11 +172,16 @@ def _unsteady(wide: pd.DataFrame) -> list[str]:
         f"{row['dataset']}, L = {row['iterations_L']}, R = {row['restarts_R']}"
         for _, row in wide[far[0] | far[1]].iterrows()
     ]
+    return not_alone(cells)
+
+
+def not_alone(rows: Sequence[str], remark: str = "") -> list[str]:
+    """A paragraph on the rows whose times lie far apart, if any."""
     apart = (
         f"**Not alone?** Quartiles more than {STEADY:.0%} of the median apart, as when other work "
-        f"shares the machine: {'; '.join(cells)}."
+        f"shares the machine: {'; '.join(rows)}.{remark}"
     )
-    return [apart] if cells else []
+    return [apart] if rows else []
 
 
 def _legend(wide: pd.DataFrame) -> str:

@@ -22,8 +22,7 @@ def classifier_surface(
     probability: np.ndarray,
     points: np.ndarray,
     labels: np.ndarray,
-    path_png: Path,
-    path_pdf: Path,
+    *paths: Path,
 ) -> None:
     """Draw Figure 1: the probability of class 1, its training points on it.
 
@@ -33,10 +32,9 @@ def classifier_surface(
         axis: (K,), rising coordinates, of rows (y) and columns (x) alike.
         probability: (K, K) in [0, 1], at (axis[column], axis[row]).
         points, labels: (N, 2) and (N,), 0 or 1; the first 500 are shown.
-        path_png, path_pdf: the files; both are written complete, or neither.
+        paths: as for `paper_figure`.
 
-    Raises:
-        ValueError: arrays of other shapes, or values outside [0, 1].
+    Raises ValueError: arrays of other shapes, or values outside [0, 1].
     """
     _check(axis, probability, points)
     if labels.shape != (len(points),) or not np.isin(labels, (0, 1)).all():
@@ -44,7 +42,7 @@ def classifier_surface(
     shown, of_class = points[:_SHOWN], labels[:_SHOWN]
     kinds = {f"Class {label}": shown[of_class == label] for label in (0, 1)}
     label = "Probability of class 1"
-    _draw(axis, probability, label, (0.01, 0.5, 0.99), kinds, (path_png, path_pdf))
+    _draw(axis, probability, label, (0.01, 0.5, 0.99), kinds, paths)
 
 
 def discriminator_surface(
@@ -52,8 +50,7 @@ def discriminator_surface(
     score: np.ndarray,
     points: np.ndarray,
     samples: np.ndarray,
-    path_png: Path,
-    path_pdf: Path,
+    *paths: Path,
 ) -> None:
     """Draw Figure 2: D's score, the real points and the generator's samples on it.
 
@@ -63,14 +60,12 @@ def discriminator_surface(
     Args:
         axis, score: as for `classifier_surface`.
         points, samples: (N, 2) and (M, 2), real and generated; the first 500 of each are shown.
-        path_png, path_pdf: the files; both are written complete, or neither.
 
-    Raises:
-        ValueError: arrays of other shapes, or values outside [0, 1].
+    `paths` and errors as there.
     """
     _check(axis, score, points, samples)
     kinds = {"Real": points[:_SHOWN], "Generated": samples[:_SHOWN]}
-    _draw(axis, score, "Discriminator's score D(x)", (0.5,), kinds, (path_png, path_pdf))
+    _draw(axis, score, "Discriminator's score D(x)", (0.5,), kinds, paths)
 
 
 def _draw(
@@ -79,7 +74,7 @@ def _draw(
     label: str,
     contours: tuple[float, ...],
     kinds: dict[str, np.ndarray],
-    paths: tuple[Path, Path],
+    paths: tuple[Path, ...],
 ) -> None:
     with paper_figure(1, 2.75, *paths) as figure:
         axes: Axes = figure.subplots()

@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from purification.reporting.csv_files import read_rows
-from purification.reporting.figures import paper_figure
+from purification.reporting.figures import (
+    attack_name,
+    legend_below,
+    legend_entries,
+    log_ticks,
+    paper_figure,
+)
 from purification.reporting.roc import MARKERS, AccuracyPanel
 
 if TYPE_CHECKING:
@@ -83,47 +89,31 @@ def read_mean_scores(path: Path) -> pd.DataFrame:
     return rows[list(SCORE_COLUMNS)].astype({"training_steps": int, "n": int})
 
 
-def mean_score_curves(rows: pd.DataFrame, path_png: Path, path_pdf: Path) -> None:
+def mean_score_curves(rows: pd.DataFrame, *paths: Path) -> None:
     """Draw Figure 7: mean D(x) over training steps, in panels for each data set and attack.
 
     Bands go from the first to the third quartile of the images' scores; they say how the images
     differ, not how well the mean is known. The horizontal axis is logarithmic, with a tick at each
     checkpoint.
 
-    Args:
-        rows: of `read_mean_scores`; one or two pairs of data set and attack. One takes a column of
-            a paper, two take both.
-        path_png, path_pdf: the files; both are written complete, or neither.
-
-    Raises:
-        ValueError: no pair of data set and attack, or more than two.
+    `rows` are of `read_mean_scores`; one pair of data set and attack takes a column of a paper, two
+    take both. `paths` are as for `paper_figure`. Raises ValueError: no such pair, or more than two.
     """
     panels = list(rows.groupby(["dataset", "attack"], sort=False))
     if not 1 <= len(panels) <= 2:
         pairs = [_title(*pair) for pair, _ in panels]
         raise ValueError(f"expected 1 or 2 pairs of data set and attack, got {pairs}")
-    with paper_figure(len(panels), 2.2, path_png, path_pdf) as figure:
+    with paper_figure(len(panels), 2.2, *paths) as figure:
         axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axis, (pair, here) in zip(axes, panels, strict=True):
             _draw(axis, here)
             axis.set_title(_title(*pair))
         axes[0].set_ylabel("Discriminator's score D(x)")
-        # A source may be missing in one panel.
-        entries = {
-            label: handle
-            for axis in axes
-            for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
-        }
-        figure.legend(
-            *(entries.values(), entries.keys()),
-            loc="outside lower center",
-            ncols=2,
-            frameon=False,
-        )
+        legend_below(figure, legend_entries(axes), ncols=2)
 
 
 def _draw(axis: "Axes", rows: pd.DataFrame) -> None:
-    from purification.reporting.plotting import FixedLocator, NullLocator, seaborn
+    from purification.reporting.plotting import seaborn
 
     colors = seaborn.color_palette("colorblind")
     for (source, (label, color)), marker in zip(_SOURCES.items(), MARKERS, strict=False):
@@ -135,15 +125,12 @@ def _draw(axis: "Axes", rows: pd.DataFrame) -> None:
         axis.fill_between(x, line["q25"], line["q75"], **band)
         look = {"color": colors[color], "marker": marker, "markersize": 3.2}
         axis.plot(x, line["mean"], label=f"{label} (mean, quartiles)", **look)
-    axis.set_xscale("log")
-    axis.xaxis.set_major_locator(FixedLocator(sorted(rows["training_steps"].unique())))
-    axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axis.xaxis.set_minor_locator(NullLocator())
+    log_ticks(axis, sorted(rows["training_steps"].unique()))
     axis.set(xlabel="GAN training steps", ylim=(-0.02, 1.02))
 
 
 def _title(dataset: str, attack: str) -> str:
-    return f"{dataset}, {attack.upper().replace('_', '-')}"
+    return f"{dataset}, {attack_name(attack)}"
 
 
 def _check_unique(rows: pd.DataFrame, path: Path, key: list[str]) -> None:

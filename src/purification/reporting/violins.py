@@ -1,13 +1,12 @@
 """Cowboy's Figure 3: violin plots of the discriminator's scores of real and attacked images."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from purification.reporting.figures import paper_figure
+from purification.reporting.figures import attack_name, paper_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,17 +21,12 @@ _PANELS = 4
 
 
 def score_summary(scores: pd.DataFrame) -> pd.DataFrame:
-    """How D(x) is distributed, a row for each data set and source in order of first appearance.
+    """How D(x) is distributed, a row (`SUMMARY_COLUMNS`) for each data set and source in order of
+    first appearance; min and max of the scores beside their quantiles.
 
-    Args:
-        scores: columns dataset, source ("real", "fgsm", ...) and score in [0, 1], a row an image.
-
-    Returns:
-        Columns `SUMMARY_COLUMNS`; min and max of the scores beside their quantiles.
-
-    Raises:
-        ValueError: a column is missing, no rows, scores outside [0, 1], or a data set without
-            scores of real images.
+    `scores` have the columns dataset, source ("real", "fgsm", ...) and score in [0, 1], a row an
+    image. Raises ValueError: a column is missing, no rows, scores outside [0, 1], or a data set
+    without scores of real images.
     """
     _check(scores)
     rows = []
@@ -50,19 +44,14 @@ def score_summary(scores: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
 
 
-def score_violins(scores: pd.DataFrame, path_png: Path, path_pdf: Path) -> None:
+def score_violins(scores: pd.DataFrame, *paths: Path) -> None:
     """Draw the scores' densities, a panel for each data set, a violin for each source.
 
     Violins are equally wide, end at the lowest and highest score, and have the quartiles in them;
     a dotted line goes through the panel at the real images' median. Below each source stand its
-    number of images and its median.
-
-    Args:
-        scores: as for `score_summary`; sources are drawn in order of first appearance, real first.
-        path_png, path_pdf: the files; both are written complete, or neither.
-
-    Raises:
-        ValueError: as `score_summary`, or more than four data sets.
+    number of images and its median. Sources are drawn in order of first appearance, real first.
+    `scores` are as for `score_summary`, `paths` as for `paper_figure`. Raises ValueError as that
+    does, or for more than four data sets.
     """
     summary = score_summary(scores)
     datasets = summary["dataset"].unique().tolist()
@@ -70,7 +59,7 @@ def score_violins(scores: pd.DataFrame, path_png: Path, path_pdf: Path) -> None:
         raise ValueError(f"expected 1 to {_PANELS} data sets, got {', '.join(datasets)}")
     columns = min(len(datasets), 2)
     rows = -(-len(datasets) // columns)
-    with paper_figure(columns, 0.1 + 2.2 * rows, path_png, path_pdf) as figure:
+    with paper_figure(columns, 0.1 + 2.2 * rows, *paths) as figure:
         panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
         for axis, dataset in zip(panels.flat, datasets, strict=False):
             _draw(axis, scores[scores["dataset"] == dataset], summary, dataset)
@@ -89,18 +78,9 @@ def _draw(axis: "Axes", scores: pd.DataFrame, summary: pd.DataFrame, dataset: st
     order = [REAL, *(source for source in here.index if source != REAL)]
     blue, orange = seaborn.color_palette("pastel", 2)  # the lines in it are dark
     seaborn.violinplot(
-        data=scores,
-        x="source",
-        y="score",
-        order=order,
-        hue="source",
-        palette=dict.fromkeys(order, blue) | {REAL: orange},
-        legend=False,
-        density_norm="width",
-        cut=0,
-        inner="quartile",
-        linewidth=0.6,
-        ax=axis,
+        **{"data": scores, "x": "source", "y": "score", "hue": "source", "order": order},
+        **{"palette": dict.fromkeys(order, blue) | {REAL: orange}, "legend": False, "ax": axis},
+        **{"density_norm": "width", "cut": 0, "inner": "quartile", "linewidth": 0.6},
     )
     axis.axhline(here.loc[REAL, "median"], color="0.4", linewidth=0.6, linestyle=":", zorder=0)
     axis.set_xticks(range(len(order)), [_label(source, here.loc[source]) for source in order])
@@ -110,13 +90,12 @@ def _draw(axis: "Axes", scores: pd.DataFrame, summary: pd.DataFrame, dataset: st
 
 def _label(source: str, row: pd.Series) -> str:
     # A control has a name that would not fit as it is.
-    names = {REAL: REAL, "random_signs": "signs"}
-    name = names.get(source, source.upper().replace("_", "-"))
+    name = {REAL: REAL, "random_signs": "signs"}.get(source, attack_name(source))
     return f"{name}\nn={row['n']:,}\n{row['median']:.2g}"
 
 
-def _check(scores: pd.DataFrame, columns: Sequence[str] = ("dataset", "source", "score")) -> None:
-    missing = [column for column in columns if column not in scores]
+def _check(scores: pd.DataFrame) -> None:
+    missing = [column for column in ("dataset", "source", "score") if column not in scores]
     if missing or scores.empty:
         raise ValueError(f"scores: {len(scores)} rows, missing columns {missing}")
     # `not all` also refuses NaN.

@@ -51,9 +51,8 @@ def wide_table(long: pd.DataFrame, *, swept: bool = False) -> pd.DataFrame:
     Accuracies without attack repeat on each row of their classifier; a classifier without any
     attack has one row, attack ``none``.
 
-    Raises:
-        ValueError: two settings of one defence (say, two L) fall into the same cell, or a defence's
-            name makes two columns of the same name.
+    Raises ValueError: two settings of one defence (say, two L) fall into the same cell, or a
+    defence's name makes two columns of the same name.
     """
     return _widen(table_cells(long, swept))
 

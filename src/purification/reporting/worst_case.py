@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from purification.reporting.comparison import grid
+from purification.reporting.markdown_tables import grid
 
 _HEADER = (
     *("data set", "classifier", "defense", "L, R", "epsilon", "n", "attackers"),

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from purification.training.epochs import update
+
 
 def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
     """-(E log D(x) + E log(1 - D(G(z)))), from D's logits (N,) of both; a scalar."""
@@ -40,7 +42,5 @@ def play(
         saturating: as for `generator_loss`.
     """
     loss = discriminator_loss(discriminator(real), discriminator(fake.detach()))
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
+    update(optimizer, loss)
     return torch.stack([loss.detach(), generator_loss(discriminator(fake), saturating)])

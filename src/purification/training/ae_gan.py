@@ -3,7 +3,8 @@
 Equations 2, 4 and 5 and Algorithm 1 of that paper.
 """
 
-import time
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +12,9 @@ from torch.nn import functional
 
 from purification.models.ae_gan import draw_prior
 from purification.randomness import generator
-from purification.runtime import progress
 from purification.training.adversarial_game import play
 from purification.training.draws import batches_with_draws
+from purification.training.epochs import Losses, train_epochs, update
 from purification.training.finite import (
     COLLAPSE_SAMPLES,
     Watch,
@@ -62,9 +63,6 @@ def train_ae_gan(
 
     The paper does not name the prior: U(-1, 1)^latent, the range of the encoder's tanh.
 
-    Warns, on the terminal too, if the last epoch's error is no better than the mean image's, and
-    with a discriminator if the samples of the prior are all the same image.
-
     Args:
         network: `models.ae_gan.AEGAN`, or what has its `encoder`, `generator` and `latent`.
         discriminator: images -> logits (N,), `models.ae_gan.Discriminator`; None for AE.
@@ -78,9 +76,6 @@ def train_ae_gan(
         reconstruction_weight: factor of the squared error, a sum over pixels; 1 in the paper.
         saturating: whether the generator minimises log(1 - D(G(z))), as printed, or -log D(G(z)),
             whose gradient does not vanish where the discriminator is sure.
-        seed: of order, noise and codes.
-        device: where to train; the networks stay there.
-        name: of this training, in messages.
 
     Returns:
         A row an epoch: epoch (from 1), reconstruction (squared error: sum over pixels, mean over
@@ -89,8 +84,6 @@ def train_ae_gan(
 
     Raises:
         ValueError: no images, or a negative noise bound.
-        FloatingPointError: a loss or a weight is not finite any more; the message names epoch and
-            step.
     """
     if not len(images) or noise_bound < 0:
         raise ValueError(
@@ -99,13 +92,14 @@ def train_ae_gan(
         )
     networks = [network] if discriminator is None else [network, discriminator]
     for each in networks:
-        each.to(device, memory_format=torch.channels_last).requires_grad_().train()
+        each.to(device, memory_format=torch.channels_last).requires_grad_()
     images = images.to(device, memory_format=torch.channels_last)
     optimizers = [
         torch.optim.Adam(each.parameters(), learning_rate, betas, fused=True) for each in networks
     ]
     random = {name: generator(seed, name) for name in ("order", "noise", "prior")}
-    history = []
+    named = dict(zip(("network", "discriminator"), networks, strict=False))
+    watch = Watch(name, named, optimizers, -(-len(images) // batch_size))
 
     def draw(size: int) -> tuple[Tensor, ...]:
         """eta of equation 5, with one sigma for the batch, and codes of the prior; where used."""
@@ -117,46 +111,32 @@ def train_ae_gan(
             drawn += [draw_prior(size, network.latent, random["prior"])]
         return tuple(drawn)
 
-    batches = -(-len(images) // batch_size)
-    named = dict(zip(("network", "discriminator"), networks, strict=False))
-    watch = Watch(name, named, optimizers, batches)
-    with progress(epochs * batches, "AE-GAN") as bar:
-        for epoch in range(1, epochs + 1):
-            began = time.perf_counter()
-            totals = torch.zeros(3, device=device)
-            order = torch.randperm(len(images), generator=random["order"])
-            for chosen, drawn in batches_with_draws(order, batch_size, draw, device):
-                clean = images[chosen]
-                codes = network.encoder(clean + drawn[0] if noise_bound else clean)
-                if discriminator is None:
-                    outputs, game = network.generator(codes), clean.new_zeros(2)
-                else:
-                    made = network.generator(torch.cat([drawn[-1], codes]))
-                    fake, outputs = made.split(len(clean))
-                    game = play(discriminator, optimizers[1], clean, fake, saturating)
-                error = reconstruction_loss(outputs, clean)
-                optimizers[0].zero_grad()
-                # Only the network's weights: the discriminator has had its step.
-                (reconstruction_weight * error + game[1]).backward(
-                    inputs=list(network.parameters())
-                )
-                optimizers[0].step()
-                losses = torch.stack([error, *game]).detach()
-                watch.step(reconstruction=losses[0], discriminator=losses[1], adversarial=losses[2])
-                totals += losses * len(chosen)
-                bar.update(reconstruction=error.detach())
-            watch.check()
-            error, *game = (totals / len(images)).tolist()
-            row = {
-                "epoch": epoch,
-                "reconstruction": error,
-                "discriminator": None if discriminator is None else game[0],
-                "adversarial": None if discriminator is None else game[1],
-                "seconds": time.perf_counter() - began,
-            }
-            history.append(watch.row(row))
-    for each in networks:
-        each.to(memory_format=torch.contiguous_format).eval()
+    def batches(epoch: int) -> Iterator[tuple[Any, ...]]:
+        order = torch.randperm(len(images), generator=random["order"])
+        return batches_with_draws(order, batch_size, draw, device)
+
+    def step(chosen: Tensor, drawn: tuple[Tensor, ...]) -> tuple[Losses, Losses, Tensor]:
+        clean = images[chosen]
+        codes = network.encoder(clean + drawn[0] if noise_bound else clean)
+        if discriminator is None:
+            outputs, game = network.generator(codes), clean.new_zeros(2)
+        else:
+            made = network.generator(torch.cat([drawn[-1], codes]))
+            fake, outputs = made.split(len(clean))
+            game = play(discriminator, optimizers[1], clean, fake, saturating)
+        error = reconstruction_loss(outputs, clean)
+        # Only the network's weights: the discriminator has had its step.
+        update(optimizers[0], reconstruction_weight * error + game[1], list(network.parameters()))
+        losses = torch.stack([error, *game]).detach()
+        watched = dict(zip(("reconstruction", "discriminator", "adversarial"), losses, strict=True))
+        return watched, {"reconstruction": error}, losses * len(chosen)
+
+    def row(totals: Tensor) -> dict[str, float | None]:
+        error, *game = (totals / len(images)).tolist()
+        played = game if discriminator is not None else (None, None)
+        return {"reconstruction": error, "discriminator": played[0], "adversarial": played[1]}
+
+    history = train_epochs(watch, "AE-GAN", epochs, batches, step, row)
     if history:
         warn_if_mean_image(name, history[-1]["reconstruction"], mean_image_error(images))
     if discriminator is not None:

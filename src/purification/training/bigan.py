@@ -1,14 +1,15 @@
 """Training of a BiGAN (Donahue et al. 2017) as ALI does it (Dumoulin et al. 2017, Algorithm 1)."""
 
-import time
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from purification.randomness import derive_seed, generator, isolated_rng
-from purification.runtime import progress
 from purification.training.draws import batches_with_draws
+from purification.training.epochs import Losses, train_epochs
 from purification.training.finite import COLLAPSE_SAMPLES, Watch, warn_if_collapsed
 
 
@@ -35,8 +36,6 @@ def train_bigan(
     are fair. As in ALI's published code the generator begins at the images' mean brightness
     (`network.start_at`).
 
-    Warns, on the terminal too, if the trained generator's samples are all the same image.
-
     Args:
         network: `models.bigan.BiGAN`, or what has its `encoder.distribution`, `generator`,
             `latent` and `start_at`.
@@ -48,25 +47,20 @@ def train_bigan(
         learning_rate: Adam's, of encoder and generator; 1e-4 in ALI.
         discriminator_learning_rate: Adam's, of the discriminator; the same in ALI.
         betas: Adam's, of both networks; (0.5, 0.999) in ALI.
-        seed: of order, noise, codes and dropout.
-        device: where to train; both networks stay there.
-        name: of this training, in messages.
 
     Returns:
         A row an epoch: epoch (from 1), discriminator and generator (means of the losses), seconds.
 
     Raises:
         ValueError: no images.
-        FloatingPointError: a loss or a weight is not finite any more; the message names epoch and
-            step.
     """
     if not len(images):
         raise ValueError("expected at least one image, got none")
-    for each in (network, discriminator):
-        each.to(device, memory_format=torch.channels_last).requires_grad_().train()
+    networks = [discriminator, network]
+    for each in networks:
+        each.to(device, memory_format=torch.channels_last).requires_grad_()
     images = images.to(device, memory_format=torch.channels_last)
     network.start_at(images)
-    networks = [discriminator, network]
     weights = [list(each.parameters()) for each in networks]
     rates = (discriminator_learning_rate, learning_rate)
     optimizers = [
@@ -74,39 +68,32 @@ def train_bigan(
         for own, rate in zip(weights, rates, strict=True)
     ]
     order, noises = generator(seed, "order"), generator(seed, "noise")
-    batches = -(-len(images) // batch_size)
-    watch = Watch(name, {"discriminator": discriminator, "network": network}, optimizers, batches)
-    history = []
+    named = {"discriminator": discriminator, "network": network}
+    watch = Watch(name, named, optimizers, -(-len(images) // batch_size))
 
     def draw(size: int) -> tuple[Tensor]:
         return (torch.randn(2, size, network.latent, generator=noises),)
 
-    with isolated_rng(derive_seed(seed, "dropout")), progress(epochs * batches, "BiGAN") as bar:
-        for epoch in range(1, epochs + 1):
-            began = time.perf_counter()
-            totals = torch.zeros(2, device=device)
-            shuffled = torch.randperm(len(images), generator=order)
-            for chosen, (noise,) in batches_with_draws(shuffled, batch_size, draw, device):
-                losses = joint_losses(*_logits(network, discriminator, images[chosen], *noise))
-                for optimizer, loss, own in zip(optimizers, losses, weights, strict=True):
-                    optimizer.zero_grad()
-                    loss.backward(inputs=own, retain_graph=True)
-                for optimizer in optimizers:
-                    optimizer.step()
-                watch.step(discriminator=losses[0], generator=losses[1])
-                totals += torch.stack(losses).detach() * len(chosen)
-                bar.update(discriminator=losses[0].detach(), generator=losses[1].detach())
-            watch.check()
-            means = (totals / len(images)).tolist()
-            row = {
-                "epoch": epoch,
-                "discriminator": means[0],
-                "generator": means[1],
-                "seconds": time.perf_counter() - began,
-            }
-            history.append(watch.row(row))
-    for each in networks:
-        each.to(memory_format=torch.contiguous_format).eval()
+    def batches(_: int) -> Iterator[tuple[Any, ...]]:
+        shuffled = torch.randperm(len(images), generator=order)
+        return batches_with_draws(shuffled, batch_size, draw, device)
+
+    def step(chosen: Tensor, drawn: tuple[Tensor]) -> tuple[Losses, Losses, Tensor]:
+        losses = joint_losses(*_logits(network, discriminator, images[chosen], *drawn[0]))
+        for optimizer, loss, own in zip(optimizers, losses, weights, strict=True):
+            optimizer.zero_grad()
+            loss.backward(inputs=own, retain_graph=True)
+        for optimizer in optimizers:
+            optimizer.step()
+        watched = {"discriminator": losses[0], "generator": losses[1]}
+        return watched, watched, torch.stack(losses).detach() * len(chosen)
+
+    def row(totals: Tensor) -> dict[str, float]:
+        means = (totals / len(images)).tolist()
+        return {"discriminator": means[0], "generator": means[1]}
+
+    with isolated_rng(derive_seed(seed, "dropout")):
+        history = train_epochs(watch, "BiGAN", epochs, batches, step, row)
     codes = torch.randn(COLLAPSE_SAMPLES, network.latent, generator=generator(seed, "collapse"))
     warn_if_collapsed(name, network.generator, codes, images)
     return history

@@ -1,7 +1,6 @@
 """Training of a classifier, plain or adversarial."""
 
-import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import torch
@@ -13,7 +12,7 @@ from purification.attacks.gradient import logits_and_input_gradient
 from purification.attacks.iterative import pgd
 from purification.models.prediction import predict
 from purification.randomness import derive_seed, generator, isolated_rng
-from purification.runtime import progress
+from purification.training.epochs import Losses, train_epochs, update
 from purification.training.finite import Watch, warn_at_chance
 from purification.training.precision import Precision, in_precision
 
@@ -40,9 +39,6 @@ def train_classifier(
 ) -> list[dict[str, float | int | None]]:
     """Trains `model` in place with Adam on the cross-entropy, and leaves it in eval mode.
 
-    Warns, on the terminal too, if in the end it does no better than chance on the validation
-    images, or without them on the training images as the last epoch saw them (`warn_at_chance`).
-
     Every epoch visits all images in a new random order, the last batch may be smaller. The same
     seed and initial weights give the same weights again on the same kind of device.
 
@@ -66,7 +62,6 @@ def train_classifier(
         model: classifier, (N, C, H, W) -> logits (N, classes).
         images: (N, C, H, W), in [0, 1]. For the paper's "Rec", the reconstructions.
         labels: int64 (N,).
-        epochs: passes over the images.
         batch_size: clean images a step (with `adversarial_epsilon` a step has twice as many).
         learning_rate: Adam's; 1e-3 in the published code, its other settings are the defaults.
         adversarial_epsilon: l-inf radius of the FGSM versions in pixel units of [0, 1], or None.
@@ -77,10 +72,7 @@ def train_classifier(
         precision: "bfloat16" trains in mixed precision: convolutions and linear layers, also those
             that FGSM and PGD differentiate, take and give bfloat16; weights, logits, loss and Adam
             stay float32. The trained network is a float32 one like any other.
-        seed: of the order of the images, of dropout and of PGD's starts.
         validation: images and labels on which each epoch's accuracy is measured, or None.
-        device: where to train; `model` stays there.
-        name: of this training, in messages.
         may_warn: whether it may warn. Not where a training is a part of another one.
 
     Returns:
@@ -91,8 +83,6 @@ def train_classifier(
     Raises:
         ValueError: both forms of adversarial training, settings that the attack refuses, or an
             unknown precision.
-        FloatingPointError: a loss or a weight is not finite any more; the message names epoch and
-            step.
     """
     if adversarial_epsilon is not None and adversarial_pgd is not None:
         raise ValueError("adversarial_epsilon and adversarial_pgd: expected one of them at most")
@@ -103,63 +93,44 @@ def train_classifier(
         validation = (validation[0].to(device), validation[1].to(device))
     optimizer = torch.optim.Adam(model.parameters(), learning_rate, fused=True)
     order = generator(seed, "order")
-    history = []
-    batches = -(-len(images) // batch_size)
     plain = adversarial_epsilon is None and adversarial_pgd is None
     shown = "classifier" if plain else "classifier, adversarial"
-    watch = Watch(name, {"classifier": model}, [optimizer], batches)
-    with isolated_rng(derive_seed(seed, "dropout")), progress(epochs * batches, shown) as bar:
-        for epoch in range(1, epochs + 1):
-            began = time.perf_counter()
+    watch = Watch(name, {"classifier": model}, [optimizer], -(-len(images) // batch_size))
+
+    def batches(epoch: int) -> Iterator[tuple[Tensor, int]]:
+        shuffled = torch.randperm(len(images), generator=order).to(device)
+        return ((chosen, epoch) for chosen in shuffled.split(batch_size))
+
+    def step(chosen: Tensor, epoch: int) -> tuple[Losses, Losses, Tensor]:
+        batch, truth = images[chosen], labels[chosen]
+        if adversarial_pgd is not None:
+            random = {"seed": derive_seed(seed, "pgd", str(epoch)), "indices": chosen.tolist()}
+            model.eval()
+            batch = pgd(network, batch, truth, **adversarial_pgd, **random)
             model.train()
-            # Summed on the device: reading a number in every step would wait for the GPU.
-            total_loss, correct = torch.zeros(2, device=device)
-            for chosen in torch.randperm(len(images), generator=order).to(device).split(batch_size):
-                batch, truth = images[chosen], labels[chosen]
-                if adversarial_pgd is not None:
-                    starts = derive_seed(seed, "pgd", str(epoch))
-                    model.eval()
-                    batch = pgd(
-                        network,
-                        batch,
-                        truth,
-                        **adversarial_pgd,
-                        seed=starts,
-                        indices=chosen.tolist(),
-                    )
-                    model.train()
-                if adversarial_epsilon is not None:
-                    climbed = truth if adversarial_labels == "ground_truth" else None
-                    _, gradient = logits_and_input_gradient(network, batch, climbed)
-                    adversarial = fgsm(
-                        network, batch, truth, epsilon=adversarial_epsilon, first_gradient=gradient
-                    )
-                    # In one batch: its mean is the mean of the two losses.
-                    batch, truth = torch.cat([batch, adversarial]), truth.repeat(2)
-                logits = network(batch)
-                loss = functional.cross_entropy(logits, truth)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                watch.step(classifier=loss)
-                total_loss += loss.detach() * len(chosen)
-                first = slice(len(chosen))
-                correct += (logits[first].argmax(dim=1) == truth[first]).sum()
-                bar.update(loss=loss.detach())
-            watch.check()
-            row = {
-                "epoch": epoch,
-                "loss": total_loss.item() / len(images),
-                "accuracy": correct.item() / len(images),
-                "validation_accuracy": None
-                if validation is None
-                else _accuracy(model, *validation),
-                "seconds": time.perf_counter() - began,
-            }
-            history.append(watch.row(row))
-    # Channels-last only paid during training; contiguous weights are what files and users expect.
-    model.to(memory_format=torch.contiguous_format)
-    model.eval()
+        if adversarial_epsilon is not None:
+            climbed = truth if adversarial_labels == "ground_truth" else None
+            _, gradient = logits_and_input_gradient(network, batch, climbed)
+            adversarial = fgsm(
+                network, batch, truth, epsilon=adversarial_epsilon, first_gradient=gradient
+            )
+            # In one batch: its mean is the mean of the two losses.
+            batch, truth = torch.cat([batch, adversarial]), truth.repeat(2)
+        logits = network(batch)
+        loss = functional.cross_entropy(logits, truth)
+        update(optimizer, loss)
+        first = slice(len(chosen))
+        correct = (logits[first].argmax(dim=1) == truth[first]).sum()
+        sums = torch.stack([loss.detach() * len(chosen), correct])
+        return {"classifier": loss}, {"loss": loss}, sums
+
+    def row(totals: Tensor) -> dict[str, float | None]:
+        loss, accuracy = (total / len(images) for total in totals.tolist())
+        validated = None if validation is None else _accuracy(model, *validation)
+        return {"loss": loss, "accuracy": accuracy, "validation_accuracy": validated}
+
+    with isolated_rng(derive_seed(seed, "dropout")):
+        history = train_epochs(watch, shown, epochs, batches, step, row)
     if may_warn and history:
         if validation is None:
             warn_at_chance(name, history[-1]["accuracy"], labels, "training images")

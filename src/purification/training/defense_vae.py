@@ -3,7 +3,6 @@
 The paper's REC variant needs nothing of its own: `train_classifier` on the purified images.
 """
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
@@ -12,13 +11,8 @@ from torch.nn import functional
 
 from purification.models.prediction import predict
 from purification.randomness import derive_seed, generator, isolated_rng
-from purification.runtime import progress
-from purification.training.finite import (
-    Watch,
-    mean_image_error,
-    warn_at_chance,
-    warn_if_mean_image,
-)
+from purification.training.epochs import Losses, train_epochs, update
+from purification.training.finite import Watch, mean_image_error, warn_at_chance, warn_if_mean_image
 from purification.training.precision import Precision, in_precision
 
 RECONSTRUCTION_LOSSES = ("bce", "mse")
@@ -51,22 +45,14 @@ def train_defense_vae(
     float32: 1.9 GB) and become float32 batch by batch. float16, which rounds by at most 1/16 of an
     8-bit step, halves that.
 
-    Warns, on the terminal too, if the last epoch's reconstruction is no better than the mean image.
-
     Args:
         vae: `models.vae.VAE`, or what has its `encode`, `decode` and `latent`.
         copies: K tensors (N, C, H, W) in [0, 1], attacked versions of the N clean images in their
             order. 12 in the paper. Whether clean -> clean pairs belong to them it leaves open (the
             published code has none): give `clean` as one more copy to have them.
         clean: (N, C, H, W), in [0, 1].
-        epochs: passes over the K * N pairs.
-        batch_size: pairs a step.
-        learning_rate: Adam's.
         reconstruction: "bce" or "mse".
         kl_weight: factor of the KL term.
-        seed: of order and noise.
-        device: where to train; `vae` stays there.
-        name: of this training, in messages.
 
     Returns:
         A row an epoch: epoch (from 1), loss, reconstruction, kl (not yet weighted; these three
@@ -75,39 +61,31 @@ def train_defense_vae(
     Raises:
         ValueError: no copies, copies of other shapes than the clean images, or an unknown
             reconstruction loss.
-        FloatingPointError: a loss or a weight is not finite any more; the message names epoch and
-            step.
     """
     _check(copies, clean, reconstruction)
-    vae.to(device, memory_format=torch.channels_last).train()
+    vae.to(device, memory_format=torch.channels_last)
     attacked, clean = _together(copies, device), clean.to(device)
     optimizer = torch.optim.Adam(vae.parameters(), learning_rate, fused=True)
     random = generator(seed, "order"), generator(seed, "noise")
-    history = []
-    batches = -(-len(attacked) // batch_size)
-    watch = Watch(name, {"vae": vae}, [optimizer], batches)
-    with progress(epochs * batches, "Defense-VAE") as bar:
-        for epoch in range(1, epochs + 1):
-            began = time.perf_counter()
-            totals = torch.zeros(3, device=device)
-            for pairs, noise in _batches(len(attacked), batch_size, vae.latent, random, device):
-                _, *losses = _purify(
-                    vae, _rows(attacked, pairs), clean[pairs % len(clean)], noise, reconstruction
-                )
-                loss = losses[0] + kl_weight * losses[1]
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                parts = torch.stack([loss, *losses]).detach()
-                watch.step(vae=parts)
-                totals += parts * len(pairs)
-                bar.update(loss=loss.detach())
-            watch.check()
-            means = (totals / len(attacked)).tolist()
-            row = dict(zip(("loss", "reconstruction", "kl"), means, strict=True))
-            row = {"epoch": epoch, **row, "seconds": time.perf_counter() - began}
-            history.append(watch.row(row))
-    vae.to(memory_format=torch.contiguous_format).eval()
+    watch = Watch(name, {"vae": vae}, [optimizer], -(-len(attacked) // batch_size))
+
+    def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        return _batches(len(attacked), batch_size, vae.latent, random, device)
+
+    def step(pairs: Tensor, noise: Tensor) -> tuple[Losses, Losses, Tensor]:
+        _, *losses = _purify(
+            vae, _rows(attacked, pairs), clean[pairs % len(clean)], noise, reconstruction
+        )
+        loss = losses[0] + kl_weight * losses[1]
+        update(optimizer, loss)
+        parts = torch.stack([loss, *losses]).detach()
+        return {"vae": parts}, {"loss": loss}, parts * len(pairs)
+
+    def row(totals: Tensor) -> dict[str, float]:
+        means = (totals / len(attacked)).tolist()
+        return dict(zip(("loss", "reconstruction", "kl"), means, strict=True))
+
+    history = train_epochs(watch, "Defense-VAE", epochs, batches, step, row)
     if history:
         mean_image = mean_image_error(clean, reconstruction)
         warn_if_mean_image(name, history[-1]["reconstruction"], mean_image)
@@ -142,9 +120,6 @@ def train_end_to_end(
     scratch almost as good: that is the same function, given new networks. It states no schedule,
     and the published code does not include E2E. Both networks are left in eval mode.
 
-    Warns, on the terminal too, if in the last epoch the classifier did no better than chance, or
-    the VAE no better than the mean image.
-
     Args:
         vae, copies, clean: as in `train_defense_vae`, as are the settings of the same names.
         classifier: (N, C, H, W) -> logits (N, classes).
@@ -155,9 +130,6 @@ def train_end_to_end(
             test images under FGSM 0.3). The images stay as they are while the networks change: a
             gray box.
         precision: of the classifier's part, as in `train_classifier`; the VAE's is float32.
-        seed: of order, noise and dropout.
-        device: where to train; both networks stay there.
-        name: of this training, in messages.
 
     Returns:
         A row for the start, epoch 0, whose losses are None, and one an epoch: epoch, loss,
@@ -184,41 +156,31 @@ def train_end_to_end(
     optimizer = torch.optim.Adam(weights, learning_rate, fused=True)
     random = generator(seed, "order"), generator(seed, "noise")
     names = ("loss", "reconstruction", "kl", "cross_entropy", "accuracy")
-    batches = -(-len(attacked) // batch_size)
-    watch = Watch(name, {"vae": vae, "classifier": classifier}, [optimizer], batches)
+    networks = {"vae": vae, "classifier": classifier}
+    watch = Watch(name, networks, [optimizer], -(-len(attacked) // batch_size))
+
+    def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        return _batches(len(attacked), batch_size, vae.latent, random, device)
+
+    def step(pairs: Tensor, noise: Tensor) -> tuple[Losses, Losses, Tensor]:
+        rows = pairs % len(clean)
+        purified, *losses = _purify(vae, _rows(attacked, pairs), clean[rows], noise, reconstruction)
+        logits = deployed(purified)
+        losses.append(functional.cross_entropy(logits, labels[rows]))
+        loss = losses[0] + kl_weight * losses[1] + classifier_weight * losses[2]
+        update(optimizer, loss)
+        right = (logits.argmax(dim=1) == labels[rows]).float().mean()
+        parts = torch.stack([loss, *losses, right]).detach()
+        return {"joint": parts}, {"loss": loss}, parts * len(pairs)
+
+    def row(totals: Tensor) -> dict[str, float]:
+        means = dict(zip(names, (totals / len(attacked)).tolist(), strict=True))
+        return means | _accuracies(vae, classifier, evaluated, device)
+
     accuracies = _accuracies(vae, classifier, evaluated, device)
     history = [{"epoch": 0, **dict.fromkeys(names), **accuracies, "seconds": 0.0}]
-    dropout = isolated_rng(derive_seed(seed, "dropout"))
-    with dropout, progress(epochs * batches, "end to end") as bar:
-        for epoch in range(1, epochs + 1):
-            began = time.perf_counter()
-            vae.train()
-            classifier.train()
-            totals = torch.zeros(len(names), device=device)
-            for pairs, noise in _batches(len(attacked), batch_size, vae.latent, random, device):
-                rows = pairs % len(clean)
-                purified, *losses = _purify(
-                    vae, _rows(attacked, pairs), clean[rows], noise, reconstruction
-                )
-                logits = deployed(purified)
-                losses.append(functional.cross_entropy(logits, labels[rows]))
-                loss = losses[0] + kl_weight * losses[1] + classifier_weight * losses[2]
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                right = (logits.argmax(dim=1) == labels[rows]).float().mean()
-                parts = torch.stack([loss, *losses, right]).detach()
-                watch.step(joint=parts)
-                totals += parts * len(pairs)
-                bar.update(loss=loss.detach())
-            watch.check()
-            means = dict(zip(names, (totals / len(attacked)).tolist(), strict=True))
-            accuracies = _accuracies(vae, classifier, evaluated, device)
-            seconds = time.perf_counter() - began
-            row = {"epoch": epoch, **means, **accuracies, "seconds": seconds}
-            history.append(watch.row(row))
-    for network in (vae, classifier):
-        network.to(memory_format=torch.contiguous_format).eval()
+    with isolated_rng(derive_seed(seed, "dropout")):
+        history += train_epochs(watch, "end to end", epochs, batches, step, row)
     if epochs:
         last = history[-1]
         of = "attacked training images, purified"

@@ -33,15 +33,7 @@ class Watch:
     It only looks: what is trained is the same to the last bit. On the CPU a loss is read in its
     step. On another device that would wait for it, so the losses of `AT_ONCE` steps are read at
     once; the first that is not finite is named all the same. Weights are looked at every
-    `WEIGHTS_EVERY` steps and where `check` is called.
-
-        watch = Watch(name, {"classifier": model}, [optimizer], steps_in_epoch)
-        for ...:
-            for ...:
-                ...
-                watch.step(classifier=loss)
-            watch.check()
-            history.append(watch.row({...}))
+    `WEIGHTS_EVERY` steps and where `check` is called. `epochs.train_epochs` shows its use.
     """
 
     def __init__(
@@ -65,9 +57,9 @@ class Watch:
             FloatingPointError: a weight that is not finite.
         """
         self._name = name
-        self._networks = dict(networks)
+        self.networks = dict(networks)
         self._optimizers = list(optimizers)
-        self._steps_in_epoch = steps_in_epoch
+        self.steps_in_epoch = steps_in_epoch or 0
         self._steps = done
         self._pending: list[dict[str, Tensor]] = []
         device = self._optimizers[0].param_groups[0]["params"][0].device
@@ -77,7 +69,7 @@ class Watch:
         bad = not_finite(self._tensors())
         buffers = {
             f"{name}.{key}"
-            for name, network in self._networks.items()
+            for name, network in self.networks.items()
             for key, _ in network.named_buffers()
         }
         if wrong := [name for name in bad if name not in buffers]:
@@ -149,7 +141,7 @@ class Watch:
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:
         """All that must be finite, with names."""
         names = {}
-        for network_name, network in self._networks.items():
+        for network_name, network in self.networks.items():
             for key, weights in [*network.named_parameters(), *network.named_buffers()]:
                 names[weights] = name = f"{network_name}.{key}"
                 if name not in self._constant:
@@ -172,10 +164,10 @@ class Watch:
         )
 
     def _place(self, step: int) -> str:
-        if self._steps_in_epoch is None:
+        if not self.steps_in_epoch:
             return f"iteration {step}"
-        epoch, before = divmod(max(step, 1) - 1, self._steps_in_epoch)
-        return f"epoch {epoch + 1}, step {before + 1} of {self._steps_in_epoch}"
+        epoch, before = divmod(max(step, 1) - 1, self.steps_in_epoch)
+        return f"epoch {epoch + 1}, step {before + 1} of {self.steps_in_epoch}"
 
 
 def not_finite(tensors: Iterable[tuple[str, Tensor]]) -> list[str]:

@@ -10,6 +10,7 @@ from purification import randomness
 from purification.runtime import progress
 from purification.training.adversarial_game import play
 from purification.training.draws import draws_on_device
+from purification.training.epochs import update
 from purification.training.finite import COLLAPSE_SAMPLES, Watch, warn_if_collapsed
 
 HISTORY_ROWS = 200
@@ -36,8 +37,6 @@ def train_gan(
     (seed, iteration) alone; so the snapshot of step s is what a training of s iterations leaves.
     There is no regularisation, and none in the paper.
 
-    Warns, on the terminal too, if the trained generator's samples are all the same image.
-
     Args:
         network: `models.gan.GAN`, or what has its `generator`, `discriminator` (images -> logits)
             and `latent`.
@@ -51,9 +50,6 @@ def train_gan(
         saturating: whether the generator minimises log(1 - D(G(z))), as equation 1 has it, or
             -log D(G(z)), whose gradient does not vanish where the discriminator is sure.
         snapshots: steps, from 1 to `iterations`, after which all weights are copied.
-        seed: of batches and codes.
-        device: where to train; both networks stay there.
-        name: of this training, in messages.
 
     Returns:
         About 200 rows, evenly spaced: iteration (from 1, the last one of the row), discriminator
@@ -62,10 +58,13 @@ def train_gan(
 
     Raises:
         ValueError: no images, or a snapshot that the training does not reach.
-        FloatingPointError: a loss or a weight is not finite any more; the message names the
-            iteration.
     """
-    _check(images, iterations, snapshots)
+    beyond = sorted(step for step in snapshots if not 1 <= step <= iterations)
+    if not len(images) or beyond:
+        raise ValueError(
+            f"expected at least one image and snapshots from 1 to {iterations}, "
+            f"got {len(images)} and {beyond}"
+        )
     generator, discriminator = network.generator, network.discriminator
     network.to(device, memory_format=torch.channels_last).requires_grad_().train()
     images = images.to(device, memory_format=torch.channels_last)
@@ -78,15 +77,13 @@ def train_gan(
     numbers = range(1, iterations + 1)
     draw = partial(_draw, len(images), batch_size, network.latent, seed)
     drawn = draws_on_device(draw, numbers, device)
-    watch = Watch(name, {"network": network}, optimizers)
+    watch, contiguous = Watch(name, {"network": network}, optimizers), torch.contiguous_format
     with progress(iterations, "GAN") as bar:
         for iteration, (chosen, codes) in zip(numbers, drawn, strict=True):
             real = images[chosen]
             losses = play(discriminator, optimizers[0], real, generator(codes), saturating)
-            optimizers[1].zero_grad()
             # Only the generator's weights: the discriminator has had its step.
-            losses[1].backward(inputs=list(generator.parameters()))
-            optimizers[1].step()
+            update(optimizers[1], losses[1], list(generator.parameters()))
             losses = losses.detach()
             watch.step(discriminator=losses[0], generator=losses[1])
             totals += losses
@@ -98,9 +95,12 @@ def train_gan(
                 totals.zero_()
             if iteration in snapshots:
                 watch.check()
-                kept[iteration] = _copied(network)
+                kept[iteration] = {
+                    key: weights.detach().to("cpu", copy=True, memory_format=contiguous)
+                    for key, weights in network.state_dict().items()
+                }
     watch.check()
-    network.to(memory_format=torch.contiguous_format).eval()
+    network.to(memory_format=contiguous).eval()
     random = randomness.generator(seed, "collapse")
     codes = torch.randn(COLLAPSE_SAMPLES, network.latent, generator=random)
     warn_if_collapsed(name, generator, codes, images)
@@ -114,19 +114,3 @@ def _draw(
     random = randomness.generator(seed, "gan", str(iteration))
     chosen = torch.randint(count, (batch_size,), generator=random)
     return chosen, torch.randn(batch_size, latent, generator=random)
-
-
-def _check(images: Tensor, iterations: int, snapshots: Sequence[int]) -> None:
-    beyond = sorted(step for step in snapshots if not 1 <= step <= iterations)
-    if not len(images) or beyond:
-        raise ValueError(
-            f"expected at least one image and snapshots from 1 to {iterations}, "
-            f"got {len(images)} and {beyond}"
-        )
-
-
-def _copied(network: nn.Module) -> dict[str, Tensor]:
-    return {
-        name: weights.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-        for name, weights in network.state_dict().items()
-    }

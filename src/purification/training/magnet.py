@@ -1,7 +1,7 @@
 """Training of MagNet's autoencoder (Meng and Chen 2017)."""
 
-import time
-from typing import Literal, get_args
+from collections.abc import Iterator
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -9,8 +9,8 @@ from torch.nn import functional
 
 from purification.models.autoencoder import MagNetAutoencoder
 from purification.randomness import generator
-from purification.runtime import progress
 from purification.training.draws import batches_with_draws
+from purification.training.epochs import Losses, train_epochs, update
 from purification.training.finite import Watch, mean_image_error, warn_if_mean_image
 
 FirstOutput = Literal["gray", "mean"]
@@ -35,23 +35,15 @@ def train_autoencoder(
     minimises the squared error between the clean image and the output for the image with Gaussian
     noise of small deviation added, clipped to the range of pixels.
 
-    Warns, on the terminal too, if the last epoch's error is no better than the mean image's.
-
     Args:
         model: autoencoder, images -> images of the same shape.
         images: (N, C, H, W), in [0, 1].
-        epochs: passes over the images, each in a new random order.
-        batch_size: images a step.
-        learning_rate: Adam's.
         noise: standard deviation of the noise, in pixel units of [0, 1]; 0 for none.
         first_output: what the untrained decoder makes of a code of zeros. "gray": 0.5, its biases
             being zero. On images as dark as MNIST's all codes may then move together to darken the
             output until their tanh is saturated, and the output stays the mean image
             (docs/results/mnist/README.md). "mean": the mean pixel of `images`, so that they need
             not.
-        seed: of order and noise.
-        device: where to train; `model` stays there.
-        name: of this training, in messages.
 
     Returns:
         A row an epoch: epoch (from 1), loss (squared error, mean over pixels and the epoch's
@@ -59,8 +51,6 @@ def train_autoencoder(
 
     Raises:
         ValueError: an unknown `first_output`.
-        FloatingPointError: a loss or a weight is not finite any more; the message names epoch and
-            step.
     """
     if first_output not in get_args(FirstOutput):
         raise ValueError(
@@ -69,40 +59,28 @@ def train_autoencoder(
     if first_output == "mean":
         model.start_from(images.mean().item())
     model.to(device, memory_format=torch.channels_last)
-    model.train()
     images = images.to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(model.parameters(), learning_rate, fused=True)
     order, noises = generator(seed, "order"), generator(seed, "noise")
-    history = []
+    watch = Watch(name, {"autoencoder": model}, [optimizer], -(-len(images) // batch_size))
 
     def draw(size: int) -> tuple[Tensor]:
         return (noise * torch.randn(size, *images.shape[1:], generator=noises),)
 
-    batches = -(-len(images) // batch_size)
-    watch = Watch(name, {"autoencoder": model}, [optimizer], batches)
-    with progress(epochs * batches, "MagNet autoencoder") as bar:
-        for epoch in range(1, epochs + 1):
-            began = time.perf_counter()
-            total_loss = torch.zeros((), device=device)
-            shuffled = torch.randperm(len(images), generator=order)
-            for chosen, (added,) in batches_with_draws(shuffled, batch_size, draw, device):
-                clean = images[chosen]
-                loss = functional.mse_loss(model((clean + added).clamp(0, 1)), clean)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                watch.step(reconstruction=loss)
-                total_loss += loss.detach() * len(chosen)
-                bar.update(loss=loss.detach())
-            watch.check()
-            row = {
-                "epoch": epoch,
-                "loss": total_loss.item() / len(images),
-                "seconds": time.perf_counter() - began,
-            }
-            history.append(watch.row(row))
-    model.to(memory_format=torch.contiguous_format)
-    model.eval()
+    def batches(_: int) -> Iterator[tuple[Any, ...]]:
+        shuffled = torch.randperm(len(images), generator=order)
+        return batches_with_draws(shuffled, batch_size, draw, device)
+
+    def step(chosen: Tensor, drawn: tuple[Tensor]) -> tuple[Losses, Losses, Tensor]:
+        clean = images[chosen]
+        loss = functional.mse_loss(model((clean + drawn[0]).clamp(0, 1)), clean)
+        update(optimizer, loss)
+        return {"reconstruction": loss}, {"loss": loss}, loss.detach() * len(chosen)
+
+    def row(totals: Tensor) -> dict[str, float]:
+        return {"loss": totals.item() / len(images)}
+
+    history = train_epochs(watch, "MagNet autoencoder", epochs, batches, step, row)
     if history:
         pixels = images[0].numel()
         warn_if_mean_image(name, history[-1]["loss"], mean_image_error(images) / pixels)

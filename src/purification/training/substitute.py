@@ -59,9 +59,6 @@ def train_substitute(
     but with a new Adam (CleverHans' `model_train` makes an optimizer at each call, and with
     `init_all=False` initialises nothing but its moments).
 
-    Warns, on the terminal too, if its agreement with the labels in the last epoch is no better than
-    chance (`warn_at_chance`).
-
     Args:
         substitute: classifier, (N, C, H, W) -> logits (N, classes).
         oracle: new images (n, C, H, W) in [0, 1], on the CPU -> labels, int64 (n,). It is asked
@@ -75,15 +72,10 @@ def train_substitute(
         step: of the augmentation, in pixel units of [0, 1]; 0.1 there.
         initial_labels: int64 (N,), labels of `images` that cost no query; the published code takes
             the true ones. None: the oracle labels them too.
-        seed: of the order of the images and of dropout.
-        device: where to train; `substitute` stays there.
-        name: of this training, in messages.
 
     Raises:
         ValueError: no image, no round, not one initial label an image, or the oracle's answer is
             not an int64 label for each image.
-        FloatingPointError: a loss or a weight is not finite any more; the message names round,
-            epoch and step.
     """
     if rounds < 1 or len(images) == 0:
         raise ValueError(

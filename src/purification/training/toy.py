@@ -15,12 +15,8 @@ from torch.nn import functional
 from purification.randomness import derive_seed, generator, isolated_rng
 from purification.runtime import progress
 from purification.training.adversarial_game import discriminator_loss, generator_loss
-from purification.training.finite import (
-    COLLAPSE_SAMPLES,
-    Watch,
-    warn_at_chance,
-    warn_if_collapsed,
-)
+from purification.training.epochs import update
+from purification.training.finite import COLLAPSE_SAMPLES, Watch, warn_at_chance, warn_if_collapsed
 
 CENTRES = ((3.0, 3.0), (-3.0, -3.0))
 """Of class 0 and class 1; both have the identity as covariance."""
@@ -71,11 +67,7 @@ def train_toy(
     standard game (equation 1) without anything that would stabilise it. The same seed gives the
     same result on the same kind of machine.
 
-    Warns, on the terminal too, of a classifier no better than chance, and of a generator whose
-    samples are all the same point.
-
     Args:
-        seed: of points, weights, batches and codes.
         points: training points, an even number.
         classifier_steps, gan_steps: steps of Adam; one of the discriminator to one of the
             generator.
@@ -88,8 +80,6 @@ def train_toy(
 
     Raises:
         ValueError: an odd number of points, or one below 2.
-        FloatingPointError: a loss or a weight is not finite any more; the message names the network
-            and the step.
     """
     if points < 2 or points % 2:
         raise ValueError(f"expected an even number of points, at least 2, got {points}")
@@ -104,7 +94,7 @@ def train_toy(
         for batch in _batches(points, batch_size, classifier_steps, seed, "classifier"):
             logits, truth = classifier(real[batch])[:, 0], labels[batch].float()
             loss = functional.binary_cross_entropy_with_logits(logits, truth)
-            _step(optimizer, loss)
+            update(optimizer, loss)
             watch.step(classifier=loss)
             bar.update()
         watch.check()
@@ -119,9 +109,9 @@ def train_toy(
             fake = maker(torch.randn(batch_size, 2, generator=codes))
             judged = discriminator(torch.cat([real[batch], fake.detach()]))[:, 0]
             losses = [discriminator_loss(*judged.split(batch_size))]
-            _step(optimizers[0], losses[0])
+            update(optimizers[0], losses[0])
             losses.append(generator_loss(discriminator(fake)[:, 0], saturating))
-            _step(optimizers[1], losses[1])
+            update(optimizers[1], losses[1])
             watch.step(discriminator=losses[0], generator=losses[1])
             bar.update()
         watch.check()
@@ -188,12 +178,6 @@ def _mlp(width: int, outputs: int) -> nn.Sequential:
 def _batches(points: int, batch_size: int, steps: int, seed: int, name: str) -> Tensor:
     """(steps, batch_size) numbers of points."""
     return torch.randint(points, (steps, batch_size), generator=generator(seed, name, "batches"))
-
-
-def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
 
 
 @torch.no_grad()

@@ -167,7 +167,11 @@ class _Convolution(torch.autograd.Function):
             of_maps = _Convolution.apply(gradient, weight, None, stride, padding, back, True)
         if ctx.weight_gradients and ctx.needs_input_grad[1]:
             fine, coarse = (maps, gradient) if sides is None else (gradient, maps)
-            of_weight = _weight_gradient(fine, coarse, weight, stride, padding)
+            strides, paddings, ones = _sizes(weight, stride, padding)
+            of_weight = torch.ops.aten.convolution_backward(
+                coarse, fine, weight, None, strides, paddings, ones, False, [0] * len(ones), 1,
+                [False, True, False],
+            )[1]  # fmt: skip
         if ctx.weight_gradients and ctx.needs_input_grad[2]:
             others = [axis for axis in range(gradient.dim()) if axis != 1]
             of_bias = gradient.sum(others)
@@ -188,16 +192,6 @@ class _ChannelsLast(torch.autograd.Function):
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> Tensor:
         return _ChannelsLast.apply(gradient)
-
-
-def _weight_gradient(
-    fine: Tensor, coarse: Tensor, weight: Tensor, stride: int, padding: int
-) -> Tensor:
-    strides, paddings, ones = _sizes(weight, stride, padding)
-    return torch.ops.aten.convolution_backward(
-        coarse, fine, weight, None, strides, paddings, ones, False, [0] * len(ones), 1,
-        [False, True, False],
-    )[1]  # fmt: skip
 
 
 def _sizes(weight: Tensor, stride: int, padding: int) -> tuple[list[int], list[int], list[int]]:

@@ -14,6 +14,7 @@ from purification.provenance import DamagedFile
 from purification.runtime import progress, warn
 from purification.storage import read_state, write_checkpoint
 from purification.training.draws import draws_on_device
+from purification.training.epochs import update
 from purification.training.finite import COLLAPSE_SAMPLES, Watch, not_finite, warn_if_collapsed
 from purification.training.precision import Precision
 from purification.training.training_network import training_network
@@ -51,9 +52,6 @@ def train_wgan_gp(
     gradients, hence of every (column, channel) apart. That is not the Lipschitz constraint of
     Gulrajani et al. 2017, eq. 3; here the norm is over the whole image.
 
-    Warns, on the terminal too, if the trained generator's samples are all the same image, and if a
-    state holds numbers that are not finite, which is then not read.
-
     Args:
         generator: z (N, generator.latent) -> images; z is standard normal.
         critic: images -> scores (N,), unbounded; no batch normalisation, because real and
@@ -66,18 +64,16 @@ def train_wgan_gp(
         gradient_penalty: weight lambda of the penalty; 10 there.
         learning_rate: Adam's, of both networks; 1e-4 there.
         betas: Adam's, of both networks; (0.5, 0.9) there.
-        seed: of batches, noise and interpolation.
         state_path: safetensors file of networks, optimizers and history, written every
             `state_every` iterations and at the end, and read at the start if its digest is
-            `recipe_digest` and it is not beyond `iterations`; otherwise it is overwritten. So a
-            larger `iterations` continues a finished training. None: nothing is kept.
+            `recipe_digest`, it is not beyond `iterations` and its numbers are finite; otherwise it
+            is overwritten. So a larger `iterations` continues a finished training. None: nothing is
+            kept.
         state_every: iterations between states.
         recipe_digest: identifies everything that the weights depend on, but `iterations`.
-        device: where to train; both networks stay there.
         precision, fast_convolutions: of the convolutions in training, see `training_network`; what
             is trained are float32 networks like any other. Whoever changes them changes the
             weights' bits, hence they belong to what `recipe_digest` identifies.
-        name: of this training, in messages.
 
     Returns:
         About 200 rows, evenly spaced: iteration (from 1), wasserstein (estimate of the distance:
@@ -119,23 +115,22 @@ def train_wgan_gp(
                 real_scores, fake_scores = judge(torch.cat([real, fake])).chunk(2)
                 wasserstein = real_scores.mean() - fake_scores.mean()
                 penalty = slope_penalty(judge_images, real, fake, mix)
-                optimizers["critic"].zero_grad()
                 critic_loss = gradient_penalty * penalty - wasserstein
-                critic_loss.backward()
-                optimizers["critic"].step()
+                update(optimizers["critic"], critic_loss)
                 critic_losses.append(critic_loss.detach())
 
             generator_loss = -judge_images(generate(noise[-1])).mean()
-            optimizers["generator"].zero_grad()
             # Only the generator's weights: those of the critic stay out of the backward pass.
-            generator_loss.backward(inputs=list(generator.parameters()))
-            optimizers["generator"].step()
+            update(optimizers["generator"], generator_loss, list(generator.parameters()))
 
             watch.step(critic=torch.stack(critic_losses), generator=generator_loss)
             losses = torch.stack([wasserstein, penalty, generator_loss]).detach()
             bar.update(wasserstein=losses[0], penalty=losses[1], generator_loss=losses[2])
             if iteration % HISTORY_EVERY == 0:
-                history.append(watch.row(_row(iteration, losses, gradient_penalty)))
+                distance, slope, loss = losses.tolist()
+                row = {"iteration": iteration, "wasserstein": distance, "penalty": slope}
+                row["critic_loss"] = gradient_penalty * slope - distance
+                history.append(watch.row(row | {"generator_loss": loss}))
             if state_path is not None and (iteration % state_every == 0 or iteration == iterations):
                 watch.check()
                 _save(state_path, networks, optimizers, recipe_digest, iteration, history)
@@ -176,17 +171,6 @@ def slope_penalty(critic: nn.Module, real: Tensor, fake: Tensor, mix: Tensor) ->
     (gradient,) = torch.autograd.grad(critic(mixed).sum(), mixed, create_graph=True)
     slopes = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
     return (slopes - 1).square().mean()
-
-
-def _row(iteration: int, losses: Tensor, gradient_penalty: float) -> dict[str, float | int]:
-    wasserstein, penalty, generator_loss = losses.tolist()
-    return {
-        "iteration": iteration,
-        "wasserstein": wasserstein,
-        "penalty": penalty,
-        "critic_loss": gradient_penalty * penalty - wasserstein,
-        "generator_loss": generator_loss,
-    }
 
 
 def _save(
@@ -236,18 +220,13 @@ def _resume(
         warn(f"{training}: {path} holds numbers that are not finite; the training begins anew")
         return 0, []
     for name, network in networks.items():
-        weights = {key: state[f"{name}.{key}"] for key in network.state_dict()}
-        network.load_state_dict(weights)
-        optimizer = optimizers[name]
+        network.load_state_dict({key: state[f"{name}.{key}"] for key in network.state_dict()})
         for index, weight in enumerate(network.parameters()):
-            moments = {
-                key: state[f"{name}_adam.{index}.{key}"]
-                for key in ("step", "exp_avg", "exp_avg_sq")
-            }
+            own = f"{name}_adam.{index}"
             # Fused Adam wants the moments in the memory layout of their weights.
-            optimizer.state[weight] = {
-                "step": moments["step"].to(weight.device),
-                "exp_avg": torch.empty_like(weight).copy_(moments["exp_avg"]),
-                "exp_avg_sq": torch.empty_like(weight).copy_(moments["exp_avg_sq"]),
+            optimizers[name].state[weight] = {
+                "step": state[f"{own}.step"].to(weight.device),
+                "exp_avg": torch.empty_like(weight).copy_(state[f"{own}.exp_avg"]),
+                "exp_avg_sq": torch.empty_like(weight).copy_(state[f"{own}.exp_avg_sq"]),
             }
     return int(metadata["iteration"]), history

@@ -51,7 +51,9 @@ def rules() -> list[tuple[str, str]]:
     scripts = dict(own)
     taken = re.findall(r"^use rule (\w+) as (\w+)", text, re.M)
     assert len(scripts) > 40 and len(taken) > 5
-    return [*own, *((new, scripts[old]) for old, new in taken)]
+    for old, new in taken:
+        scripts[new] = scripts[old]
+    return list(scripts.items())
 
 
 @pytest.mark.parametrize(("rule", "script"), rules(), ids=lambda value: value)

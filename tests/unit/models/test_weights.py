@@ -21,7 +21,7 @@ from purification.models.checkpoints import (
     save_network,
 )
 from purification.models.weights import load_weights
-from purification.purifiers.loading import cowboy, encoder_search
+from purification.purifiers.loading import load_purifier
 from purification.purifiers.search_network import search_network
 
 SHAPE, CLASSES, LATENT = (1, 28, 28), 10, 4
@@ -286,12 +286,14 @@ def test_own_generators_work_under_the_searches(kind: str, name: str, lab: Any) 
     if kind == "GAN":
         settings = {"restarts": 2, "steps": 3, "step_size": 0.1, "momentum": 0.0, "sigma": 1.0}
         settings |= {"discriminator_weight": 1.0}
-        purifier = cowboy(network, {"seed": 0, "settings": settings})
+        method = "cowboy"
     elif kind == "Generator":
         return
     else:
         settings = {"search": True, "steps": 3, "step_size": 1.0, "doubling": None}
-        purifier = encoder_search(network, settings)
+        method = "ae_gan"
+    searched = {"method": method, "seed": 0, "settings": settings, "networks": {"generator": made}}
+    purifier = load_purifier(searched, {"generator": "mine.safetensors"})
     images.requires_grad_()
     purifier(images).sum().backward()
     assert images.grad.abs().sum() > 0

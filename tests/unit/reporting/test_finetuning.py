@@ -13,7 +13,7 @@ from torch import nn
 
 from purification.evaluation.accuracy import wilson_interval
 from purification.models.vae import VAE
-from purification.reporting import finetuning
+from purification.reporting import roc
 from purification.reporting.finetuning import finetuning_curves, finetuning_panels
 from purification.reporting.sweeps import write_panels
 from purification.training.defense_vae import train_end_to_end
@@ -91,7 +91,7 @@ def test_a_training_s_own_history_is_read(tmp_path: Path) -> None:
 def test_picture_has_a_look_for_each_line(
     lines: list, tmp_path: Path, record_figures: Callable
 ) -> None:
-    kept = record_figures(finetuning)
+    kept = record_figures(roc)
     panels = finetuning_panels(lines, "fgsm")
     finetuning_curves(panels, tmp_path / "f.png", tmp_path / "f.pdf")
     left, right = kept[0].axes
