@@ -30,16 +30,11 @@ def logits_and_input_gradient(
 ) -> tuple[Tensor, Tensor]:
     """Logits of a batch and the gradient of its log-odds, from one forward pass.
 
-    Args:
-        model: classifier, (N, C, H, W) -> logits (N, classes); its mode is left alone, and no
-            gradient is added to its parameters.
-        images: (N, C, H, W), in [0, 1].
-        labels: int64 (N,); None takes the model's own predictions.
-
-    Returns:
-        Logits (N, classes) and gradient (N, C, H, W) of `log_odds_against` the labels, which has
-        the sign of the cross-entropy's gradient; both detached. The gradient is zero where the
-        logits do not depend differentiably on the images.
+    The model's mode is left alone, and no gradient is added to its parameters. Images are
+    (N, C, H, W) in [0, 1], labels int64 (N,), or None for the model's own predictions. Logits
+    (N, classes) and gradient (N, C, H, W), that of `log_odds_against` the labels, which has the
+    sign of the cross-entropy's, are detached; it is zero where the logits do not depend
+    differentiably on the images.
     """
 
     def log_odds(logits: Tensor) -> Tensor:

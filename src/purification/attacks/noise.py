@@ -13,14 +13,9 @@ def per_image_noise(
 ) -> Tensor:
     """Numbers for each image that depend on (seed, index) alone, never on the rest of the batch.
 
-    Args:
-        draw: such as `torch.randn`; called with an image's shape and a generator.
-        images: (N, C, H, W), whose shape, type and device the numbers get.
-        seed: seed of the noise.
-        indices: N numbers, one an image.
-
-    Raises:
-        ValueError: there is not one index an image.
+    They get shape, type and device of the images (N, C, H, W), and are what `draw`, such as
+    `torch.randn`, makes of an image's shape and a generator. Raises ValueError if there is not one
+    index an image.
     """
     generators = per_image_generators(seed, indices)
     if len(generators) != len(images):

@@ -182,14 +182,12 @@ def _split_settings(
             f"attack {method!r}: labels must be one of {', '.join(LABEL_CHOICES)}; got {climbed!r}"
         )
     allowed = ", ".join((*entry.settings, "labels", *(["pixel_range"] if measured else [])))
-    if unknown := [name for name in own if name not in entry.settings]:
-        raise ValueError(
-            f"attack {method!r}: unknown settings {', '.join(unknown)}; allowed: {allowed}"
-        )
-    if missing := [name for name in entry.required if name not in own]:
-        raise ValueError(
-            f"attack {method!r}: missing settings {', '.join(missing)}; allowed: {allowed}"
-        )
+    unknown = [name for name in own if name not in entry.settings]
+    missing = [name for name in entry.required if name not in own]
+    for what, names in (("unknown", unknown), ("missing", missing)):
+        if names:
+            text = f"{what} settings {', '.join(names)}; allowed: {allowed}"
+            raise ValueError(f"attack {method!r}: {text}")
     # Not divided in [0, 1], so that the settings of such an attack reach it as they are.
     width = high - low
     if width != 1:

@@ -53,7 +53,7 @@ def watched(
     It is the model itself, or a module around one that takes no hooks (TorchScript).
     """
     watch = Watch(count, device)
-    shown = _Around(model) if isinstance(model, torch.jit.ScriptModule) else model
+    shown = nn.Sequential(model) if isinstance(model, torch.jit.ScriptModule) else model
 
     def before(_: nn.Module, arguments: tuple[Any, ...]) -> None:
         images = arguments[0]
@@ -71,13 +71,3 @@ def watched(
     finally:
         for hook in hooks:
             hook.remove()
-
-
-class _Around(nn.Module):
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.model(images)
-        return logits

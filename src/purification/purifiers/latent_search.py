@@ -198,10 +198,8 @@ def _search(
         moving = (running.latents.flatten(0, 1), running.velocity.flatten(0, 1))
         *moving, objective = _descend(network, targets, *moving, settings, range(done, reached))
         latents, velocity = (part.view(*shape, -1) for part in moving)
-        running, objective = (
-            replace(running, latents=latents, velocity=velocity),
-            objective.view(shape),
-        )
+        running = replace(running, latents=latents, velocity=velocity)
+        objective = objective.view(shape)
         evaluations += shape[1] * (reached - done)
         done = reached
         if done in prune and prune[done] < running.restart.shape[1]:

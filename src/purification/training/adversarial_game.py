@@ -33,13 +33,9 @@ def play(
 ) -> Tensor:
     """A step of the discriminator; its loss, and then the generator's, differentiable: (2,).
 
-    The second entry's backward pass must be asked for the generator's weights alone (`inputs`).
-
-    Args:
-        discriminator: images -> logits (N,).
-        optimizer: of the discriminator's weights.
-        real, fake: (N, C, H, W); the generator plays with the same `fake` after the step.
-        saturating: as for `generator_loss`.
+    The `optimizer` is the discriminator's, which maps images (N, C, H, W) to logits (N,). The
+    generator plays with the same `fake` images after the step. The second entry's backward pass
+    must be asked for the generator's weights alone.
     """
     loss = discriminator_loss(discriminator(real), discriminator(fake.detach()))
     update(optimizer, loss)

@@ -126,7 +126,7 @@ def train_classifier(
 
     def row(totals: Tensor) -> dict[str, float | None]:
         loss, accuracy = (total / len(images) for total in totals.tolist())
-        validated = None if validation is None else _accuracy(model, *validation)
+        validated = None if validation is None else accuracy_of(model, *validation)
         return {"loss": loss, "accuracy": accuracy, "validation_accuracy": validated}
 
     with isolated_rng(derive_seed(seed, "dropout")):
@@ -140,6 +140,7 @@ def train_classifier(
     return history
 
 
-def _accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
+def accuracy_of(model: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """The share of `images` (N, C, H, W), on the model's device, that get their label (N,)."""
     logits = predict(model, images, device=images.device)
     return (logits.argmax(dim=1) == labels.cpu()).double().mean().item()

@@ -3,14 +3,14 @@
 The paper's REC variant needs nothing of its own: `train_classifier` on the purified images.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from purification.models.prediction import predict
 from purification.randomness import derive_seed, generator, isolated_rng
+from purification.training.classifier import accuracy_of
 from purification.training.epochs import Losses, train_epochs, update
 from purification.training.finite import Watch, mean_image_error, warn_at_chance, warn_if_mean_image
 from purification.training.precision import Precision, in_precision
@@ -62,32 +62,26 @@ def train_defense_vae(
         ValueError: no copies, copies of other shapes than the clean images, or an unknown
             reconstruction loss.
     """
-    _check(copies, clean, reconstruction)
     vae.to(device, memory_format=torch.channels_last)
-    attacked, clean = _together(copies, device), clean.to(device)
+    data = _Pairs(copies, clean, reconstruction, device)
     optimizer = torch.optim.Adam(vae.parameters(), learning_rate, fused=True)
-    random = generator(seed, "order"), generator(seed, "noise")
-    watch = Watch(name, {"vae": vae}, [optimizer], -(-len(attacked) // batch_size))
-
-    def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        return _batches(len(attacked), batch_size, vae.latent, random, device)
+    watch = Watch(name, {"vae": vae}, [optimizer], -(-data.count // batch_size))
 
     def step(pairs: Tensor, noise: Tensor) -> tuple[Losses, Losses, Tensor]:
-        _, *losses = _purify(
-            vae, _rows(attacked, pairs), clean[pairs % len(clean)], noise, reconstruction
-        )
+        _, *losses = data.purify(vae, pairs, noise)
         loss = losses[0] + kl_weight * losses[1]
         update(optimizer, loss)
         parts = torch.stack([loss, *losses]).detach()
         return {"vae": parts}, {"loss": loss}, parts * len(pairs)
 
     def row(totals: Tensor) -> dict[str, float]:
-        means = (totals / len(attacked)).tolist()
+        means = (totals / data.count).tolist()
         return dict(zip(("loss", "reconstruction", "kl"), means, strict=True))
 
+    batches = data.batches(batch_size, vae.latent, seed)
     history = train_epochs(watch, "Defense-VAE", epochs, batches, step, row)
     if history:
-        mean_image = mean_image_error(clean, reconstruction)
+        mean_image = mean_image_error(data.clean, reconstruction)
         warn_if_mean_image(name, history[-1]["reconstruction"], mean_image)
     return history
 
@@ -143,49 +137,46 @@ def train_end_to_end(
             with.
     """
     deployed = in_precision(classifier, precision)
-    _check(copies, clean, reconstruction)
     if len(labels) != len(clean):
         raise ValueError(f"{len(labels)} labels for {len(clean)} clean images")
     for network in (vae, classifier):
         # A purifier freezes its network: unfrozen here, or finetuning would silently leave it.
         network.to(device, memory_format=torch.channels_last).requires_grad_()
-    attacked = _together(copies, device)
-    clean, labels = clean.to(device), labels.to(device)
+    data, labels = _Pairs(copies, clean, reconstruction, device), labels.to(device)
     evaluated = {name: (x.to(device), y) for name, (x, y) in evaluated.items()}
     weights = [*vae.parameters(), *classifier.parameters()]
     optimizer = torch.optim.Adam(weights, learning_rate, fused=True)
-    random = generator(seed, "order"), generator(seed, "noise")
     names = ("loss", "reconstruction", "kl", "cross_entropy", "accuracy")
     networks = {"vae": vae, "classifier": classifier}
-    watch = Watch(name, networks, [optimizer], -(-len(attacked) // batch_size))
+    watch = Watch(name, networks, [optimizer], -(-data.count // batch_size))
 
-    def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        return _batches(len(attacked), batch_size, vae.latent, random, device)
+    def accuracies() -> dict[str, float]:
+        defended = nn.Sequential(vae, classifier)
+        return {f"accuracy_{key}": accuracy_of(defended, *own) for key, own in evaluated.items()}
 
     def step(pairs: Tensor, noise: Tensor) -> tuple[Losses, Losses, Tensor]:
-        rows = pairs % len(clean)
-        purified, *losses = _purify(vae, _rows(attacked, pairs), clean[rows], noise, reconstruction)
-        logits = deployed(purified)
-        losses.append(functional.cross_entropy(logits, labels[rows]))
+        purified, *losses = data.purify(vae, pairs, noise)
+        logits, truth = deployed(purified), labels[pairs % len(labels)]
+        losses.append(functional.cross_entropy(logits, truth))
         loss = losses[0] + kl_weight * losses[1] + classifier_weight * losses[2]
         update(optimizer, loss)
-        right = (logits.argmax(dim=1) == labels[rows]).float().mean()
+        right = (logits.argmax(dim=1) == truth).float().mean()
         parts = torch.stack([loss, *losses, right]).detach()
         return {"joint": parts}, {"loss": loss}, parts * len(pairs)
 
     def row(totals: Tensor) -> dict[str, float]:
-        means = dict(zip(names, (totals / len(attacked)).tolist(), strict=True))
-        return means | _accuracies(vae, classifier, evaluated, device)
+        return dict(zip(names, (totals / data.count).tolist(), strict=True)) | accuracies()
 
-    accuracies = _accuracies(vae, classifier, evaluated, device)
-    history = [{"epoch": 0, **dict.fromkeys(names), **accuracies, "seconds": 0.0}]
+    history = [{"epoch": 0, **dict.fromkeys(names), **accuracies(), "seconds": 0.0}]
+    batches = data.batches(batch_size, vae.latent, seed)
     with isolated_rng(derive_seed(seed, "dropout")):
         history += train_epochs(watch, "end to end", epochs, batches, step, row)
     if epochs:
         last = history[-1]
         of = "attacked training images, purified"
         warn_at_chance(name, last["accuracy"], labels.repeat(len(copies)), of)
-        warn_if_mean_image(name, last["reconstruction"], mean_image_error(clean, reconstruction))
+        mean_image = mean_image_error(data.clean, reconstruction)
+        warn_if_mean_image(name, last["reconstruction"], mean_image)
     return history
 
 
@@ -216,81 +207,66 @@ def vae_losses(
     return error / len(clean), kl / len(clean)
 
 
-def _purify(
-    vae: nn.Module, attacked: Tensor, clean: Tensor, noise: Tensor, reconstruction: str
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Purified images from sampled codes (reparameterised), and the two losses."""
-    mean, log_variance = vae.encode(attacked.float())
-    purified = vae.decode(mean + (0.5 * log_variance).exp() * noise)
-    return purified, *vae_losses(purified, clean, mean, log_variance, reconstruction)
+class _Pairs:
+    """All pairs of an attacked and a clean image: K * N attacked ones, copy after copy.
 
-
-def _batches(
-    pairs: int,
-    batch_size: int,
-    latent: int,
-    random: tuple[torch.Generator, torch.Generator],
-    device: torch.device | str,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Numbers of pairs (n,) in a new order, and noise (n, latent) for each batch, on the device."""
-    order, noises = random
-    for block in torch.randperm(pairs, generator=order).split(batch_size * NOISE_BATCHES):
-        noise = torch.randn(len(block), latent, generator=noises)
-        both = block.to(device).split(batch_size), noise.to(device).split(batch_size)
-        yield from zip(*both, strict=True)
-
-
-def _together(copies: Sequence[Tensor], device: torch.device | str) -> Tensor:
-    """All copies one after the other, (K * N, C, H, W), without a second set of them on the way.
-
-    On the device, or in the host's memory where they would take more than half of a GPU's.
+    They are on the device, or in the host's memory where they would take more than half of a GPU's.
+    Raises ValueError for copies or a reconstruction loss that `train_defense_vae` refuses.
     """
-    count, *shape = copies[0].shape
-    if torch.device(device).type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        device = device if 2 * sum(copy.nbytes for copy in copies) < free else "cpu"
-    attacked = torch.empty(len(copies) * count, *shape, dtype=copies[0].dtype, device=device)
-    for part, copy in zip(attacked.split(count), copies, strict=True):
-        part.copy_(copy)
-    return attacked
 
-
-def _rows(attacked: Tensor, pairs: Tensor) -> Tensor:
-    """The images of those numbers, on the numbers' device."""
-    if attacked.device == pairs.device:
-        return attacked[pairs]
-    return attacked[pairs.to(attacked.device)].to(pairs.device)
-
-
-def _accuracies(
-    vae: nn.Module,
-    classifier: nn.Module,
-    evaluated: Mapping[str, tuple[Tensor, Tensor]],
-    device: torch.device | str,
-) -> dict[str, float]:
-    defended = nn.Sequential(vae, classifier)
-    return {
-        f"accuracy_{name}": (predict(defended, images, device=device).argmax(dim=1) == truth.cpu())
-        .double()
-        .mean()
-        .item()
-        for name, (images, truth) in evaluated.items()
-    }
-
-
-def _check(copies: Sequence[Tensor], clean: Tensor, reconstruction: str) -> None:
-    if reconstruction not in RECONSTRUCTION_LOSSES:
-        raise ValueError(
-            f"reconstruction loss {reconstruction!r}: expected one of "
-            f"{', '.join(RECONSTRUCTION_LOSSES)}"
-        )
-    if len(copies) == 0 or len(clean) == 0:
-        raise ValueError(
-            f"expected at least one attacked copy and one image, got {len(copies)} and {len(clean)}"
-        )
-    for number, copy in enumerate(copies):
-        if copy.shape != clean.shape:
+    def __init__(
+        self,
+        copies: Sequence[Tensor],
+        clean: Tensor,
+        reconstruction: str,
+        device: torch.device | str,
+    ) -> None:
+        if reconstruction not in RECONSTRUCTION_LOSSES:
             raise ValueError(
-                f"attacked copy {number} is {tuple(copy.shape)}, the clean images "
-                f"{tuple(clean.shape)}"
+                f"reconstruction loss {reconstruction!r}: expected one of "
+                f"{', '.join(RECONSTRUCTION_LOSSES)}"
             )
+        if len(copies) == 0 or len(clean) == 0:
+            raise ValueError(
+                "expected at least one attacked copy and one image, got "
+                f"{len(copies)} and {len(clean)}"
+            )
+        for number, copy in enumerate(copies):
+            if copy.shape != clean.shape:
+                raise ValueError(
+                    f"attacked copy {number} is {tuple(copy.shape)}, the clean images "
+                    f"{tuple(clean.shape)}"
+                )
+        self.device, self.reconstruction = device, reconstruction
+        self.count, self.clean = len(copies) * len(clean), clean.to(device)
+        if torch.device(device).type == "cuda":
+            free, _ = torch.cuda.mem_get_info(device)
+            device = device if 2 * sum(copy.nbytes for copy in copies) < free else "cpu"
+        # Without a second set of them on the way.
+        shape, dtype = (self.count, *clean.shape[1:]), copies[0].dtype
+        self.attacked = torch.empty(shape, dtype=dtype, device=device)
+        for part, copy in zip(self.attacked.split(len(clean)), copies, strict=True):
+            part.copy_(copy)
+
+    def batches(
+        self, batch_size: int, latent: int, seed: int
+    ) -> Callable[[int], Iterator[tuple[Tensor, Tensor]]]:
+        """For `train_epochs`: numbers of pairs (n,) in a new order, and noise (n, latent)."""
+        order, noises = generator(seed, "order"), generator(seed, "noise")
+
+        def of_epoch(_: int) -> Iterator[tuple[Tensor, Tensor]]:
+            shuffled = torch.randperm(self.count, generator=order)
+            for block in shuffled.split(batch_size * NOISE_BATCHES):
+                noise = torch.randn(len(block), latent, generator=noises)
+                both = (part.to(self.device).split(batch_size) for part in (block, noise))
+                yield from zip(*both, strict=True)
+
+        return of_epoch
+
+    def purify(self, vae: nn.Module, pairs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Purified images from sampled codes (reparameterised), and the two losses."""
+        attacked = self.attacked[pairs.to(self.attacked.device)].to(pairs.device)
+        mean, log_variance = vae.encode(attacked.float())
+        purified = vae.decode(mean + (0.5 * log_variance).exp() * noise)
+        clean = self.clean[pairs % len(self.clean)]
+        return purified, *vae_losses(purified, clean, mean, log_variance, self.reconstruction)

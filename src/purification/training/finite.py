@@ -44,7 +44,7 @@ class Watch:
         steps_in_epoch: int | None = None,
         done: int = 0,
     ) -> None:
-        """Checks the weights as they are before the first step.
+        """Checks the weights as they are before the first step: FloatingPointError if not finite.
 
         Args:
             name: of the training, in messages.
@@ -52,9 +52,6 @@ class Watch:
             optimizers: of their weights; their moments are checked with the weights.
             steps_in_epoch: with it a place is named by epoch and step, otherwise by iteration.
             done: steps of former runs.
-
-        Raises:
-            FloatingPointError: a weight that is not finite.
         """
         self._name = name
         self.networks = dict(networks)
@@ -82,9 +79,8 @@ class Watch:
         """To be called after each step of the optimizers, with all the step's losses by the names
         that a message gives them: of any shape, on the training's device.
 
-        Raises:
-            FloatingPointError: a loss is NaN or infinite. On a device other than the CPU up to
-                `AT_ONCE` steps later, and for weights as `check`.
+        Raises FloatingPointError if one is NaN or infinite, on a device other than the CPU up to
+        `AT_ONCE` steps later, and for weights as `check`.
         """
         self._steps += 1
         if self._on_the_cpu:
@@ -101,21 +97,17 @@ class Watch:
     def check(self) -> None:
         """To be called at each epoch's end, before anything is kept, and at the training's end.
 
-        Raises:
-            FloatingPointError: a loss since the last check, a weight, a buffer (batch norm's
-                statistics) or a moment of an optimizer is NaN or infinite. The message names the
-                training, the place (of a weight: where it was seen) and the learning rate.
+        Raises FloatingPointError if a loss since the last check, a weight, a buffer (batch norm's
+        statistics) or a moment of an optimizer is NaN or infinite. The message names the training,
+        the place (of a weight: where it was seen) and the learning rate.
         """
         self._read_losses()
         if wrong := not_finite(self._tensors()):
             raise self._stopped(self._steps, f"not finite any more: {_few(wrong)}")
 
     def row(self, row: dict[str, Any]) -> dict[str, Any]:
-        """A row of the history as it came.
-
-        Raises:
-            FloatingPointError: a value is NaN or infinite, such as a sum that has overflowed.
-        """
+        """A row of the history as it came; FloatingPointError if a value is NaN or infinite, such
+        as a sum that has overflowed."""
         for key, value in row.items():
             if isinstance(value, float) and not math.isfinite(value):
                 self._read_losses()  # one of them may be why, and its step is known
@@ -195,13 +187,9 @@ def warn_at_chance(name: str, accuracy: float, labels: Tensor, of: str) -> None:
 
     Chance is the share p of the most frequent label; no better is what is not above the one-sided
     95 % bound of the accuracy of a classifier that is right with probability p, whose deviation is
-    sqrt(p (1 - p) / n). One that always names a class is never above p, hence always found.
-
-    Args:
-        name: of the training, in the message.
-        accuracy: on the n images of `labels`.
-        labels: int64 (n,).
-        of: what these images are, in the message.
+    sqrt(p (1 - p) / n). One that always names a class is never above p, hence always found. The
+    `accuracy` is on the n images of `labels`, int64 (n,); the message has `name` of the training
+    and `of`, what these images are.
     """
     chance = labels.unique(return_counts=True)[1].max().item() / len(labels)
     if accuracy <= chance + ONE_SIDED_95 * math.sqrt(chance * (1 - chance) / len(labels)):
@@ -241,13 +229,8 @@ def warn_if_collapsed(name: str, generator: nn.Module, codes: Tensor, images: Te
     """Warns of a generator whose samples are all the same image, up to `COLLAPSE_SHARE`.
 
     The measure is their variance, summed over pixels, beside the images'. Samples of a few modes
-    are not found by it.
-
-    Args:
-        name: of the training, in the message.
-        generator: codes -> samples of the images' shape; in eval mode, on the images' device.
-        codes: several, of its prior, on the CPU.
-        images: (N, ...), those it was trained on.
+    are not found by it. The `generator`, in eval mode and on the device of the `images` (N, ...)
+    that it was trained on, makes samples of their shape from the `codes` of its prior, on the CPU.
     """
     samples = generator(codes.to(images.device))
     spread, expected = (x.var(dim=0, correction=0).sum().item() for x in (samples, images))

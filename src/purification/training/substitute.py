@@ -115,26 +115,18 @@ def train_substitute(
             for row in rows
         ]
         if number < rounds:
-            new = _augment(substitute, images, labels, step, device)
+            parts = (part.split(AUGMENTATION_BATCH) for part in (images, labels))
+            batches = (
+                (batch.to(device), own.to(device)) for batch, own in zip(*parts, strict=True)
+            )
+            made = [jacobian_augmentation(substitute, *own, step=step).cpu() for own in batches]
+            new = torch.cat(made)
             labels = torch.cat([labels, _ask(oracle, new)])
             images = torch.cat([images, new])
             queries += len(new)
     if history:
         warn_at_chance(name, history[-1]["agreement"], labels, "the images the oracle labelled")
     return SubstituteResult(history, queries, images, labels)
-
-
-def _augment(
-    substitute: nn.Module, images: Tensor, labels: Tensor, step: float, device: torch.device | str
-) -> Tensor:
-    """The new images of a round, on the CPU."""
-    batches = zip(images.split(AUGMENTATION_BATCH), labels.split(AUGMENTATION_BATCH), strict=True)
-    return torch.cat(
-        [
-            jacobian_augmentation(substitute, batch.to(device), label.to(device), step=step).cpu()
-            for batch, label in batches
-        ]
-    )
 
 
 def _ask(oracle: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:

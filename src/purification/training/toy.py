@@ -98,11 +98,9 @@ def train_toy(
             watch.step(classifier=loss)
             bar.update()
         watch.check()
-        optimizers = [
-            torch.optim.Adam(each.parameters(), learning_rate, BETAS)
-            for each in (discriminator, maker)
-        ]
         networks = {"discriminator": discriminator, "generator": maker}
+        adam = torch.optim.Adam
+        optimizers = [adam(each.parameters(), learning_rate, BETAS) for each in networks.values()]
         watch = Watch("the toy's GAN", networks, optimizers)
         codes = generator(seed, "codes")
         for batch in _batches(points, batch_size, gan_steps, seed, "gan"):
@@ -166,13 +164,8 @@ def distance_rows(toy: Toy) -> list[dict[str, float | int]]:
 
 
 def _mlp(width: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(2, width),
-        nn.ReLU(),
-        nn.Linear(width, width),
-        nn.ReLU(),
-        nn.Linear(width, outputs),
-    )
+    hidden = (nn.Linear(2, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
+    return nn.Sequential(*hidden, nn.Linear(width, outputs))
 
 
 def _batches(points: int, batch_size: int, steps: int, seed: int, name: str) -> Tensor:
