@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from purification.evaluation.accuracy import wilson_intervals
+from purification.evaluation.flags import FLAGS, flag_column
 from purification.evaluation.measure import ATTACK_COLUMNS, ATTACK_UNIT_COLUMNS, NAMING_COLUMN
 from purification.evaluation.measure import COLUMNS as MEASUREMENT_COLUMNS
 from purification.evaluation.refusals import REFUSED
@@ -58,8 +59,8 @@ def long_table(
     Returns:
         Rows sorted by dataset and attack (order of first appearance, no attack first), epsilon,
         classifier, defence (undefended, the paper's, users' own by appearance), variant, threat
-        model, search settings and seed; columns `MEASUREMENT_COLUMNS` and what
-        `purification.reporting.papers.attach_paper_values` adds.
+        model, search settings and seed; columns `MEASUREMENT_COLUMNS`, what
+        `purification.reporting.papers.attach_paper_values` adds, and last `FLAGS`, a seed's own.
 
     Raises as `all_rows`, and ValueError for an attack without threat model or the reverse, or two
     rows for the same measurement.
@@ -74,7 +75,7 @@ def long_table(
             "attack": _rank(rows["attack"], first=("none",)),
             "epsilon": rows["epsilon"].fillna(-1.0),
             "classifier": rows["classifier"],
-            "substitute": substitutes(rows),
+            "substitute": text_of(rows, "substitute"),
             "defense": _rank(rows["defense"], first=_DEFENSE_ORDER),
             "variant": rows["variant"],
             "threat_model": _rank(rows["threat_model"], first=THREAT_ORDER),
@@ -85,17 +86,19 @@ def long_table(
     if ranks.duplicated().any():
         twice = rows[ranks.duplicated(keep=False)].iloc[0]
         raise ValueError(f"two rows for one measurement: {described(twice)}, seed {twice['seed']}")
-    order = ranks.sort_values(list(ranks.columns), kind="stable").index
-    rows = rows.loc[order].reset_index(drop=True)
+    rows = rows.loc[ranks.sort_values([*ranks], kind="stable").index].reset_index(drop=True)
     for name in set(_FURTHER_TEXT) & set(rows):
         rows[name] = rows[name].fillna("")
     if "queries" in rows:
         rows["queries"] = pd.to_numeric(rows["queries"]).astype("Int64")
-    further = [column for column in rows if column not in MEASUREMENT_COLUMNS]
-    rows = rows[[*MEASUREMENT_COLUMNS, *further]]
+    rows = rows[[*MEASUREMENT_COLUMNS, *(name for name in rows if name not in MEASUREMENT_COLUMNS)]]
+    # As for the cells of its page: only in a swept table L and R tell a defence's rows apart.
+    flags = flag_column(rows if searches is not None else rows.drop(columns=[*SEARCH]))
     if paper_values is None:
-        return rows.drop(columns=NAMING_COLUMN, errors="ignore")
-    return attach_paper_values(rows, paper_values, same_search=searches is not None)
+        rows = rows.drop(columns=NAMING_COLUMN, errors="ignore")
+    else:
+        rows = attach_paper_values(rows, paper_values, same_search=searches is not None)
+    return rows.assign(**{FLAGS: flags})
 
 
 def read_long_table(path: Path) -> pd.DataFrame:
@@ -141,9 +144,9 @@ def over_seeds(rows: pd.DataFrame, key: Sequence[str]) -> pd.DataFrame:
     return cells
 
 
-def substitutes(rows: pd.DataFrame) -> pd.Series:
-    """The substitute of each row; empty where there is none."""
-    return rows["substitute"].fillna("") if "substitute" in rows else pd.Series("", rows.index)
+def text_of(rows: pd.DataFrame, name: str) -> pd.Series:
+    """A further column of text, such as the substitute of each row; empty where there is none."""
+    return rows[name].fillna("") if name in rows else pd.Series("", rows.index)
 
 
 def described(row: pd.Series) -> str:
