@@ -27,12 +27,15 @@ def later(default: Any, **metadata: str) -> Any:
 class Artifact:
     """Something with a recipe. Subclasses' fields are settings, or other artifacts (upstream)."""
 
+    KIND: ClassVar[str] = ""
+    """What recipes call it; without one that is the class's name."""
     VERSION: ClassVar[int] = 1
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
         """All settings that decide the content, upstream included, as plain JSON values."""
-        return {"kind": type(self).__name__, "version": self.VERSION, **self.content_recipe()}
+        kind = self.KIND or type(self).__name__
+        return {"kind": kind, "version": self.VERSION, **self.content_recipe()}
 
     def content_recipe(self) -> dict[str, Any]:
         """That without kind and version: all fields. One of many parts gives their digests."""
@@ -81,7 +84,7 @@ class File(Artifact):
             match getattr(self, own.name):
                 case File() as file:
                     found[own.metadata.get("source", own.name)] = file
-                case Purifier(networks=networks):
+                case BuiltPurifier(networks=networks):
                     found |= networks
         return found
 
@@ -289,8 +292,10 @@ class TrainedNetwork(OfRun):
 
 
 @dataclass(frozen=True)
-class Generator(TrainedNetwork):
+class TrainedGenerator(TrainedNetwork):
     """A WGAN-GP's generator."""
+
+    KIND = "Generator"
 
     FOLDER = "generators"
 
@@ -302,23 +307,29 @@ class Generator(TrainedNetwork):
 
 
 @dataclass(frozen=True)
-class AEGAN(TrainedNetwork):
+class TrainedAEGAN(TrainedNetwork):
     """Encoder and generator of AE, AE-GAN or AE-GAN+r."""
+
+    KIND = "AEGAN"
 
     FOLDER = "ae_gans"
 
 
 @dataclass(frozen=True)
-class BiGAN(TrainedNetwork):
+class TrainedBiGAN(TrainedNetwork):
     """Encoder and generator of a BiGAN."""
+
+    KIND = "BiGAN"
 
     FOLDER = "bigans"
 
 
 @dataclass(frozen=True)
-class GAN(TrainedNetwork):
+class TrainedGAN(TrainedNetwork):
     """Generator and discriminator of Cowboy's GAN; and, in a second file, what they were after
     fewer iterations (`snapshots` of the settings)."""
+
+    KIND = "GAN"
 
     FOLDER = "gans"
 
@@ -332,9 +343,11 @@ class GAN(TrainedNetwork):
 
 
 @dataclass(frozen=True)
-class Purifier(Artifact):
+class BuiltPurifier(Artifact):
     """A purifier: its settings and the networks it is made of. Not a file: it is built when used.
     `name` is the defence's key in the config, and the purifier's folder; it seeds the starts."""
+
+    KIND = "Purifier"
 
     name: str
     seed: int
@@ -357,7 +370,7 @@ class PurifiedImages(OfRun):
 
     split: str
     images: int | None
-    purifier: Purifier
+    purifier: BuiltPurifier
     deployment: str | None = later(None)
 
     @property
@@ -457,15 +470,19 @@ class TrainedDefense(TrainedNetwork):
 
 
 @dataclass(frozen=True)
-class Autoencoder(TrainedDefense):
+class TrainedAutoencoder(TrainedDefense):
     """MagNet's autoencoder."""
+
+    KIND = "Autoencoder"
 
     FOLDER = "autoencoders"
 
 
 @dataclass(frozen=True)
-class DefenseVAE(TrainedDefense):
+class TrainedVAE(TrainedDefense):
     """A VAE that turns attacked images of one classifier into clean ones."""
+
+    KIND = "DefenseVAE"
 
     FOLDER = "vaes"
 
@@ -494,7 +511,7 @@ class EndToEnd(OfRun):
     PATH = "{0.stem}.history.csv"
 
     name: str
-    vae: DefenseVAE
+    vae: TrainedVAE
     classifier: Classifier
     from_scratch: bool
     settings: Mapping[str, Any]
@@ -531,7 +548,7 @@ class AttackedDefense(OfRun):
     attack: Attack
     threat_models: Mapping[str, int | None]
     classifier: Classifier
-    purifier: Purifier
+    purifier: BuiltPurifier
     gray: AdversarialSet | None = field(metadata={"source": "gray_box"})
     deployment: str | None = later(None)
 
@@ -552,7 +569,7 @@ class Substitute(OfRun):
 
     oracle: str
     classifier: Classifier
-    purifier: Purifier | None
+    purifier: BuiltPurifier | None
     name: str
     settings: Mapping[str, Any]
     training: Mapping[str, Any]
@@ -586,7 +603,7 @@ class PurifiedBlackBox(OfRun):
     all classifiers behind it, because the search is what takes time."""
 
     attacked: BlackBoxSet
-    purifier: Purifier
+    purifier: BuiltPurifier
     deployment: str | None = later(None)
 
     @property
@@ -608,7 +625,7 @@ class Sweep(OfRun):
     folder."""
 
     defense: str
-    purifier: Purifier
+    purifier: BuiltPurifier
     cells: Mapping[str, tuple[int, int]]
     split: str | None = None
     images: int | None = None
@@ -633,7 +650,7 @@ class DiscriminatorScores(OfRun):
     PATH = "{0.folder}/scores/{0.defense}.csv"
 
     defense: str
-    gan: GAN
+    gan: TrainedGAN
     attacked: Mapping[str, tuple[AdversarialSet, ...]]
 
     def content_recipe(self) -> dict[str, Any]:
@@ -653,7 +670,7 @@ class TrainingCourse(OfRun):
 
     PATH = "{0.folder}/courses/{0.purifier.name}.cleaning.csv"
 
-    purifier: Purifier
+    purifier: BuiltPurifier
     attacked: AdversarialSet
     training_steps: tuple[int, ...]
     cleaning_steps: tuple[int, ...]
@@ -669,7 +686,7 @@ class TrainingCourse(OfRun):
     @property
     def sources(self) -> dict[str, File]:
         [gan] = self.purifier.networks.values()
-        assert isinstance(gan, GAN)
+        assert isinstance(gan, TrainedGAN)
         return {
             "dataset": self.dataset,
             "snapshots": gan.snapshots_file,
@@ -696,7 +713,7 @@ class GeneratorQuality(OfRun):
         networks |= {
             f"snapshots_{made.name}": made.snapshots_file
             for made in self.generators
-            if isinstance(made, GAN) and not made.adopted
+            if isinstance(made, TrainedGAN) and not made.adopted
         }
         return super().sources | networks
 
@@ -783,8 +800,8 @@ class RunTimes(OfRun):
     numbers of images and of repeats. `place`: as of `Timing`."""
 
     defense: str
-    purifier: Purifier
-    search: Purifier
+    purifier: BuiltPurifier
+    search: BuiltPurifier
     searches: Mapping[str, Mapping[str, int]]
     settings: Mapping[str, Any]
     place: str | None = later(None)
@@ -811,7 +828,7 @@ class InferenceRule(OfRun):
 
     PATH = "{0.folder}/inference_rules/{0.purifier.name}.csv"
 
-    purifier: Purifier
+    purifier: BuiltPurifier
     classifier: Classifier
     attacked: tuple[AdversarialSet, ...]
     settings: Mapping[str, Any]

@@ -9,29 +9,29 @@ from pathlib import Path
 from typing import Any
 
 from purification.experiments.artifacts import (
-    AEGAN,
-    GAN,
     AdversarialCopies,
     AdversarialSet,
     Artifact,
     Attack,
     AttackedDefense,
-    Autoencoder,
-    BiGAN,
     BlackBoxSet,
+    BuiltPurifier,
     Classifier,
     Dataset,
-    DefenseVAE,
     EndToEnd,
-    Generator,
     PurifiedBlackBox,
     PurifiedImages,
-    Purifier,
     Substitute,
     Sweep,
     Timing,
+    TrainedAEGAN,
+    TrainedAutoencoder,
+    TrainedBiGAN,
     TrainedDefense,
+    TrainedGAN,
+    TrainedGenerator,
     TrainedNetwork,
+    TrainedVAE,
     cell_group,
 )
 from purification.experiments.config import ConfigError, check_config, check_study, uses
@@ -62,13 +62,13 @@ SWEPT_SETTINGS = ("step_size", "momentum", "starts", "precision")
 SEARCH_ARITHMETIC = 2
 """Raised when the latent search computes the same in another order, which changes the last bits."""
 GENERATIVE_MODELS: Mapping[str, type[TrainedNetwork]] = {
-    WGAN_GP: Generator,
-    "ae_gan": AEGAN,
-    "bigan": BiGAN,
-    "gan": GAN,
+    WGAN_GP: TrainedGenerator,
+    "ae_gan": TrainedAEGAN,
+    "bigan": TrainedBiGAN,
+    "gan": TrainedGAN,
 }
 """Kinds of the config's generators."""
-TRAINED_DEFENSES = {made.__name__: made for made in (Autoencoder, DefenseVAE)}
+TRAINED_DEFENSES = {made.KIND: made for made in (TrainedAutoencoder, TrainedVAE)}
 """What defences that are trained have learned, by the KIND that they state; others' is a
 `TrainedDefense`."""
 _TRAINING = ("epochs", "batch_size", "learning_rate")
@@ -312,7 +312,7 @@ class Catalogue:
         if "start" not in settings:
             raise ConfigError(f"defenses.{defense} is not trained end to end")
         vae = self.trained(dataset, seed, self.deployment_of(settings["start"]), classifier)
-        assert isinstance(vae, DefenseVAE)
+        assert isinstance(vae, TrainedVAE)
         if settings["from_scratch"]:
             # Of the start only the kinds of network and the pairs count, not how it is trained.
             own = {k: v for k, v in vae.settings.items() if k not in _VAE_TRAINING}
@@ -330,16 +330,16 @@ class Catalogue:
             begun,
             settings["from_scratch"],
             {key: settings[key] for key in (*_VAE_TRAINING, "classifier_weight")},
-            self.adversarial(dataset, seed, PLAIN, classifier, settings["curve"]),
+            self.attacked_classifier(dataset, seed, PLAIN, classifier, settings["curve"]),
         )
 
-    def end_to_end_vae(self, dataset: str, seed: int, defense: str, classifier: str) -> DefenseVAE:
+    def end_to_end_vae(self, dataset: str, seed: int, defense: str, classifier: str) -> TrainedVAE:
         """The VAE that comes of it."""
         training = self.end_to_end(dataset, seed, defense, classifier)
         return replace(training.vae, name=defense, copies=(), end_to_end=training)
 
     @cache  # noqa: B019
-    def purifier(self, dataset: str, seed: int, defense: str) -> Purifier:
+    def purifier(self, dataset: str, seed: int, defense: str) -> BuiltPurifier:
         defense = self.deployment_of(defense)
         settings = self._lookup("defenses", defense)
         method = settings["method"]
@@ -353,7 +353,7 @@ class Catalogue:
             learned = self.trained(dataset, seed, name, classifier)
             networks[self.stated(defense, "weights", "weights")] = learned
             method = self.stated(defense, "loaded_as", method)
-            return Purifier(defense, seed, method, {}, networks)
+            return BuiltPurifier(defense, seed, method, {}, networks)
         own = self._settings_of(defense)
         if self.stated(defense, "from_encoder"):
             own["search"] = "steps" in settings
@@ -366,7 +366,9 @@ class Catalogue:
                 one_pass = self.purified_images(dataset, seed, rule["one_pass"], "validation")
                 networks["validation"] = one_pass
         # The base's name seeds the starts: a varied search has the same.
-        made = Purifier(base_name(defense), seed, method, own, networks, **_own(method, settings))
+        made = BuiltPurifier(
+            base_name(defense), seed, method, own, networks, **_own(method, settings)
+        )
         return replace(made, arithmetic=SEARCH_ARITHMETIC) if "steps" in settings else made
 
     @cache  # noqa: B019
@@ -426,7 +428,7 @@ class Catalogue:
         return Attack(attack, entry["method"], settings, **_own(entry["method"], entry))
 
     @cache  # noqa: B019
-    def adversarial(
+    def attacked_classifier(
         self,
         dataset: str,
         seed: int,
@@ -443,7 +445,7 @@ class Catalogue:
         return AdversarialSet(data, seed, self.attack(attack), number, victim, split)
 
     @cache  # noqa: B019
-    def attacked(
+    def attacked_defense(
         self, dataset: str, seed: int, defense: str, classifier: str, attack: str
     ) -> AttackedDefense:
         """A purifier and its classifier under an attack, in the defence's threat models."""
@@ -454,7 +456,7 @@ class Catalogue:
             # Of an attack of another strength there is the gray box alone: what pictures show. One
             # that looks at no model makes the same images for every attacker.
             threat_models = {k: v for k, v in threat_models.items() if k == "gray_box"}
-        gray = self.adversarial(dataset, seed, PLAIN, classifier, attack)
+        gray = self.attacked_classifier(dataset, seed, PLAIN, classifier, attack)
         purifier = self.purifier(dataset, seed, self.for_classifier(defense, classifier))
         return AttackedDefense(
             self.dataset(dataset),
@@ -509,7 +511,7 @@ class Catalogue:
         place = self._place_of(purifier, defense)
         return PurifiedBlackBox(self.dataset(dataset), seed, attacked, purifier, place)
 
-    def _place_of(self, purifier: Purifier, defense: str) -> str | None:
+    def _place_of(self, purifier: BuiltPurifier, defense: str) -> str | None:
         """The folder of what a purifier with another L or R makes; None: the purifier's own name.
         A redeployed one is looked up by the purifier that it deploys."""
         name = self.deployment_of(defense)
@@ -556,7 +558,7 @@ class Catalogue:
             )
         return {cell_group(*cell): cell for cell in cells}
 
-    def _searcher(self, dataset: str, seed: int, defense: str) -> Purifier:
+    def _searcher(self, dataset: str, seed: int, defense: str) -> BuiltPurifier:
         """A search-based purifier without its own L and R."""
         _check_unvaried(defense)
         if self._lookup("defenses", self.deployment_of(defense))["method"] not in SEARCHES:
@@ -610,7 +612,7 @@ _SECTION = {
     Classifier: "classifiers",
     Substitute: "classifiers",
     Attack: "attacks",
-    Purifier: "defenses",
+    BuiltPurifier: "defenses",
     TrainedDefense: "defenses",
 }
 """Artifacts that an entry of the config stands behind, by its name; an entry of which section."""

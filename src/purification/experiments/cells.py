@@ -55,7 +55,7 @@ def undefended(
     if attack == CLEAN:
         data = catalogue.dataset(dataset)
         return Cell(labels | of_no_defense(), plain, data, split="test", hold_out=hold_out)
-    bare = catalogue.adversarial(dataset, seed, PLAIN, classifier, attack)
+    bare = catalogue.attacked_classifier(dataset, seed, PLAIN, classifier, attack)
     return Cell(labels | {"threat_model": "white_box"} | of_no_defense(), plain, bare)
 
 

@@ -22,7 +22,9 @@ def unseen_cells(
     # The order of keys in the config decides nothing.
     for seen, defenses in sorted(study.settings["trained_on"].items()):
         if attack in defenses:
-            attacked = catalogue.attacked(dataset, seed, defenses[attack], classifier, attack)
+            attacked = catalogue.attacked_defense(
+                dataset, seed, defenses[attack], classifier, attack
+            )
             labels = of_defense(catalogue, defenses[attack])
             labels |= {"variant": f"{labels['variant']};trained_on={seen}"}
             labels |= {"defense": "defense_vae", "threat_model": "gray_box"}

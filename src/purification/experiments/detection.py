@@ -76,7 +76,7 @@ def _of_table4(catalogue: Catalogue, dataset: str, seed: int) -> Iterator[Detect
                     Scored(catalogue.purified_images(dataset, seed, purifier, split))
                     for split in ("validation", "test")
                 )
-                attacked = catalogue.attacked(dataset, seed, defense, classifier, attack)
+                attacked = catalogue.attacked_defense(dataset, seed, defense, classifier, attack)
                 named = {"dataset": dataset, "seed": seed, "classifier": classifier}
                 named |= {"attack": attack, "epsilon": attacked.attack.settings.get("epsilon")}
                 for model in attacked.threat_models:

@@ -54,7 +54,7 @@ def quality_measurement(
             purified = catalogue.purified_images(dataset, seed, defense, "test")
             cells.append(Cell(here, plain, purified))
         else:
-            attacked = catalogue.attacked(dataset, seed, defense, classifier, attack)
+            attacked = catalogue.attacked_defense(dataset, seed, defense, classifier, attack)
             gray = here | {"threat_model": "gray_box"}
             cells.append(Cell(gray, plain, attacked, group="gray_box"))
     return Measurement(f"results/{dataset}/seed{seed}", QUALITY, classifier, attack, tuple(cells))

@@ -94,9 +94,11 @@ def _gray_box(
 ) -> list[Column]:
     """Images attacked in the gray box under that header, and what each defence makes of them, under
     its own."""
-    columns = [catalogue.adversarial(dataset, seed, PLAIN, classifier, attack).shown(attacked)]
+    columns = [
+        catalogue.attacked_classifier(dataset, seed, PLAIN, classifier, attack).shown(attacked)
+    ]
     for header, defense in defenses.items():
-        made = catalogue.attacked(dataset, seed, defense, classifier, attack)
+        made = catalogue.attacked_defense(dataset, seed, defense, classifier, attack)
         columns.append(made.shown(header) | {"group": "gray_box"})
     return columns
 

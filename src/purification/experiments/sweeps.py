@@ -90,7 +90,7 @@ def white_box_cells(
     common = of_run(catalogue, dataset, seed, classifier, attack)
     for steps in wanted["steps"]:
         defense = catalogue.defense_at(wanted["defense"], steps)
-        attacked = catalogue.attacked(dataset, seed, defense, classifier, attack)
+        attacked = catalogue.attacked_defense(dataset, seed, defense, classifier, attack)
         labels = common | of_defense(catalogue, wanted["defense"]) | {"iterations_L": steps}
         for threat_model in attacked.threat_models:
             if threat_model != "gray_box":
