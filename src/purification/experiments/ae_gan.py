@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from purification.experiments.artifacts import Cell, Figure, InferenceRule, Made, told
-from purification.experiments.catalogue import PLAIN, Catalogue
+from purification.experiments.catalogue import Catalogue
 from purification.experiments.cells import CLEAN, of_defense, of_detector, of_run, undefended
+from purification.experiments.names import PLAIN
 from purification.experiments.papers import Study
 
 COST = "cost_accuracy"

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from purification.experiments.artifacts import AdversarialSet, Attack, Cell, Substitute
-from purification.experiments.catalogue import PLAIN, Catalogue, base_name
+from purification.experiments.catalogue import Catalogue
 from purification.experiments.methods import architectures, settings_of, stated
+from purification.experiments.names import PLAIN, base_name
 from purification.experiments.papers import Study
 from purification.experiments.studies import encoder_column
 from purification.facts import decorated

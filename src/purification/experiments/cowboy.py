@@ -15,9 +15,10 @@ from purification.experiments.artifacts import (
     TrainingCourse,
     told,
 )
-from purification.experiments.catalogue import PLAIN, Catalogue
+from purification.experiments.catalogue import Catalogue
 from purification.experiments.cells import of_run
 from purification.experiments.config import ConfigError
+from purification.experiments.names import PLAIN
 from purification.experiments.papers import Study
 
 SCORES = "cowboy_figure3"

@@ -8,7 +8,7 @@ way of substitutes, too: rows with a substitute beside rows without.
 from collections.abc import Iterator
 
 from purification.experiments.artifacts import Cell, Examples
-from purification.experiments.catalogue import PLAIN, Catalogue
+from purification.experiments.catalogue import Catalogue
 from purification.experiments.cells import (
     defenses_of,
     named_defense,
@@ -16,6 +16,7 @@ from purification.experiments.cells import (
     picture_title,
     undefended,
 )
+from purification.experiments.names import PLAIN
 from purification.experiments.papers import Study
 from purification.experiments.transferred import transferred_cells
 

@@ -10,10 +10,11 @@ from purification.experiments.artifacts import (
     Measurement,
     told,
 )
-from purification.experiments.catalogue import PLAIN, Catalogue
+from purification.experiments.catalogue import Catalogue
 from purification.experiments.cells import CLEAN, of_attack, of_defense, of_run, undefended
 from purification.experiments.config import ConfigError
 from purification.experiments.cowboy import COURSE, training_course
+from purification.experiments.names import PLAIN
 
 QUALITY = "generator_quality"
 """Section of the config, table of the measurements, name of the results."""

@@ -10,9 +10,10 @@ from purification.experiments.artifacts import (
     cell_group,
     files_in,
 )
-from purification.experiments.catalogue import PLAIN, Catalogue
+from purification.experiments.catalogue import Catalogue
 from purification.experiments.cells import picture_title
 from purification.experiments.grids import Grid, grids_of
+from purification.experiments.names import PLAIN
 from purification.experiments.papers import Study
 from purification.experiments.sweeps import searched
 

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from purification.experiments.artifacts import Cell, File
-from purification.experiments.catalogue import PLAIN, Catalogue
+from purification.experiments.catalogue import Catalogue
 from purification.experiments.cells import defenses_of, named_defense, of_no_defense, of_run
+from purification.experiments.names import PLAIN
 from purification.experiments.papers import Study
 
 

@@ -3,8 +3,9 @@
 from typing import Any
 
 from purification.experiments.artifacts import Cell, Made, Measurement, files_of, told
-from purification.experiments.catalogue import Catalogue, base_name
+from purification.experiments.catalogue import Catalogue
 from purification.experiments.methods import norm_of
+from purification.experiments.names import base_name
 from purification.experiments.tables import paper_table
 
 THREAT_MODELS = ("gray_box", "white_box", "white_box_bpda")
