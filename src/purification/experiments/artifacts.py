@@ -38,7 +38,8 @@ class Artifact:
         return {"kind": kind, "version": self.VERSION, **self.content_recipe()}
 
     def content_recipe(self) -> dict[str, Any]:
-        """That without kind and version: all fields. One of many parts gives their digests."""
+        """The recipe without kind and version: all fields. A kind of many parts has their digests
+        instead."""
         return {
             f.name: _plain(value)
             for f in fields(self)
