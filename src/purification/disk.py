@@ -49,10 +49,8 @@ def chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def full_disk(path: str | Path, number: int = errno.ENOSPC) -> FullDiskError:
-    """What to raise where there is no room for the file `path`, with what is free there now.
-
-    `number` is a key of `FULL`.
-    """
+    """What to raise where there is no room for the file `path`, with what is free there now;
+    `number` is a key of `FULL`."""
     folder = Path(path).absolute().parent
     while not folder.is_dir():
         folder = folder.parent

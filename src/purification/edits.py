@@ -58,11 +58,9 @@ def explained_edits(
     place: Callable[[str], str] = str,
 ) -> list[str]:
     """A line for each setting in which `config` differs from that of the files, if it makes some of
-    the jobs stale: "attacks.fgsm.epsilon: 0.1 -> 0.15: 25 jobs".
-
-    A job that two edits concern is counted for both. Files that are missing, such as those of a new
-    seed, count where what is stale is made of them. Jobs whose files none of the remembered configs
-    makes are in no line.
+    the jobs stale: "attacks.fgsm.epsilon: 0.1 -> 0.15: 25 jobs". A job that two edits concern is
+    counted for both. Files that are missing, such as those of a new seed, count where what is stale
+    is made of them. Jobs whose files none of the remembered configs makes are in no line.
 
     Args:
         outputs: the files of each job, of all that will run.

@@ -72,11 +72,8 @@ class Facts:
     @property
     def required(self) -> list[str]:
         """Those settings that have no default: neither in their schema nor as a parameter."""
-        return [
-            name
-            for name, value in self.settings.items()
-            if "default" not in value and not self.parameters.get(name)
-        ]
+        settings = self.settings.items()
+        return [k for k, v in settings if "default" not in v and not self.parameters.get(k)]
 
     @property
     def defaults(self) -> dict[str, Any]:
@@ -110,11 +107,8 @@ def _read(text: str) -> Any:
 
 def facts_of(place: str) -> Facts:
     """What the class or function "package.module:name" states; nothing if its file has it from
-    elsewhere.
-
-    Raises ValueError, with the file, if there is no such thing, or if what it states cannot be read
-    without running the file.
-    """
+    elsewhere. Raises ValueError, with the file, if there is no such thing, or if what it states
+    cannot be read without running the file."""
     reader, name = _reader_of(place)
     return reader.facts(name) if name in reader.defined else Facts(name, reader.file)
 
@@ -137,8 +131,7 @@ def constant_of(place: str) -> Any:
 
 @cache
 def decorated(room: str) -> dict[str, Facts]:
-    """The functions of a room of this library that state facts by its decorator: by the `name` that
-    they state, or their own."""
+    """The functions of a room that state facts by its decorator: by stated `name` or their own."""
     found = [f for f in built_in(room).values() if f.decorator == DECORATORS[room]]
     return {facts.stated.get("name", facts.name): facts for facts in found}
 
@@ -158,8 +151,7 @@ def class_that_states(room: str, **fact: str) -> Any:
 
 
 def facts_in(file: Path) -> dict[str, Facts]:
-    """The facts of all classes and functions at a file's top level. Raises ValueError as
-    `facts_of`."""
+    """The facts of all classes and functions at a file's top level. Raises as `facts_of`."""
     reader = _reader(file, file.stat().st_mtime_ns)
     return {name: reader.facts(name) for name in reader.defined}
 
@@ -271,15 +263,10 @@ class _Reader:
 
 
 def _assigned(node: ast.stmt) -> Iterator[tuple[str, ast.expr]]:
-    targets: list[ast.expr] = []
-    if isinstance(node, ast.Assign):
-        targets = node.targets
-    elif isinstance(node, ast.AnnAssign):
-        targets = [node.target]
-    value = getattr(node, "value", None)
-    for target in targets:
-        if isinstance(target, ast.Name) and value is not None:
-            yield target.id, value
+    if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+        for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+            if isinstance(target, ast.Name):
+                yield target.id, node.value
 
 
 def _summary(node: ast.ClassDef | ast.FunctionDef) -> str:

@@ -10,13 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from purification.experiments.artifacts import File, Table
-from purification.provenance import (
-    PNG_MARK,
-    SHOWN,
-    DamagedFile,
-    all_differences,
-    digest_of,
-)
+from purification.provenance import PNG_MARK, SHOWN, DamagedFile, all_differences, digest_of
 
 
 class Freshness:
@@ -50,8 +44,9 @@ class Freshness:
         if not Path(path).exists():
             self._absent.add(path)
             # Snakemake misses no file that only finished ones were made of.
-            if Path(f"{path}.damaged").exists() and self._force(path, _DAMAGED):
-                self._explain(path, [_DAMAGED])
+            why = "a damaged one was set aside"
+            if Path(f"{path}.damaged").exists() and self._force(path, why):
+                self._explain(path, [why])
         elif (key := (path, file.digest)) in self._seen:
             return
         else:
@@ -76,7 +71,8 @@ class Freshness:
         try:
             return objection_to(path, file.recipe)
         except LookupError:
-            return [] if self._recorded(path) else [_UNKNOWN]
+            unknown = "neither the file nor Snakemake says what it was made with (a copied folder?)"
+            return [] if self._recorded(path) else [unknown]
 
     def _explain(self, path: str, objection: list[str]) -> None:
         """Tell why, once for all files that differ in the same settings, wherever these stand."""
@@ -95,11 +91,6 @@ def _tail(line: str) -> str:
     return ".".join(key.split(".")[-2:]) + colon + values if values.endswith(" asked") else line
 
 
-_UNKNOWN = "neither the file nor Snakemake says what it was made with (a copied folder?)"
-_DAMAGED = "a damaged one was set aside"
-_OTHER = "made with other settings"
-
-
 def objection_to(path: str | Path, asked: Mapping[str, Any]) -> list[str]:
     """Why a file is not what the recipe `asked` makes, a line a reason; none if it is.
 
@@ -112,7 +103,7 @@ def objection_to(path: str | Path, asked: Mapping[str, Any]) -> list[str]:
     except ValueError as error:
         return [str(error).removeprefix(f"{path}: ")]
     if isinstance(found, str):
-        return [] if found == digest_of(asked) else [_OTHER]
+        return [] if found == digest_of(asked) else ["made with other settings"]
     return all_differences(found, asked)
 
 
@@ -135,15 +126,8 @@ def found_recipe(path: str | Path) -> dict[str, Any] | str:
     from purification.storage import checkpoint_recipe, image_recipe
     from purification.text_tables import page_digest, text_table_digest
 
-    match Path(path).suffix:
-        case ".h5":
-            return image_recipe(path)
-        case ".safetensors":
-            return checkpoint_recipe(path)
-        case ".csv":
-            return text_table_digest(path)
-        case ".md":
-            return page_digest(path)
-        case ".png":
-            return _picture_digest(path)
-    raise LookupError(f"{path}: files of this kind carry no recipe")
+    readers = {".h5": image_recipe, ".safetensors": checkpoint_recipe, ".csv": text_table_digest}
+    readers |= {".md": page_digest, ".png": _picture_digest}
+    if (read := readers.get(Path(path).suffix)) is None:
+        raise LookupError(f"{path}: files of this kind carry no recipe")
+    return read(path)

@@ -35,10 +35,7 @@ class GuestError(RuntimeError):
 
 class Guest(nn.Module):
     """A user's own module from a batch of images to something; what it has besides is reached
-    through it.
-
-    It has the weights of `guest` under their own names, so that a checkpoint does not show it.
-    """
+    through it, and its weights have their own names, so that a checkpoint does not show it."""
 
     def __init__(self, guest: nn.Module, place: str) -> None:
         super().__init__()
@@ -66,11 +63,8 @@ class Guest(nn.Module):
 class GuestClassifier(Guest):
     """A user's own classifier: images (N, C, H, W) -> logits (N, `classes`).
 
-    Tried on made-up images at once, before any training: it must be a function of each image alone,
-    and return logits.
-
-    Raises:
-        GuestError: it is not, or does not.
+    Tried on made-up images at once, before any training: GuestError unless it is a function of each
+    image alone, and returns logits.
     """
 
     def __init__(
@@ -173,13 +167,10 @@ class GuestPair(Guest):
 
 class GuestPurifier(Guest):
     """A user's own purifier: images (N, C, H, W) in [0, 1] -> images of the same shape and range.
+    Any call that returns something else raises GuestError.
 
-    Tried on the first images that it is given, a few of them: it must be a function of each image
-    alone. (A randomised purifier is measured by other means than one that is not: one draw hides
-    what its attacker has by the mean over many.)
-
-    Raises:
-        GuestError: at its first call or any other, it returned something else.
+    Tried on a few of the first images that it is given: it must be a function of each image alone.
+    (Of a randomised one, one draw hides what its attacker has by the mean over many.)
     """
 
     def __init__(self, guest: nn.Module, place: str) -> None:
@@ -221,10 +212,8 @@ def name_of(model: nn.Module) -> str:
 def check_tensor(
     name: str, result: Any, shape: Sequence[int], dtype: torch.dtype, device: torch.device
 ) -> None:
-    """Raise GuestError unless `result`, which `name` returned, is such a tensor.
-
-    Its values are not looked at, so that a GPU need not be waited for.
-    """
+    """Raise GuestError unless `result`, which `name` returned, is such a tensor. Its values are not
+    looked at, so that a GPU need not be waited for."""
     right = isinstance(result, Tensor) and (result.shape, result.dtype) == (tuple(shape), dtype)
     if not right:
         expected = f"{_type_of(dtype)} {tuple(shape)}"
@@ -237,9 +226,7 @@ def check_images(
     name: str, result: Any, given: Tensor, indices: Sequence[int] | None = None
 ) -> None:
     """Raise GuestError unless `result` is images in [0, 1], as many and as large as those `given`.
-
-    `indices` are what a message calls the images; without them they are counted from 0.
-    """
+    `indices`: what a message calls the images, if not by their numbers from 0."""
     check_tensor(name, result, given.shape, given.dtype, given.device)
     # Written so that NaN fails too.
     right = ((result >= 0) & (result <= 1)).flatten(1).all(dim=1)
@@ -258,9 +245,8 @@ def check_images(
 def refuse_not_finite(values: Tensor, what: str, indices: Sequence[int] | None = None) -> None:
     """Raise FloatingPointError if `values` (N, ...), one entry an image, hold NaN or infinity.
 
-    torch's argmax takes NaN for the largest number, and the sign of NaN is 0: what is computed from
-    such values looks like a number. The message begins with `what`, and names the first image, by
-    `indices` if there are any.
+    What is computed from such values looks like a number: torch's argmax takes NaN for the largest,
+    and its sign is 0. The message begins with `what`; `indices` as of `check_images`.
     """
     wrong = ~values.isfinite().reshape(len(values), -1).all(dim=1)
     if bool(wrong.any()):
@@ -286,11 +272,8 @@ def _try(
     relative: bool = False,
 ) -> None:
     """Call a guest with `images` (at least 2), check the result, call it again and with parts of
-    them.
-
-    Raises GuestError if the results differ by more than rounding: on the CPU, where the same
-    call is the same arithmetic, a second call by anything at all.
-    """
+    them. Raises GuestError if the results differ by more than rounding: on the CPU, where the same
+    call is the same arithmetic, a second call by anything at all."""
     # One global state for all calls, so that each draws other numbers; and none of the host's.
     with torch.no_grad(), isolated_rng(0):
         whole = call(images)

@@ -65,15 +65,9 @@ def rule_of(log: str | Path) -> str:
 
 
 def explain_killed(run_logs: str | Iterable[str]) -> list[str]:
-    """What to say at the end of a run of those failed jobs whose own logs give no advice: of jobs
-    that were killed, and of those that C++ aborted for want of memory.
-
-    Args:
-        run_logs: Snakemake's own logs of the run.
-
-    Returns:
-        Two lines for each such log, which it names.
-    """
+    """What to say at the end of a run, from Snakemake's own logs of it, of those failed jobs whose
+    logs give no advice: that were killed, or that C++ aborted for want of memory. Two lines for
+    each, with its log."""
     # The name of one log, or a list of them, by the version.
     paths = map(Path, [run_logs] if isinstance(run_logs, str) else run_logs)
     shown = "".join(path.read_text(errors="replace") for path in paths if path.is_file())

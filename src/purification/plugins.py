@@ -27,11 +27,8 @@ _DIGESTS: dict[tuple[str, int, int], str] = {}
 
 def import_named(place: str) -> Any:
     """The object of a place "package.module:name"; the working directory is looked in as well.
-
-    Raises ValueError, with the reason, if there is no such module, it has no such name, or its file
-    is another one than when the workflow was planned (`provide_code`): what is made would carry the
-    digest of the older one.
-    """
+    Raises ValueError, with the reason, if there is none, or its file is another one than when the
+    workflow was planned (`provide_code`): what is made would carry the digest of the older one."""
     module, _, name = place.partition(":")
     _look_in_working_directory()
     planned = json.loads(os.environ.get(CODE_VARIABLE, "{}")).get(place)
@@ -64,10 +61,8 @@ def problem_with(place: str) -> str | None:
 
 
 def source_digest(place: str) -> str:
-    """SHA-256 of the file of a place, 16 hexadecimal digits, without importing it.
-
-    Only that file: what it imports in turn is not seen.
-    """
+    """SHA-256 of the file of a place, 16 hexadecimal digits, without importing it, and without what
+    it imports in turn."""
     file = source_of(place.partition(":")[0])
     return hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file else "missing"
 
@@ -123,17 +118,13 @@ def provide_code(places: Iterable[str]) -> None:
 
 
 def place_of_file(path: str | Path) -> Path:
-    """A file as the config names it: `~` is expanded, a relative path is one of the working
-    directory."""
+    """A file as the config names it, with `~` expanded."""
     return Path(path).expanduser()
 
 
 def file_digest(path: str | Path) -> str:
-    """SHA-256 of a file, 64 hexadecimal digits.
-
-    Read once a process for each path, size and time of change: about a second a gigabyte, in every
-    run of the Snakefile and in every job that uses the file. Raises OSError if it cannot be read.
-    """
+    """SHA-256 of a file, 64 hexadecimal digits; OSError if it cannot be read. It is read once a
+    process for each path, size and time of change, at about a second a gigabyte."""
     place = place_of_file(path)
     state = place.stat()
     key = (str(place.absolute()), state.st_mtime_ns, state.st_size)
@@ -144,11 +135,9 @@ def file_digest(path: str | Path) -> str:
 
 
 def provide_files(paths: Iterable[str | Path]) -> None:
-    """Let this process, and those that it starts, find these files by their digests.
-
-    The Snakefile does so for all that the config names. Outside of the workflow call it before a
-    classifier, purifier or attack that reads files is loaded. Raises OSError as `file_digest`.
-    """
+    """Let this process, and those that it starts, find these files by their digests. The Snakefile
+    does so for all that the config names; outside of the workflow call it before a classifier,
+    purifier or attack that reads files is loaded. Raises OSError as `file_digest`."""
     known = _known_files()
     known |= {file_digest(path): str(place_of_file(path).absolute()) for path in paths}
     if known:
@@ -159,14 +148,10 @@ def files_for(
     place: str, function: Callable[..., Any], digests: Mapping[str, str] | None
 ) -> dict[str, dict[str, str]]:
     """The keyword argument `files` for a user's `function`, named `place`: from the names of its
-    files to their paths. Without files (`digests` None or empty) no argument.
+    files to their paths. Without files (`digests`, SHA-256 by name, is None or empty) no argument.
 
-    Args:
-        digests: SHA-256 by name, as a recipe has them.
-
-    Raises:
-        ValueError: the function takes no `files`, or one of them is not known to this process, or
-            is another one by now; or it takes `files` and is given none.
+    Raises ValueError if the function takes no `files`, if one of them is not known to this process
+    or is another one by now, or if it takes `files` and is given none.
     """
     takes, needs = _takes_files(function)
     if not digests:

@@ -38,12 +38,9 @@ class DamagedFile(ValueError):
 
 
 def damaged(path: str | Path, complaint: str) -> ValueError:
-    """What to raise where a file is not what was written: a DamagedFile that names it.
-
-    In a job a file that it is made from is set aside, as `<name>.damaged`, so that the next run
-    makes it again. One that cannot be read at all (permissions, a disk's or network's error) stays
-    where it is, and is said to be just that.
-    """
+    """What to raise where a file is not what was written: a DamagedFile that names it. One that a
+    job is made from is set aside, as `<name>.damaged`, so that the next run makes it again. One
+    that cannot be read at all (permissions, a disk's error) stays, and is said to be just that."""
     place = Path(path)
     try:
         place.read_bytes()
@@ -63,16 +60,14 @@ def digest_of(recipe: Mapping[str, Any]) -> str:
 
 def expect(sources: Mapping[str, Asked]) -> None:
     """From now on this process may read the files of `sources` alone (path -> recipe), and each
-    only if it was made by that recipe. A job says so before it reads; without it nothing is
-    compared."""
+    only if it was made by that recipe. Without this call nothing is compared."""
     global _allowed
     _allowed = {_absolute(_below_results(path)): recipe for path, recipe in sources.items()}
 
 
 def start_job(recipe: Any, results: str) -> None:
     """What every job says first: it may read the files of the recipe's `sources` (`expect`), and
-    what it draws carries the recipe's digest. `recipe`: as `experiments` hands it to a job;
-    `results`: the config's folder."""
+    what it draws carries the recipe's digest. `results`: the config's folder."""
     global _made, _results
     _results = results
     expect(recipe.sources)
@@ -112,16 +107,11 @@ def in_a_job() -> bool:
 
 
 def check_recipe(path: str | Path, found: Asked) -> None:
-    """Compare the recipe that a file carries with the one that the job expects (`expect`); nothing
-    is compared if it has not said.
+    """Compare the recipe that a file carries, or its digest, with that which the job expects, if it
+    has said so (`expect`).
 
-    Args:
-        path: the file, for the message, and to find what is expected of it.
-        found: its recipe, or that recipe's digest.
-
-    Raises:
-        ForeignFile: they differ; the message names the file, the keys, both values and what to do.
-            Or the job has not named the file among those that it reads.
+    Raises ForeignFile if they differ, with the file, the keys, both values and what to do; and if
+    the job has not named the file among those that it reads.
     """
     if _allowed is None:
         return

@@ -50,7 +50,11 @@ def log_to(log: str) -> None:
     _redirect_output(Path(log))
     sys.excepthook = _failure_reporter(Path(log).absolute(), shown_as=log)
     faulthandler.enable()  # a crash in native code raises nothing, but can leave a traceback
-    _tell_start_up()
+    import psutil
+
+    # Seconds from the birth of the process to here, for benchmarks/overhead.py.
+    seconds = time() - psutil.Process().create_time()
+    print(f"{memory.START} {seconds:.2f} s", file=sys.stderr)
 
 
 def warn(message: str) -> None:
@@ -61,9 +65,8 @@ def warn(message: str) -> None:
 
 
 def start(log: str | None, threads: int, gpus: int = 0) -> "torch.device":
-    """Prepares the process of a job; each workflow script calls it first.
-
-    With a `log`, output goes there as `log_to` says; without one (`None`), it stays where it is.
+    """Prepares the process of a job; each workflow script calls it first. With a `log`, output goes
+    there as `log_to` says; without one (`None`), it stays where it is.
 
     `threads` (>= 1) is the number of CPU threads that torch uses in an operation. On CUDA the
     deterministic kernels are chosen and TF32 is off, so that float32 means float32 and a run can be
@@ -86,14 +89,6 @@ def start(log: str | None, threads: int, gpus: int = 0) -> "torch.device":
         name = "cpu (a GPU was granted, but torch finds none)"
     print(f"device: {name}, threads: {torch.get_num_threads()}", file=sys.stderr)
     return device
-
-
-def _tell_start_up() -> None:
-    """A line for benchmarks/overhead.py: seconds from the birth of the process to here."""
-    import psutil
-
-    seconds = time() - psutil.Process().create_time()
-    print(f"{memory.START} {seconds:.2f} s", file=sys.stderr)
 
 
 def _tell_end() -> None:
@@ -207,10 +202,8 @@ class Progress:
 
     def update(self, n: int = 1, **figures: "float | torch.Tensor") -> None:
         """Counts `n` more steps, and shows the figures, such as `loss=loss`, with the next drawing.
-
-        A figure may be a tensor of one element on any device. It is read, which waits for the
-        device, only if a line is really drawn, so this may be called in every step.
-        """
+        A tensor of one element is read, which waits for its device, only if a line is really drawn,
+        so that this may be called in every step."""
         self._done += n
         # Detached: else the last loss would keep its graph, and its memory, through the next step.
         self._figures |= {

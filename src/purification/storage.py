@@ -97,12 +97,10 @@ def _check_images(images: np.ndarray) -> None:
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """A name to write to in the block, in the folder of `path`; renamed to `path` after it.
-
-    The name has the suffix of `path`; missing folders are made. If the block raises, what it wrote
-    is removed, and an older file at `path` stays as it was. A killed process leaves a hidden file,
-    and never one called `path`; the next writer of `path` removes it. The file has the permissions
-    that the umask gives, and is on the disk before it has its name.
+    """A name to write to in the block, in the folder of `path` (made if missing) and with its
+    suffix; renamed to `path` after it. If the block raises, what it wrote is removed, and an older
+    file at `path` stays. A killed process leaves a hidden file, which the next writer of `path`
+    removes. The file has the permissions of the umask, and is on the disk before it has its name.
 
     Raises RunEnded if the job that writes belongs to a run of Snakemake that is over, and
     FullDiskError, an OSError that names the file system and what is free there, whatever the block
@@ -168,8 +166,8 @@ def write_image_set(
 ) -> None:
     """Writes an HDF5 file with the datasets `images`, `labels` and one for each field.
 
-    Attributes of the file: `recipe` and `versions` as JSON, `seed`, and those of the set. The
-    provenance of a set that was read from a file is not passed on: it was another recipe's.
+    Attributes of the file: `recipe` and `versions` as JSON, `seed`, and those of the set, without
+    the provenance of one that was read from a file.
 
     Raises ValueError if the set was changed into an invalid one (see `ImageSet`), TypeError if an
     attribute is not a str, bool, int or float, or if the recipe cannot be written as JSON.
@@ -184,10 +182,8 @@ def write_image_sets(
     recipe: Mapping[str, Any],
     seed: int | None = None,
 ) -> None:
-    """Writes several sets to one HDF5 file, each as a group of its name with its attributes.
-
-    Provenance stands at the file, as `write_image_set` writes it. Raises as that does.
-    """
+    """Writes several sets to one HDF5 file, each as a group of its name with its attributes, and
+    otherwise as `write_image_set`."""
     arrays, attributes = {}, {"": _provenance(recipe, seed)}
     for group, image_set in image_sets.items():
         attributes[group] = _own_attributes(image_set)
@@ -198,11 +194,11 @@ def write_image_sets(
 def read_image_set(
     path: str | Path, first: int | None = None, *, group: str | None = None
 ) -> ImageSet:
-    """Reads what `write_image_set` wrote, or the set `group` of what `write_image_sets` wrote.
+    """Reads what `write_image_set` wrote, or the set `group` of what `write_image_sets` wrote: the
+    first `first` images (all, if there are fewer).
 
-    Only the first `first` images (all, if there are fewer). Raises FileNotFoundError, or ValueError
-    if the file is not HDF5, is damaged, lacks the group or a dataset, holds an invalid set or was
-    made by another recipe than the job expects. The message names the file and what was expected.
+    Raises FileNotFoundError, or ValueError, with the file and what was expected: it is not HDF5, is
+    damaged, lacks the group or a dataset, holds an invalid set or is of another recipe.
     """
     place = f"'{group}/images' and '{group}/labels'" if group else "'images' and 'labels'"
     with _readable(path, f"an image set: HDF5 with the datasets {place}") as file:
@@ -215,19 +211,15 @@ def read_image_set(
 
 
 def read_attributes(path: str | Path) -> dict[str, dict[str, Any]]:
-    """The attributes of each set of what `write_image_sets` wrote, by its name, without its arrays.
-
-    Raises as `read_image_set`.
-    """
+    """The attributes of each set of what `write_image_sets` wrote, by its name. Raises as
+    `read_image_set`."""
     with _readable(path, "image sets: HDF5 with a group for each") as file:
         return {name: _attributes(held) for name, held in file.items()}
 
 
 def read_field(path: str | Path, name: str, *, group: str | None = None) -> np.ndarray:
-    """One field of a set, or its `labels`, without reading its images: (N, ...) numbers.
-
-    Raises as `read_image_set`, and ValueError if the file lacks the field or if it is not finite.
-    """
+    """One field of a set, or its `labels`, without reading its images: (N, ...) finite numbers.
+    Raises as `read_image_set`."""
     place = f"{group}/{name}" if group else name
     with _readable(path, f"an image set: HDF5 with the dataset '{place}'") as file:
         values = _values(file[place])
@@ -264,11 +256,8 @@ def write_dataset(
     splits: Mapping[str, tuple[np.ndarray, np.ndarray]],
     recipe: Mapping[str, Any],
 ) -> None:
-    """Writes the (images, labels) of each split to one HDF5 file, as `<split>/images` and so on.
-
-    Splits are called train, validation and test; images and labels as in `ImageSet`. Raises
-    ValueError for another name or invalid arrays, naming the split.
-    """
+    """Writes the (images, labels) of each of `SPLITS`, as in `ImageSet`, to one HDF5 file, as
+    `<split>/images` and so on. Raises ValueError, with the split, for another or invalid arrays."""
     arrays = {}
     for split, (images, labels) in splits.items():
         if split not in SPLITS:
@@ -284,10 +273,8 @@ def write_dataset(
 def read_split(
     path: str | Path, split: str, first: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Images (N, C, H, W) float32 in [0, 1] and labels (N,) int64 of one split of a data set.
-
-    Only the first `first` images, if given. Raises as `read_image_set`.
-    """
+    """Images (N, C, H, W) float32 in [0, 1] and labels (N,) int64 of one split of a data set, or of
+    its first `first` images. Raises as `read_image_set`."""
     expected = f"a data set: HDF5 with '{split}/images' and '{split}/labels'"
     with _readable(path, expected) as file:
         images, labels = (_values(file[f"{split}/{name}"], first) for name in _IMAGES)
@@ -301,12 +288,9 @@ def write_checkpoint(
     recipe: Mapping[str, Any],
     **metadata: str,
 ) -> None:
-    """Writes tensors, of any type and on any device, to a safetensors file, never a pickle.
-
-    `recipe`, the versions of the libraries, a digest of all and `metadata` go into its header.
-    Raises TypeError if a metadata value is not a str, ValueError if one is called `versions` or
-    `sha256`.
-    """
+    """Writes tensors, of any type and on any device, to a safetensors file, with `recipe`, the
+    versions of the libraries, a digest of all and `metadata` in its header. Raises TypeError if a
+    metadata value is not a str, ValueError if one is called `versions` or `sha256`."""
     from safetensors.torch import save_file
 
     if taken := {"versions", CONTENT} & set(metadata):
@@ -324,12 +308,9 @@ def write_checkpoint(
 
 
 def read_checkpoint(path: str | Path) -> tuple[dict[str, "torch.Tensor"], dict[str, Any]]:
-    """Tensors, on the CPU, and metadata of what `write_checkpoint` wrote.
-
-    The metadata's `recipe` and `versions` are dicts, the others str. Raises FileNotFoundError, or
-    ValueError if the file is damaged, another program's, or made by another recipe than the job
-    expects; the message names it.
-    """
+    """Tensors, on the CPU, and metadata of what `write_checkpoint` wrote: `recipe` and `versions`
+    are dicts, the others str. Raises FileNotFoundError, or ValueError, which names the file: it is
+    damaged, another program's, or of another recipe than the job expects."""
     state, header = read_state(path)
     check_recipe(path, header["recipe"])
     return state, header
@@ -340,8 +321,7 @@ def read_state(path: str | Path) -> tuple[dict[str, "torch.Tensor"], dict[str, A
     from safetensors import SafetensorError, safe_open
 
     expected = "a checkpoint: safetensors, written by write_checkpoint"
-    path = place_of(path)
-    _check_exists(path, expected)
+    path = existing(path, expected)
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["purification"])
@@ -357,8 +337,7 @@ def read_state(path: str | Path) -> tuple[dict[str, "torch.Tensor"], dict[str, A
 
 
 def _checkpoint_digest(state: Mapping[str, "torch.Tensor"], header: Mapping[str, Any]) -> str:
-    """SHA-256 of all tensors, contiguous and on the CPU, with names, types and shapes, and of the
-    header."""
+    """SHA-256 of all tensors (contiguous, on the CPU) with names, types, shapes, and the header."""
     import torch
 
     found = hashlib.sha256(_json(header).encode())
@@ -371,15 +350,13 @@ def _checkpoint_digest(state: Mapping[str, "torch.Tensor"], header: Mapping[str,
 
 
 def image_recipe(path: str | Path) -> dict[str, Any]:
-    """The recipe that an image set or a data set carries. Raises as `read_image_set`, but for what
-    the job expects."""
+    """The recipe that an image set or a data set carries, whatever the job expects."""
     with _readable(path, "HDF5 with a recipe", checked=False) as file:
         return json.loads(file.attrs["recipe"])
 
 
 def checkpoint_recipe(path: str | Path) -> dict[str, Any]:
     """The recipe that a checkpoint carries, from its header alone: a length in 8 bytes, then JSON.
-
     Raises DamagedFile."""
     try:
         with Path(path).open("rb") as file:
@@ -393,6 +370,14 @@ def checkpoint_recipe(path: str | Path) -> dict[str, Any]:
         return dict(held["recipe"])
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise damaged(path, f"expected a checkpoint with a recipe; {error}") from error
+
+
+def existing(path: str | Path, expected: str) -> Path:
+    """Where a result lies. FileNotFoundError, with what was expected there, if nowhere."""
+    path = place_of(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; expected {expected}")
+    return path
 
 
 def _json(value: Mapping[str, Any]) -> str:
@@ -420,7 +405,10 @@ def _write_hdf5(
     attributes: Mapping[str, Mapping[str, Any]],
 ) -> None:
     """`attributes` are those of each group, by its name; "" is the file itself."""
-    with atomic(path) as temporary, _created(temporary) as file:
+    with (
+        atomic(path) as temporary,
+        h5py.File(temporary, "w", locking=False, libver=HDF5_FORMAT) as file,
+    ):
         for name, values in arrays.items():
             rows = min(len(values), max(1, CHUNK_BYTES * len(values) // max(1, values.nbytes)))
             dataset = file.create_dataset(
@@ -437,10 +425,6 @@ def _write_hdf5(
         for group, values in attributes.items():
             for name in sorted(values):
                 file[group or "/"].attrs[name] = values[name]
-
-
-def _created(path: Path) -> h5py.File:
-    return h5py.File(path, "w", locking=False, libver=HDF5_FORMAT)
 
 
 def _is_smaller_shuffled(chunk: np.ndarray) -> bool:
@@ -467,19 +451,13 @@ def _values(dataset: h5py.Dataset, first: int | None = None) -> np.ndarray:
     return values
 
 
-def _check_exists(path: str | Path, expected: str) -> None:
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such file; expected {expected}")
-
-
 @contextmanager
 def _readable(path: str | Path, expected: str, checked: bool = True) -> Iterator[h5py.File]:
     """`checked`: its recipe is compared with what the job expects."""
-    path = place_of(path)
-    _check_exists(path, expected)
+    path = existing(path, expected)
     # No locks: some cluster file systems have none, and a file never changes once it has its name.
     try:
-        with Path(path).open("rb") as raw:
+        with path.open("rb") as raw:
             signature = raw.read(9)
         # Before HDF5 is asked, which can be led round in circles by damage in its older formats.
         if signature[:8] == b"\x89HDF\r\n\x1a\n" and signature[8:] < b"\x02":

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from purification.provenance import check_recipe, damaged, digest_of, in_a_job, place_of
-from purification.storage import EARLIER, atomic
+from purification.provenance import check_recipe, damaged, digest_of, in_a_job
+from purification.storage import EARLIER, atomic, existing
 
 MARKS = ("recipe", "check")
 """The last columns."""
@@ -28,12 +28,9 @@ def write_rows(
     recipe: Mapping[str, Any],
     columns: Iterable[str] | None = None,
 ) -> None:
-    """Writes rows as CSV that says what it is and whether it is whole: see `write_text_table`.
-
-    `columns`: in their order; those of the first row if not given. A key that a row lacks, and
-    None, leave the cell empty; numbers are written with all their digits. Raises ValueError without
-    rows and columns, or if a row has another key.
-    """
+    """Writes rows as CSV, as `write_text_table`. `columns`: in their order; those of the first row
+    if not given. A key that a row lacks, and None, leave the cell empty; numbers are written with
+    all their digits. ValueError without rows and columns, or if a row has another key."""
     if columns is None and not rows:
         raise ValueError(f"{path}: neither rows nor columns")
     text = io.StringIO()
@@ -45,10 +42,8 @@ def write_rows(
 
 
 def write_text_table(path: str | Path, text: str, recipe: Mapping[str, Any]) -> None:
-    """Writes the text of a CSV, a row a line, with two more columns, the same in each row.
-
-    Raises ValueError if a cell goes over several lines, or if a column has one of their names.
-    """
+    """Writes the text of a CSV, a row a line, with two more columns, the same in each row. Raises
+    ValueError if a cell goes over several lines, or if a column has one of their names."""
     lines = text.removesuffix("\n").split("\n")
     header, *rows = csv.reader(lines)
     if len(rows) != len(lines) - 1 or any(len(row) != len(header) for row in rows):
@@ -63,9 +58,8 @@ def write_text_table(path: str | Path, text: str, recipe: Mapping[str, Any]) -> 
 
 
 def read_text_table(path: str | Path) -> str:
-    """The text that was given to `write_text_table`.
-
-    Outside of a job a CSV without marks, such as one of docs/results, is read as it is.
+    """The text that was given to `write_text_table`. Outside of a job a CSV without marks, such as
+    one of docs/results, is read as it is.
 
     Raises FileNotFoundError, or ValueError, naming the file: one of its kind without rows, cut
     short or changed; or of another recipe than the job expects.
@@ -80,19 +74,16 @@ def read_text_table(path: str | Path) -> str:
 
 
 def text_table_digest(path: str | Path) -> str:
-    """The digest of the recipe that a table carries. Raises as `read_text_table`, but for what the
-    job expects."""
+    """The digest of the recipe that a table carries, whatever the job expects."""
     return _verified_table(path)[0]
 
 
 def _verified_table(path: str | Path) -> tuple[str, list[str]]:
     """The digest of its recipe, and its lines without the marks."""
     expected = f"a CSV with the columns {' and '.join(MARKS)} at its end"
-    path = place_of(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; expected {expected}")
+    path = existing(path, expected)
     try:
-        header, *rows = Path(path).read_bytes().decode("utf-8").split("\n")
+        header, *rows = path.read_bytes().decode("utf-8").split("\n")
         if not header.endswith(_END):
             raise ValueError(EARLIER if "," in header else "no such header")
         if len(rows) < 2 or rows.pop() != "":
@@ -109,11 +100,9 @@ def _verified_table(path: str | Path) -> tuple[str, list[str]]:
 def write_page(
     path: str | Path, text: str, recipe: Mapping[str, Any], beside: str | Path | None = None
 ) -> None:
-    """Writes Markdown with the digest of its recipe, and of its text, in a comment at its end.
-
-    `beside`: a file that belongs to it and has no marks, such as a table in a paper's layout. Its
-    content is part of the page's digest, and `page_digest` compares it.
-    """
+    """Writes Markdown with the digest of its recipe, and of its text, in a comment at its end; that
+    of the text is over the content of a file `beside` it, too, which has no marks, such as a table
+    in a paper's layout."""
     digest, text = digest_of(recipe), text.rstrip("\n")
     with atomic(path) as temporary:
         check = _text_check(digest, [text, *_content_of(beside)])
@@ -122,35 +111,30 @@ def write_page(
 
 
 def read_page(path: str | Path) -> str:
-    """The text that was given to `write_page`, with one line end at its end.
-
-    Raises FileNotFoundError, or ValueError, naming the file: no such page, or a changed one, or of
-    another recipe than the job expects.
-    """
+    """The text that was given to `write_page`, with one line end at its end. Raises
+    FileNotFoundError, or ValueError, naming the file: no such page, a changed one, or of another
+    recipe than the job expects."""
     digest, text = _verified_page(path)
     check_recipe(path, digest)
     return text + "\n"
 
 
 def page_digest(path: str | Path) -> str:
-    """The digest of the recipe that a page carries. Raises as `read_page`, but for what the job
-    expects."""
+    """The digest of the recipe that a page carries, whatever the job expects."""
     return _verified_page(path)[0]
 
 
 def _verified_page(path: str | Path) -> tuple[str, str]:
     """The digest of its recipe, and its text."""
     expected = "a page of Markdown that ends with its digests"
-    path = place_of(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; expected {expected}")
+    path = existing(path, expected)
     try:
-        text, _, comment = Path(path).read_bytes().decode("utf-8").rpartition("\n\n")
+        text, _, comment = path.read_bytes().decode("utf-8").rpartition("\n\n")
         found = re.fullmatch(_COMMENT.format("(.*)", "(.*)", "(.*)") + "\n", comment)
         if found is None:
             raise ValueError("no such end")
         digest, check, name = found.groups()
-        beside = None if name == "nothing" else Path(path).with_name(name)
+        beside = None if name == "nothing" else path.with_name(name)
         if check != _text_check(digest, [text, *_content_of(beside)]):
             raise ValueError("damaged: its check is not that of its text and what belongs to it")
     except (ValueError, OSError) as error:

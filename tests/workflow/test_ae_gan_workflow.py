@@ -221,7 +221,7 @@ def test_page_has_every_table_and_figure_and_its_links_lead_somewhere(
 
 
 def test_files_carry_the_recipe_that_the_catalogue_gives_them(run: Path) -> None:
-    made = micro_catalogue().attacked(DATA, 0, "ae_gan_rs_rule", "D", "fgsm")
+    made = micro_catalogue().attacked_defense(DATA, 0, "ae_gan_rs_rule", "D", "fgsm")
     with h5py.File(run.parents[2] / made.path) as file:
         assert json.loads(file.attrs["recipe"]) == json.loads(json.dumps(made.recipe))
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import Workflow, merged, rows
-from extend import example
+from extend import blocks, example
 
+TABLE = "A table of your own"
 SECTIONS = ("An attack of your own", "A data set of your own", "A classifier of your own")
 
 
@@ -21,7 +22,18 @@ def test_the_examples_go_through_the_workflow(
     workflow.config["attacks"]["gradient_step"]["images"] = dict.fromkeys(
         ("gray_box", "white_box", "white_box_bpda"), 8
     )
-    workflow.run("results/table4.csv", "results/worst_case.md")
+    mine = example(TABLE, workflow.folder)
+    workflow.config["defenses"] |= mine["defenses"]
+    workflow.config["defenses"]["denoiser"]["settings"]["epochs"] = 1
+    workflow.config["tables"] = mine["tables"]
+    workflow.config["tables"]["mine"]["classifiers"] = ["two_layers"]
+    (denoiser,) = (code for code in blocks("A defence of your own", "python") if "fit(" in code)
+    (workflow.folder / "lab.py").write_text(denoiser)
+    workflow.run("results/table4.csv", "results/worst_case.md", "results/mine.md")
+    fgsm, step = rows(workflow.folder / "results/mine.csv")
+    assert [row["attack"] for row in (fgsm, step)] == ["fgsm", "gradient_step"]
+    for name in ("no_defense", "magnet", "magnet_gray_box", "denoiser", "denoiser_gray_box"):
+        assert all(0 <= float(row[name]) <= 1 for row in (fgsm, step))
     (row,) = rows(workflow.folder / "results/table4.csv")
     named = [row[name] for name in ("dataset", "attack", "epsilon", "classifier")]
     assert named == ["bars", "gradient_step", "6", "two_layers"]
@@ -35,6 +47,8 @@ def test_the_examples_go_through_the_workflow(
     file.write_text(code + "# An edit.\n")
     stale = {"attack_classifier": 1, "attack_defense": 1, "measure": 1, "paper_table": 1}
     assert workflow.stale().rules == stale
+    again = {"attack_classifier": 1, "attack_defense": 2, "measure": 1, "paper_table": 1}
+    assert workflow.stale("results/mine.md").rules == again
     file.write_text(code)
     workflow.config["attacks"]["gradient_step"]["settings"]["epsilon"] = 5.0
     assert workflow.stale().rules == stale

@@ -4,7 +4,7 @@
 rule attack_classifier:
     """Attack a bare classifier's test images"""
     input:
-        unpack(inputs("adversarial")),
+        unpack(inputs("attacked_classifier")),
     output:
         adversarial="results/{dataset}/seed{seed}/adversarial/{training}/{classifier}/{attack}.h5",
     log:
@@ -17,7 +17,7 @@ rule attack_classifier:
         runtime=growing(120),
         gpu=GPUS,
     params:
-        recipe=recipe("adversarial"),
+        recipe=recipe("attacked_classifier"),
     message:
         "{wildcards.attack} on classifier {wildcards.classifier} ({wildcards.training}), {wildcards.dataset}"
     script:
@@ -27,7 +27,7 @@ rule attack_classifier:
 use rule attack_classifier as attack_validation with:
     """Attack a bare classifier's validation images, for thresholds of detectors"""
     input:
-        unpack(inputs("adversarial", split="validation")),
+        unpack(inputs("attacked_classifier", split="validation")),
     output:
         adversarial="results/{dataset}/seed{seed}/adversarial_validation/{training}/{classifier}/{attack}.h5",
     log:
@@ -35,7 +35,7 @@ use rule attack_classifier as attack_validation with:
     benchmark:
         "logs/attack_validation/{dataset}/seed{seed}/{training}/{classifier}/{attack}.benchmark.tsv"
     params:
-        recipe=recipe("adversarial", split="validation"),
+        recipe=recipe("attacked_classifier", split="validation"),
     message:
         "{wildcards.attack} on classifier {wildcards.classifier} ({wildcards.training}), validation "
         "images of {wildcards.dataset}"
@@ -44,7 +44,7 @@ use rule attack_classifier as attack_validation with:
 rule attack_defense:
     """Attack a defense and purify the attacked images, in each threat model"""
     input:
-        unpack(inputs("attacked")),
+        unpack(inputs("attacked_defense")),
     output:
         attacked="results/{dataset}/seed{seed}/attacked/{defense}/{classifier}/{attack}.h5",
     log:
@@ -57,7 +57,7 @@ rule attack_defense:
         runtime=growing(24 * 60),
         gpu=GPUS,
     params:
-        recipe=recipe("attacked"),
+        recipe=recipe("attacked_defense"),
     message:
         "{wildcards.attack} on {wildcards.defense} and classifier {wildcards.classifier}, "
         "{wildcards.dataset}"

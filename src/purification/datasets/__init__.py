@@ -60,9 +60,8 @@ def load(
 
     `name` is one of `SOURCES`, or "package.module:function", a user's own (`load_own`). None takes
     all of a split that is published as a part of its own; if validation is, `train` is a number of
-    images too. `files`: the SHA-256 of files that a user's own reads, by name.
-
-    `~` at the beginning of `data_root` is the home folder.
+    images too. `files`: the SHA-256 of files that a user's own reads, by name. `~` at the beginning
+    of `data_root` is the home folder.
 
     Raises ValueError for an unknown name, impossible numbers of images, or what a user's own must
     not return; RuntimeError, naming places and files, if a file is missing and cannot be had, is

@@ -26,10 +26,8 @@ def load_cifar10(data_root: Path, validation: int, test: int | None) -> dict[str
 
     Files are looked for as torchvision keeps them: all batches in `data_root`/cifar-10-batches-py,
     or else `data_root`/cifar-10-python.tar.gz, downloaded if missing. They are used only if their
-    checksums are the official ones; nothing but a download is written to `data_root`.
-
-    Raises ValueError for impossible numbers of images, RuntimeError, naming places and files, if a
-    file is missing and cannot be had, or is not the official one.
+    checksums are the official ones; nothing but a download is written to `data_root`. Raises as
+    `mnist.load_mnist`.
     """
     from torchvision.datasets import CIFAR10
 

@@ -25,10 +25,7 @@ def load_svhn(data_root: Path, validation: int, test: int | None) -> dict[str, S
 
     The files are `data_root`/svhn/train_32x32.mat and test_32x32.mat (the folder is torchvision's
     root), downloaded if missing and used only if their checksums are the official ones; nothing but
-    a download is written to `data_root`.
-
-    Raises ValueError for impossible numbers of images, RuntimeError, naming places and files, if a
-    file is missing and cannot be had, or is not the official one.
+    a download is written to `data_root`. Raises as `mnist.load_mnist`.
     """
     from torchvision.datasets import SVHN
 

@@ -131,16 +131,11 @@ def discriminator_detection(
         high = tuple(-each["logit"].to_numpy() for each in (pair, attacked))
         low_end, high_end = paired_auc_interval(*high, repeats=repeats, seed=seed)
         area = {"auc": auc(*high), "auc_low": low_end, "auc_high": high_end}
+        named = {"attack": attack, "n": len(attacked), **area, "threshold_attack": threshold_attack}
         for exponent, threshold in thresholds.items():
-            rates: dict[str, float | None] = {"tpr": None, "fpr": None}
-            if threshold is not None:
-                rates["tpr"] = float((attacked["score"] < threshold).mean())
-                rates["fpr"] = float((pair["score"] < threshold).mean())
-            rows.append(
-                {
-                    **{"attack": attack, "n": len(attacked), **area},
-                    **{"threshold_attack": threshold_attack, "accuracy_drop": drop},
-                    **{"exponent": exponent, "threshold": threshold, **rates},
-                }
-            )
+            row = named | {"accuracy_drop": drop, "exponent": exponent, "threshold": threshold}
+            for rate, group in (("tpr", attacked), ("fpr", pair)):
+                below = None if threshold is None else float((group["score"] < threshold).mean())
+                row[rate] = below
+            rows.append(row)
     return rows

@@ -82,11 +82,6 @@ def _row(cell: Mapping[str, Any], threads: int) -> dict[str, Any]:
 def _predictions(cell: Mapping[str, Any], image_set: ImageSet, threads: int) -> np.ndarray:
     if "predictions" in image_set.fields:
         return image_set.fields["predictions"]
-    return _predict(cell["classifier"], image_set.images, threads)
-
-
-def _predict(classifier: str, images: np.ndarray, threads: int) -> np.ndarray:
-    """Classes (N,) of images by the classifier of a checkpoint."""
     # Here and not above: most rows need no torch, which takes longer to import than they take.
     import torch
 
@@ -94,5 +89,6 @@ def _predict(classifier: str, images: np.ndarray, threads: int) -> np.ndarray:
     from purification.models.prediction import predict
 
     torch.set_num_threads(threads)
-    logits = predict(load_network(classifier, "Classifier"), torch.from_numpy(images), device="cpu")
+    classifier = load_network(cell["classifier"], "Classifier")
+    logits = predict(classifier, torch.from_numpy(image_set.images), device="cpu")
     return logits.argmax(dim=1).numpy()

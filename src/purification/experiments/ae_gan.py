@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from purification.experiments.artifacts import Cell, Figure, InferenceRule, Made, told
-from purification.experiments.catalogue import PLAIN, Catalogue
+from purification.experiments.catalogue import Catalogue
 from purification.experiments.cells import CLEAN, of_defense, of_detector, of_run, undefended
+from purification.experiments.names import PLAIN
 from purification.experiments.papers import Study
 
 COST = "cost_accuracy"
@@ -31,7 +32,7 @@ def one_pass_detection(catalogue: Catalogue, study: Study, seed: int) -> Figure:
     jobs = []
     for epsilon in wanted["epsilons"]:
         attack = catalogue.attack_at(wanted["attack"], epsilon)
-        attacked = catalogue.attacked(*run, wanted["defense"], wanted["classifier"], attack)
+        attacked = catalogue.attacked_defense(*run, wanted["defense"], wanted["classifier"], attack)
         sources["attacked"] = {"images": attacked, "group": "gray_box"} | indicator
         own = {"labels": labels | {"epsilon": epsilon}, "digests": [attacked.digest, *clean]}
         jobs.append(own | sources)
@@ -76,7 +77,7 @@ def cost_cells(
     for line, restarts in _lines(study):
         for steps in wanted["lines"][line]["steps"]:
             defense = catalogue.defense_at(line, steps, restarts)
-            attacked = catalogue.attacked(dataset, seed, defense, classifier, attack)
+            attacked = catalogue.attacked_defense(dataset, seed, defense, classifier, attack)
             labels = common | of_defense(catalogue, defense)
             for threat_model in wanted["threat_models"]:
                 here = labels | {"threat_model": threat_model}
@@ -129,7 +130,7 @@ def inference_rule(catalogue: Catalogue, dataset: str, seed: int) -> InferenceRu
     wanted = catalogue.study("inference_rule").settings
     classifier = catalogue.deployed(dataset, seed, wanted["defense"], wanted["classifier"])
     attacked = tuple(
-        catalogue.adversarial(dataset, seed, PLAIN, wanted["classifier"], attack)
+        catalogue.attacked_classifier(dataset, seed, PLAIN, wanted["classifier"], attack)
         for attack in wanted["attacks"]
     )
     return InferenceRule(

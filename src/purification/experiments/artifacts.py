@@ -1,15 +1,13 @@
 """What the workflow makes: each artifact as a small frozen dataclass with its path and recipe.
 
 A recipe is everything that decides an artifact's content: its own settings, the seed, the version
-of the code that makes it, and the recipes of all that it is made from. Rules put it into their
-`params`, so that Snakemake remakes exactly what a change of the config concerns.
-
-`VERSION` of a kind is raised by hand when the library code changes what such an artifact contains.
-Settings that cannot change a result (batch sizes of attacks, threads, device) belong to no recipe.
+of the code that makes it (`VERSION`, raised by hand), and the recipes of all that it is made from.
+Rules put it into their `params`, so that Snakemake remakes exactly what a change of the config
+concerns. Settings that cannot change a result (batch sizes of attacks, threads) are in no recipe.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, ClassVar
@@ -29,15 +27,19 @@ def later(default: Any, **metadata: str) -> Any:
 class Artifact:
     """Something with a recipe. Subclasses' fields are settings, or other artifacts (upstream)."""
 
+    KIND: ClassVar[str] = ""
+    """What recipes call it; without one that is the class's name."""
     VERSION: ClassVar[int] = 1
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
         """All settings that decide the content, upstream included, as plain JSON values."""
-        return {"kind": type(self).__name__, "version": self.VERSION, **self.content_recipe()}
+        kind = self.KIND or type(self).__name__
+        return {"kind": kind, "version": self.VERSION, **self.content_recipe()}
 
     def content_recipe(self) -> dict[str, Any]:
-        """That without kind and version: all fields. One of many parts gives their digests."""
+        """The recipe without kind and version: all fields. A kind of many parts has their digests
+        instead."""
         return {
             f.name: _plain(value)
             for f in fields(self)
@@ -53,13 +55,14 @@ class Artifact:
 _NEVER = object()
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, stands_for: Callable[[Any], Any] = lambda artifact: artifact.recipe) -> Any:
+    """Plain JSON values, with what stands for each artifact."""
     if isinstance(value, Artifact):
-        return value.recipe
+        return stands_for(value)
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _plain(item, stands_for) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_plain(item, stands_for) for item in value]
     return value
 
 
@@ -82,7 +85,7 @@ class File(Artifact):
             match getattr(self, own.name):
                 case File() as file:
                     found[own.metadata.get("source", own.name)] = file
-                case Purifier(networks=networks):
+                case BuiltPurifier(networks=networks):
                     found |= networks
         return found
 
@@ -92,14 +95,14 @@ class File(Artifact):
         return {name: file.path for name, file in self.sources.items()}
 
     @property
-    def parts(self) -> list["Part"]:
-        """Further files of the same job that carry its recipe."""
-        return []
-
-    @property
     def files(self) -> list[str]:
         """The places alone."""
         return list(self.inputs.values())
+
+    @property
+    def parts(self) -> list["Part"]:
+        """Further files of the same job that carry its recipe."""
+        return []
 
     @cached_property
     def job(self) -> "Recipe":
@@ -112,12 +115,10 @@ class File(Artifact):
 
 
 class Recipe(dict[str, Any]):
-    """A recipe as it is handed to a job, with the recipes of the files that the job reads.
+    """A recipe as it is handed to a job, with those of the files that this reads, by their paths.
 
     Snakemake compares parameters as they are printed. This one prints as its digest, in which the
     order of keys does not count: swapping two lines of the config remakes nothing.
-
-    sources: path -> recipe of each file.
     """
 
     def __init__(self, content: Mapping[str, Any], files: Iterable[File] = ()) -> None:
@@ -141,13 +142,7 @@ def told(content: Mapping[str, Any], further: Iterable[File] = ()) -> Recipe:
 
 def placed(value: Any) -> Any:
     """Plain JSON values, each file by its path."""
-    if isinstance(value, File):
-        return value.path
-    if isinstance(value, Mapping):
-        return {key: placed(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [placed(item) for item in value]
-    return value
+    return _plain(value, lambda file: file.path)
 
 
 def files_in(value: Any) -> list[File]:
@@ -298,8 +293,10 @@ class TrainedNetwork(OfRun):
 
 
 @dataclass(frozen=True)
-class Generator(TrainedNetwork):
+class TrainedGenerator(TrainedNetwork):
     """A WGAN-GP's generator."""
+
+    KIND = "Generator"
 
     FOLDER = "generators"
 
@@ -311,23 +308,29 @@ class Generator(TrainedNetwork):
 
 
 @dataclass(frozen=True)
-class AEGAN(TrainedNetwork):
+class TrainedAEGAN(TrainedNetwork):
     """Encoder and generator of AE, AE-GAN or AE-GAN+r."""
+
+    KIND = "AEGAN"
 
     FOLDER = "ae_gans"
 
 
 @dataclass(frozen=True)
-class BiGAN(TrainedNetwork):
+class TrainedBiGAN(TrainedNetwork):
     """Encoder and generator of a BiGAN."""
+
+    KIND = "BiGAN"
 
     FOLDER = "bigans"
 
 
 @dataclass(frozen=True)
-class GAN(TrainedNetwork):
+class TrainedGAN(TrainedNetwork):
     """Generator and discriminator of Cowboy's GAN; and, in a second file, what they were after
     fewer iterations (`snapshots` of the settings)."""
+
+    KIND = "GAN"
 
     FOLDER = "gans"
 
@@ -341,11 +344,11 @@ class GAN(TrainedNetwork):
 
 
 @dataclass(frozen=True)
-class Purifier(Artifact):
+class BuiltPurifier(Artifact):
     """A purifier: its settings and the networks it is made of. Not a file: it is built when used.
+    `name` is the defence's key in the config, and the purifier's folder; it seeds the starts."""
 
-    `name` is the defence's key in the config, and the purifier's folder; it seeds the starts.
-    """
+    KIND = "Purifier"
 
     name: str
     seed: int
@@ -368,7 +371,7 @@ class PurifiedImages(OfRun):
 
     split: str
     images: int | None
-    purifier: Purifier
+    purifier: BuiltPurifier
     deployment: str | None = later(None)
 
     @property
@@ -403,10 +406,8 @@ class Classifier(OfRun):
 
 @dataclass(frozen=True)
 class Attack(Artifact):
-    """An attack's method and settings; `name` is its key in the config.
-
-    `code` is the digest of a user's own source file, `files` those of the files that it reads, by
-    the names that the config gives them; here as in every artifact made by one.
+    """An attack's method and settings; `name` is its key in the config. As in every artifact of a
+    user's own code, `code` is the digest of its file, `files` are those of what it reads, by name.
     """
 
     name: str
@@ -418,11 +419,8 @@ class Attack(Artifact):
 
 @dataclass(frozen=True)
 class AdversarialSet(OfRun):
-    """Adversarial images against a bare classifier: the first `images` (None: all) of the test
-    images, or of another split.
-
-    They are the gray box of every purifier that is put before the plain classifier.
-    """
+    """Adversarial images against a bare classifier: the first `images` (None: all) of a split. Of
+    the plain one they are the gray box of every purifier that is put before it."""
 
     attack: Attack
     images: int | None
@@ -450,11 +448,8 @@ class AdversarialCopies(OfRun):
 
 @dataclass(frozen=True)
 class TrainedDefense(TrainedNetwork):
-    """What a defence has learned. `name` is its key in the config.
-
-    Where it learns from `copies` or from the classifier itself (`victim`), there is one for each
-    `classifier`, of that key in the config. `networks` are those that it is built with.
-    """
+    """What a defence has learned. Where that is from `copies` or from the classifier itself
+    (`victim`), there is one for each `classifier`. `networks` are those that it is built with."""
 
     FOLDER = "defenses"
 
@@ -476,15 +471,19 @@ class TrainedDefense(TrainedNetwork):
 
 
 @dataclass(frozen=True)
-class Autoencoder(TrainedDefense):
+class TrainedAutoencoder(TrainedDefense):
     """MagNet's autoencoder."""
+
+    KIND = "Autoencoder"
 
     FOLDER = "autoencoders"
 
 
 @dataclass(frozen=True)
-class DefenseVAE(TrainedDefense):
+class TrainedVAE(TrainedDefense):
     """A VAE that turns attacked images of one classifier into clean ones."""
+
+    KIND = "DefenseVAE"
 
     FOLDER = "vaes"
 
@@ -513,7 +512,7 @@ class EndToEnd(OfRun):
     PATH = "{0.stem}.history.csv"
 
     name: str
-    vae: DefenseVAE
+    vae: TrainedVAE
     classifier: Classifier
     from_scratch: bool
     settings: Mapping[str, Any]
@@ -543,15 +542,14 @@ class AttackedDefense(OfRun):
     `threat_models` maps what the attacker differentiates to the number of images attacked (None:
     all): `white_box` (through purifier and classifier), `white_box_bpda` (the same, with the
     identity for the purifier's backward pass), `gray_box` (the images of `gray`, made by one who
-    knows of no defence). One file for all: they go stale together, and a job for each would spend
-    more time on starting than on computing. `deployment` is the defence's key in the config where
-    that is another than the purifier's.
+    knows of no defence). One file for all: a job for each would spend more time on starting than
+    on computing. `deployment`: as of `PurifiedImages`.
     """
 
     attack: Attack
     threat_models: Mapping[str, int | None]
     classifier: Classifier
-    purifier: Purifier
+    purifier: BuiltPurifier
     gray: AdversarialSet | None = field(metadata={"source": "gray_box"})
     deployment: str | None = later(None)
 
@@ -563,18 +561,16 @@ class AttackedDefense(OfRun):
 
 @dataclass(frozen=True)
 class Substitute(OfRun):
-    """The black-box attacker's own classifier, trained on labels that an oracle gives.
-
-    The oracle is `classifier`, behind `purifier` if there is one; `oracle` names it in the path:
-    "plain", or the defence that is deployed. `settings` are the network's, `training` what
-    `train_substitute` takes. The images are the attacker's test images and what grows from them.
-    """
+    """The black-box attacker's own classifier, trained on labels of an oracle: `classifier`, behind
+    `purifier` if there is one. `oracle` names it: "plain", or the defence that is deployed.
+    `settings` are the network's, `training` what `train_substitute` takes. The images are the
+    attacker's test images and what grows from them."""
 
     PATH = "{0.folder}/substitutes/{0.pair}.safetensors"
 
     oracle: str
     classifier: Classifier
-    purifier: Purifier | None
+    purifier: BuiltPurifier | None
     name: str
     settings: Mapping[str, Any]
     training: Mapping[str, Any]
@@ -604,14 +600,11 @@ class BlackBoxSet(AdversarialSet):
 
 @dataclass(frozen=True)
 class PurifiedBlackBox(OfRun):
-    """What a purifier makes of a black-box set, with what that set says of each image.
-
-    One file for all classifiers that stand behind the purifier: the search is what takes time, and
-    Defense-GAN-Rec and -Orig share it.
-    """
+    """What a purifier makes of a black-box set, with what that set says of each image: one file for
+    all classifiers behind it, because the search is what takes time."""
 
     attacked: BlackBoxSet
-    purifier: Purifier
+    purifier: BuiltPurifier
     deployment: str | None = later(None)
 
     @property
@@ -627,15 +620,13 @@ class PurifiedBlackBox(OfRun):
 
 @dataclass(frozen=True)
 class Sweep(OfRun):
-    """What one latent search makes of the same images for several steps L and restarts R at once.
-
-    `cells` are the (L, R), by the name of their group in the file; the purifier's own L and R are
-    not among its settings here. The images are the first `images` (None: all) of a clean `split`,
-    or those of `attacked`. `defense` names the folder.
-    """
+    """What one latent search makes of the same images for several steps L and restarts R at once:
+    `cells`, by the name of their group in the file. Its purifier is without L and R. The images are
+    the first `images` (None: all) of a clean `split`, or those of `attacked`. `defense` names the
+    folder."""
 
     defense: str
-    purifier: Purifier
+    purifier: BuiltPurifier
     cells: Mapping[str, tuple[int, int]]
     split: str | None = None
     images: int | None = None
@@ -660,7 +651,7 @@ class DiscriminatorScores(OfRun):
     PATH = "{0.folder}/scores/{0.defense}.csv"
 
     defense: str
-    gan: GAN
+    gan: TrainedGAN
     attacked: Mapping[str, tuple[AdversarialSet, ...]]
 
     def content_recipe(self) -> dict[str, Any]:
@@ -680,7 +671,7 @@ class TrainingCourse(OfRun):
 
     PATH = "{0.folder}/courses/{0.purifier.name}.cleaning.csv"
 
-    purifier: Purifier
+    purifier: BuiltPurifier
     attacked: AdversarialSet
     training_steps: tuple[int, ...]
     cleaning_steps: tuple[int, ...]
@@ -696,7 +687,7 @@ class TrainingCourse(OfRun):
     @property
     def sources(self) -> dict[str, File]:
         [gan] = self.purifier.networks.values()
-        assert isinstance(gan, GAN)
+        assert isinstance(gan, TrainedGAN)
         return {
             "dataset": self.dataset,
             "snapshots": gan.snapshots_file,
@@ -723,7 +714,7 @@ class GeneratorQuality(OfRun):
         networks |= {
             f"snapshots_{made.name}": made.snapshots_file
             for made in self.generators
-            if isinstance(made, GAN) and not made.adopted
+            if isinstance(made, TrainedGAN) and not made.adopted
         }
         return super().sources | networks
 
@@ -735,12 +726,9 @@ def cell_group(steps: int, restarts: int) -> str:
 
 @dataclass(frozen=True)
 class Cell(Artifact):
-    """One number of a table: the accuracy of `classifier` on the images of a file.
-
-    `labels` are the columns that name the number in the long table. `group` is the set within an
-    `AttackedDefense` file, `split` that within a dataset file. `hold_out`: without the file's first
-    images, which the black-box attacker has.
-    """
+    """One number of a table: the accuracy of `classifier` on the images of a file: of its set
+    `group`, or of a data set's `split`. `labels` are the columns that name it in the long table.
+    `hold_out`: without the first images, which the black-box attacker has."""
 
     labels: Mapping[str, Any]
     classifier: Classifier
@@ -790,12 +778,10 @@ class Measurement(File):
 
 @dataclass(frozen=True)
 class Timing(OfRun):
-    """How long a defence's latent search takes, over numbers of steps and of restarts.
-
-    The content is measured wall time: the same recipe gives other numbers each time. `search` is
-    what the search's own settings are but for steps and restarts (`settings` has the lists of
-    those, and `repeats` and `largest_batch`). `place`: its name in that folder.
-    """
+    """How long a defence's latent search takes, over numbers of steps and of restarts. Of measured
+    wall time the same recipe gives other numbers each time. `search`: its own other settings;
+    `settings`: the lists of steps and restarts, `repeats`, `largest_batch`. `place`: its name in
+    that folder."""
 
     defense: str
     search: Mapping[str, Any]
@@ -810,16 +796,13 @@ class Timing(OfRun):
 
 @dataclass(frozen=True)
 class RunTimes(OfRun):
-    """How long a one-pass purifier takes for 1,000 images, and a search at several settings.
-
-    As of `Timing`, the content is measured wall time. `defense` names the folder; `searches` are
-    the steps and restarts by the name of each measurement; `settings` the numbers of images and of
-    repeats. `place`: as of `Timing`.
-    """
+    """How long a one-pass purifier takes for 1,000 images, and a search at several settings:
+    measured wall time. `searches`: steps and restarts by the name of each measurement; `settings`:
+    numbers of images and of repeats. `place`: as of `Timing`."""
 
     defense: str
-    purifier: Purifier
-    search: Purifier
+    purifier: BuiltPurifier
+    search: BuiltPurifier
     searches: Mapping[str, Mapping[str, int]]
     settings: Mapping[str, Any]
     place: str | None = later(None)
@@ -846,7 +829,7 @@ class InferenceRule(OfRun):
 
     PATH = "{0.folder}/inference_rules/{0.purifier.name}.csv"
 
-    purifier: Purifier
+    purifier: BuiltPurifier
     classifier: Classifier
     attacked: tuple[AdversarialSet, ...]
     settings: Mapping[str, Any]
@@ -919,11 +902,8 @@ class Table(File):
 
 @dataclass(frozen=True)
 class Examples(OfRun):
-    """A picture of the same few test images clean, attacked and purified.
-
-    `rows` are cells whose label `row` stands beside them; their classifiers name the class below
-    each image. From top to bottom. `title` stands above all.
-    """
+    """A picture of the same few test images clean, attacked and purified. `rows`, from the top, are
+    cells whose label `row` stands beside them, and whose classifiers name each image's class."""
 
     VERSION = 2
     PATH = "{0.folder}/figures/examples/{0.classifier}/{0.attack}.png"
@@ -951,10 +931,6 @@ class Scored(Artifact):
     group: str | None = None
     hold_out: bool = False
 
-    @property
-    def place(self) -> dict[str, Any]:
-        return {"images": self.images, "group": self.group, "hold_out": self.hold_out}
-
 
 @dataclass(frozen=True)
 class Detector(Artifact):
@@ -970,12 +946,11 @@ class Detector(Artifact):
     def job(self) -> dict[str, Any]:
         """What its row needs, and a digest of all that decides it."""
         sets = {"validation": self.validation, "clean": self.clean, "attacked": self.attacked}
-        places = {name: scored.place for name, scored in sets.items()}
+        places = {
+            name: {f.name: getattr(scored, f.name) for f in fields(scored)}
+            for name, scored in sets.items()
+        }
         return {"labels": dict(self.labels), **places, "digest": self.digest}
-
-    @property
-    def files(self) -> list[File]:
-        return [scored.images for scored in (self.validation, self.clean, self.attacked)]
 
 
 @dataclass(frozen=True)
@@ -993,7 +968,7 @@ class Detection(OfRun):
 
     @property
     def sources(self) -> dict[str, File]:
-        return _by_path(file for detector in self.detectors for file in detector.files)
+        return _by_path(files_in([detector.job for detector in self.detectors]))
 
 
 @dataclass(frozen=True)

@@ -1,117 +1,64 @@
 """From the config's names to artifacts: what the rules ask for everything they make."""
 
-import re
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from purification.experiments.artifacts import (
-    AEGAN,
-    GAN,
     AdversarialCopies,
     AdversarialSet,
     Artifact,
     Attack,
     AttackedDefense,
-    Autoencoder,
-    BiGAN,
     BlackBoxSet,
+    BuiltPurifier,
     Classifier,
     Dataset,
-    DefenseVAE,
     EndToEnd,
-    Generator,
     PurifiedBlackBox,
     PurifiedImages,
-    Purifier,
     Substitute,
     Sweep,
     Timing,
+    TrainedAEGAN,
+    TrainedAutoencoder,
+    TrainedBiGAN,
     TrainedDefense,
+    TrainedGAN,
+    TrainedGenerator,
     TrainedNetwork,
+    TrainedVAE,
     cell_group,
 )
-from purification.experiments.config import ConfigError, check_config, check_study, uses
-from purification.experiments.config_form import did_you_mean
-from purification.experiments.entries import OWN_CODE, checkpoints_of
+from purification.experiments.config import ConfigError
 from purification.experiments.grids import sweep_cells, sweep_epsilons
-from purification.experiments.methods import (
-    facts_for,
-    least_epsilon,
-    norm_of,
-    settings_of,
-    with_settings,
-)
-from purification.experiments.papers import PAPERS, STUDIES, Study, study_of
+from purification.experiments.names import PLAIN, VARIED, Names, base_name
+from purification.experiments.papers import PAPERS
 from purification.experiments.references import SEARCHES, WGAN_GP
-from purification.experiments.schema import read_schema
 from purification.facts import facts_at
-from purification.plugins import file_digest, place_of_file, source_digest
+from purification.plugins import file_digest, source_digest
 
-PLAIN = "plain"
-"""Training of the classifiers that belong to no defence."""
-THREAT_MODELS = ("white_box", "gray_box", "white_box_bpda")
-VARIED = "@"
-"""Stands between a name of the config and what differs from its settings there: `fgsm@0.15`,
-`defense_gan@L50`."""
 SWEPT_SETTINGS = ("step_size", "momentum", "starts", "precision")
 """What a sweep has of its defence's search: it takes all steps of all restarts."""
 SEARCH_ARITHMETIC = 2
 """Raised when the latent search computes the same in another order, which changes the last bits."""
 GENERATIVE_MODELS: Mapping[str, type[TrainedNetwork]] = {
-    WGAN_GP: Generator,
-    "ae_gan": AEGAN,
-    "bigan": BiGAN,
-    "gan": GAN,
+    WGAN_GP: TrainedGenerator,
+    "ae_gan": TrainedAEGAN,
+    "bigan": TrainedBiGAN,
+    "gan": TrainedGAN,
 }
 """Kinds of the config's generators."""
-TRAINED_DEFENSES = {made.__name__: made for made in (Autoencoder, DefenseVAE)}
+TRAINED_DEFENSES = {made.KIND: made for made in (TrainedAutoencoder, TrainedVAE)}
 """What defences that are trained have learned, by the KIND that they state; others' is a
 `TrainedDefense`."""
 _TRAINING = ("epochs", "batch_size", "learning_rate")
 _VAE_TRAINING = ("epochs", "batch_size", "learning_rate", "reconstruction", "kl_weight")
 
 
-class Catalogue:
+class Catalogue(Names):
     """All artifacts that a config can name. Names that it does not define raise ConfigError."""
-
-    def __init__(self, config: Mapping[str, Any], schema_file: Path) -> None:
-        self._schema = read_schema(schema_file)
-        self.config = check_config(config, self._schema)
-        self._papers = schema_file.parents[2] / "resources/papers"
-        own = {path for section in OWN_CODE for path in self._files_of(section)}
-        entries = [(e, key) for part, key in OWN_CODE.items() for e in self.config[part].values()]
-        weights = {str(place_of_file(p)) for e, _ in entries for p in checkpoints_of(e).values()}
-        self.files = sorted(own | weights)
-        """The files that users' own code reads, and those of weights."""
-        self._facts = {n: facts_for(e["method"]) for n, e in self.config["defenses"].items()}
-        self.code = sorted({e[key] for e, key in entries if ":" in e.get(key, "")})
-        """The places of users' own code."""
-
-    @cache  # noqa: B019
-    def study(self, name: str) -> Study:
-        """A study of the papers or a table of the user's own, with its settings in the config. They
-        are looked at here and nowhere before: ConfigError if there are none or they are wrong."""
-        found = study_of(self.config, name)
-        if found is None:
-            known = [*STUDIES, *self.config.get("tables", ())]
-            hint = "" if name in known else did_you_mean(name, known)
-            raise ConfigError(f"{name!r} is asked for, and the config has no such section{hint}")
-        for used in uses(self._schema, found):
-            self.study(used)
-        check_study(self.config, self._schema, found)
-        return found
-
-    def runs(self, name: str) -> list[tuple[str, int]]:
-        """Each data set of a study with each seed."""
-        return [
-            (d, seed)
-            for d in self.study(name).settings["datasets"]
-            for seed in self.config["seeds"]
-        ]
 
     @cache  # noqa: B019
     def printed_numbers(self, paper: str) -> str:
@@ -122,36 +69,15 @@ class Catalogue:
             return ""
         return f"{file_digest(path)[:16]}{PAPERS[paper].known.get('revision', '')}"
 
-    def defense_settings(self, defense: str) -> Mapping[str, Any]:
-        """A defence's settings in the config, also of one with another L or R."""
-        return self._lookup("defenses", defense)
-
-    def _lookup(self, section: str, name: str) -> Mapping[str, Any]:
-        base, at, change = name.partition(VARIED)
-        if at:
-            return self._varied(section, base, change)
-        try:
-            found: Mapping[str, Any] = self.config[section][name]
-            return found
-        except KeyError:
-            known = ", ".join(self.config[section])
-            raise ConfigError(f"no '{name}' under {section} in the config: {known}") from None
-
-    def _trained_on(self, dataset: str, section: str, name: str) -> dict[str, Any]:
-        """A network's settings, with what its `per_dataset` has other for this one."""
-        settings = dict(self._lookup(section, name))
-        own: dict[str, Any] = settings.pop("per_dataset", {}).get(dataset, {})
-        return settings | own
-
     def _network(
         self, dataset: str, section: str, name: str, training: str = PLAIN
     ) -> dict[str, Any]:
-        """A classifier's or generator's settings on a data set, with digests of what else decides.
-
-        Of one that was trained elsewhere the settings of a training count only where a defence,
-        `training`, trains it anew. Raises ConfigError if there are none.
+        """A classifier's or generator's settings on a data set (`per_dataset`), with digests of
+        what else decides. Of one that was trained elsewhere the settings of a training count only
+        where a defence, `training`, trains it anew. Raises ConfigError if there are none.
         """
-        settings = self._trained_on(dataset, section, name)
+        settings = dict(self._lookup(section, name))
+        settings |= settings.pop("per_dataset", {}).get(dataset, {})
         settings |= _own(settings.get("architecture", ""), settings)
         if "checkpoint" not in settings:
             return settings
@@ -162,45 +88,6 @@ class Catalogue:
             needed = ", ".join(missing)
             raise ConfigError(f"{section}.{name}: defenses.{training} trains it; missing: {needed}")
         return settings
-
-    def _varied(self, section: str, base: str, change: str) -> Mapping[str, Any]:
-        """The settings of `<base>@<change>`. Each has one name: other spellings, and the value that
-        the config has, are refused, so that nothing is made twice."""
-        own, name = self._lookup(section, base), f"{base}{VARIED}{change}"
-        if section == "defenses" and own["method"] == "redeployed":
-            purifier = f"{own['purifier']}{VARIED}{change}"
-            self._lookup("defenses", purifier)
-            return {**own, "purifier": purifier}
-        if section == "defenses" and "steps" in own:
-            return self._varied_search(base, own, change)
-        if section == "attacks" and (norm := norm_of(own)):
-            key, value, (_, least) = "epsilon", _number(float, change), least_epsilon(own)
-            # An l2 radius may exceed the range of a pixel, and is finite.
-            most = 1 if norm == "linf" else sys.float_info.max
-            right = value is not None and least < value <= most
-            called = self.attack_at(base, value) if right else ""
-        elif section == "defenses" and self._per_classifier(base):
-            self._lookup("classifiers", change)
-            return own
-        else:
-            raise ConfigError(f"{name}: nothing of {section}.{base} can vary so")
-        if not right:
-            raise ConfigError(f"{name}: {change!r} is no {key} for {section}.{base}")
-        if called != name:
-            raise ConfigError(f"{name}: with this {key} it is called {called!r}")
-        return with_settings(own, epsilon=value)
-
-    def _varied_search(self, base: str, own: Mapping[str, Any], change: str) -> Mapping[str, Any]:
-        """The settings of a search with another L, other R or both: `@L50`, `@R1`, `@L50R1`."""
-        name, found = f"{base}{VARIED}{change}", re.fullmatch(r"(?:L(\d+))?(?:R(\d+))?", change)
-        keys = ("steps", "restarts")
-        new = {k: int(v) for k, v in zip(keys, found.groups(), strict=True) if v} if found else {}
-        if not new or not all(new.values()) or not new.keys() <= own.keys():
-            raise ConfigError(f"{name}: {change!r} is no L (and R) for defenses.{base}")
-        called = self.defense_at(base, **new)
-        if called != name:
-            raise ConfigError(f"{name}: with these steps it is called {called!r}")
-        return {**own, **new}
 
     @cache  # noqa: B019 (one catalogue lives as long as the process)
     def dataset(self, dataset: str) -> Dataset:
@@ -221,15 +108,6 @@ class Catalogue:
             raise ConfigError(f"generators.{generator} is of the kind {own}, not {kind}")
         make = GENERATIVE_MODELS[own]
         return make(self.dataset(dataset).for_training, seed, generator, settings)
-
-    def stated(self, defense: str, fact: str, default: Any = None) -> Any:
-        """What the code of a defence states of itself (`purifiers.base.Purifier`)."""
-        facts = self._facts[base_name(defense)]
-        return facts.stated.get(fact, default) if facts else default
-
-    def _per_classifier(self, defense: str) -> bool:
-        """Whether a defence's purifier is another one for each classifier: `defense_vae@A`."""
-        return not {"copies", "classifier"}.isdisjoint(self.stated(defense, "learns_from", ()))
 
     def _settings_of(self, defense: str) -> dict[str, Any]:
         """What the config sets of what a defence states, or of a user's own."""
@@ -274,32 +152,6 @@ class Catalogue:
             **given,
         )
 
-    def deployment_of(self, defense: str) -> str:
-        """The defence whose purifier this one deploys: itself, unless it is a redeployed one."""
-        settings = self._lookup("defenses", defense)
-        return settings["purifier"] if settings["method"] == "redeployed" else defense
-
-    def attack_at(self, attack: str, epsilon: float) -> str:
-        """The name of an attack with another strength."""
-        same = settings_of(self._lookup("attacks", attack))["epsilon"] == epsilon
-        return attack if same else f"{attack}{VARIED}{float(epsilon)!r}"
-
-    def defense_at(
-        self, defense: str, steps: int | None = None, restarts: int | None = None
-    ) -> str:
-        """The name of a search-based defence with another L or R (None: its own)."""
-        own = self._lookup("defenses", self.deployment_of(defense))
-        new = (("L", "steps", steps), ("R", "restarts", restarts))
-        change = "".join(f"{c}{v}" for c, key, v in new if v is not None and v != own[key])
-        return f"{defense}{VARIED}{change}" if change else defense
-
-    def for_classifier(self, defense: str, classifier: str) -> str:
-        """The name of the purifier that a defence puts before a classifier."""
-        deployment = self.deployment_of(defense)
-        if not self._per_classifier(deployment):
-            return defense
-        return f"{base_name(deployment)}{VARIED}{classifier}"
-
     @cache  # noqa: B019
     def copies(self, dataset: str, seed: int, classifier: str, attack: str) -> AdversarialCopies:
         """Attacked copies of the training images, as `copies.<attack>` says."""
@@ -322,7 +174,7 @@ class Catalogue:
         if "start" not in settings:
             raise ConfigError(f"defenses.{defense} is not trained end to end")
         vae = self.trained(dataset, seed, self.deployment_of(settings["start"]), classifier)
-        assert isinstance(vae, DefenseVAE)
+        assert isinstance(vae, TrainedVAE)
         if settings["from_scratch"]:
             # Of the start only the kinds of network and the pairs count, not how it is trained.
             own = {k: v for k, v in vae.settings.items() if k not in _VAE_TRAINING}
@@ -340,16 +192,16 @@ class Catalogue:
             begun,
             settings["from_scratch"],
             {key: settings[key] for key in (*_VAE_TRAINING, "classifier_weight")},
-            self.adversarial(dataset, seed, PLAIN, classifier, settings["curve"]),
+            self.attacked_classifier(dataset, seed, PLAIN, classifier, settings["curve"]),
         )
 
-    def end_to_end_vae(self, dataset: str, seed: int, defense: str, classifier: str) -> DefenseVAE:
+    def end_to_end_vae(self, dataset: str, seed: int, defense: str, classifier: str) -> TrainedVAE:
         """The VAE that comes of it."""
         training = self.end_to_end(dataset, seed, defense, classifier)
         return replace(training.vae, name=defense, copies=(), end_to_end=training)
 
     @cache  # noqa: B019
-    def purifier(self, dataset: str, seed: int, defense: str) -> Purifier:
+    def purifier(self, dataset: str, seed: int, defense: str) -> BuiltPurifier:
         defense = self.deployment_of(defense)
         settings = self._lookup("defenses", defense)
         method = settings["method"]
@@ -363,7 +215,7 @@ class Catalogue:
             learned = self.trained(dataset, seed, name, classifier)
             networks[self.stated(defense, "weights", "weights")] = learned
             method = self.stated(defense, "loaded_as", method)
-            return Purifier(defense, seed, method, {}, networks)
+            return BuiltPurifier(defense, seed, method, {}, networks)
         own = self._settings_of(defense)
         if self.stated(defense, "from_encoder"):
             own["search"] = "steps" in settings
@@ -376,7 +228,9 @@ class Catalogue:
                 one_pass = self.purified_images(dataset, seed, rule["one_pass"], "validation")
                 networks["validation"] = one_pass
         # The base's name seeds the starts: a varied search has the same.
-        made = Purifier(base_name(defense), seed, method, own, networks, **_own(method, settings))
+        made = BuiltPurifier(
+            base_name(defense), seed, method, own, networks, **_own(method, settings)
+        )
         return replace(made, arithmetic=SEARCH_ARITHMETIC) if "steps" in settings else made
 
     @cache  # noqa: B019
@@ -415,30 +269,24 @@ class Catalogue:
         return replace(plain, reconstructions=images)
 
     def deployed(self, dataset: str, seed: int, defense: str, classifier: str) -> Classifier:
-        """The classifier that stands behind a defence."""
+        """The classifier that stands behind a defence; "plain": the one without."""
+        if defense == PLAIN:
+            return self.classifier(dataset, seed, PLAIN, classifier)
         settings = self._lookup("defenses", defense)
         # Without this key it has a classifier of its own.
         retrained = settings.get("classifier") != "originals"
         training = base_name(self.deployment_of(defense)) if retrained else PLAIN
         return self.classifier(dataset, seed, training, classifier)
 
-    def purifies(self, defense: str) -> bool:
-        """Whether a defence has a purifier, not only a classifier of its own."""
-        return bool(self._lookup("defenses", defense)["method"] != "adversarial_training")
-
     def attack(self, attack: str) -> Attack:
-        settings = dict(self._lookup("attacks", attack))
-        method = settings.pop("method")
-        del settings["images"]
-        settings.pop("paper_name", None)
-        own = _own(method, settings)
-        settings.pop("files", None)
-        settings = settings_of(settings)
-        settings.pop("settings", None)
-        return Attack(attack, method, settings, **own)
+        entry = self._lookup("attacks", attack)
+        others = ("method", "images", "paper_name", "files", "settings")
+        settings = {k: v for k, v in entry.items() if k not in others}
+        settings = {**entry.get("settings", {}), **settings}
+        return Attack(attack, entry["method"], settings, **_own(entry["method"], entry))
 
     @cache  # noqa: B019
-    def adversarial(
+    def attacked_classifier(
         self,
         dataset: str,
         seed: int,
@@ -455,7 +303,7 @@ class Catalogue:
         return AdversarialSet(data, seed, self.attack(attack), number, victim, split)
 
     @cache  # noqa: B019
-    def attacked(
+    def attacked_defense(
         self, dataset: str, seed: int, defense: str, classifier: str, attack: str
     ) -> AttackedDefense:
         """A purifier and its classifier under an attack, in the defence's threat models."""
@@ -466,7 +314,7 @@ class Catalogue:
             # Of an attack of another strength there is the gray box alone: what pictures show. One
             # that looks at no model makes the same images for every attacker.
             threat_models = {k: v for k, v in threat_models.items() if k == "gray_box"}
-        gray = self.adversarial(dataset, seed, PLAIN, classifier, attack)
+        gray = self.attacked_classifier(dataset, seed, PLAIN, classifier, attack)
         purifier = self.purifier(dataset, seed, self.for_classifier(defense, classifier))
         return AttackedDefense(
             self.dataset(dataset),
@@ -486,7 +334,9 @@ class Catalogue:
         """The substitute of an attacker who asks the plain `classifier` (oracle: "plain"), or the
         one that the defence `oracle` deploys."""
         _check_unvaried(oracle)
-        defended = oracle != PLAIN
+        purifier = None
+        if oracle != PLAIN and self.purifies(oracle):
+            purifier = self.purifier(dataset, seed, self.for_classifier(oracle, classifier))
         network = self._lookup("classifiers", substitute)
         own = {key: network.get(key, "paper") for key in ("architecture", "dropout")}
         return Substitute(
@@ -494,12 +344,8 @@ class Catalogue:
             self.dataset(dataset).for_training,
             seed,
             oracle,
-            self.deployed(dataset, seed, oracle, classifier)
-            if defended
-            else self.classifier(dataset, seed, PLAIN, classifier),
-            self.purifier(dataset, seed, self.for_classifier(oracle, classifier))
-            if defended and self.purifies(oracle)
-            else None,
+            self.deployed(dataset, seed, oracle, classifier),
+            purifier,
             substitute,
             own | _own(network["architecture"], network),
             dict(self.config["substitute"]),
@@ -523,7 +369,7 @@ class Catalogue:
         place = self._place_of(purifier, defense)
         return PurifiedBlackBox(self.dataset(dataset), seed, attacked, purifier, place)
 
-    def _place_of(self, purifier: Purifier, defense: str) -> str | None:
+    def _place_of(self, purifier: BuiltPurifier, defense: str) -> str | None:
         """The folder of what a purifier with another L or R makes; None: the purifier's own name.
         A redeployed one is looked up by the purifier that it deploys."""
         name = self.deployment_of(defense)
@@ -570,7 +416,7 @@ class Catalogue:
             )
         return {cell_group(*cell): cell for cell in cells}
 
-    def _searcher(self, dataset: str, seed: int, defense: str) -> Purifier:
+    def _searcher(self, dataset: str, seed: int, defense: str) -> BuiltPurifier:
         """A search-based purifier without its own L and R."""
         _check_unvaried(defense)
         if self._lookup("defenses", self.deployment_of(defense))["method"] not in SEARCHES:
@@ -606,25 +452,13 @@ class Catalogue:
         owners = {(_SECTION[type(owner)], owner.name) for owner in _owners(made)}
         return sorted({path for owner in owners for path in self._files_of(*owner)})
 
-    def _files_of(self, section: str, name: str | None = None) -> list[str]:
-        """The files that an entry of a section names, or all of them."""
-        known = self.config[section]
-        entries = known.values() if name is None else [known.get(base_name(name), {})]
-        paths = (path for entry in entries for path in entry.get("files", {}).values())
-        return [str(place_of_file(path)) for path in paths]
-
-    def threat_models(self, defense: str) -> list[str]:
-        """What is measured of a purifier, in an order that the config's does not change."""
-        wanted = self._lookup("defenses", defense)["threat_models"]
-        return [name for name in THREAT_MODELS if name in wanted]
-
 
 _SECTION = {
     Dataset: "datasets",
     Classifier: "classifiers",
     Substitute: "classifiers",
     Attack: "attacks",
-    Purifier: "defenses",
+    BuiltPurifier: "defenses",
     TrainedDefense: "defenses",
 }
 """Artifacts that an entry of the config stands behind, by its name; an entry of which section."""
@@ -632,22 +466,13 @@ _SECTION = {
 
 def _owners(value: Any) -> Iterator[Any]:
     """The artifacts of `_SECTION` in an artifact and in what it is made from."""
+    if type(value) in _SECTION:
+        yield value
     if isinstance(value, Artifact):
-        if type(value) in _SECTION:
-            yield value
-        for field in fields(value):
-            yield from _owners(getattr(value, field.name))
-    elif isinstance(value, Mapping):
-        for item in value.values():
+        value = {field.name: getattr(value, field.name) for field in fields(value)}
+    if isinstance(value, Mapping | list | tuple):
+        for item in value.values() if isinstance(value, Mapping) else value:
             yield from _owners(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _owners(item)
-
-
-def base_name(name: str) -> str:
-    """A name without what differs from its settings in the config."""
-    return name.split(VARIED)[0]
 
 
 def _check_unvaried(defense: str) -> None:
@@ -655,14 +480,6 @@ def _check_unvaried(defense: str) -> None:
     trained for it, no substitute asks it, and it is neither swept nor timed."""
     if VARIED in defense:
         raise ConfigError(f"{defense}: with another L there are only purified images")
-
-
-def _number(kind: type, text: str) -> Any:
-    """The number that a text is; None if it is none."""
-    try:
-        return kind(text)
-    except ValueError:
-        return None
 
 
 def _own(place: str, entry: Mapping[str, Any]) -> dict[str, Any]:

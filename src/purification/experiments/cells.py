@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from purification.experiments.artifacts import AdversarialSet, Attack, Cell, Substitute
-from purification.experiments.catalogue import PLAIN, Catalogue, base_name
+from purification.experiments.catalogue import Catalogue
 from purification.experiments.methods import architectures, settings_of, stated
+from purification.experiments.names import PLAIN, base_name
 from purification.experiments.papers import Study
 from purification.experiments.studies import encoder_column
 from purification.facts import decorated
@@ -55,7 +56,7 @@ def undefended(
     if attack == CLEAN:
         data = catalogue.dataset(dataset)
         return Cell(labels | of_no_defense(), plain, data, split="test", hold_out=hold_out)
-    bare = catalogue.adversarial(dataset, seed, PLAIN, classifier, attack)
+    bare = catalogue.attacked_classifier(dataset, seed, PLAIN, classifier, attack)
     return Cell(labels | {"threat_model": "white_box"} | of_no_defense(), plain, bare)
 
 

@@ -20,12 +20,9 @@ __all__ = ["ConfigError", "check_config", "check_study", "uses"]
 
 
 def check_config(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The config as all that comes after reads it (`layers.prepared`), with what is shared and
-    all names checked. Of studies nothing else is looked at.
-
-    Raises ConfigError naming each wrong place and what is allowed there. References are looked at
-    only when the form is right, and what takes several keys to tell when the references are.
-    """
+    """The config as all that comes after reads it (`layers.prepared`), with what is shared and all
+    names checked; of studies nothing else. Raises ConfigError naming each wrong place and what is
+    allowed there: first of the form, then of references, then of rules of several keys."""
     made, part = prepared(config), shared(schema)
     always = {k: v for k, v in made.items() if k not in STUDIES and k != "tables"}
     _refuse(

@@ -8,16 +8,17 @@ from itertools import product
 from typing import Any
 
 from purification.experiments.artifacts import (
-    GAN,
     DiscriminatorScores,
     Figure,
     Made,
+    TrainedGAN,
     TrainingCourse,
     told,
 )
-from purification.experiments.catalogue import PLAIN, Catalogue
+from purification.experiments.catalogue import Catalogue
 from purification.experiments.cells import of_run
 from purification.experiments.config import ConfigError
+from purification.experiments.names import PLAIN
 from purification.experiments.papers import Study
 
 SCORES = "cowboy_figure3"
@@ -35,10 +36,12 @@ def discriminator_scores(catalogue: Catalogue, dataset: str, seed: int) -> Discr
     for attack in wanted["attacks"]:
         # The threshold's attack is looked at on validation images, too.
         splits = ("validation", "test") if attack == threshold_attack else ("test",)
-        attacked[attack] = tuple(catalogue.adversarial(*run, attack, split) for split in splits)
+        attacked[attack] = tuple(
+            catalogue.attacked_classifier(*run, attack, split) for split in splits
+        )
     generator = catalogue.defense_settings(wanted["defense"])["generator"]
     gan = catalogue.generator(dataset, seed, generator, "gan")
-    assert isinstance(gan, GAN)
+    assert isinstance(gan, TrainedGAN)
     data = catalogue.dataset(dataset)
     return DiscriminatorScores(data, seed, wanted["defense"], gan, attacked)
 
@@ -51,7 +54,9 @@ def all_scores(catalogue: Catalogue) -> list[DiscriminatorScores]:
 def training_course(catalogue: Catalogue, dataset: str, seed: int) -> TrainingCourse:
     """Figures 6 and 7: at each snapshot of the GAN's training."""
     wanted = catalogue.study(COURSE).settings
-    attacked = catalogue.adversarial(dataset, seed, PLAIN, wanted["classifier"], wanted["attack"])
+    attacked = catalogue.attacked_classifier(
+        dataset, seed, PLAIN, wanted["classifier"], wanted["attack"]
+    )
     purifier = catalogue.purifier(dataset, seed, wanted["defense"])
     # Its steps are the course's.
     settings = {k: v for k, v in purifier.settings.items() if k != "steps"}
@@ -78,7 +83,7 @@ def mcnemar_table(catalogue: Catalogue) -> Made:
         for classifier, attack in product(wanted["classifiers"], wanted["attacks"]):
             row = {"labels": of_run(catalogue, *run, classifier, attack) | pair}
             for place, name in pair.items():
-                made = catalogue.attacked(*run, name, classifier, attack)
+                made = catalogue.attacked_defense(*run, name, classifier, attack)
                 # In the white box each is attacked by images of its own.
                 row[place] = {"images": made, "group": "gray_box", "digest": made.digest}
             rows.append(row)

@@ -6,7 +6,6 @@ white box.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 from purification.experiments.artifacts import Cell, Figure
 from purification.experiments.catalogue import Catalogue
@@ -23,7 +22,9 @@ def unseen_cells(
     # The order of keys in the config decides nothing.
     for seen, defenses in sorted(study.settings["trained_on"].items()):
         if attack in defenses:
-            attacked = catalogue.attacked(dataset, seed, defenses[attack], classifier, attack)
+            attacked = catalogue.attacked_defense(
+                dataset, seed, defenses[attack], classifier, attack
+            )
             labels = of_defense(catalogue, defenses[attack])
             labels |= {"variant": f"{labels['variant']};trained_on={seen}"}
             labels |= {"defense": "defense_vae", "threat_model": "gray_box"}
@@ -39,7 +40,6 @@ def finetuning(catalogue: Catalogue, study: Study, seed: int) -> Figure:
         for classifier in wanted["classifiers"]:
             trained = catalogue.end_to_end(dataset, seed, defense, classifier)
             title = "From scratch" if trained.from_scratch else "Finetuned from REC"
-            line: dict[str, Any] = {"panel": title, "line": f"Classifier {classifier}"}
-            line |= {"history": trained, "curve": trained.curve}
-            lines.append(line | {"digest": trained.digest})
+            made = {"history": trained, "curve": trained.curve, "digest": trained.digest}
+            lines.append({"panel": title, "line": f"Classifier {classifier}", **made})
     return Figure(study, {"lines": lines})

@@ -25,10 +25,13 @@ def detection_table(catalogue: Catalogue) -> Made:
 
 def detection(catalogue: Catalogue, dataset: str, seed: int) -> Detection:
     """All detectors of a run."""
+    # What was searched of the attacked images and of the clean ones.
+    config, clean = catalogue.config, sweep_cells(catalogue.config, dataset, None)
     detectors = [
         swept_detector(catalogue, dataset, seed, attack, cell)
         for attack in sweep_attacks(catalogue, dataset)
-        for cell in _cells(catalogue, dataset, attack)
+        for cell in sweep_cells(config, dataset, catalogue.attack(attack).settings["epsilon"])
+        if cell in clean
     ]
     if dataset in catalogue.study("table4").settings["datasets"]:
         detectors += _of_table4(catalogue, dataset, seed)
@@ -56,13 +59,6 @@ def swept_detector(
     )
 
 
-def _cells(catalogue: Catalogue, dataset: str, attack: str) -> list[tuple[int, int]]:
-    """What was searched of the attacked images and of the clean ones."""
-    epsilon = catalogue.attack(attack).settings["epsilon"]
-    clean = set(sweep_cells(catalogue.config, dataset, None))
-    return [cell for cell in sweep_cells(catalogue.config, dataset, epsilon) if cell in clean]
-
-
 def _of_table4(catalogue: Catalogue, dataset: str, seed: int) -> Iterator[Detector]:
     """The score of each purifier of Table 4 under its attacks, in each threat model.
 
@@ -80,7 +76,7 @@ def _of_table4(catalogue: Catalogue, dataset: str, seed: int) -> Iterator[Detect
                     Scored(catalogue.purified_images(dataset, seed, purifier, split))
                     for split in ("validation", "test")
                 )
-                attacked = catalogue.attacked(dataset, seed, defense, classifier, attack)
+                attacked = catalogue.attacked_defense(dataset, seed, defense, classifier, attack)
                 named = {"dataset": dataset, "seed": seed, "classifier": classifier}
                 named |= {"attack": attack, "epsilon": attacked.attack.settings.get("epsilon")}
                 for model in attacked.threat_models:

@@ -8,7 +8,7 @@ way of substitutes, too: rows with a substitute beside rows without.
 from collections.abc import Iterator
 
 from purification.experiments.artifacts import Cell, Examples
-from purification.experiments.catalogue import PLAIN, Catalogue
+from purification.experiments.catalogue import Catalogue
 from purification.experiments.cells import (
     defenses_of,
     named_defense,
@@ -16,6 +16,7 @@ from purification.experiments.cells import (
     picture_title,
     undefended,
 )
+from purification.experiments.names import PLAIN
 from purification.experiments.papers import Study
 from purification.experiments.transferred import transferred_cells
 
@@ -35,10 +36,10 @@ def direct_cells(
         labels = common | named_defense(catalogue, study, defense)
         deployed = catalogue.deployed(dataset, seed, defense, classifier)
         if not catalogue.purifies(defense):
-            bare = catalogue.adversarial(dataset, seed, defense, classifier, attack)
+            bare = catalogue.attacked_classifier(dataset, seed, defense, classifier, attack)
             yield Cell(labels | {"threat_model": "white_box"}, deployed, bare)
             continue
-        attacked = catalogue.attacked(dataset, seed, defense, classifier, attack)
+        attacked = catalogue.attacked_defense(dataset, seed, defense, classifier, attack)
         for threat_model in attacked.threat_models:
             here = labels | {"threat_model": threat_model}
             yield Cell(here, deployed, attacked, group=threat_model)
@@ -62,7 +63,7 @@ def examples(
     """The first test images clean, attacked in the gray box, and after each purifier."""
     data = catalogue.dataset(dataset)
     plain = catalogue.classifier(dataset, seed, PLAIN, classifier)
-    bare = catalogue.adversarial(dataset, seed, PLAIN, classifier, attack)
+    bare = catalogue.attacked_classifier(dataset, seed, PLAIN, classifier, attack)
     rows = [
         Cell({"row": "original"}, plain, data, split="test"),
         Cell({"row": attack}, plain, bare),
@@ -70,7 +71,7 @@ def examples(
     for defense in defenses_of(catalogue, catalogue.study("table4")):
         if catalogue.purifies(defense) and "gray_box" in catalogue.threat_models(defense):
             deployed = catalogue.deployed(dataset, seed, defense, classifier)
-            attacked = catalogue.attacked(dataset, seed, defense, classifier, attack)
+            attacked = catalogue.attacked_defense(dataset, seed, defense, classifier, attack)
             rows.append(Cell({"row": defense}, deployed, attacked, group="gray_box"))
     title = f"{dataset}: {picture_title([bare])}"
     return Examples(data, seed, classifier, attack, 10, tuple(rows), title)

@@ -1,6 +1,7 @@
 """The papers' figures by their forms: what each shows, and the files that it is drawn from."""
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 from purification.experiments.ae_gan import one_pass_detection, samples
@@ -29,9 +30,9 @@ def paper_figure(catalogue: Catalogue, name: str) -> Figure:
 
 def _accuracy_over_search(catalogue: Catalogue, study: Study, _: int) -> Figure:
     """A table over L and one over R, of the first data set that both have."""
-    over_steps, over_restarts = (catalogue.study(name).settings for name in study.of)
-    [dataset] = [d for d in over_steps["datasets"] if d in over_restarts["datasets"]][:1]
     tables = [paper_table(catalogue, name) for name in study.of]
+    over_steps, over_restarts = (table.study.settings for table in tables)
+    [dataset] = [d for d in over_steps["datasets"] if d in over_restarts["datasets"]][:1]
     content = {
         "dataset": dataset,
         "steps": over_restarts["steps"],
@@ -45,22 +46,12 @@ def _roc(catalogue: Catalogue, study: Study, seed: int) -> Figure:
     """One seed's detectors, over L, over R and over epsilon."""
     [dataset] = study.settings["datasets"]
     attack = catalogue.study("sweep").settings["attack"]
-    panels = [
-        (
-            VARIED[grid.name],
-            [
-                swept_detector(catalogue, dataset, seed, catalogue.attack_at(attack, epsilon), cell)
-                for epsilon in grid.epsilons
-                for cell in grid.cells
-            ],
-        )
-        for grid in grids_of(catalogue.config, study.name)
-    ]
-    content: dict[str, Any] = {
-        "panels": [[varied, [d.job for d in detectors]] for varied, detectors in panels]
-    }
-    content |= {"papers": catalogue.printed_numbers(study.paper)}
-    return Figure(study, content)
+    panels: list[list[Any]] = []
+    for grid in grids_of(catalogue.config, study.name):
+        attacks = [catalogue.attack_at(attack, epsilon) for epsilon in grid.epsilons]
+        swept = ((dataset, seed, *of) for of in product(attacks, grid.cells))
+        panels.append([VARIED[grid.name], [swept_detector(catalogue, *of).job for of in swept]])
+    return Figure(study, {"panels": panels, "papers": catalogue.printed_numbers(study.paper)})
 
 
 def _white_box_over_steps(catalogue: Catalogue, study: Study, _: int) -> Figure:

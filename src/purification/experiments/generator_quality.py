@@ -1,6 +1,5 @@
 """How good the generators of some defences are, and how robust the defences: both as numbers."""
 
-from collections.abc import Iterator
 from typing import Any
 
 from purification.experiments.artifacts import (
@@ -11,10 +10,11 @@ from purification.experiments.artifacts import (
     Measurement,
     told,
 )
-from purification.experiments.catalogue import PLAIN, Catalogue
+from purification.experiments.catalogue import Catalogue
 from purification.experiments.cells import CLEAN, of_attack, of_defense, of_run, undefended
 from purification.experiments.config import ConfigError
 from purification.experiments.cowboy import COURSE, training_course
+from purification.experiments.names import PLAIN
 
 QUALITY = "generator_quality"
 """Section of the config, table of the measurements, name of the results."""
@@ -46,24 +46,19 @@ def quality_measurement(
     ):
         if name not in allowed:
             raise ConfigError(f"{QUALITY}.{key} is {wanted[key]!r}: nothing is measured of {name}")
-    cells = tuple(_cells(catalogue, dataset, seed, classifier, attack))
-    return Measurement(f"results/{dataset}/seed{seed}", QUALITY, classifier, attack, cells)
-
-
-def _cells(
-    catalogue: Catalogue, dataset: str, seed: int, classifier: str, attack: str
-) -> Iterator[Cell]:
     labels = of_run(catalogue, dataset, seed, classifier, attack)
     plain = catalogue.classifier(dataset, seed, PLAIN, classifier)
-    yield undefended(catalogue, dataset, seed, classifier, attack)
-    for defense in catalogue.study(QUALITY).settings["defenses"]:
+    cells = [undefended(catalogue, dataset, seed, classifier, attack)]
+    for defense in wanted["defenses"]:
         here = labels | of_defense(catalogue, defense) | {"defense": defense}
         if attack == CLEAN:
-            yield Cell(here, plain, catalogue.purified_images(dataset, seed, defense, "test"))
+            purified = catalogue.purified_images(dataset, seed, defense, "test")
+            cells.append(Cell(here, plain, purified))
         else:
-            attacked = catalogue.attacked(dataset, seed, defense, classifier, attack)
+            attacked = catalogue.attacked_defense(dataset, seed, defense, classifier, attack)
             gray = here | {"threat_model": "gray_box"}
-            yield Cell(gray, plain, attacked, group="gray_box")
+            cells.append(Cell(gray, plain, attacked, group="gray_box"))
+    return Measurement(f"results/{dataset}/seed{seed}", QUALITY, classifier, attack, tuple(cells))
 
 
 def quality_table(catalogue: Catalogue) -> Figure:

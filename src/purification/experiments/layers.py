@@ -43,8 +43,11 @@ def _laid_over(base: Any, layer: Any, place: str, wrong: list[str]) -> Any:
     if not isinstance(layer, Mapping):
         return layer
     made = dict(base) if isinstance(base, Mapping) else {}
-    free = f".{FREE}." in place
-    changes = [] if free else [key for key in layer if _is_change(key, layer[key])]
+    changes = [
+        key
+        for key, value in layer.items()
+        if str(key)[-1:] in ("+", "-") and isinstance(value, list) and f".{FREE}." not in place
+    ]
     for key in (key for key in layer if key not in changes):
         made[key] = _laid_over(made.get(key), layer[key], f"{place}{key}.", wrong)
     # What goes before what comes, so that an entry can move to the end.
@@ -57,10 +60,6 @@ def _laid_over(base: Any, layer: Any, place: str, wrong: list[str]) -> Any:
         else:
             made[name] = [*made[name], *entries]
     return made
-
-
-def _is_change(key: Any, value: Any) -> bool:
-    return isinstance(key, str) and key[-1:] in ("+", "-") and isinstance(value, list)
 
 
 def _wrong_change(place: str, there: Any, key: str, entries: list[Any]) -> Iterator[str]:

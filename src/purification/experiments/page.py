@@ -70,12 +70,9 @@ def paper_page(catalogue: Catalogue, key: str) -> Page:
 def _section(catalogue: Catalogue, study: Study) -> tuple[Sequence[File], Sequence[File]]:
     """What a further section shows, and the files that it is read from."""
     match study.form:
-        case "search_times":
+        case "search_times" | "run_times":
             table = paper_table(catalogue, study.name)
-            return [table], [table.long]
-        case "run_times":
-            table = paper_table(catalogue, study.name)
-            return [table], table.measurements
+            return [table], [table.long] if study.form == "search_times" else table.measurements
         case "detection":
             return detections(catalogue), [detection_table(catalogue)]
         case "cost_accuracy":

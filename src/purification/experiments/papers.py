@@ -157,8 +157,7 @@ def named(*forms: str) -> tuple[str, ...]:
 
 
 def study_of(config: Mapping[str, Any], name: str) -> Study | None:
-    """A study of the papers, or a table of the user's own, with its settings in the config; None if
-    there is none of that name."""
+    """A study, or a user's own table, with its settings in the config; None if there is none."""
     own = config.get("tables", {}).get(name)
     if own is not None:
         settings = {key: value for key, value in own.items() if key != "form"}

@@ -10,9 +10,10 @@ from purification.experiments.artifacts import (
     cell_group,
     files_in,
 )
-from purification.experiments.catalogue import PLAIN, Catalogue
+from purification.experiments.catalogue import Catalogue
 from purification.experiments.cells import picture_title
 from purification.experiments.grids import Grid, grids_of
+from purification.experiments.names import PLAIN
 from purification.experiments.papers import Study
 from purification.experiments.sweeps import searched
 
@@ -37,8 +38,8 @@ def corrupted_pictures(catalogue: Catalogue, study: Study, seed: int) -> Figure:
     for panel in wanted["panels"]:
         dataset, attack = panel["dataset"], panel["attack"]
         named = {defense: defense for defense in wanted["defenses"]}
-        run = (dataset, seed, wanted["classifier"], attack)
-        columns = _gray_box(catalogue, *run, named, attacked="corrupted")
+        names = (dataset, seed, wanted["classifier"], attack)
+        columns = _gray_box(catalogue, *names, named, attacked="corrupted")
         columns.append(catalogue.dataset(dataset).shown("truth") | {"split": "test"})
         blocks.append([[f"{dataset}, {attack}", columns]])
     return _figure(study, {"images": 5, "blocks": blocks, "arranged": "beside"})
@@ -94,9 +95,11 @@ def _gray_box(
 ) -> list[Column]:
     """Images attacked in the gray box under that header, and what each defence makes of them, under
     its own."""
-    columns = [catalogue.adversarial(dataset, seed, PLAIN, classifier, attack).shown(attacked)]
+    columns = [
+        catalogue.attacked_classifier(dataset, seed, PLAIN, classifier, attack).shown(attacked)
+    ]
     for header, defense in defenses.items():
-        made = catalogue.attacked(dataset, seed, defense, classifier, attack)
+        made = catalogue.attacked_defense(dataset, seed, defense, classifier, attack)
         columns.append(made.shown(header) | {"group": "gray_box"})
     return columns
 
@@ -107,8 +110,8 @@ def _black_box(catalogue: Catalogue, study: Study, dataset: str, seed: int) -> l
     classifier, substitute = wanted["pair"].split("/")
     names = {"oracle": PLAIN, "classifier": classifier, "substitute": substitute}
     names |= {"attack": wanted["attack"]}
-    columns = [_held_out(catalogue, dataset)]
-    columns.append(catalogue.black_box(dataset, seed, **names).shown("attacked"))
+    attacked = catalogue.black_box(dataset, seed, **names).shown("attacked")
+    columns = [_original(catalogue, dataset, hold_out=True), attacked]
     for defense in wanted["defenses"]:
         purifier = catalogue.for_classifier(defense, classifier)
         purified = catalogue.purified_black_box(dataset, seed, defense=purifier, **names)
@@ -121,7 +124,7 @@ def _over_search(catalogue: Catalogue, study: Study, dataset: str, seed: int) ->
     over_steps, over_restarts = grids_of(catalogue.config, study.name)
     sweep = searched(catalogue, dataset, seed, catalogue.study("sweep").settings["attack"])
     return [
-        ["", [_held_out(catalogue, dataset), _attacked(sweep)]],
+        ["", [_original(catalogue, dataset, hold_out=True), _attacked(sweep)]],
         [_shared("R", over_steps.restarts), _columns(sweep, over_steps, "L")],
         [_shared("L", over_restarts.steps), _columns(sweep, over_restarts, "R")],
     ]
@@ -131,7 +134,7 @@ def _over_epsilon(catalogue: Catalogue, study: Study, dataset: str, seed: int) -
     """Images attacked more and more strongly, each beside its reconstruction."""
     attack = catalogue.study("sweep").settings["attack"]
     [grid] = grids_of(catalogue.config, study.name)
-    blocks: list[Block] = [["", [_held_out(catalogue, dataset)]]]
+    blocks: list[Block] = [["", [_original(catalogue, dataset, hold_out=True)]]]
     for epsilon in grid.epsilons:
         sweep = searched(catalogue, dataset, seed, catalogue.attack_at(attack, epsilon))
         reconstruction = _columns(sweep, grid, "")[0] | {"header": "G(z*)"}
@@ -139,12 +142,8 @@ def _over_epsilon(catalogue: Catalogue, study: Study, dataset: str, seed: int) -
     return blocks
 
 
-def _original(catalogue: Catalogue, dataset: str) -> Column:
-    return catalogue.dataset(dataset).shown("original") | {"split": "test"}
-
-
-def _held_out(catalogue: Catalogue, dataset: str) -> Column:
-    return _original(catalogue, dataset) | {"hold_out": True}
+def _original(catalogue: Catalogue, dataset: str, **further: bool) -> Column:
+    return catalogue.dataset(dataset).shown("original") | {"split": "test", **further}
 
 
 def _attacked(sweep: Sweep) -> Column:

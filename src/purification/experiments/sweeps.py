@@ -8,10 +8,11 @@ defence's own L and R make of the training images (the paper does not say).
 from collections.abc import Iterator
 
 from purification.experiments.artifacts import Cell, Sweep, cell_group
-from purification.experiments.catalogue import PLAIN, Catalogue
+from purification.experiments.catalogue import Catalogue
 from purification.experiments.cells import CLEAN, of_defense, of_no_defense, of_run, undefended
 from purification.experiments.config import ConfigError
 from purification.experiments.grids import grids_of, sweep_cells, sweep_epsilons
+from purification.experiments.names import PLAIN
 from purification.experiments.papers import Study
 
 SWEEP = "sweep"
@@ -90,7 +91,7 @@ def white_box_cells(
     common = of_run(catalogue, dataset, seed, classifier, attack)
     for steps in wanted["steps"]:
         defense = catalogue.defense_at(wanted["defense"], steps)
-        attacked = catalogue.attacked(dataset, seed, defense, classifier, attack)
+        attacked = catalogue.attacked_defense(dataset, seed, defense, classifier, attack)
         labels = common | of_defense(catalogue, wanted["defense"]) | {"iterations_L": steps}
         for threat_model in attacked.threat_models:
             if threat_model != "gray_box":

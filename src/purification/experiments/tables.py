@@ -63,7 +63,11 @@ def paper_table(catalogue: Catalogue, name: str) -> Table:
         classifiers = targets(study)
     else:
         classifiers = study.settings["classifiers"]
-        shown = _searches(study) if study.form == "searches" else None
+        if study.form == "searches":
+            # Restarts outside. A search from an encoder has R = 1.
+            wanted = study.settings["searches"]
+            restarts = dict.fromkeys([1, *wanted["restarts"]])
+            shown = tuple((steps, count) for count in restarts for steps in wanted["steps"])
     measurements = [
         measurement(catalogue, source.name, dataset, seed, classifier, attack)
         for dataset, seed in catalogue.runs(name)
@@ -73,13 +77,6 @@ def paper_table(catalogue: Catalogue, name: str) -> Table:
     papers = catalogue.printed_numbers(study.paper)
     notes = tuple(table_notes(catalogue, name))
     return Table(study, tuple(measurements), shown, notes, papers)
-
-
-def _searches(study: Study) -> tuple[tuple[int, int], ...]:
-    """The (L, R) of a table of searches, restarts outside. One from an encoder has R = 1."""
-    wanted = study.settings["searches"]
-    restarts = dict.fromkeys([1, *wanted["restarts"]])
-    return tuple((steps, count) for count in restarts for steps in wanted["steps"])
 
 
 def cost_measurements(catalogue: Catalogue) -> list[Measurement]:
@@ -143,22 +140,16 @@ def table_notes(catalogue: Catalogue, name: str) -> list[str]:
             notes.append(f"Classifier `{own}` was trained elsewhere.")
     for attack in wanted.get("attacks") or [wanted["attack"]]:
         notes.append(_attack_note(attack, config["attacks"][attack]))
-    for defense in _defenses(wanted):
+    columns = sorted(wanted.get("trained_on", {}).items())
+    unseen = [defense for _, column in columns for _, defense in sorted(column.items())]
+    for defense in dict.fromkeys([*wanted.get("defenses", ()), *unseen]):
         settings = config["defenses"][defense]
         notes.append(f"Defense `{defense}`: {_listed(settings, hide=('threat_models',))}.")
         if "generator" in settings:
             generator = settings["generator"]
-            networks = config["generators"]
-            datasets = study.settings["datasets"]
-            notes.append(_generator_note(generator, networks[generator], datasets))
+            network = config["generators"][generator]
+            notes.append(_generator_note(generator, network, study.settings["datasets"]))
     return notes
-
-
-def _defenses(wanted: Mapping[str, Any]) -> list[str]:
-    """The defences of a table, each once."""
-    columns = sorted(wanted.get("trained_on", {}).items())
-    unseen = [defense for _, column in columns for _, defense in sorted(column.items())]
-    return list(dict.fromkeys([*wanted.get("defenses", ()), *unseen]))
 
 
 def _attack_note(name: str, settings: Mapping[str, Any]) -> str:

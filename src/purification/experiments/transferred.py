@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from purification.experiments.artifacts import Cell, File
-from purification.experiments.catalogue import PLAIN, Catalogue
+from purification.experiments.catalogue import Catalogue
 from purification.experiments.cells import defenses_of, named_defense, of_no_defense, of_run
+from purification.experiments.names import PLAIN
 from purification.experiments.papers import Study
 
 
@@ -41,11 +42,8 @@ def transferred_cells(
             named = named_defense(catalogue, study, defense) if defense else of_no_defense()
             labels = common | named | {"substitute": substitute, "oracle": oracle}
             images: File = catalogue.black_box(**run, **names)
-            if defense is None:
-                deployed = catalogue.classifier(dataset, seed, PLAIN, classifier)
-            else:
-                deployed = catalogue.deployed(dataset, seed, defense, classifier)
-                if catalogue.purifies(defense):
-                    purifier = catalogue.for_classifier(defense, classifier)
-                    images = catalogue.purified_black_box(defense=purifier, **run, **names)
+            deployed = catalogue.deployed(dataset, seed, defense or PLAIN, classifier)
+            if defense and catalogue.purifies(defense):
+                purifier = catalogue.for_classifier(defense, classifier)
+                images = catalogue.purified_black_box(defense=purifier, **run, **names)
             yield Cell(labels, deployed, images)

@@ -1,11 +1,11 @@
 """Each defence against the best of its attackers for each image: which attacked sets are joined."""
 
-from collections.abc import Iterator
 from typing import Any
 
 from purification.experiments.artifacts import Cell, Made, Measurement, files_of, told
-from purification.experiments.catalogue import Catalogue, base_name
+from purification.experiments.catalogue import Catalogue
 from purification.experiments.methods import norm_of
+from purification.experiments.names import base_name
 from purification.experiments.tables import paper_table
 
 THREAT_MODELS = ("gray_box", "white_box", "white_box_bpda")
@@ -19,7 +19,9 @@ def worst_case(catalogue: Catalogue) -> Made:
     cells = {
         (cell.classifier.path, cell.images.path, cell.group): cell
         for name in catalogue.study("worst_case").settings["tables"]
-        for cell in _bounded(catalogue, name)
+        for measurement in paper_table(catalogue, name).measurements
+        for cell in (measurement.cells if isinstance(measurement, Measurement) else ())
+        if cell.labels["threat_model"] in THREAT_MODELS and cell.labels["epsilon"] is not None
     }
     summaries = [_with_norm(catalogue, cell) for cell in cells.values()]
     job = told({"cells": summaries}, files_of(cells.values()).values())
@@ -32,11 +34,3 @@ def _with_norm(catalogue: Catalogue, cell: Cell) -> dict[str, Any]:
     attack = catalogue.config["attacks"][base_name(cell.labels["attack"])]
     norm = norm_of(attack) or "unknown"
     return cell.summary if norm == "linf" else {**cell.summary, "norm": norm}
-
-
-def _bounded(catalogue: Catalogue, table: str) -> Iterator[Cell]:
-    for measurement in paper_table(catalogue, table).measurements:
-        for cell in measurement.cells if isinstance(measurement, Measurement) else ():
-            labels = cell.labels
-            if labels["threat_model"] in THREAT_MODELS and labels["epsilon"] is not None:
-                yield cell

@@ -25,12 +25,8 @@ class AEGAN(nn.Module):
     """images (N, C, H, W) in [0, 1] -> images of the same shape in (0, 1); AE, AE-GAN, AE-GAN+r.
 
     These differ in their training alone (`training.ae_gan`). `encoder`: images -> codes (N,
-    latent) in (-1, 1); `generator`: codes -> images.
-
-    Args:
-        latent: length of a code, 128 in the paper, and 20 in its Table 8.
-        width: maps of the first convolution, 64 in the paper.
-        image_shape: (channels, height, width) of an image.
+    latent) in (-1, 1); `generator`: codes -> images. A code is 128 long in the paper, and 20 in its
+    Table 8; `width` are the maps of the first convolution, 64 in the paper.
     """
 
     def __init__(self, latent: int = 128, width: int = 64, image_shape: Shape = MNIST) -> None:

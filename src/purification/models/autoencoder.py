@@ -10,13 +10,9 @@ from purification.models.wgan import MNIST, Generator, Shape, downsampling, init
 class MagNetAutoencoder(nn.Module):
     """images (N, C, H, W) in [0, 1] -> images of the same shape in (0, 1).
 
-    Encoder as Table 7: the critic's convolutions, linear to `latent`, tanh. The paper gives no
-    decoder; here it mirrors the encoder, which makes it the generator of Table 6.
-
-    Args:
-        latent: length of the code, 128 in the paper.
-        width: maps of the first convolution, 64 in the paper.
-        input_shape: (channels, height, width) of an image.
+    Encoder as Table 7: the critic's convolutions, linear to `latent` (128 in the paper), tanh. The
+    paper gives no decoder; here it mirrors the encoder, which makes it the generator of Table 6.
+    `width` are the maps of the first convolution, 64 in the paper.
     """
 
     def __init__(self, latent: int = 128, width: int = 64, input_shape: Shape = MNIST) -> None:

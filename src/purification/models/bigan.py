@@ -17,20 +17,13 @@ SLOPE, PIECES = 0.1, 2  # of LeakyReLU, of maxout
 class BiGAN(nn.Module):
     """images (N, C, H, W) in [0, 1] -> images of the same shape in (0, 1), by the code's mean.
 
-    `encoder`: images -> means of the codes (N, latent); `generator`: codes -> images.
+    `encoder`: images -> means of the codes (N, latent), 64 long in ALI; `generator`: codes ->
+    images. `width` are the maps of the first convolution, 32 in ALI.
 
     Initial weights are torch's, drawn from the global RNG. ALI's are N(0, 0.01), with which the
     narrow networks of the digits learned nothing: at width 8, with a deviation that keeps the gain
     of width 32, the samples' deviation over images was 0.02 after 22 epochs, 0.21 with torch's, and
-    0.19 is that of the digits.
-
-    Args:
-        latent: length of a code, 64 in ALI.
-        width: maps of the first convolution, 32 in ALI.
-        image_shape: (channels, height, width) of an image.
-
-    Raises:
-        ValueError: the sides are not 28, 30 or 32, both the same.
+    0.19 is that of the digits. Raises ValueError if the sides are not 28, 30 or 32, both the same.
     """
 
     def __init__(self, latent: int = 64, width: int = 32, image_shape: Shape = (1, 28, 28)) -> None:

@@ -48,7 +48,6 @@ def build_classifier(
             "package.module:Name", which is imported and called as `Name(input_shape, classes)`, and
             stands behind a wall (`guests.GuestClassifier`).
         input_shape: (channels, height, width) of one image.
-        classes: number of classes.
         dropout: what a printed rate p means. "paper": a unit is dropped with probability p;
             "keep_probability": it is *kept* with probability p, which is what the published code
             does (it hands p to TensorFlow 1's `tf.nn.dropout(x, keep_prob)`). E and F have none,
@@ -56,8 +55,7 @@ def build_classifier(
         files: of a user's own alone, the SHA-256 of each file that it reads, by name: it is called
             with their paths as `files` too (`plugins.files_for`).
 
-    Returns:
-        A module from images (N, C, H, W) in [0, 1] to logits (N, classes).
+    Returns a module from images (N, C, H, W) in [0, 1] to logits (N, classes).
 
     Raises:
         ValueError: unknown architecture or dropout meaning, images too small for the kernels, or

@@ -19,22 +19,16 @@ class VAE(nn.Module):
 
     Encoder: a 5x5 convolution to `width` maps, then 4x4 convolutions of stride 2 to width,
     2 * width, 4 * width, ... maps, each with batch norm and ReLU: 28 -> 28 -> 16 -> 8 -> 4; two
-    linear layers, to the mean and the log-variance of q(z|x). The decoder mirrors it.
+    linear layers, to the mean and the log-variance of q(z|x). The decoder mirrors it. The paper has
+    a `latent` of 128 and a `width` of 64.
 
     The paper makes the networks of CIFAR-10 and CelebA one or two layers deeper, and prints
     neither. Here larger images are halved down to 2x2, which is one layer more for 32x32
     (32 -> 16 -> 8 -> 4 -> 2) and two for 64x64.
 
     Initial weights as in the paper: N(0, 0.02) for convolutions, N(1, 0.02) for batch norm, whose
-    bias is zero; linear layers have torch's. Drawn from the global RNG.
-
-    Args:
-        latent: length of z, 128 in the paper.
-        width: maps of the first convolution, 64 in the paper.
-        input_shape: (channels, height, width) of an image.
-
-    Raises:
-        ValueError: a side is odd or below 4.
+    bias is zero; linear layers have torch's. Drawn from the global RNG. Raises ValueError if a side
+    is odd or below 4.
     """
 
     def __init__(self, latent: int = 128, width: int = 64, input_shape: Shape = MNIST) -> None:

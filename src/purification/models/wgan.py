@@ -31,12 +31,8 @@ class Generator(nn.Module):
     The code's CelebA images are in [-1, 1], from a tanh: (tanh(y) + 1) / 2 is the sigmoid of 2 y.
 
     Initial weights as in the published code: uniform with He's deviation (transposed convolutions)
-    or Glorot's (linear), biases zero, drawn from the global RNG.
-
-    Args:
-        latent: length of z, 128 in the published code.
-        width: maps before the last layer.
-        output_shape: (channels, height, width) of an image.
+    or Glorot's (linear), biases zero, drawn from the global RNG. z has 128 numbers there; `width`
+    are the maps before the last layer.
     """
 
     def __init__(self, latent: int = 128, width: int = 64, output_shape: Shape = MNIST) -> None:

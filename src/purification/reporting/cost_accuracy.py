@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from purification.reporting.csv_files import all_rows, read_rows
+from purification.reporting.csv_files import NAMES, all_rows, read_rows
 from purification.reporting.figures import attack_name, legend_entries, paper_figure
 from purification.reporting.papers import demand_numbers, epsilon_key
 from purification.reporting.roc import MARKERS, check_number, draw_line
@@ -46,9 +46,8 @@ COLUMNS = (
 its best; `within_1_point`: accuracy no more than `WITHIN` below that best."""
 TITLES = {"gray_box": "Gray box", "white_box": "White box", "white_box_bpda": "White box (BPDA)"}
 NO_DEFENSE, CLEAN = "No defence", "clean"
-_TEXT = ("dataset", "classifier", "attack", "threat_model", "defense", "variant")
 _COUNTS = ("seed", "iterations_L", "restarts_R", "n", "correct")
-_NEEDED = (*_TEXT, *_COUNTS, "epsilon")
+_NEEDED = (*NAMES, *_COUNTS, "epsilon")
 _LINE = 145  # characters of the text below the panels
 _IDENTITY = ["threat_model", "line", "iterations_L", "restarts_R"]
 
@@ -82,7 +81,7 @@ def read_measurements(files: Iterable[Path], dataset: str) -> pd.DataFrame:
     Tables share measurements; what else they say of them, such as a paper's number, is left out.
     Raises as `all_rows`.
     """
-    read = partial(read_rows, text=_TEXT, counts=_COUNTS, numbers=("epsilon",))
+    read = partial(read_rows, text=NAMES, counts=_COUNTS, numbers=("epsilon",))
     long = all_rows(files, read, "no files with measurements: nothing to draw")
     kept = [*_NEEDED, *(name for name in ("evaluations",) if name in long)]
     return long.loc[long["dataset"] == dataset, kept].drop_duplicates(ignore_index=True)

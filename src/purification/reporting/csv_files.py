@@ -12,7 +12,7 @@ from purification.provenance import expected_of
 from purification.storage import atomic
 from purification.text_tables import read_text_table, write_text_table
 
-_NAMES = ("dataset", "classifier", "attack", "threat_model", "defense", "variant")
+NAMES = ("dataset", "classifier", "attack", "threat_model", "defense", "variant")
 """The columns that name a measured accuracy."""
 
 
@@ -119,7 +119,7 @@ def _check_counts(path: Path, rows: pd.DataFrame) -> None:
 def _check_cells(path: Path, rows: pd.DataFrame, asked: Mapping[str, Any]) -> None:
     """Raise ValueError, naming the file, if its rows are not the cells of its recipe, in their
     order."""
-    names = [name for name in _NAMES if name in rows]
+    names = [name for name in NAMES if name in rows]
     cells = [tuple(cell["labels"].get(name, "") for name in names) for cell in asked["cells"]]
     found = list(rows[names].fillna("").astype(str).itertuples(index=False, name=None))
     if found != cells:
@@ -132,4 +132,4 @@ def _check_cells(path: Path, rows: pd.DataFrame, asked: Mapping[str, Any]) -> No
 
 
 def _described(row: pd.Series) -> str:
-    return ", ".join(str(row[name]) for name in _NAMES if row.get(name))
+    return ", ".join(str(row[name]) for name in NAMES if row.get(name))

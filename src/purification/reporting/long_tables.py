@@ -14,14 +14,14 @@ from typing import Any
 import pandas as pd
 
 from purification.evaluation.accuracy import wilson_intervals
+from purification.evaluation.flags import FLAGS, flag_column
 from purification.evaluation.measure import ATTACK_COLUMNS, ATTACK_UNIT_COLUMNS, NAMING_COLUMN
 from purification.evaluation.measure import COLUMNS as MEASUREMENT_COLUMNS
 from purification.evaluation.refusals import REFUSED
-from purification.reporting.csv_files import all_rows, read_rows, write_formatted
+from purification.reporting.csv_files import NAMES, all_rows, read_rows, write_formatted
 from purification.reporting.papers import ATTACHED_COLUMNS, attach_paper_values
 from purification.text_tables import read_text_table
 
-_TEXT = ("dataset", "classifier", "attack", "threat_model", "defense", "variant")
 _FURTHER_TEXT = ("substitute", "oracle", *ATTACK_UNIT_COLUMNS, NAMING_COLUMN, REFUSED)
 _COUNTS = ("iterations_L", "restarts_R", "n", "correct")
 _NUMBERS = ("epsilon", "accuracy", "ci_low", "ci_high", *ATTACK_COLUMNS)
@@ -59,8 +59,8 @@ def long_table(
     Returns:
         Rows sorted by dataset and attack (order of first appearance, no attack first), epsilon,
         classifier, defence (undefended, the paper's, users' own by appearance), variant, threat
-        model, search settings and seed; columns `MEASUREMENT_COLUMNS` and what
-        `purification.reporting.papers.attach_paper_values` adds.
+        model, search settings and seed; columns `MEASUREMENT_COLUMNS`, what
+        `purification.reporting.papers.attach_paper_values` adds, and last `FLAGS`, a seed's own.
 
     Raises as `all_rows`, and ValueError for an attack without threat model or the reverse, or two
     rows for the same measurement.
@@ -75,29 +75,30 @@ def long_table(
             "attack": _rank(rows["attack"], first=("none",)),
             "epsilon": rows["epsilon"].fillna(-1.0),
             "classifier": rows["classifier"],
-            "substitute": substitutes(rows),
+            "substitute": text_of(rows, "substitute"),
             "defense": _rank(rows["defense"], first=_DEFENSE_ORDER),
             "variant": rows["variant"],
             "threat_model": _rank(rows["threat_model"], first=THREAT_ORDER),
-            "iterations_L": rows["iterations_L"].fillna(-1),
-            "restarts_R": rows["restarts_R"].fillna(-1),
+            **{name: rows[name].fillna(-1) for name in SEARCH},
             "seed": rows["seed"],
         }
     )
     if ranks.duplicated().any():
         twice = rows[ranks.duplicated(keep=False)].iloc[0]
         raise ValueError(f"two rows for one measurement: {described(twice)}, seed {twice['seed']}")
-    order = ranks.sort_values(list(ranks.columns), kind="stable").index
-    rows = rows.loc[order].reset_index(drop=True)
+    rows = rows.loc[ranks.sort_values([*ranks], kind="stable").index].reset_index(drop=True)
     for name in set(_FURTHER_TEXT) & set(rows):
         rows[name] = rows[name].fillna("")
     if "queries" in rows:
         rows["queries"] = pd.to_numeric(rows["queries"]).astype("Int64")
-    further = [column for column in rows if column not in MEASUREMENT_COLUMNS]
-    rows = rows[[*MEASUREMENT_COLUMNS, *further]]
+    rows = rows[[*MEASUREMENT_COLUMNS, *(name for name in rows if name not in MEASUREMENT_COLUMNS)]]
+    # As for the cells of its page: only in a swept table L and R tell a defence's rows apart.
+    flags = flag_column(rows if searches is not None else rows.drop(columns=[*SEARCH]))
     if paper_values is None:
-        return rows.drop(columns=NAMING_COLUMN, errors="ignore")
-    return attach_paper_values(rows, paper_values, same_search=searches is not None)
+        rows = rows.drop(columns=NAMING_COLUMN, errors="ignore")
+    else:
+        rows = attach_paper_values(rows, paper_values, same_search=searches is not None)
+    return rows.assign(**{FLAGS: flags})
 
 
 def read_long_table(path: Path) -> pd.DataFrame:
@@ -106,7 +107,7 @@ def read_long_table(path: Path) -> pd.DataFrame:
     Raises FileNotFoundError, or ValueError naming the file if it is no long table.
     """
     header = read_text_table(path).partition("\n")[0].split(",")
-    text = (*_TEXT, "substitute") if "substitute" in header else _TEXT
+    text = (*NAMES, "substitute") if "substitute" in header else NAMES
     numbers = (*_NUMBERS, "paper_value", "paper_std", "difference")
     counts = (*_COUNTS, "seed", "paper_iterations_L", "paper_restarts_R")
     return read_rows(path, text=text, counts=counts, numbers=numbers)
@@ -143,9 +144,9 @@ def over_seeds(rows: pd.DataFrame, key: Sequence[str]) -> pd.DataFrame:
     return cells
 
 
-def substitutes(rows: pd.DataFrame) -> pd.Series:
-    """The substitute of each row; empty where there is none."""
-    return rows["substitute"].fillna("") if "substitute" in rows else pd.Series("", rows.index)
+def text_of(rows: pd.DataFrame, name: str) -> pd.Series:
+    """A further column of text, such as the substitute of each row; empty where there is none."""
+    return rows[name].fillna("") if name in rows else pd.Series("", rows.index)
 
 
 def described(row: pd.Series) -> str:
@@ -161,7 +162,7 @@ def epsilon_text(epsilon: float) -> str:
 
 
 def _read_measurements(path: Path) -> pd.DataFrame:
-    rows = read_rows(path, text=_TEXT, counts=_COUNTS, numbers=_NUMBERS)
+    rows = read_rows(path, text=NAMES, counts=_COUNTS, numbers=_NUMBERS)
     if "seed" not in rows:
         raise ValueError(f"{path}: missing columns: seed")
     contradiction = (rows["attack"] == "none") != (rows["threat_model"] == "none")

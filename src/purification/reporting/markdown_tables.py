@@ -6,9 +6,10 @@ from typing import Any
 
 import pandas as pd
 
+from purification.evaluation.flags import flagged
 from purification.evaluation.measure import NAMING_COLUMN
 from purification.evaluation.refusals import REFUSED
-from purification.reporting.long_tables import SEARCH, THREAT_ORDER, epsilon_text
+from purification.reporting.long_tables import SEARCH, THREAT_ORDER, epsilon_text, text_of
 from purification.reporting.wide_tables import KEY, main_threat_model, table_cells
 
 _THREAT_MEANING = {
@@ -26,8 +27,30 @@ _PAPER_WHITE_BOX = (
     "The paper's white-box values of a defense with a latent search are not comparable with ours: "
     "in its published code no gradient passes the search, so the attack stood still."
 )
-_WEAK_ATTACK = 0.05
 _REFUSED = "no number: attack refused"
+_WARNINGS = {
+    REFUSED: ("The attack was refused, and there is no number", ": {0.refused}"),
+    "above_clean": (
+        "Accuracy under attack above the same model's accuracy without attack "
+        "(on a subset of the images where n is smaller)",
+        " {0.accuracy:.4f} (n = {0.n}) > {0.accuracy_clean:.4f} (n = {0.n_clean})",
+    ),
+    "zero_gradient": (
+        "Images whose gradient is exactly zero: the attack cannot move them, "
+        "so the accuracy may be too high",
+        " {0.zero_gradient_share:.4f}",
+    ),
+    "low_success": (
+        "Attacks that succeed on under 5 % of the images: robust, or an attack that fails",
+        " {0.success_rate:.4f}",
+    ),
+    "weaker_than_gray_box": (
+        "The attacker who knows the defense does worse than the one who does not, beyond both "
+        "95 % intervals: the gradient is blocked or the attack badly tuned",
+        " {0.accuracy:.4f} > {0.accuracy_gray:.4f} gray box",
+    ),
+}
+"""What is warned of: a heading, and what stands behind the name of each cell."""
 
 
 def grid(header: Sequence[Any], rows: Iterable[Sequence[Any]], *, filled: bool = False) -> str:
@@ -57,19 +80,16 @@ def markdown_table(
 
     Each cell holds the accuracy (mean ± standard deviation over seeds where there are several), the
     95 % Wilson interval (of the counts pooled over seeds), n, and the paper's value where there is
-    one. A legend explains the threat models that occur. The warnings are computed from `long`:
-    accuracy under attack above the same model's clean accuracy; images whose gradient is exactly
-    zero; attacks that succeed on under 5 % of the images; white box above gray box beyond both
-    intervals; and, with the reason, attacks that were refused, whose cells have no number, and
-    what is not what its name says, beside which no paper's value stands.
+    one. A legend explains the threat models that occur. The warnings are the flags of these cells
+    (`purification.evaluation.flags`); and, with the reason, attacks that were refused, whose cells
+    have no number, and what is not what its name says, beside which no paper's value stands.
 
     `wide`, the `wide_table` of `long`, gives the rows and columns shown; `notes` are paragraphs
     below the heading `title`; `swept` and errors as for `wide_table`.
     """
     cells = table_cells(long, swept)
-    parts = [f"# {title}", *notes, *_sections(cells, long, wide, _cell_text, level=2)]
-    parts += ["## How to read this", _legend(cells)]
-    parts += ["## Warnings", _warnings(cells)]
+    parts = [f"# {title}", *notes, *_sections(cells, long, wide, _cell_text, top=2)]
+    parts += ["## How to read this", _legend(cells), "## Warnings", _warnings(cells)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -79,24 +99,19 @@ def brief_table(long: pd.DataFrame, wide: pd.DataFrame, *, swept: bool = False) 
 
     Arguments and errors as there; headings begin at the third level.
     """
-    return "\n\n".join(_sections(table_cells(long, swept), long, wide, _brief_text, level=3))
+    return "\n\n".join(_sections(table_cells(long, swept), long, wide, _brief_text, top=3))
 
 
 def _sections(
-    cells: pd.DataFrame,
-    long: pd.DataFrame,
-    wide: pd.DataFrame,
-    text: Callable[..., str],
-    level: int,
+    cells: pd.DataFrame, long: pd.DataFrame, wide: pd.DataFrame, text: Callable[..., str], top: int
 ) -> list[str]:
     """Headings and tables of each data set: the paper's columns, other threat models, no attack."""
     names = [name for name in wide if name in set(cells["column"])]
     clean = set(cells.loc[cells["attack"] == "none", "column"])
     main = main_threat_model(long)
     paper_layout = {"no_attack"} | set(cells.loc[cells["threat_model"] == main, "column"])
-    adjective = main.replace("_", "-")
     sections = [
-        (f"No defense, and {adjective} attacks on the defenses", paper_layout, False),
+        (f"No defense, and {main.replace('_', '-')} attacks on the defenses", paper_layout, False),
         ("Other threat models", set(names) - paper_layout - clean, False),
         ("Without attack", clean, True),
     ]
@@ -105,13 +120,13 @@ def _sections(
     }
     parts = []
     for dataset in wide["dataset"].unique():
-        parts.append(f"{'#' * level} {dataset}")
+        parts.append(f"{'#' * top} {dataset}")
         rows = wide[wide["dataset"] == dataset]
         for heading, wanted, without_attack in sections:
             columns = [name for name in names if name in wanted]
             table = _markdown_table(rows, columns, texts, clean, without_attack)
             if table:
-                parts += [f"{'#' * (level + 1)} {heading}", table]
+                parts += [f"{'#' * (top + 1)} {heading}", table]
     return parts
 
 
@@ -176,7 +191,6 @@ def _markdown_table(
 def _legend(cells: pd.DataFrame) -> str:
     present = set(cells["threat_model"])
     names = [name for name in THREAT_ORDER if name in present]
-    names += sorted(present - set(names))
     lines = [
         "Each cell: accuracy, 95 % Wilson interval, number of images n, mean l2 norm of the "
         "perturbations that succeeded"
@@ -188,7 +202,7 @@ def _legend(cells: pd.DataFrame) -> str:
             "pool the seeds' counts, so the interval does not cover the spread between seeds."
         )
     lines.append("")
-    for name in names:
+    for name in (*names, *sorted(present - set(names))):
         columns = {"none": " (columns `no_attack`, `*_clean`)", "white_box_bpda": " (`*_bpda`)"}
         meaning = _THREAT_MEANING.get(name, "as the configuration defines it.")
         lines.append(f"- `{name}`{columns.get(name, '')}: {meaning}")
@@ -200,8 +214,7 @@ def _legend(cells: pd.DataFrame) -> str:
 
 def _is_printed(cells: pd.DataFrame) -> pd.Series:
     """Where a paper has a number."""
-    known = "paper_value" in cells
-    return cells["paper_value"].notna() if known else pd.Series(False, cells.index)
+    return cells.reindex(columns=["paper_value"])["paper_value"].notna()
 
 
 def _pair(cell: tuple) -> str:
@@ -210,71 +223,19 @@ def _pair(cell: tuple) -> str:
     return f"{pair} L={cell.iterations_L} R={cell.restarts_R}" if cell.iterations_L >= 0 else pair
 
 
-def _text_of(cells: pd.DataFrame, name: str) -> pd.Series:
-    """A further column of text; empty where there is none."""
-    return cells[name].fillna("") if name in cells else pd.Series("", cells.index)
-
-
 def _warnings(cells: pd.DataFrame) -> str:
-    attacked = cells[cells["attack"] != "none"]
-    same_model = ["dataset", "classifier", "defense", "variant", *SEARCH]
-    clean = cells.loc[cells["attack"] == "none", [*same_model, "accuracy", "n"]]
-    above_clean = attacked.merge(clean, on=same_model, suffixes=("", "_clean"))
-    above_clean = above_clean[above_clean["accuracy"] > above_clean["accuracy_clean"]]
-    stronger = attacked[attacked["threat_model"].isin(("white_box", "white_box_bpda"))]
-    gray = attacked[attacked["threat_model"] == "gray_box"]
-    above_gray = stronger.merge(
-        gray[[*same_model, "attack", "epsilon_key", "accuracy", "ci_high"]],
-        on=[*same_model, "attack", "epsilon_key"],
-        suffixes=("", "_gray"),
-    )
-    above_gray = above_gray[above_gray["ci_low"] > above_gray["ci_high_gray"]]
-    kinds = [
-        (
-            "The attack was refused, and there is no number",
-            cells[_text_of(cells, REFUSED) != ""],
-            lambda c: f"{_pair(c)}: {getattr(c, REFUSED)}",
-        ),
-        (
-            "Accuracy under attack above the same model's accuracy without attack "
-            "(on a subset of the images where n is smaller)",
-            above_clean,
-            lambda c: (
-                f"{_pair(c)} {c.accuracy:.4f} (n = {c.n}) > {c.accuracy_clean:.4f} "
-                f"(n = {c.n_clean})"
-            ),
-        ),
-        (
-            "Images whose gradient is exactly zero: the attack cannot move them, "
-            "so the accuracy may be too high",
-            attacked[attacked["zero_gradient_share"] > 0],
-            lambda c: f"{_pair(c)} {c.zero_gradient_share:.4f}",
-        ),
-        (
-            "Attacks that succeed on under 5 % of the images: robust, or an attack that fails",
-            attacked[attacked["success_rate"] < _WEAK_ATTACK],
-            lambda c: f"{_pair(c)} {c.success_rate:.4f}",
-        ),
-        (
-            "The attacker who knows the defense does worse than the one who does not, beyond both "
-            "95 % intervals: the gradient is blocked or the attack badly tuned",
-            above_gray,
-            lambda c: f"{_pair(c)} {c.accuracy:.4f} > {c.accuracy_gray:.4f} gray box",
-        ),
-    ]
-    parts = []
-    for heading, found, text in kinds:
-        if found.empty:
+    found = {REFUSED: cells[text_of(cells, REFUSED) != ""], **flagged(cells)}
+    parts, place = [], ["dataset", "attack", "epsilon_key", "column"]
+    for name, (heading, text) in _WARNINGS.items():
+        if found[name].empty:
             continue
         lines = [f"**{heading}:**", ""]
-        for (dataset, attack, _, column), group in found.groupby(
-            ["dataset", "attack", "epsilon_key", "column"], sort=False
-        ):
-            name = f"{attack} {epsilon_text(group['epsilon'].iloc[0])}".strip()
-            listed = "; ".join(text(cell) for cell in group.itertuples())
-            lines.append(f"- {dataset}, {name}, `{column}`: {listed}")
+        for (dataset, attack, _, column), group in found[name].groupby(place, sort=False):
+            attack = f"{attack} {epsilon_text(group['epsilon'].iloc[0])}".strip()
+            listed = "; ".join(_pair(cell) + text.format(cell) for cell in group.itertuples())
+            lines.append(f"- {dataset}, {attack}, `{column}`: {listed}")
         parts.append("\n".join(lines))
-    other = sorted({text for text in _text_of(cells, NAMING_COLUMN) if text})
+    other = sorted({text for text in text_of(cells, NAMING_COLUMN) if text})
     if other:
         lines = ["**Not what their names say, so that no paper's value stands beside:**", ""]
         parts.append("\n".join([*lines, *(f"- {text}" for text in other)]))

@@ -147,12 +147,11 @@ def attach_paper_values(
     nothing.
 
     A difference on Defense-GAN's ``white_box`` rows is no error of either side. The paper (sec. 3,
-    Table 4) describes an attacker who differentiates through the L search steps; the code published
-    with it keeps the search's state in a variable that is changed by assignment, so what the
-    classifier sees does not depend differentiably on the input and no gradient reaches the image.
-    FGSM then changes nothing and CW returns the clean image, which fits the printed numbers: they
-    lie near the clean accuracy and above the paper's own black box. Our ``white_box`` has the true
-    gradient, is therefore a stronger attack, and must be expected far below the printed column.
+    Table 4) describes an attacker who differentiates through the L search steps; in the code
+    published with it no gradient passes the search, whose state is assigned. FGSM then changes
+    nothing and CW returns the clean image, which fits the printed numbers: they lie near the clean
+    accuracy and above the paper's own black box. Ours has the true gradient, and must be expected
+    far below.
 
     Args:
         long: measurement rows; needs ``MATCH_COLUMNS`` and ``accuracy``, and may have
@@ -160,13 +159,9 @@ def attach_paper_values(
         values: rows of `paper_values`; only those with metric ``accuracy`` are used.
         same_search: L and R must agree too (Tables 8 to 11, where they vary).
 
-    Returns:
-        A copy of `long`, same rows and order, with ``paper_value``, ``paper_std``,
-        ``paper_iterations_L``, ``paper_restarts_R`` and ``difference`` (ours - paper).
-
-    Raises:
-        ValueError: the paper has several different numbers for one of our rows (such as Tables 8
-            to 11, where L and R vary); the message names the row.
+    Returns a copy of `long`, same rows and order, with `ATTACHED_COLUMNS`; ``difference`` is ours
+    less the paper's. Raises ValueError, naming the row, if the paper has several different numbers
+    for one of ours (such as Tables 8 to 11, where L and R vary).
     """
     match = [*MATCH_COLUMNS, *(["substitute"] if "substitute" in long else [])]
     match += ["iterations_L", "restarts_R"] if same_search else []

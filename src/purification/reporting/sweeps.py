@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from purification.evaluation.accuracy import wilson_intervals
-from purification.reporting.csv_files import read_rows, write_formatted
+from purification.reporting.csv_files import NAMES, read_rows, write_formatted
 from purification.reporting.figures import attack_name
 from purification.reporting.papers import demand_numbers
 from purification.reporting.roc import AccuracyPanel
@@ -31,10 +31,9 @@ def read_long(path: Path, dataset: str) -> pd.DataFrame:
 
     Raises FileNotFoundError, or ValueError naming the file if it is no long table.
     """
-    text = ("dataset", "classifier", "attack", "threat_model", "defense", "variant")
     counts = ("iterations_L", "restarts_R", "n", "correct", "seed")
     numbers = ("epsilon", "accuracy", *_PRINTED)
-    rows = read_rows(Path(path), text=text, counts=counts, numbers=numbers)
+    rows = read_rows(Path(path), text=NAMES, counts=counts, numbers=numbers)
     return rows[rows["dataset"] == dataset].reset_index(drop=True)
 
 

@@ -20,7 +20,7 @@ import re
 
 import pandas as pd
 
-from purification.reporting.long_tables import SEARCH, described, over_seeds, substitutes
+from purification.reporting.long_tables import SEARCH, described, over_seeds, text_of
 from purification.reporting.papers import epsilon_key
 
 _VAE_VARIANTS = ("base", "rec", "e2e")
@@ -63,7 +63,7 @@ def table_cells(long: pd.DataFrame, swept: bool) -> pd.DataFrame:
     rows = long.assign(
         column=_column_names(long),
         epsilon_key=strength,
-        substitute=substitutes(long),
+        substitute=text_of(long, "substitute"),
         **{name: long[name].fillna(-1).astype(int) if swept else -1 for name in SEARCH},
     )
     key = [*KEY, "column"]
@@ -123,9 +123,7 @@ def _widen(cells: pd.DataFrame) -> pd.DataFrame:
         )
     ]
     wide = index[keep].reset_index(drop=True)
-    by_appearance = cells["column"].drop_duplicates()
-    columns = sorted(by_appearance, key=_column_rank)
-    for name in columns:
+    for name in sorted(cells["column"].drop_duplicates(), key=_column_rank):
         # A column is either wholly without attack, and repeats, or wholly under attack.
         repeats = name in set(clean["column"])
         source = cells[cells["column"] == name]
@@ -134,9 +132,8 @@ def _widen(cells: pd.DataFrame) -> pd.DataFrame:
         key += list(SEARCH) if (source["iterations_L"] >= 0).any() else []
         source = source.set_index(key)[["accuracy", "n", "std"]]
         values = source.reindex(pd.MultiIndex.from_frame(wide[key]))
-        wide[name] = values["accuracy"].array
-        wide[f"{name}_n"] = values["n"].array
-        wide[f"{name}_std"] = values["std"].array
+        for column, suffix in (("accuracy", ""), ("n", "_n"), ("std", "_std")):
+            wide[name + suffix] = values[column].array
     bare = [] if wide["substitute"].any() else ["substitute"]
     return wide.drop(columns=["epsilon_key", *bare, *(() if swept else SEARCH)])
 

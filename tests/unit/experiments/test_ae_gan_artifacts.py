@@ -90,7 +90,7 @@ def on_line(line: dict[str, Any], labels: dict[str, Any]) -> bool:
 def test_a_figure_of_an_unknown_attack_is_refused() -> None:
     catalogue = micro_catalogue()
     with pytest.raises(ConfigError, match="no 'spsa' under attacks"):
-        catalogue.attacked(DATA, 0, "ae_gan_r", "D", "spsa")
+        catalogue.attacked_defense(DATA, 0, "ae_gan_r", "D", "spsa")
 
 
 def files_of(catalogue: Catalogue) -> dict[str, str]:
@@ -107,7 +107,7 @@ def pictured(catalogue: Catalogue, defense: str) -> list[Any]:
     if defense != "ae_gan_r":
         return []
     validation = catalogue.purified_images(DATA, 0, defense, "validation")
-    return [validation, catalogue.attacked(DATA, 0, defense, "D", "fgsm")]
+    return [validation, catalogue.attacked_defense(DATA, 0, defense, "D", "fgsm")]
 
 
 def stale(**changes: Any) -> set[str]:

@@ -135,7 +135,7 @@ def test_every_attack_with_an_epsilon_can_vary_in_it(method: str) -> None:
     catalogue = Catalogue(small(attacks={"own": attack}), SCHEMA)
     assert catalogue.attack("own").settings == METHODS[method]
     assert catalogue.attack("own@0.2").settings == {**METHODS[method], "epsilon": 0.2}
-    made = catalogue.adversarial("digits", 0, "plain", "A", "own@0.2")
+    made = catalogue.attacked_classifier("digits", 0, "plain", "A", "own@0.2")
     assert made.path == "results/digits/seed0/adversarial/plain/A/own@0.2.h5"
     # Only an l2 length may exceed the range of a pixel.
     if method == "vam":
@@ -165,7 +165,7 @@ def test_a_varied_defense_is_attacked_before_the_classifier_of_its_own(
     catalogue: Catalogue,
 ) -> None:
     own, varied = (
-        catalogue.attacked("digits", 0, name, "A", "fgsm")
+        catalogue.attacked_defense("digits", 0, name, "A", "fgsm")
         for name in ("defense_gan", "defense_gan@L50")
     )
     assert varied.classifier == own.classifier
@@ -191,7 +191,7 @@ REFUSED: dict[str, tuple[Asked, str]] = {
     "an attack without strength": (lambda c: c.attack("cw@0.2"), "nothing of attacks.cw can"),
     "an attack that is none": (lambda c: c.attack("bin@0.2"), "no 'bin' under attacks"),
     "the config's steps": (
-        lambda c: c.attacked("digits", 0, "defense_gan@L25", "A", "fgsm"),
+        lambda c: c.attacked_defense("digits", 0, "defense_gan@L25", "A", "fgsm"),
         "it is called 'defense_gan'",
     ),
     "other steps' spelling": (
@@ -210,7 +210,7 @@ REFUSED: dict[str, tuple[Asked, str]] = {
     "steps of one pass": (lambda c: c.purifier("digits", 0, "ae_gan_r@L5"), "can vary so"),
     "a purifier without steps": (lambda c: c.purifier("digits", 0, "magnet@L5"), "can vary so"),
     "a redeployed one": (
-        lambda c: c.attacked("digits", 0, "defense_vae_rec@L5", "A", "fgsm"),
+        lambda c: c.attacked_defense("digits", 0, "defense_vae_rec@L5", "A", "fgsm"),
         "no 'L5' under classifiers",
     ),
     "a varied data set": (lambda c: c.dataset("digits@2"), "nothing of datasets.digits can"),

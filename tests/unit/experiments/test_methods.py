@@ -229,7 +229,9 @@ def test_units_of_another_range_are_told(lab: Path) -> None:
 
 def test_own_attack_that_looks_at_no_model_is_in_the_gray_box_alone(lab: Path) -> None:
     catalogue = with_attack(entry("noise", size=0.1))
-    assert set(catalogue.attacked("digits", 0, "magnet", "D", "mine").threat_models) == {"gray_box"}
+    assert set(catalogue.attacked_defense("digits", 0, "magnet", "D", "mine").threat_models) == {
+        "gray_box"
+    }
 
 
 def test_a_plain_function_is_an_attack_of_unknown_norm(lab: Path) -> None:
@@ -246,7 +248,7 @@ def test_a_plain_function_is_an_attack_of_unknown_norm(lab: Path) -> None:
 def test_its_file_its_settings_and_its_files_decide_what_is_made(lab: Path) -> None:
     def made(**settings: Any) -> dict[str, str]:
         catalogue = with_attack(entry(epsilon=2.0, **settings))
-        return digests(catalogue.attacked("digits", 0, "magnet", "D", "mine"))
+        return digests(catalogue.attacked_defense("digits", 0, "magnet", "D", "mine"))
 
     before = made()
     assert made() == before

@@ -660,8 +660,8 @@ def test_a_file_decides_just_what_its_code_makes(tmp_path: Path, section: str) -
             changes[section] = {"own": entry}
             catalogue = micro_catalogue(**changes)
         network = catalogue.classifier("own", 0, "plain", "own")
-        attack = catalogue.adversarial("own", 0, "plain", "own", "own")
-        defense = catalogue.attacked("own", 0, "own", "own", "own")
+        attack = catalogue.attacked_classifier("own", 0, "plain", "own", "own")
+        defense = catalogue.attacked_defense("own", 0, "own", "own", "own")
         parts = {
             "datasets": catalogue.dataset("own"),
             "classifiers": network,

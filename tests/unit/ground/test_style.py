@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "edits": {"experiments", "freshness", "provenance", "runs"},
     "datasets": {"storage", "plugins", "runtime", "facts"},
     "models": {"storage", "plugins", "guests"},
-    "attacks": {"models", "randomness", "plugins", "guests", "facts"},
+    "attacks": {"models", "randomness", "runtime", "plugins", "guests", "facts"},
     "training": {"models", "attacks", "randomness", "runtime", "storage", "provenance"},
     "purifiers": {"models", "training", "randomness", "runtime", "plugins", "guests"}
     | {"facts", "provenance"},

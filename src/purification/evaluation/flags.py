@@ -1,0 +1,49 @@
+"""Flags of measurements: signs that the attack, not the defence, may explain an accuracy.
+
+- `above_clean`: higher than the same model's accuracy without attack. On fewer images (n) than
+  there, the choice of images may explain it, too.
+- `zero_gradient`: the gradient of at least one image is exactly zero: the attack cannot move it
+  (gradient masking; Papernot et al. 2017, "Practical black-box attacks against machine learning").
+- `low_success`: success on under 5 % of the images: robust, or an attack that fails. The limit is
+  ours: a classifier's error without attack alone is often of that size.
+- `weaker_than_gray_box`: white box or BPDA leaves more than the gray box of the same model, attack
+  and strength, and their 95 % intervals do not overlap: the gradient is blocked or the attack badly
+  tuned (Athalye et al. 2018, "Obfuscated gradients give a false sense of security", section 3.1).
+
+Success and zero gradients are against the model that the attack was made on.
+"""
+
+import pandas as pd
+
+FLAGS = "flags"
+"""The column of the long tables: the names of a row's flags in this order, joined by `;`."""
+_MODEL = ("dataset", "seed", "classifier", "defense", "variant", "iterations_L", "restarts_R")
+
+
+def flagged(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The rows of each flag in turn, in their order, the label of each in the column `row`.
+
+    `rows`: of a long table, or with their seeds pooled and without `seed`. Beside what was compared
+    stand `accuracy_clean` and `n_clean`, or `accuracy_gray` and `ci_high_gray`.
+    """
+    rows = rows.assign(row=rows.index, strength=rows["epsilon"].round(6))
+    attacked = rows[rows["attack"] != "none"]
+    model = [name for name in _MODEL if name in rows]
+    same = [*model, "attack", "strength"]
+    clean = rows.loc[rows["attack"] == "none", [*model, "accuracy", "n"]]
+    clean = attacked.merge(clean, on=model, suffixes=("", "_clean"))
+    gray = rows.loc[rows["threat_model"] == "gray_box", [*same, "accuracy", "ci_high"]]
+    white = attacked[attacked["threat_model"].isin(("white_box", "white_box_bpda"))]
+    gray = white.merge(gray, on=same, suffixes=("", "_gray"))
+    return {
+        "above_clean": clean[clean["accuracy"] > clean["accuracy_clean"]],
+        "zero_gradient": attacked[attacked["zero_gradient_share"] > 0],
+        "low_success": attacked[attacked["success_rate"] < 0.05],
+        "weaker_than_gray_box": gray[gray["ci_low"] > gray["ci_high_gray"]],
+    }
+
+
+def flag_column(rows: pd.DataFrame) -> list[str]:
+    """The column `FLAGS` of `rows`, which are as for `flagged`; empty text for no flag."""
+    found = {name: set(those["row"]) for name, those in flagged(rows).items()}
+    return [";".join(name for name in found if row in found[name]) for row in rows.index]
