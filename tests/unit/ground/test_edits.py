@@ -12,6 +12,8 @@ from purification.experiments import Catalogue, all_made, paper_table
 from purification.experiments.artifacts import File, Recipe
 from purification.text_tables import write_page
 
+pytestmark = pytest.mark.slow  # each looks at a whole study
+
 SCHEMA = REPOSITORY / "workflow/schemas/config.schema.yaml"
 Config = Mapping[str, Any]
 
