@@ -47,7 +47,7 @@ class Facts:
         summary: the first paragraph of its docstring.
         stated: a class's attributes, in small letters; a function's keywords of `decorator`.
         decorator: of a function, that of `DECORATORS` that it has; of others "".
-        parameters: of a function, its parameters, and whether each has a default.
+        parameters: of a function, its parameters, and whether each has a default, as `*args` has.
         arguments: what the docstring says of each, under "Args".
         methods: of a class, the names of its methods, inherited from the same file too; of a
             function None.
@@ -222,6 +222,8 @@ class _Reader:
         named = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
         optional |= {argument.arg for argument, default in named if default is not None}
         parameters = {a.arg: a.arg in optional for a in (*given, *node.args.kwonlyargs)}
+        if node.args.vararg:
+            parameters[f"*{node.args.vararg.arg}"] = True
         return Facts(node.name, self.file, _summary(node), stated, name, parameters, _told(node))
 
     def called(self, node: ast.expr) -> str:

@@ -35,7 +35,7 @@ def attack(
         model_free: it looks at no model and no label, so that its images are the same for every
             attacker, and are measured in the gray box alone.
         labels: it climbs away from a label, of which the config's `labels` says which.
-        above: the setting that `epsilon` must be above, a step that is part of it.
+        above: with a norm, the setting that `epsilon` must be above, a step that is part of it.
         paper_name: what papers call it, if that is not the function's name.
 
     Raises:

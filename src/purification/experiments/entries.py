@@ -66,31 +66,47 @@ def misstated(key: str, place: str, schema: Mapping[str, Any]) -> Iterator[str]:
         return
     if not facts.decorator:
         return
-    where, settings = f"{place}: @{facts.decorator}", facts.stated.get("settings")
-    form = {"$defs": schema["$defs"], "$ref": f"#/$defs/stated_{facts.decorator}"}
-    wrong = list(wrong_form(facts.stated, form, where))
+    where = f"{facts.file}: {facts.name}: @{facts.decorator}"
+    wrong = _wrong_facts(facts, facts.decorator, schema, where)
+    parameters = ", ".join(facts.parameters) or "nothing"
+    if key == "source" and len(facts.parameters) < 3 and "*" not in parameters:
+        wrong.append(f"{where}: it must take data_root, validation and test; it takes {parameters}")
     yield from wrong
-    if wrong or settings is None:
+    if wrong or (settings := facts.stated.get("settings")) is None:
         return
     given = constant_of("purification.attacks.registry:GIVEN")
     taken = {key: has for key, has in [*facts.parameters.items()][3:] if key not in given}
     for key in settings:
         yield from (f"{where}.settings.{key}: {text}" for text in unknown(key, taken))
+        if key in facts.defaults:
+            yield f"{where}.settings.{key}: no default can stand here; give the parameter a default"
+    if "above" in facts.stated:
+        yield from (f"{where}.above: {text}" for text in unknown(facts.stated["above"], settings))
     yield from _wrong_kinds(facts, schema, where)
     missing = [key for key, optional in taken.items() if not optional and key not in settings]
     yield from (f"{where}.settings: the parameter {key!r} is missing" for key in missing)
 
 
+def _wrong_facts(facts: Facts, of: str, schema: Mapping[str, Any], where: str) -> list[str]:
+    stated = {k: list(v) if isinstance(v, tuple) else v for k, v in facts.stated.items()}
+    form = {"$defs": schema["$defs"], "$ref": f"#/$defs/stated_{of}"}
+    return list(wrong_form(stated, form, where))
+
+
 def _wrong_kinds(facts: Facts, schema: Mapping[str, Any], where: str) -> Iterator[str]:
-    """Settings that are of no definition, or no JSON schemas."""
+    """Settings that are of no definition, or no JSON schemas, or have a default that they may not
+    be. (The default None is none: what is left out.)"""
     for key, kind in facts.settings.items():
-        name = kind.get("$ref", "").removeprefix("#/$defs/")
+        name, place = kind.get("$ref", "").removeprefix("#/$defs/"), f"{where}.settings.{key}"
         wrong = list(unknown(name, schema["$defs"])) if name else []
         try:
             jsonschema.Draft202012Validator.check_schema(kind)
         except jsonschema.SchemaError as error:
             wrong.append(error.message)
-        yield from (f"{where}.settings.{key}: {text}" for text in wrong)
+        yield from (f"{place}: {text}" for text in wrong)
+        if not wrong and kind.get("default") is not None:
+            form = {"$defs": schema["$defs"], **kind}
+            yield from wrong_form(kind["default"], form, f"{place}.default")
 
 
 def own_defense(
@@ -117,20 +133,21 @@ def _wrong_defense(
     facts: Facts, entry: Mapping[str, Any], schema: Mapping[str, Any]
 ) -> Iterator[str]:
     where = f"{facts.file}: {facts.name}"
-    stated = {k: list(v) if isinstance(v, tuple) else v for k, v in facts.stated.items()}
-    form = {"$defs": schema["$defs"], "$ref": "#/$defs/stated_defense"}
-    if wrong := list(wrong_form(stated, form, where)):
+    if wrong := _wrong_facts(facts, "defense", schema, where):
         yield from wrong
         return
     yield from _wrong_kinds(facts, schema, where)
-    lessons = stated.get("learns_from", ())
+    lessons = facts.stated.get("learns_from", ())
     if ("fit" in (facts.methods or ())) != bool(lessons):
         yield f"{where}: a defence that is trained has both LEARNS_FROM and fit"
-    if "copies" in lessons and "copies" not in facts.settings:
-        yield f"{where}: learning from copies needs a setting `copies`"
+    own = facts.settings.get("copies", {})
+    named = own.get("$ref") == "#/$defs/copies" and isinstance(own.get("default", []), list)
+    if "copies" in lessons and not named:
+        needed = "a setting `copies` of the kind `copies`; its default must be a list"
+        yield f"{where}: learning from copies needs {needed}"
     if "networks" in lessons and "generator" not in entry:
         yield f"{where}: learning from networks needs a `generator` in the config"
-    if stated.get("randomised"):
+    if facts.stated.get("randomised"):
         yield (
             f"{where} is RANDOMISED. Such a purifier needs a protocol of its own, because one draw "
             "hides what its attacker has by the mean over many, and there is none here yet"

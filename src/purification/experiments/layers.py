@@ -46,7 +46,10 @@ def _laid_over(base: Any, layer: Any, place: str, wrong: list[str]) -> Any:
     changes = [
         key
         for key, value in layer.items()
-        if str(key)[-1:] in ("+", "-") and isinstance(value, list) and f".{FREE}." not in place
+        if str(key)[-1:] in ("+", "-")
+        and f".{FREE}." not in place
+        # Names may end so, too.
+        and any(isinstance(v, list) for v in (value, layer.get(key[:-1], made.get(key[:-1]))))
     ]
     for key in (key for key in layer if key not in changes):
         made[key] = _laid_over(made.get(key), layer[key], f"{place}{key}.", wrong)
@@ -62,7 +65,11 @@ def _laid_over(base: Any, layer: Any, place: str, wrong: list[str]) -> Any:
     return made
 
 
-def _wrong_change(place: str, there: Any, key: str, entries: list[Any]) -> Iterator[str]:
+def _wrong_change(place: str, there: Any, key: str, entries: Any) -> Iterator[str]:
+    if not isinstance(entries, list):
+        hint = f", such as [{entries}]" if isinstance(entries, str | int | float) else ""
+        yield f"{place}: must be a list{hint}; got {entries!r}"
+        return
     if not isinstance(there, list):
         yield f"{place}: there is no list {key[:-1]!r} to change"
         return

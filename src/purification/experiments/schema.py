@@ -73,7 +73,7 @@ def wrong_form(value: Any, schema: Mapping[str, Any], place: str = "") -> Iterat
 
 def _explain(error: jsonschema.ValidationError, place: str) -> Iterator[str]:
     place = ".".join(filter(None, (place, *map(str, error.absolute_path)))) or "the top level"
-    got = f"got {error.instance!r}"
+    got, own = f"got {error.instance!r}", error.schema
     match error.validator:
         case "additionalProperties":
             allowed = sorted(error.schema.get("properties", {}))
@@ -105,6 +105,8 @@ def _explain(error: jsonschema.ValidationError, place: str) -> Iterator[str]:
             why = error.schema.get("why", error.schema.get("description", error.message))
             name = error.instance if len(str(error.instance)) < 100 else error.instance[:60] + "..."
             yield f"{place}: the name {name!r} cannot be used here ({why})"
+        case "minItems" | "maxItems" if own.get("minItems") == own.get("maxItems"):
+            yield f"{place}: must have {error.validator_value} entries; {got}"
         case _:
             yield f"{place}: {error.message}"
 

@@ -58,11 +58,17 @@ def columns(config: Settings, table: Study) -> Wrong:
 
 
 def transferred(config: Settings, table: Study) -> Wrong:
-    """Transferred attacks come with pairs and an oracle, and are attacks of the table."""
+    """Transferred attacks come with pairs and an oracle, and are attacks of the table; what pairs
+    attack is among its classifiers."""
     if len({key in table.settings for key in ("pairs", "transferred", "oracle")}) > 1:
         yield "", "pairs, transferred and oracle go together"
     for name in table.settings.get("transferred", ()):
         yield from (("transferred", text) for text in unknown(name, table.settings["attacks"]))
+    classifiers = table.settings["classifiers"]
+    for pair in table.settings.get("pairs", ()):
+        if (target := pair.partition("/")[0]) not in classifiers:
+            told = f"{target} is none of the table's classifiers: {', '.join(classifiers)}"
+            yield "pairs", f"{pair!r}: {told}"
     if "pairs" in table.settings:
         yield from hold_out(config, table)
 

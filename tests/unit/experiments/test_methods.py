@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import DEFAULT, REPOSITORY, SCHEMA, digests, merged, micro_catalogue
+from conftest import DEFAULT, REPOSITORY, SCHEMA, digests, merged, micro_catalogue, refusal
 
 from purification.attacks import ATTACKS
 from purification.datasets import SOURCES
 from purification.evaluation.measure import NAMING_COLUMN
 from purification.experiments import Catalogue, ConfigError, paper_table, worst_case
 from purification.experiments.cells import NOT_AS_NAMED
-from purification.experiments.entries import misstated
-from purification.experiments.methods import architectures
+from purification.experiments.entries import _wrong_kinds, misstated
+from purification.experiments.methods import architectures, defenses
 from purification.experiments.schema import read_schema
 from purification.facts import decorated
 from purification.models.classifiers import ARCHITECTURES, build_classifier
@@ -48,6 +48,8 @@ def test_what_is_built_in_states_what_it_is(room: str) -> None:
         key = "source" if room == "datasets" else "method"
         assert list(misstated(key, place, read_schema(SCHEMA))) == []
         assert facts.summary
+    for name, facts in defenses().items():
+        assert list(_wrong_kinds(facts, read_schema(SCHEMA), name)) == []
     for name, entry in ATTACKS.items():
         settings = decorated("attacks")[name].settings
         assert set(settings) == set(entry.settings)
@@ -173,6 +175,17 @@ MISSTATED = {
     "no strength": ('"epsilon": "length", ', "", "settings: the key 'epsilon' is missing"),
     "no schema": ('"length", "steps"', '{"type": "nmber"}, "steps"', r"settings\.epsilon: 'nmber'"),
     "no kind": ('"length", "steps"', '3, "steps"', r"settings\.epsilon: must be of type string or"),
+    "a default": (
+        '"part": "length"',
+        '"part": "length = 7"',
+        r"lab.py: mine: @attack\.settings\.part: .*; give the parameter a default",
+    ),
+    "above": (
+        'above="part"',
+        'above="prat"',
+        "lab.py: mine: @attack.above: got 'prat' .did you mean 'part'",
+    ),
+    "above nothing": ('norm="l2", ', "", "lab.py: mine: @attack: the key 'norm' is missing"),
     "not literal": (
         "[1, 2, 3]",
         "list(range(3))",
@@ -316,7 +329,29 @@ def test_what_a_data_set_states_wrongly_is_told(own_data: Path) -> None:
     own_data.write_text(STATED.replace('"train"', '"training"').replace("shape=", "size="))
     with pytest.raises(ConfigError) as refused:
         micro_catalogue(datasets={"own": {"source": "lab:stated", "validation": 1, "test": 1}})
-    place = "datasets.own.source: lab:stated: @source"
+    place = f"datasets.own.source: {own_data}: stated: @source"
     assert f"{place}: unknown key 'size'" in str(refused.value)
     assert f"{place}: the key 'shape' is missing" in str(refused.value)
     assert f"{place}.images: unknown key 'training' (did you mean 'train'?)" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("(3, 32, 32)", "(32, 32)", r".shape: must have 3 entries; got [32, 32]"),
+        ("(3, 32, 32)", "(3, 32, 0)", ".shape.2: 0 is less than the minimum of 1"),
+        ("(3, 32, 32)", '"3x32x32"', ".shape: must be of type array; got '3x32x32'"),
+        ("data_root, validation, test", "", ": it must take data_root, validation and test; it "),
+        ("data_root, validation, test", "data_root", "it takes data_root"),
+        ("data_root, validation, test", "*given", ""),
+    ],
+)
+def test_shape_and_parameters_of_a_loader_are_checked(
+    own_data: Path, old: str, new: str, complaint: str
+) -> None:
+    own_data.write_text(STATED.replace(old, new, 1))
+    told = refusal(
+        merged(DEFAULT, {"datasets": {"own": {"source": "lab:stated", "validation": 1, "test": 1}}})
+    )
+    assert complaint in told
+    assert (f"datasets.own.source: {own_data}: stated: @source" in told) == bool(complaint)

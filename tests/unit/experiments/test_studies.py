@@ -104,6 +104,7 @@ def test_over_latent_names_the_length_of_the_code() -> None:
         paper_table(own_catalogue({"mine": settings}), "mine")
 
 
+SUBSTITUTES = {"transferred": ["fgsm"], "oracle": "classifier"} | SWEPT
 MINE = {"form": "direct", **HERE, "defenses": ["magnet"]}
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a papers table": ({"tables": {"table4": MINE}}, "tables: the name 'table4' is taken"),
@@ -126,6 +127,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "unknown defence": (
         {"tables": {"mine": MINE | {"defenses": ["magnit"]}}},
         r"tables.mine.defenses: got 'magnit' \(did you mean 'magnet'\?\)",
+    ),
+    "a target of no row": (
+        {"tables": {"mine": MINE | SUBSTITUTES | {"pairs": ["D/E", "A/E"]}}},
+        "tables.mine.pairs: 'A/E': A is none of the table's classifiers: D",
     ),
     "compared with a paper": (
         {"tables": {"mine": MINE}, "comparison": {"tables": ["mine"]}},

@@ -338,15 +338,18 @@ def test_weights_that_the_workflow_did_not_plan_for_are_missed(lab: Path) -> Non
         load_purifier(recipe, {}, SHAPE)
 
 
-def stating(old: str, new: str) -> Callable[[str], str]:
+def stating(*changes: str) -> Callable[[str], str]:
     def change(text: str) -> str:
-        assert old in text
-        return text.replace(old, new, 1)
+        for old, new in zip(changes[::2], changes[1::2], strict=True):
+            assert old in text
+            text = text.replace(old, new, 1)
+        return text
 
     return change
 
 
 EPOCHS = {"epochs": 2}
+COPIED = ('LEARNS_FROM = ("images",)', 'LEARNS_FROM = ("copies",)')
 WRONG = {
     "unknown setting": (
         str,
@@ -392,6 +395,39 @@ WRONG = {
         stating('("images",)', '("copies",)'),
         EPOCHS,
         ["Mine: learning from copies needs a setting `copies`"],
+    ),
+    "copies of another kind": (
+        stating('"epochs": "count"}', '"copies": "count = 3", "epochs": "count"}', *COPIED),
+        EPOCHS,
+        ["contract_lab.py: Mine: learning from copies needs a setting `copies` of the kind "],
+    ),
+    "copies that are a text": (
+        stating('"epochs": "count"}', '"copies": "copies = fgsm", "epochs": "count"}', *COPIED),
+        EPOCHS,
+        [
+            "Mine: learning from copies needs a setting `copies` of the kind `copies`; its default",
+            "Mine.settings.copies.default: must be of type array; got 'fgsm'",
+        ],
+    ),
+    "copies that are nothing": (
+        stating('"epochs": "count"}', '"copies": "copies = None", "epochs": "count"}', *COPIED),
+        EPOCHS,
+        ["Mine: learning from copies needs a setting `copies` of the kind `copies`; its default"],
+    ),
+    "default of another kind": (
+        stating('"count"', '"count = abc"'),
+        {},
+        ["contract_lab.py: Mine.settings.epochs.default: must be of type integer; got 'abc'"],
+    ),
+    "default that is no choice": (
+        stating('"count"', '"l1|l2 = l3"'),
+        {},
+        ["contract_lab.py: Mine.settings.epochs.default: got 'l3'; allowed: l1, l2"],
+    ),
+    "default out of range": (
+        stating('"default": 2', '"default": 0'),
+        EPOCHS,
+        ["contract_lab.py: Mine.settings.width.default: 0 is less than the minimum of 1"],
     ),
     "no generator": (
         stating('("images",)', '("networks",)'),
