@@ -41,9 +41,13 @@ def remember(config: Config) -> None:
 
 
 def remembered() -> Iterator[Config]:
-    """The configs of the latest runs, the latest first."""
+    """The configs of the latest runs, the latest first; of those that can be read."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return (yaml.load(path.read_text(), Loader=loader) for path in _latest_first())
+    for path in _latest_first():
+        with suppress(OSError, ValueError, yaml.YAMLError):
+            config = yaml.load(path.read_text(), Loader=loader)
+            if isinstance(config, dict):
+                yield config
 
 
 def _latest_first() -> list[Path]:
@@ -93,8 +97,8 @@ def explained_edits(
     for old in remembered() if stale else ():
         try:
             before = recipes_under(old)
-        except ConfigError:  # of another version of the project
-            continue
+        except (ConfigError, LookupError, TypeError, AttributeError):
+            continue  # of another version of the project, or damaged: it explains nothing
         own = {i for i in stale if before[i].digest in found[i]}
         stale -= own
         edits, every, counted = list(differing(old, config)), changed(before, today, own), {}

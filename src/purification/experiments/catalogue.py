@@ -109,7 +109,7 @@ class Catalogue(Names):
         make = GENERATIVE_MODELS[own]
         return make(self.dataset(dataset).for_training, seed, generator, settings)
 
-    def _settings_of(self, defense: str) -> dict[str, Any]:
+    def settings_of(self, defense: str) -> dict[str, Any]:
         """What the config sets of what a defence states, or of a user's own."""
         settings, facts = self._lookup("defenses", defense), self._facts[base_name(defense)]
         own = ":" in settings["method"]
@@ -132,7 +132,7 @@ class Catalogue(Names):
             raise ConfigError(f"{defense} has {each} for each classifier: {defense}@A, say")
         if "start" in settings:
             return self.end_to_end_vae(dataset, seed, defense, classifier)
-        own, given = self._settings_of(defense), dict[str, Any]()
+        own, given = self.settings_of(defense), dict[str, Any]()
         copies = own.pop("copies") if "copies" in learns_from else ()
         make = TRAINED_DEFENSES.get(self.stated(defense, "kind"), TrainedDefense)
         if make is TrainedDefense:
@@ -216,7 +216,7 @@ class Catalogue(Names):
             networks[self.stated(defense, "weights", "weights")] = learned
             method = self.stated(defense, "loaded_as", method)
             return BuiltPurifier(defense, seed, method, {}, networks)
-        own = self._settings_of(defense)
+        own = self.settings_of(defense)
         if self.stated(defense, "from_encoder"):
             own["search"] = "steps" in settings
             if steps := own.get("steps"):

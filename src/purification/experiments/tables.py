@@ -144,7 +144,9 @@ def table_notes(catalogue: Catalogue, name: str) -> list[str]:
     unseen = [defense for _, column in columns for _, defense in sorted(column.items())]
     for defense in dict.fromkeys([*wanted.get("defenses", ()), *unseen]):
         settings = config["defenses"][defense]
-        notes.append(f"Defense `{defense}`: {_listed(settings, hide=('threat_models',))}.")
+        # Of a user's own with its defaults, which stand nowhere else.
+        own = {"settings": catalogue.settings_of(defense)} if ":" in settings["method"] else {}
+        notes.append(f"Defense `{defense}`: {_listed(settings | own, hide=('threat_models',))}.")
         if "generator" in settings:
             generator = settings["generator"]
             network = config["generators"][generator]
