@@ -267,7 +267,7 @@ def test_one_that_learns_from_a_classifier_is_another_for_each(lab: Path) -> Non
     purifier = catalogue.purifier("digits", 0, "mine@D")
     (trained,) = purifier.networks.values()
     assert trained.path == "results/digits/seed0/defenses/mine/D.safetensors"
-    assert list(trained.inputs) == ["dataset", "copies_fgsm", "classifier"]
+    assert trained.inputs.keys() == {"dataset", "classifier", "copies_fgsm"}
     assert trained.settings == {"width": 1}
     other = catalogue.trained("digits", 0, "mine", "A")
     assert other.digest != trained.digest
