@@ -25,6 +25,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
+from importlib.util import resolve_name
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,10 @@ class Facts:
         decorator: of a function, that of `DECORATORS` that it has; of others "".
         parameters: of a function, its parameters, and whether each has a default, as `*args` has.
         arguments: what the docstring says of each, under "Args".
-        methods: of a class, the names of its methods, inherited from the same file too; of a
-            function None.
+        methods: of a class, its methods with their parameters, inherited from the same file too; of
+            a function None.
+        bases: of a class, its bases that are not of the same file; those of this library as
+            "package.module:name".
     """
 
     name: str
@@ -60,7 +63,8 @@ class Facts:
     decorator: str = ""
     parameters: Mapping[str, bool] = field(default_factory=dict)
     arguments: Mapping[str, str] = field(default_factory=dict)
-    methods: tuple[str, ...] | None = None
+    methods: Mapping[str, ast.arguments] | None = None
+    bases: tuple[str, ...] = ()
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -111,6 +115,26 @@ def facts_of(place: str) -> Facts:
     cannot be read without running the file."""
     reader, name = _reader_of(place)
     return reader.facts(name) if name in reader.defined else Facts(name, reader.file)
+
+
+def is_class(place: str) -> bool:
+    """Whether "package.module:name" is a class, also one that its file imports by name or has
+    inside a condition, where `facts_of` reads nothing. False of what cannot be found."""
+    try:
+        reader, name = _reader_of(place)
+        module = place.partition(":")[0]
+        package = module if reader.file.stem == "__init__" else module.rpartition(".")[0]
+        for node in ast.walk(reader.tree):
+            if isinstance(node, ast.ClassDef) and node.name == name:
+                return True
+            if isinstance(node, ast.ImportFrom):
+                origin = "." * node.level + (node.module or "")
+                for alias in node.names:
+                    if name == (alias.asname or alias.name):
+                        return is_class(f"{resolve_name(origin, package)}:{alias.name}")
+    except (ValueError, ImportError, RecursionError):  # not found, or imported in a circle
+        pass
+    return False
 
 
 def facts_at(room: str, place: str) -> Facts:
@@ -173,7 +197,7 @@ class _Reader:
     """Reads what one file states, of each class or function only what is asked for."""
 
     def __init__(self, file: Path, tree: ast.Module) -> None:
-        self.file = file
+        self.file, self.tree = file, tree
         self.constants: dict[str, ast.expr] = {}
         self.imported: dict[str, str] = {}
         self.defined: dict[str, ast.ClassDef | ast.FunctionDef] = {}
@@ -192,20 +216,26 @@ class _Reader:
 
     def of_class(self, node: ast.ClassDef) -> Facts:
         stated: dict[str, Any] = {}
-        methods: dict[str, None] = {}
-        for base in node.bases:
+        methods: dict[str, ast.arguments] = {}
+        bases: list[str] = []
+        for base in reversed(node.bases):  # what the first one has counts
             if isinstance(base, ast.Name) and base.id in self.defined and base.id != node.name:
                 inherited = self.facts(base.id)
                 stated |= inherited.stated
-                methods |= dict.fromkeys(inherited.methods or ())
+                methods |= inherited.methods or {}
+                bases += inherited.bases
+            else:
+                root, dot, rest = ast.unparse(base).partition(".")
+                start = self.imported.get(root) or self.imported.get("*", "")[:-1] + root
+                bases.append(start + dot + rest)
         for item in node.body:
             if isinstance(item, ast.FunctionDef):
-                methods[item.name] = None
+                methods[item.name] = item.args
             for target, value in _assigned(item):
                 if target.isupper():
                     stated[target.lower()] = self.literal(value, f"{node.name}.{target}")
         summary = _summary(node)
-        return Facts(node.name, self.file, summary, stated, methods=tuple(methods))
+        return Facts(node.name, self.file, summary, stated, methods=methods, bases=tuple(bases))
 
     def of_function(self, node: ast.FunctionDef) -> Facts:
         stated, name = {}, ""

@@ -2,7 +2,9 @@
 
 Each is given the entry, the config and the schema."""
 
+import ast
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,8 @@ from purification.experiments.methods import (
 )
 from purification.experiments.references import Wrong, unknown, wrong_references
 from purification.experiments.schema import wrong_form
-from purification.facts import Facts, constant_of, decorated, facts_at
-from purification.plugins import place_of_file, problem_with
+from purification.facts import Facts, constant_of, decorated, facts_at, is_class
+from purification.plugins import place_of_file, problem_with, source_of
 
 OWN_CODE = {
     "datasets": "source",
@@ -31,6 +33,9 @@ OWN_CODE = {
     "defenses": "method",
 }
 """Sections whose entries may name a user's own code, and the key that does."""
+PURIFIER = re.compile(r"purification[.:](.*[.:])?Purifier|purifiers\.Purifier")
+EMPTY_BASE = re.compile(r"(torch\.)?nn\..*|(.*\.)?(Module|Sequential|ABC)|object")
+"""Bases of a user's defence that state nothing."""
 CHECKPOINT_FORMATS = (".safetensors", ".pt", ".pth")
 
 
@@ -113,14 +118,26 @@ def own_defense(
     entry: Mapping[str, Any], config: Mapping[str, Any], schema: Mapping[str, Any]
 ) -> Wrong:
     """A user's own defence states of itself what it should, and has the settings that it states."""
+    module, own, name = entry["method"].partition(":")
     try:
-        facts = facts_for(entry["method"]) if ":" in entry["method"] else None
+        facts = facts_for(entry["method"]) if own else None
     except ValueError:  # `own_code` says why
         return
     if facts is None:
+        if own and is_class(entry["method"]):
+            yield (
+                "method",
+                f"{source_of(module)} does not define {name} itself (it comes from elsewhere, or "
+                "is inside a condition): name the place where it is defined at a file's top level",
+            )
         return
     wrong = list(_wrong_defense(facts, entry, schema))
     yield from (("method", text) for text in wrong)
+    methods = [(facts.methods or {}).get(name) for name in ("__init__", "fit")]
+    if methods[0] and not methods[0].kwarg and "generator" in entry and _is_purifier(facts):
+        names = [a.arg for method in methods if method for a in (*method.args, *method.kwonlyargs)]
+        if "networks" not in (*names, *facts.stated.get("learns_from", ())):
+            yield "generator", f"{entry['method']} takes no networks"
     if not wrong and "settings" in facts.stated:
         form, given = {"$defs": schema["$defs"], **own_settings(facts)}, entry.get("settings", {})
         lines = list(wrong_form(given, form, "settings"))
@@ -137,8 +154,17 @@ def _wrong_defense(
         yield from wrong
         return
     yield from _wrong_kinds(facts, schema, where)
-    lessons = facts.stated.get("learns_from", ())
-    if ("fit" in (facts.methods or ())) != bool(lessons):
+    unread = [
+        base for base in facts.bases if not (PURIFIER.fullmatch(base) or EMPTY_BASE.fullmatch(base))
+    ]
+    if unread and not {"settings", "learns_from"} <= stated.keys():
+        yield (
+            f"{where}: what a class states is read from its own file, and {unread[0]} is from "
+            "another: state SETTINGS and LEARNS_FROM in the class itself (() if it is not trained)"
+        )
+        return
+    lessons, methods = stated.get("learns_from", ()), facts.methods or {}
+    if bool(lessons) != ("fit" in methods) and not (lessons and unread):
         yield f"{where}: a defence that is trained has both LEARNS_FROM and fit"
     own = facts.settings.get("copies", {})
     named = own.get("$ref") == "#/$defs/copies" and isinstance(own.get("default", []), list)
@@ -147,11 +173,35 @@ def _wrong_defense(
         yield f"{where}: learning from copies needs {needed}"
     if "networks" in lessons and "generator" not in entry:
         yield f"{where}: learning from networks needs a `generator` in the config"
-    if facts.stated.get("randomised"):
+    made, fit = methods.get("__init__"), methods.get("fit")
+    if made and _is_purifier(facts) and _misfit(made, "networks", "files"):
+        yield (
+            f"{where}: expected __init__(self, settings, image_shape), and `networks` and `files` "
+            "besides if it uses them"
+        )
+    given = [*(name for name in lessons if name != "images"), "seed", "device"]
+    if fit and lessons and _misfit(fit, *given, "networks", "name", "resume"):
+        yield f"{where}: expected fit(self, images, labels, *, {', '.join(given)})"
+    if stated.get("randomised"):
         yield (
             f"{where} is RANDOMISED. Such a purifier needs a protocol of its own, because one draw "
             "hides what its attacker has by the mean over many, and there is none here yet"
         )
+
+
+def _is_purifier(facts: Facts) -> bool:
+    """Whether a class is surely a `Purifier`, which is not built as a function is."""
+    return "learns_from" in facts.stated or any(map(PURIFIER.fullmatch, facts.bases))
+
+
+def _misfit(given: ast.arguments, *further: str) -> bool:
+    """Whether a method cannot be called with two arguments and further ones by their names."""
+    own = [argument.arg for argument in (*given.posonlyargs, *given.args)][1:]
+    needed = own[2 : len(own) - len(given.defaults)]
+    named = zip(given.kwonlyargs, given.kw_defaults, strict=True)
+    needed += [argument.arg for argument, default in named if default is None]
+    few = len(own) < 2 and not given.vararg
+    return few or not set(needed) <= set(further) or not set(own[:2]).isdisjoint(further)
 
 
 def checkpoints_of(entry: Mapping[str, Any]) -> dict[str, str]:

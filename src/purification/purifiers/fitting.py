@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from inspect import signature
+from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from purification.facts import class_that_states
-from purification.guests import PROBES, GuestError, GuestPurifier
+from purification.guests import PROBES, TOLERANCE, GuestError, GuestPurifier
 from purification.models.ae_gan import Discriminator
 from purification.models.bigan import JointDiscriminator
 from purification.models.checkpoints import Shape, network_of
@@ -18,6 +20,7 @@ from purification.provenance import name_of
 from purification.purifiers.base import Purifier
 from purification.purifiers.loading import new_purifier, purifier_class
 from purification.randomness import derive_seed, isolated_rng
+from purification.text_tables import MARKS
 from purification.training.ae_gan import train_ae_gan
 from purification.training.bigan import train_bigan
 from purification.training.finite import not_finite
@@ -76,13 +79,15 @@ def fit_network(
     """
     seed, method, name = recipe["seed"], recipe.get("method", ""), name_of(path)
     made: Any
+    networks = given.get("networks", {})
+    kept_networks = deepcopy(networks) if ":" in method else {}
     with isolated_rng(derive_seed(seed, name, "weights")):
         if recipe["kind"] in TRAININGS:
             made = Generative(recipe, tuple(images.shape[1:]))
         else:
             kind = {"kind": recipe["kind"]}
             build = purifier_class(method) if method else class_that_states("purifiers", **kind)
-            made = new_purifier(build, given.get("networks", {}), recipe, images.shape[1:])
+            made = new_purifier(build, networks, recipe, images.shape[1:])
     if ":" in method and not isinstance(made, Purifier):
         raise GuestError(f"{method}: to be trained it must be a purification.purifiers.Purifier")
     begun = not_finite(made.trained.state_dict().items())
@@ -92,19 +97,59 @@ def fit_network(
     with isolated_rng(training):
         history = made.fit(images, labels, **{k: v for k, v in given.items() if k in taken})
     if ":" in method:
-        _check_history(method, history)
+        history = _checked_rows(method, history)
         # A mask may well be full of -inf.
         if wrong := set(not_finite(made.trained.state_dict().items())).difference(begun):
             raise FloatingPointError(f"{method}: fit left {', '.join(sorted(wrong))} not finite")
-        GuestPurifier(made.to(device).eval(), method)(images[:PROBES].to(device))
+        with isolated_rng(derive_seed(seed, name, "deployed")):
+            deployed = new_purifier(build, kept_networks, recipe, images.shape[1:])
+        _check_deployed(method, made, deployed, images[:PROBES].to(device))
     return made, history
 
 
-def _check_history(place: str, history: Any) -> None:
+def _check_deployed(place: str, made: Purifier, deployed: Purifier, images: Tensor) -> None:
+    """Raise GuestError unless `deployed`, built anew, does with the weights of `made` what that one
+    does; or as `GuestPurifier` if that one does what no purifier may."""
+    rule = "what `fit` learns must be parameters or buffers that `__init__` has made"
+    try:
+        deployed.trained.load_state_dict(made.trained.state_dict())
+    except RuntimeError as error:
+        raise GuestError(f"{place}: its weights cannot be loaded: {rule}. {error}") from error
+    results = []
+    for purifier in (made, deployed):
+        # Of one layout in memory, because another one rounds otherwise.
+        purifier.to(images.device, memory_format=torch.contiguous_format)
+        guest = GuestPurifier(purifier.eval(), place)
+        with torch.no_grad():
+            purified = guest(images)
+            score = guest.score_purified(images, purified)
+        results.append(torch.cat([purified.flatten(1), score[:, None]], 1).nan_to_num())
+    allowed = 0.0 if images.device.type == "cpu" else TOLERANCE
+    if not bool(((results[0] - results[1]).abs().mean(1) <= allowed).all()):
+        raise GuestError(
+            f"{place}: built again with the weights that are kept, it does not purify or score as "
+            f"it did when it was trained: {rule}"
+        )
+
+
+def _checked_rows(place: str, history: Any) -> list[dict[str, Any]]:
+    """The rows of a history, each with the keys of all: None where a row lacks one."""
     rows = isinstance(history, Sequence) and all(isinstance(row, Mapping) for row in history)
-    if not rows or not history:
+    if not rows or not any(history):
         raise GuestError(f"{place}: fit returned {history!r:.100}, expected a list of rows (dicts)")
     for number, row in enumerate(history, 1):
         for key, value in row.items():
-            if isinstance(value, float) and not math.isfinite(value):
-                raise FloatingPointError(f"{place}: {key} of its history's row {number} is {value}")
+            where = f"{place}: {key} of its history's row {number}"
+            if not isinstance(key, str) or not key.isprintable() or key in MARKS:
+                raise GuestError(
+                    f"{where} cannot be the name of a column, which is a text of one line other "
+                    f"than {' and '.join(MARKS)}: let fit call it otherwise"
+                )
+            if not isinstance(value, Real | None):
+                raise GuestError(
+                    f"{where} is {value!r:.100}: let fit return a number (of a tensor, .item())"
+                )
+            if value is not None and not math.isfinite(value):
+                raise FloatingPointError(f"{where} is {value}")
+    columns = dict.fromkeys(key for row in history for key in row)
+    return [{key: row.get(key) for key in columns} for row in history]

@@ -62,7 +62,7 @@ def test_classes_and_functions_state_facts(tmp_path: Path) -> None:
     }
     assert mine.required == ["latent"]
     assert mine.defaults == {"noise": -0.1}
-    assert mine.methods == ("fit", "forward")
+    assert list(mine.methods or ()) == ["fit", "forward"]
     assert (sign.decorator, sign.stated["norm"], sign.methods) == ("attack", "linf", None)
     assert sign.required == ["epsilon"]
     assert sign.settings == {

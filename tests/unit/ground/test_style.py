@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "attacks": {"models", "randomness", "runtime", "plugins", "guests", "facts"},
     "training": {"models", "attacks", "randomness", "runtime", "storage", "provenance"},
     "purifiers": {"models", "training", "randomness", "runtime", "plugins", "guests"}
-    | {"facts", "provenance"},
+    | {"facts", "provenance", "text_tables"},
     "evaluation": {
         *("attacks", "purifiers", "models", "datasets", "storage", "randomness", "runtime"),
         *("guests", "provenance"),

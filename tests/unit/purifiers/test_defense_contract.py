@@ -97,6 +97,52 @@ class Noisy(Mine):
         return (images + 0.1 * torch.rand_like(images)).clamp(0, 1)
 
 
+class Plain(Mine):
+    shift = 0.0
+
+    def forward(self, images):
+        return (super().forward(images) + self.shift) / 2
+
+    def fit(self, images, labels, *, seed, device):
+        self.shift = 0.25
+        return [{"loss": 1.0}]
+
+
+class Scored(Plain):
+    def forward(self, images):
+        return self.layer(images).sigmoid()
+
+    def score_purified(self, images, purified):
+        return (purified - images).square().flatten(1).mean(1) + self.shift
+
+
+class Late(Mine):
+    def fit(self, images, labels, *, seed, device):
+        self.second = nn.Conv2d(1, 1, 1)
+        return [{"loss": 1.0}]
+
+
+class Reordered(Mine):
+    def fit(self, images, labels, *, seed, device):
+        self.to(memory_format=torch.channels_last)
+        return [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "accuracy": 0.5}]
+
+
+class Texts(Mine):
+    def fit(self, images, labels, *, seed, device):
+        return [{"loss": 1.0}, {"loss": "low"}]
+
+
+class Tensors(Mine):
+    def fit(self, images, labels, *, seed, device):
+        return [{"loss": images.mean()}]
+
+
+class Marked(Mine):
+    def fit(self, images, labels, *, seed, device):
+        return [{"loss": 1.0, "recipe": 2}]
+
+
 build = lambda settings, networks, seed: nn.Identity()
 """
 
@@ -307,6 +353,12 @@ def test_it_is_trained_and_loaded(lab: Path, tmp_path: Path) -> None:
         ("Silent", GuestError, "contract_lab:Silent: fit returned None, expected a list of rows"),
         ("Lossless", FloatingPointError, "loss of its history's row 1 is nan"),
         ("Noisy", GuestError, "contract_lab:Noisy returned other results on a second call"),
+        ("Plain", GuestError, "contract_lab:Plain: built again .* must be parameters or buffers"),
+        ("Scored", GuestError, "contract_lab:Scored: built again .* must be parameters or buffers"),
+        ("Late", GuestError, "contract_lab:Late: .* cannot be loaded: .* parameters or buffers"),
+        ("Texts", GuestError, "contract_lab:Texts: loss of its history's row 2 is 'low': "),
+        ("Tensors", GuestError, r"contract_lab:Tensors: loss of .* row 1 is tensor.*\.item\(\)"),
+        ("Marked", GuestError, "contract_lab:Marked: recipe of its history's row 1 cannot be the"),
     ],
 )
 def test_a_training_that_leaves_nothing_useful_is_refused(
@@ -316,6 +368,17 @@ def test_a_training_that_leaves_nothing_useful_is_refused(
     recipe |= {"kind": "TrainedDefense"}
     with pytest.raises(error, match=message):
         fit_network(recipe, IMAGES, LABELS, path="results/a", device=torch.device("cpu"))
+
+
+def test_rows_get_the_columns_of_all(lab: Path) -> None:
+    recipe = {"method": "contract_lab:Reordered", "settings": {"width": 2, "epochs": 1}}
+    recipe |= {"kind": "TrainedDefense", "seed": 0}
+    cpu = torch.device("cpu")
+    _, history = fit_network(recipe, IMAGES, LABELS, path="results/a", device=cpu)
+    assert history == [
+        {"epoch": 1, "loss": 0.5, "accuracy": None},
+        {"epoch": 2, "loss": None, "accuracy": 0.5},
+    ]
 
 
 def test_one_that_is_not_trained_gets_shape_and_files(
@@ -470,6 +533,99 @@ def test_what_it_states_is_checked_before_the_work(lab: Path, case: str) -> None
         micro_catalogue(defenses=entry("Mine", settings=settings))
     for part in expected:
         assert part in str(error.value)
+
+
+FIT = "fit(self, images, labels, *, seed, device)"
+BUILT = "__init__(self, settings, image_shape)"
+UNREAD = "class Mine(Shared, Purifier):"
+BOTH = f"{UNREAD}\n    SETTINGS = {{}}\n    LEARNS_FROM = ()"
+EMPTY = "\n    def forward(self, images): ...\n"
+HEAD = (
+    "from torch import nn\nfrom purification.purifiers import Purifier\nfrom shared import Shared\n"
+)
+ELSEWHERE = "does not define Mine itself (it comes from elsewhere, or is inside a condition)"
+BAD: dict[str, tuple[str, dict[str, Any], str]] = {
+    "fit": (LAB.replace(FIT, "fit(self, images)"), {}, f"Mine: expected {FIT}"),
+    "further": (LAB.replace(FIT, "fit(self, images, labels, rate)"), {}, f"Mine: expected {FIT}"),
+    "copies": (LAB.replace(FIT, "fit(self, images, labels, *, copies)"), {}, f"expected {FIT}"),
+    "init": (LAB.replace(BUILT, "__init__(self)"), {}, f"Mine: expected {BUILT}"),
+    "old": (
+        LAB.replace(BUILT, "__init__(self, settings, networks, seed)"),
+        {},
+        f"expected {BUILT}",
+    ),
+    "networks": (
+        LAB,
+        {"generator": "dcgan"},
+        "mine.generator: contract_lab:Mine takes no networks",
+    ),
+    "imported": ("from shared import Mine\n", {}, f"contract_lab.py {ELSEWHERE}"),
+    "renamed": ("from shared import Shared as Mine\n", {}, ELSEWHERE),
+    "condition": (HEAD + "if True:\n    class Mine(Purifier): ...\n", {}, ELSEWHERE),
+    "try": (
+        "try:\n    from shared import Mine\nexcept ImportError:\n    Mine = None\n",
+        {},
+        ELSEWHERE,
+    ),
+    "base": (HEAD + UNREAD + EMPTY, {}, "Shared is from another: state SETTINGS and LEARNS_FROM"),
+    "namesake": (
+        "from shared import Purifier\nclass Mine(Purifier):" + EMPTY,
+        {},
+        "Purifier is from",
+    ),
+    "built in": (
+        f"from purification.purifiers.magnet import MagNet\nclass Mine(MagNet):{EMPTY}",
+        {},
+        "purification.purifiers.magnet:MagNet is from another",
+    ),
+    "inherited": (
+        f"{HEAD}class Base(Shared):{EMPTY}class Mine(Base):{EMPTY}",
+        {},
+        "Shared is from another: state SETTINGS and LEARNS_FROM",
+    ),
+}
+SHARED = "class Mine: ...\nclass Shared:\n    def fit(self, images, labels): ...\ndef made(): ...\n"
+GOOD: dict[str, tuple[str, dict[str, Any]]] = {
+    "both": (HEAD + BOTH + EMPTY, {}),
+    "fit from a mixin": (HEAD + BOTH.replace("()", '("images",)') + EMPTY, {}),
+    "module": (f"{HEAD}class Mine(nn.Module):\n    def __init__(self, s, n, seed): ...{EMPTY}", {}),
+    "sequential": (f"from torch.nn import Sequential\nclass Mine(Sequential):{EMPTY}", {}),
+    "a function": ("def Mine(settings, networks, seed): ...\n", {"generator": "dcgan"}),
+    "a function from elsewhere": ("from shared import made as Mine\n", {"generator": "dcgan"}),
+    "alias": (f"from purification.purifiers import Purifier as P\nclass Mine(P):{EMPTY}", {}),
+    "by its module": (
+        f"from purification.purifiers import base\nclass Mine(base.Purifier):{EMPTY}",
+        {},
+    ),
+    "in full": (
+        f"import purification.purifiers\nclass Mine(purification.purifiers.Purifier):{EMPTY}",
+        {},
+    ),
+    "by a star": (f"from purification.purifiers import *\nclass Mine(Purifier):{EMPTY}", {}),
+    "no package": ("from .shared import Mine\n", {}),
+    "a circle": ("from contract_lab import Mine\n", {}),
+    "networks in fit": (LAB.replace(FIT, "fit(self, images, labels, networks)"), {"generator": ""}),
+    "any keywords": (
+        f"{HEAD}class Mine(Purifier):\n    def __init__(self, s, shape, **more): ...{EMPTY}",
+        {"generator": "dcgan"},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", [*BAD, *GOOD])
+def test_what_cannot_be_built_or_read_is_told_before_the_work(lab: Path, case: str) -> None:
+    code, more, expected = BAD[case] if case in BAD else (*GOOD[case], "")
+    (lab.parent / "shared.py").write_text(SHARED)
+    lab.write_text(code)
+    settings = EPOCHS if "epochs" in code else {}
+    if "generator" in more:
+        more = {"generator": next(iter(micro_catalogue().config["generators"]))}
+    if not expected:
+        micro_catalogue(defenses=entry("Mine", settings=settings, **more))
+        return
+    with pytest.raises(ConfigError) as error:
+        micro_catalogue(defenses=entry("Mine", settings=settings, **more))
+    assert expected in str(error.value)
 
 
 def test_attacks_that_it_learns_from_need_copies(lab: Path) -> None:
