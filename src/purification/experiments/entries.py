@@ -157,13 +157,13 @@ def _wrong_defense(
     unread = [
         base for base in facts.bases if not (PURIFIER.fullmatch(base) or EMPTY_BASE.fullmatch(base))
     ]
-    if unread and not {"settings", "learns_from"} <= stated.keys():
+    if unread and not {"settings", "learns_from"} <= facts.stated.keys():
         yield (
             f"{where}: what a class states is read from its own file, and {unread[0]} is from "
             "another: state SETTINGS and LEARNS_FROM in the class itself (() if it is not trained)"
         )
         return
-    lessons, methods = stated.get("learns_from", ()), facts.methods or {}
+    lessons, methods = facts.stated.get("learns_from", ()), facts.methods or {}
     if bool(lessons) != ("fit" in methods) and not (lessons and unread):
         yield f"{where}: a defence that is trained has both LEARNS_FROM and fit"
     own = facts.settings.get("copies", {})
@@ -182,7 +182,7 @@ def _wrong_defense(
     given = [*(name for name in lessons if name != "images"), "seed", "device"]
     if fit and lessons and _misfit(fit, *given, "networks", "name", "resume"):
         yield f"{where}: expected fit(self, images, labels, *, {', '.join(given)})"
-    if stated.get("randomised"):
+    if facts.stated.get("randomised"):
         yield (
             f"{where} is RANDOMISED. Such a purifier needs a protocol of its own, because one draw "
             "hides what its attacker has by the mean over many, and there is none here yet"
