@@ -22,7 +22,7 @@ from purification.models.checkpoints import load_network
 from purification.models.classifiers import build_classifier
 from purification.models.prediction import predict
 from purification.purifiers.defense_gan import DefenseGAN, draw_starts
-from purification.purifiers.latent_search import SearchSettings
+from purification.purifiers.descent import SearchSettings
 from purification.purifiers.search_network import search_network
 from purification.storage import read_split
 from purification.training.classifier import train_classifier

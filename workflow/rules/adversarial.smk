@@ -6,11 +6,11 @@ rule attack_classifier:
     input:
         unpack(inputs("attacked_classifier")),
     output:
-        adversarial="results/{dataset}/seed{seed}/adversarial/{training}/{classifier}/{attack}.h5",
+        adversarial="results/{dataset}/seed{seed}/adversarial/{trained_for}/{classifier}/{attack}.h5",
     log:
-        "logs/attack_classifier/{dataset}/seed{seed}/{training}/{classifier}/{attack}.log",
+        "logs/attack_classifier/{dataset}/seed{seed}/{trained_for}/{classifier}/{attack}.log",
     benchmark:
-        "logs/attack_classifier/{dataset}/seed{seed}/{training}/{classifier}/{attack}.benchmark.tsv"
+        "logs/attack_classifier/{dataset}/seed{seed}/{trained_for}/{classifier}/{attack}.benchmark.tsv"
     threads: config["threads"]
     resources:
         mem_mb=memory(2500, copies=1),
@@ -19,7 +19,7 @@ rule attack_classifier:
     params:
         recipe=recipe("attacked_classifier"),
     message:
-        "{wildcards.attack} on classifier {wildcards.classifier} ({wildcards.training}), {wildcards.dataset}"
+        "{wildcards.attack} on classifier {wildcards.classifier} ({wildcards.trained_for}), {wildcards.dataset}"
     script:
         "../scripts/attack_classifier.py"
 
@@ -29,15 +29,15 @@ use rule attack_classifier as attack_validation with:
     input:
         unpack(inputs("attacked_classifier", split="validation")),
     output:
-        adversarial="results/{dataset}/seed{seed}/adversarial_validation/{training}/{classifier}/{attack}.h5",
+        adversarial="results/{dataset}/seed{seed}/adversarial_validation/{trained_for}/{classifier}/{attack}.h5",
     log:
-        "logs/attack_validation/{dataset}/seed{seed}/{training}/{classifier}/{attack}.log",
+        "logs/attack_validation/{dataset}/seed{seed}/{trained_for}/{classifier}/{attack}.log",
     benchmark:
-        "logs/attack_validation/{dataset}/seed{seed}/{training}/{classifier}/{attack}.benchmark.tsv"
+        "logs/attack_validation/{dataset}/seed{seed}/{trained_for}/{classifier}/{attack}.benchmark.tsv"
     params:
         recipe=recipe("attacked_classifier", split="validation"),
     message:
-        "{wildcards.attack} on classifier {wildcards.classifier} ({wildcards.training}), validation "
+        "{wildcards.attack} on classifier {wildcards.classifier} ({wildcards.trained_for}), validation "
         "images of {wildcards.dataset}"
 
 

@@ -5,7 +5,7 @@
 rule adopt_classifier:
     """Check a classifier that was trained elsewhere, and take its weights as they are"""
     input:
-        unpack(inputs("classifier", training="plain")),
+        unpack(inputs("classifier", trained_for="plain")),
     output:
         network="results/{dataset}/seed{seed}/classifiers/plain/{classifier}.safetensors",
     log:
@@ -20,7 +20,7 @@ rule adopt_classifier:
         runtime=growing(30),
         gpu=GPUS,
     params:
-        recipe=recipe("classifier", training="plain"),
+        recipe=recipe("classifier", trained_for="plain"),
     message:
         "Classifier {wildcards.classifier} on {wildcards.dataset}: checked, trained elsewhere"
     script:
@@ -35,12 +35,12 @@ rule train_classifier:
     input:
         unpack(inputs("classifier")),
     output:
-        network="results/{dataset}/seed{seed}/classifiers/{training}/{classifier}.safetensors",
-        history="results/{dataset}/seed{seed}/classifiers/{training}/{classifier}.history.csv",
+        network="results/{dataset}/seed{seed}/classifiers/{trained_for}/{classifier}.safetensors",
+        history="results/{dataset}/seed{seed}/classifiers/{trained_for}/{classifier}.history.csv",
     log:
-        "logs/train_classifier/{dataset}/seed{seed}/{training}/{classifier}.log",
+        "logs/train_classifier/{dataset}/seed{seed}/{trained_for}/{classifier}.log",
     benchmark:
-        "logs/train_classifier/{dataset}/seed{seed}/{training}/{classifier}.benchmark.tsv"
+        "logs/train_classifier/{dataset}/seed{seed}/{trained_for}/{classifier}.benchmark.tsv"
     threads: config["threads"]
     resources:
         mem_mb=memory(3000, copies=3),
@@ -49,6 +49,6 @@ rule train_classifier:
     params:
         recipe=recipe("classifier"),
     message:
-        "Classifier {wildcards.classifier} ({wildcards.training}) on {wildcards.dataset}"
+        "Classifier {wildcards.classifier} ({wildcards.trained_for}) on {wildcards.dataset}"
     script:
         "../scripts/train_classifier.py"

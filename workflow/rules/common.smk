@@ -118,7 +118,7 @@ provide_code(CATALOGUE.code)
 wildcard_constraints:
     dataset=r"[^/]+",
     seed=r"0|[1-9]\d*",
-    training=r"[^/]+",
+    trained_for=r"[^/]+",
     defense=r"[^/]+",
     classifier=r"[^/]+",
     attack=r"[^/]+",

@@ -17,7 +17,7 @@ from purification.evaluation.threat_models import attacked_model
 from purification.models.checkpoints import load_network, queries_of
 from purification.models.prediction import predict
 from purification.provenance import name_of
-from purification.purifiers.loading import Purified, purify_images
+from purification.purifiers.batches import Purified, purify_images
 from purification.randomness import derive_seed
 from purification.runtime import progress
 from purification.storage import ImageSet, read_image_set, read_split

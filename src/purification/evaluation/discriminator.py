@@ -16,7 +16,7 @@ from purification.evaluation.detection_rows import paired_auc_interval
 from purification.evaluation.purifiers import BatchSize, Files
 from purification.guests import refuse_not_finite
 from purification.models.checkpoints import load_network
-from purification.purifiers.loading import in_batches
+from purification.purifiers.batches import in_batches
 from purification.storage import read_image_set, read_split
 
 REAL = "real"

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from purification.evaluation.purifiers import BatchSize
 from purification.models.prediction import predict
-from purification.purifiers.loading import in_batches
+from purification.purifiers.batches import in_batches
 
 ROWS = 1000  # of a matrix of distances, at a time
 

@@ -10,7 +10,7 @@ from purification.evaluation.purifiers import BatchSize, Files, fitted_purifier
 from purification.guests import name_of, refuse_not_finite
 from purification.models.checkpoints import load_network
 from purification.purifiers import Defended
-from purification.purifiers.loading import in_batches
+from purification.purifiers.batches import in_batches
 from purification.runtime import progress
 
 

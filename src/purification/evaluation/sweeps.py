@@ -9,8 +9,10 @@ from purification.evaluation.adversarial import purified_set
 from purification.evaluation.purifiers import BatchSize, Files
 from purification.guests import refuse_not_finite
 from purification.purifiers.base import reconstruction_error
-from purification.purifiers.latent_search import SearchResult, sweep_search
-from purification.purifiers.loading import Purified, in_batches, load_search
+from purification.purifiers.batches import Purified, in_batches
+from purification.purifiers.descent import SearchResult
+from purification.purifiers.latent_search import sweep_search
+from purification.purifiers.loading import load_search
 from purification.runtime import progress
 from purification.storage import ImageSet, read_image_set, read_split
 

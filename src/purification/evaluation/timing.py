@@ -24,7 +24,8 @@ from purification.evaluation.purifiers import fitted_purifier
 from purification.guests import refuse_not_finite
 from purification.models.checkpoints import load_network
 from purification.purifiers.defense_gan import draw_starts
-from purification.purifiers.latent_search import SearchSettings, latent_search
+from purification.purifiers.descent import SearchSettings
+from purification.purifiers.latent_search import latent_search
 from purification.runtime import progress
 from purification.storage import read_split
 

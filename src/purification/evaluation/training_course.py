@@ -12,9 +12,9 @@ from purification.evaluation.discriminator import discriminator_logits
 from purification.evaluation.purifiers import BatchSize, Files
 from purification.models.checkpoints import load_network, load_snapshot
 from purification.models.prediction import predict
+from purification.purifiers.batches import in_batches
 from purification.purifiers.cowboy import Cowboy
 from purification.purifiers.latent_search import sweep_search
-from purification.purifiers.loading import in_batches
 from purification.storage import ImageSet, read_image_set, read_split
 
 Rows = list[dict[str, Any]]

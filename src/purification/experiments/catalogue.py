@@ -244,16 +244,16 @@ class Catalogue(Names):
         return PurifiedImages(data, seed, split, images, purifier, place)
 
     @cache  # noqa: B019
-    def classifier(self, dataset: str, seed: int, training: str, classifier: str) -> Classifier:
-        """`training`: "plain", or the key of the defence that the classifier is trained for:
+    def classifier(self, dataset: str, seed: int, trained_for: str, classifier: str) -> Classifier:
+        """`trained_for`: "plain", or the key of the defence that the classifier is trained for:
         adversarially, or on the purifier's reconstructions of the training images."""
-        settings = self._network(dataset, "classifiers", classifier, training)
-        _check_unvaried(training)
+        settings = self._network(dataset, "classifiers", classifier, trained_for)
+        _check_unvaried(trained_for)
         data = self.dataset(dataset).for_training
-        plain = Classifier(data, seed, training, classifier, settings)
-        if training == PLAIN:
+        plain = Classifier(data, seed, trained_for, classifier, settings)
+        if trained_for == PLAIN:
             return plain
-        defense = self._lookup("defenses", training)
+        defense = self._lookup("defenses", trained_for)
         if defense["method"] == "adversarial_training":
             attack = dict(defense)
             if attack.pop("attack", "fgsm") == "pgd":
@@ -262,9 +262,9 @@ class Catalogue(Names):
             labels = defense.get("labels", "ground_truth")
             return replace(plain, adversarial_epsilon=defense["epsilon"], adversarial_labels=labels)
         if "start" in defense:
-            trained = self.end_to_end(dataset, seed, training, classifier)
+            trained = self.end_to_end(dataset, seed, trained_for, classifier)
             return replace(plain, end_to_end=trained)
-        purifier = self.for_classifier(training, classifier)
+        purifier = self.for_classifier(trained_for, classifier)
         images = self.purified_images(dataset, seed, purifier, "train")
         return replace(plain, reconstructions=images)
 
@@ -275,8 +275,8 @@ class Catalogue(Names):
         settings = self._lookup("defenses", defense)
         # Without this key it has a classifier of its own.
         retrained = settings.get("classifier") != "originals"
-        training = base_name(self.deployment_of(defense)) if retrained else PLAIN
-        return self.classifier(dataset, seed, training, classifier)
+        trained_for = base_name(self.deployment_of(defense)) if retrained else PLAIN
+        return self.classifier(dataset, seed, trained_for, classifier)
 
     def attack(self, attack: str) -> Attack:
         entry = self._lookup("attacks", attack)
@@ -290,15 +290,15 @@ class Catalogue(Names):
         self,
         dataset: str,
         seed: int,
-        training: str,
+        trained_for: str,
         classifier: str,
         attack: str,
         split: str = "test",
     ) -> AdversarialSet:
-        """An attack on a bare classifier of that training; of validation images, on all."""
+        """An attack on a bare classifier, `trained_for` as there; of validation images, on all."""
         number = self._lookup("attacks", attack)["images"]["gray_box"]
         number = number if split == "test" else None
-        victim = self.classifier(dataset, seed, training, classifier)
+        victim = self.classifier(dataset, seed, trained_for, classifier)
         data = self.dataset(dataset) if split == "test" else self.dataset(dataset).for_training
         return AdversarialSet(data, seed, self.attack(attack), number, victim, split)
 

@@ -5,7 +5,8 @@ from purification.purifiers.base import Defended, Purifier, StraightThrough, rec
 from purification.purifiers.cowboy import Cowboy
 from purification.purifiers.defense_gan import DefenseGAN, draw_starts
 from purification.purifiers.defense_vae import DefenseVAE
-from purification.purifiers.latent_search import SearchResult, SearchSettings, latent_search
+from purification.purifiers.descent import SearchResult, SearchSettings
+from purification.purifiers.latent_search import latent_search
 from purification.purifiers.magnet import MagNet
 
 __all__ = [

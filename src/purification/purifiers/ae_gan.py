@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from purification.purifiers.base import Purifier, reconstruction_error
-from purification.purifiers.latent_search import SearchSettings, latent_search
+from purification.purifiers.descent import SearchSettings
+from purification.purifiers.latent_search import latent_search
 
 
 def absolute_error(reconstructions: Tensor, images: Tensor) -> Tensor:

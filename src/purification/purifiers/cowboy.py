@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from purification import randomness
 from purification.purifiers.defense_gan import DefenseGAN, draw_codes, search_settings
-from purification.purifiers.latent_search import SearchSettings
+from purification.purifiers.descent import SearchSettings
 
 
 class CleaningObjective(nn.Module):

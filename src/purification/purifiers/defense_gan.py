@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from purification import randomness
 from purification.purifiers.base import Purifier
-from purification.purifiers.latent_search import SearchSettings, latent_search
+from purification.purifiers.descent import SearchSettings
+from purification.purifiers.latent_search import latent_search
 
 Starts = Literal["published", "prior"]
 _SEARCH = ("step_size", "momentum", "precision", "tolerance", "patience")

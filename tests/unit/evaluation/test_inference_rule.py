@@ -14,7 +14,8 @@ from purification.evaluation.inference_rule import rule_rows, three_ways
 from purification.models.ae_gan import AEGAN
 from purification.models.checkpoints import classifier_of, load_network, save_network
 from purification.models.prediction import predict
-from purification.purifiers.loading import load_purifier, purify_images
+from purification.purifiers.batches import purify_images
+from purification.purifiers.loading import load_purifier
 from purification.reporting.csv_files import write_numbers
 from purification.reporting.inference_rule import rule_markdown, rule_table
 from purification.storage import ImageSet, write_dataset, write_image_set, write_image_sets

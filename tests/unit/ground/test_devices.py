@@ -38,11 +38,11 @@ from purification.models.vae import VAE
 from purification.models.wgan import Critic, Generator
 from purification.purifiers import DefenseGAN, SearchSettings, latent_search
 from purification.purifiers.ae_gan import EncoderSearch
+from purification.purifiers.batches import in_batches, purify_images
 from purification.purifiers.cowboy import Cowboy
 from purification.purifiers.defense_gan import draw_codes
 from purification.purifiers.defense_vae import DefenseVAE
 from purification.purifiers.latent_search import sweep_search
-from purification.purifiers.loading import in_batches, purify_images
 from purification.purifiers.magnet import MagNet
 from purification.purifiers.search_network import Interleaved, search_network
 from purification.randomness import isolated_rng

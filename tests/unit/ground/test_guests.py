@@ -29,7 +29,8 @@ from purification.models.classifiers import build_classifier
 from purification.models.prediction import predict
 from purification.plugins import FILES_VARIABLE, file_digest, provide_files
 from purification.purifiers import Defended, StraightThrough
-from purification.purifiers.loading import load_purifier, purify_images
+from purification.purifiers.batches import purify_images
+from purification.purifiers.loading import load_purifier
 from purification.reporting.comparison import (
     cell_table,
     compared_cells,

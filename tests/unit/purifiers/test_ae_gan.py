@@ -20,8 +20,9 @@ from purification.purifiers import (
     reconstruction_error,
 )
 from purification.purifiers.ae_gan import absolute_error
+from purification.purifiers.batches import purify_images
 from purification.purifiers.latent_search import sweep_search
-from purification.purifiers.loading import load_purifier, purify_images
+from purification.purifiers.loading import load_purifier
 from purification.purifiers.search_network import Interleaved, search_network
 from purification.randomness import generator, isolated_rng
 from purification.training.adversarial_game import discriminator_loss, generator_loss

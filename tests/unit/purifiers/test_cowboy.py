@@ -24,9 +24,10 @@ from purification.purifiers import (
     SearchSettings,
     latent_search,
 )
+from purification.purifiers.batches import purify_images
 from purification.purifiers.cowboy import CleaningObjective
 from purification.purifiers.defense_gan import draw_codes, draw_starts
-from purification.purifiers.loading import load_purifier, purify_images
+from purification.purifiers.loading import load_purifier
 from purification.purifiers.search_network import Interleaved, search_network
 from purification.randomness import generator, isolated_rng
 from purification.training.adversarial_game import play

@@ -21,8 +21,8 @@ from purification.facts import class_that_states
 from purification.guests import GuestError
 from purification.models.checkpoints import network_of, save_network
 from purification.plugins import provide_files
+from purification.purifiers.descent import SearchSettings
 from purification.purifiers.fitting import fit_network
-from purification.purifiers.latent_search import SearchSettings
 from purification.purifiers.loading import VALIDATION, load_purifier
 from purification.training.magnet import train_autoencoder
 

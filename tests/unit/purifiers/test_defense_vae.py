@@ -15,7 +15,8 @@ from purification.models.classifiers import build_classifier
 from purification.models.prediction import predict
 from purification.models.vae import VAE
 from purification.purifiers import Defended, DefenseVAE, reconstruction_error
-from purification.purifiers.loading import load_purifier, purify_images
+from purification.purifiers.batches import purify_images
+from purification.purifiers.loading import load_purifier
 from purification.randomness import isolated_rng
 from purification.training.classifier import train_classifier
 from purification.training.defense_vae import train_defense_vae, train_end_to_end, vae_losses

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from purification.models.wgan import Generator
 from purification.purifiers import SearchSettings, draw_starts, latent_search
-from purification.purifiers.loading import in_batches
+from purification.purifiers.batches import in_batches
 from purification.purifiers.search_network import (
     Interleaved,
     SubPixelConvTranspose2d,

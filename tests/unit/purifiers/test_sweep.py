@@ -17,7 +17,8 @@ from purification.purifiers import (
     latent_search,
     reconstruction_error,
 )
-from purification.purifiers.latent_search import SearchResult, sweep_search
+from purification.purifiers.descent import SearchResult
+from purification.purifiers.latent_search import sweep_search
 from purification.purifiers.loading import load_search
 from purification.randomness import isolated_rng
 from purification.storage import ImageSet, write_dataset, write_image_set

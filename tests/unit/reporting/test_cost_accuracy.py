@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from purification.evaluation.measure import COLUMNS as MEASURED
-from purification.purifiers.latent_search import SearchSettings, latent_search
+from purification.purifiers.descent import SearchSettings
+from purification.purifiers.latent_search import latent_search
 from purification.reporting import cost_accuracy as module
 from purification.reporting.cost_accuracy import (
     COLUMNS,

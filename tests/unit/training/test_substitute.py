@@ -18,7 +18,7 @@ from purification.models.prediction import predict
 from purification.models.wgan import Generator
 from purification.purifiers import Defended
 from purification.purifiers.defense_gan import DefenseGAN, draw_starts
-from purification.purifiers.latent_search import SearchSettings
+from purification.purifiers.descent import SearchSettings
 from purification.randomness import generator, isolated_rng
 from purification.training import substitute as substitute_module
 from purification.training.classifier import train_classifier
