@@ -17,10 +17,8 @@ min_version("9.27")
 HERE = workflow.current_basedir.get_path_or_uri(secret_free=True)
 
 
-def beside(path):
-    """A file or folder of this repository, from the working directory, of which all other paths
-    are."""
-    return os.path.relpath(os.path.join(HERE, path))
+# A file or folder of this repository, from the working directory, of which all other paths are.
+beside = lambda path: os.path.relpath(os.path.join(HERE, path))
 
 
 DEFAULTS = [beside(file) for file in DEFAULT_FILES]
@@ -44,6 +42,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/lookups.smk"
 include: "workflow/rules/edits.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/slurm.smk"

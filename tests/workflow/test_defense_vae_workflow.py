@@ -10,7 +10,6 @@ import torch
 from conftest import DEFAULT, Workflow, merged, rows
 
 from purification.models.checkpoints import load_network
-from purification.purifiers.defense_vae import DefenseVAE
 from purification.storage import read_checkpoint, read_image_set, read_split
 
 TARGET = "defense_vae"
@@ -246,7 +245,7 @@ def test_the_gray_box_is_of_the_undefended_columns_images(papers: Workflow) -> N
         ("e2e", "end_to_end/defense_vae_e2e/D.vae.safetensors"),
     ):
         path = run / f"attacked/{DEPLOYED[variant]}/D/fgsm.h5"
-        vae = DefenseVAE(load_network(run / network, "DefenseVAE"))
+        vae = load_network(run / network, "DefenseVAE")
         with torch.no_grad():
             purified = vae(torch.from_numpy(bare.images))
         found = torch.from_numpy(read_image_set(path, group="gray_box").images)

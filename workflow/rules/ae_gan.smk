@@ -1,11 +1,6 @@
 # AE-GAN+rs: figures, accuracy over cost, the inference rule.
 
 
-def rule_of(wildcards):
-    """The inference rule in the run that a rule's wildcards name."""
-    return of_run(inference_rule, wildcards)
-
-
 rule plot_detection:
     """Draw an AE-GAN+rs figure of detection by the error of one pass"""
     input:

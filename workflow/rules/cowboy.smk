@@ -1,16 +1,6 @@
 # Cowboy: scores of the discriminator, the course of its training, figures, tables.
 
 
-def scored(wildcards):
-    """The discriminator's scores of the run that a rule's wildcards name."""
-    return of_run(discriminator_scores, wildcards)
-
-
-def course(wildcards):
-    """The course of a GAN's training in the run that a rule's wildcards name."""
-    return of_run(training_course, wildcards)
-
-
 rule score_images:
     """Score clean and attacked images with the discriminator"""
     input:

@@ -1,17 +1,6 @@
 # Pictures.
 
 
-def picture(wildcards):
-    """The picture that a rule's wildcards name."""
-    w = wildcards
-    return asked(examples, CATALOGUE, w.dataset, int(w.seed), w.classifier, w.attack)
-
-
-def figure(name):
-    """A figure of a paper, by its name or by a rule's wildcard."""
-    return asked(paper_figure, CATALOGUE, name if isinstance(name, str) else name.figure)
-
-
 rule plot_examples:
     """Draw a few test images clean, attacked and purified"""
     input:

@@ -6,8 +6,8 @@ from snakemake.settings.types import RerunTrigger
 
 
 def pass_over_code(rules):
-    """Has no file of these rules remade because its script, or the rule that calls it, was touched:
-    that would repeat days of work for a comment. Other rules of a workflow that has these as a
+    """Has no file of these rules remade because its script, or its rule, was touched. That
+    would repeat days of work for a comment. Other rules of a workflow that has these as a
     module keep the trigger, and so do these where --rerun-triggers names `code`."""
     scripts_newer = Job.outputs_older_than_script_or_notebook
     rule_changed = PersistenceBase.code_changed

@@ -1,24 +1,6 @@
 # Tables: the papers' and the user's own; a paper's page; all papers together.
 
 
-def table(wildcards):
-    """The table that a rule's wildcards name by its place."""
-    return asked(paper_table, CATALOGUE, STUDY_AT[wildcards.table])
-
-
-def printed_numbers(wildcards):
-    """The file of the paper's numbers that stand in a table; none for a table of the user's own."""
-    paper = table(wildcards).study.paper
-    return f"resources/papers/{paper}.csv" if paper else []
-
-
-def page(wildcards):
-    """The page of a paper."""
-    made = asked(paper_page, CATALOGUE, wildcards.paper)
-    asked(lambda catalogue: Made(f"results/{wildcards.paper}.md", made.job), CATALOGUE)
-    return made
-
-
 rule paper_table:
     """Write a table of accuracies: as printed, in long form, and as a page"""
     input:

@@ -1,0 +1,45 @@
+# How the rules of tables, figures and measurements find what their wildcards name.
+
+
+def table(wildcards):
+    """The table that a rule's wildcards name by its place."""
+    return asked(paper_table, CATALOGUE, STUDY_AT[wildcards.table])
+
+
+def printed_numbers(wildcards):
+    """The file of the paper's numbers that stand in a table; none for a table of the user's own."""
+    paper = table(wildcards).study.paper
+    return f"resources/papers/{paper}.csv" if paper else []
+
+
+def page(wildcards):
+    """The page of a paper."""
+    made = asked(paper_page, CATALOGUE, wildcards.paper)
+    asked(lambda catalogue: Made(f"results/{wildcards.paper}.md", made.job), CATALOGUE)
+    return made
+
+
+def picture(wildcards):
+    """The picture that a rule's wildcards name."""
+    w = wildcards
+    return asked(examples, CATALOGUE, w.dataset, int(w.seed), w.classifier, w.attack)
+
+
+def figure(name):
+    """A figure of a paper, by its name or by a rule's wildcard."""
+    return asked(paper_figure, CATALOGUE, name if isinstance(name, str) else name.figure)
+
+
+def rule_of(wildcards):
+    """The inference rule in the run that a rule's wildcards name."""
+    return of_run(inference_rule, wildcards)
+
+
+def scored(wildcards):
+    """The discriminator's scores of the run that a rule's wildcards name."""
+    return of_run(discriminator_scores, wildcards)
+
+
+def course(wildcards):
+    """The course of a GAN's training in the run that a rule's wildcards name."""
+    return of_run(training_course, wildcards)
