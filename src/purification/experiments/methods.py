@@ -34,6 +34,7 @@ def facts_for(method: str) -> Facts | None:
     return found if found and found.methods is not None else None
 
 
+@cache
 def architectures() -> tuple[str, ...]:
     """The built-in classifiers."""
     return tuple(constant_of("purification.models.classifiers:ARCHITECTURES"))
