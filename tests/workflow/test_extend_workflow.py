@@ -59,3 +59,4 @@ def test_the_examples_go_through_the_workflow(
 
     network = build_classifier("my_networks:TwoLayers", input_shape=(1, 28, 28), classes=3)
     assert network(torch.zeros(2, 1, 28, 28)).shape == (2, 3)
+    sys.modules.pop("my_networks")
