@@ -29,7 +29,7 @@ from importlib.util import resolve_name
 from pathlib import Path
 from typing import Any
 
-from purification.plugins import problem_with, source_of
+from purification.plugins import problem_with, source_of, tree_of
 
 LIBRARY = Path(__file__).parent
 DECORATORS = {"attacks": "attack", "datasets": "source"}
@@ -176,7 +176,7 @@ def class_that_states(room: str, **fact: str) -> Any:
 
 def facts_in(file: Path) -> dict[str, Facts]:
     """The facts of all classes and functions at a file's top level. Raises as `facts_of`."""
-    reader = _reader(file, file.stat().st_mtime_ns)
+    reader = _reader(file, tree_of(file))
     return {name: reader.facts(name) for name in reader.defined}
 
 
@@ -185,12 +185,12 @@ def _reader_of(place: str) -> "tuple[_Reader, str]":
     file = source_of(module)
     if (problem := problem_with(place)) or file is None:
         raise ValueError(problem)
-    return _reader(file, file.stat().st_mtime_ns), name
+    return _reader(file, tree_of(file)), name
 
 
 @cache
-def _reader(file: Path, _: int) -> "_Reader":
-    return _Reader(file, ast.parse(file.read_bytes()))
+def _reader(file: Path, tree: ast.Module) -> "_Reader":
+    return _Reader(file, tree)
 
 
 class _Reader:

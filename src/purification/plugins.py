@@ -15,6 +15,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,7 @@ def problem_with(place: str) -> str | None:
     if file is None:
         return f"module {module!r} is neither installed nor in the current folder"
     try:
-        # Of bytes Python itself heeds a byte-order mark or a line that names the coding.
-        names = _top_level_names(ast.parse(file.read_bytes()))
+        names = _top_level_names(tree_of(file))
     except (SyntaxError, ValueError) as error:  # ValueError: a null byte
         return f"{file} is not Python: {error}"
     except OSError as error:
@@ -58,6 +58,18 @@ def problem_with(place: str) -> str | None:
     if names is not None and name not in names:
         return f"{file} has no {name!r} at its top level"
     return None
+
+
+def tree_of(file: Path) -> ast.Module:
+    """A file's code, parsed once a process for each state of the file. Not to be changed."""
+    state = file.stat()
+    return _tree(file, state.st_mtime_ns, state.st_size)
+
+
+@cache
+def _tree(file: Path, *_: int) -> ast.Module:
+    # Of bytes Python itself heeds a byte-order mark or a line that names the coding.
+    return ast.parse(file.read_bytes())
 
 
 def source_digest(place: str) -> str:
