@@ -11,6 +11,7 @@ from purification.config_files import ConfigFileError, read_files
 from purification.experiments import DEFAULT_FILES
 from purification.memory import explain_killed
 from purification.runs import begin
+from purification.warm_start import open_starter
 
 min_version("9.27")
 
@@ -69,6 +70,8 @@ onstart:
     if workflow.is_main_process:
         begin(RESULTS)
         remember(CATALOGUE.config)
+        if workflow.local_exec:
+            open_starter()
     limiter = workflow.scheduler.job_rate_limiter
     if limiter is not None and (limiter.max_jobs, limiter.timespan) == (100, 1):
         workflow.scheduler.job_rate_limiter = None

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 from time import monotonic, time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
@@ -92,8 +93,18 @@ def start(log: str | None, threads: int, gpus: int = 0) -> "torch.device":
 
 
 def _tell_end() -> None:
-    if not _failed:
-        print(memory.END, file=sys.stderr)
+    if _failed:
+        return
+    import psutil
+
+    # Snakemake's own `benchmark` looks from outside, a few times a minute, and at another process
+    # where the job runs in a fork (`warm_start`).
+    own, children = (getrusage(who) for who in (RUSAGE_SELF, RUSAGE_CHILDREN))
+    seconds = time() - psutil.Process().create_time()
+    cpu = sum(used.ru_utime + used.ru_stime for used in (own, children))
+    peak = own.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)  # bytes there, else kB
+    used = f"{seconds:.1f} s, {cpu:.1f} s of CPU time, at most {peak:.0f} MB of memory"
+    print(f"{memory.END}: {used}", file=sys.stderr)
 
 
 def _redirect_output(log: Path) -> None:

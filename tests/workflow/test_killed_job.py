@@ -1,5 +1,6 @@
 """A job that was killed is explained at the end of the run."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,16 @@ def test_a_killed_job_is_explained_at_the_end_of_the_run(
     """Of one job, which Snakemake runs itself, and of several."""
     workflow = Workflow(tmp_path / "workflow")
     script = workflow.folder / "workflow/scripts/prepare_dataset.py"
-    kill = "\nimport os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
+    tell = "\nimport sys, pathlib\npathlib.Path(snakemake.log[0] + '.by').write_text(str(sys.orig_argv))"
+    kill = f"{tell}\nimport os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
     script.write_text(script.read_text() + kill)
     failed = workflow.run(*targets, options=("--cores", "2", "--keep-going"), check=False)
     assert failed.returncode != 0
     for target in targets:
         log = f"logs/prepare_dataset/{target.split('/')[1]}.log"
         assert failed.stdout.count(f"{log}: the job was killed") == 1, failed.stdout
+        if hasattr(os, "pidfd_open"):
+            assert "warm_start" in (workflow.folder / f"{log}.by").read_text()
     assert "on SLURM ask for more: --set-resources prepare_dataset:mem_mb=" in failed.stdout
     script.write_text(script.read_text().replace(kill, "\nraise ValueError('told')\n"))
     failed = workflow.run(DATASET, check=False)

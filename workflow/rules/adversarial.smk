@@ -9,8 +9,6 @@ rule attack_classifier:
         adversarial="results/{dataset}/seed{seed}/adversarial/{trained_for}/{classifier}/{attack}.h5",
     log:
         "logs/attack_classifier/{dataset}/seed{seed}/{trained_for}/{classifier}/{attack}.log",
-    benchmark:
-        "logs/attack_classifier/{dataset}/seed{seed}/{trained_for}/{classifier}/{attack}.benchmark.tsv"
     threads: config["threads"]
     resources:
         mem_mb=memory(2500, copies=1),
@@ -32,8 +30,6 @@ use rule attack_classifier as attack_validation with:
         adversarial="results/{dataset}/seed{seed}/adversarial_validation/{trained_for}/{classifier}/{attack}.h5",
     log:
         "logs/attack_validation/{dataset}/seed{seed}/{trained_for}/{classifier}/{attack}.log",
-    benchmark:
-        "logs/attack_validation/{dataset}/seed{seed}/{trained_for}/{classifier}/{attack}.benchmark.tsv"
     params:
         recipe=recipe("attacked_classifier", split="validation"),
     message:
@@ -49,8 +45,6 @@ rule attack_defense:
         attacked="results/{dataset}/seed{seed}/attacked/{defense}/{classifier}/{attack}.h5",
     log:
         "logs/attack_defense/{dataset}/seed{seed}/{defense}/{classifier}/{attack}.log",
-    benchmark:
-        "logs/attack_defense/{dataset}/seed{seed}/{defense}/{classifier}/{attack}.benchmark.tsv"
     threads: config["threads"]
     resources:
         mem_mb=memory(3000, copies=1),
@@ -73,8 +67,6 @@ rule craft_copies:
         copies="results/{dataset}/seed{seed}/copies/{classifier}/{attack}.h5",
     log:
         "logs/craft_copies/{dataset}/seed{seed}/{classifier}/{attack}.log",
-    benchmark:
-        "logs/craft_copies/{dataset}/seed{seed}/{classifier}/{attack}.benchmark.tsv"
     threads: config["threads"]
     resources:
         mem_mb=memory(2500, copies=8),

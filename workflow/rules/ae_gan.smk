@@ -12,8 +12,6 @@ rule plot_detection:
         points="results/ae_gan/figure{number}.csv",
     log:
         "logs/plot_detection/figure{number}.log",
-    benchmark:
-        "logs/plot_detection/figure{number}.benchmark.tsv"
     wildcard_constraints:
         number="3|6|7|8",
     threads: 1
@@ -37,8 +35,6 @@ rule plot_samples:
         pdf="results/ae_gan/figure4.pdf",
     log:
         "logs/plot_samples/plot_samples.log",
-    benchmark:
-        "logs/plot_samples/plot_samples.benchmark.tsv"
     threads: 1
     resources:
         mem_mb=growing(2000),
@@ -60,8 +56,6 @@ use rule plot_reconstructions as plot_ae_gan_reconstructions with:
         pdf="results/ae_gan/figure{number}.pdf",
     log:
         "logs/plot_ae_gan_reconstructions/figure{number}.log",
-    benchmark:
-        "logs/plot_ae_gan_reconstructions/figure{number}.benchmark.tsv"
     wildcard_constraints:
         number="5|9|10",
     params:
@@ -80,8 +74,6 @@ rule plot_cost_accuracy:
         points="results/figures/cost_accuracy.csv",
     log:
         "logs/plot_cost_accuracy/plot_cost_accuracy.log",
-    benchmark:
-        "logs/plot_cost_accuracy/plot_cost_accuracy.benchmark.tsv"
     threads: 1
     resources:
         mem_mb=growing(1000),
@@ -102,8 +94,6 @@ rule measure_inference_rule:
         "results/{dataset}/seed{seed}/inference_rules/{defense}.csv",
     log:
         "logs/measure_inference_rule/{dataset}/seed{seed}/{defense}.log",
-    benchmark:
-        "logs/measure_inference_rule/{dataset}/seed{seed}/{defense}.benchmark.tsv"
     threads: ALL_CORES
     resources:
         mem_mb=growing(4000),
@@ -127,8 +117,6 @@ rule inference_rule_table:
         markdown="results/ae_gan/rule.md",
     log:
         "logs/inference_rule_table/inference_rule_table.log",
-    benchmark:
-        "logs/inference_rule_table/inference_rule_table.benchmark.tsv"
     threads: 1
     resources:
         mem_mb=growing(1000),

@@ -10,8 +10,6 @@ rule adopt_classifier:
         network="results/{dataset}/seed{seed}/classifiers/plain/{classifier}.safetensors",
     log:
         "logs/adopt_classifier/{dataset}/seed{seed}/{classifier}.log",
-    benchmark:
-        "logs/adopt_classifier/{dataset}/seed{seed}/{classifier}.benchmark.tsv"
     wildcard_constraints:
         classifier=adopted_names("classifiers"),
     threads: config["threads"]
@@ -39,8 +37,6 @@ rule train_classifier:
         history="results/{dataset}/seed{seed}/classifiers/{trained_for}/{classifier}.history.csv",
     log:
         "logs/train_classifier/{dataset}/seed{seed}/{trained_for}/{classifier}.log",
-    benchmark:
-        "logs/train_classifier/{dataset}/seed{seed}/{trained_for}/{classifier}.benchmark.tsv"
     threads: config["threads"]
     resources:
         mem_mb=memory(3000, copies=3),

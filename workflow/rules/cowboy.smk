@@ -9,8 +9,6 @@ rule score_images:
         "results/{dataset}/seed{seed}/scores/{defense}.csv",
     log:
         "logs/score_images/{dataset}/seed{seed}/{defense}.log",
-    benchmark:
-        "logs/score_images/{dataset}/seed{seed}/{defense}.benchmark.tsv"
     threads: config["threads"]
     resources:
         mem_mb=memory(3000, copies=2),
@@ -33,8 +31,6 @@ rule follow_training:
         scores="results/{dataset}/seed{seed}/courses/{defense}.scores.csv",
     log:
         "logs/follow_training/{dataset}/seed{seed}/{defense}.log",
-    benchmark:
-        "logs/follow_training/{dataset}/seed{seed}/{defense}.benchmark.tsv"
     threads: config["threads"]
     resources:
         mem_mb=memory(3000, copies=2),
@@ -60,8 +56,6 @@ rule plot_toy:
         points="results/cowboy/figure2.csv",
     log:
         "logs/plot_toy/plot_toy.log",
-    benchmark:
-        "logs/plot_toy/plot_toy.benchmark.tsv"
     threads: 1
     resources:
         mem_mb=growing(2000),
@@ -84,8 +78,6 @@ rule plot_scores:
         points="results/cowboy/figure3.csv",
     log:
         "logs/plot_scores/plot_scores.log",
-    benchmark:
-        "logs/plot_scores/plot_scores.benchmark.tsv"
     threads: 1
     resources:
         mem_mb=growing(1000),
@@ -107,8 +99,6 @@ rule plot_low_scores:
         pdf="results/cowboy/figure4.pdf",
     log:
         "logs/plot_low_scores/plot_low_scores.log",
-    benchmark:
-        "logs/plot_low_scores/plot_low_scores.benchmark.tsv"
     threads: 1
     resources:
         mem_mb=growing(3000),
@@ -130,8 +120,6 @@ use rule plot_reconstructions as plot_cleaned with:
         pdf="results/cowboy/figure5.pdf",
     log:
         "logs/plot_cleaned/figure5.log",
-    benchmark:
-        "logs/plot_cleaned/figure5.benchmark.tsv"
     params:
         recipe=lambda wildcards: figure("cowboy_figure5").job,
     message:
@@ -148,8 +136,6 @@ rule plot_cleaning_over_training:
         points="results/cowboy/figure6.csv",
     log:
         "logs/plot_cleaning_over_training/plot_cleaning_over_training.log",
-    benchmark:
-        "logs/plot_cleaning_over_training/plot_cleaning_over_training.benchmark.tsv"
     threads: 1
     resources:
         mem_mb=growing(1000),
@@ -172,8 +158,6 @@ rule plot_scores_over_training:
         points="results/cowboy/figure7.csv",
     log:
         "logs/plot_scores_over_training/plot_scores_over_training.log",
-    benchmark:
-        "logs/plot_scores_over_training/plot_scores_over_training.benchmark.tsv"
     threads: 1
     resources:
         mem_mb=growing(1000),
@@ -195,8 +179,6 @@ rule mcnemar_table:
         markdown="results/cowboy/mcnemar.md",
     log:
         "logs/mcnemar_table/mcnemar_table.log",
-    benchmark:
-        "logs/mcnemar_table/mcnemar_table.benchmark.tsv"
     threads: 1
     resources:
         mem_mb=growing(1000),
@@ -218,8 +200,6 @@ rule cowboy_detection:
         markdown="results/cowboy/detection.md",
     log:
         "logs/cowboy_detection/cowboy_detection.log",
-    benchmark:
-        "logs/cowboy_detection/cowboy_detection.benchmark.tsv"
     threads: 1
     resources:
         mem_mb=growing(1000),

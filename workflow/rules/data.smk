@@ -9,8 +9,6 @@ rule prepare_dataset:
         "results/{dataset}/dataset.h5",
     log:
         "logs/prepare_dataset/{dataset}.log",
-    benchmark:
-        "logs/prepare_dataset/{dataset}.benchmark.tsv"
     threads: 1
     resources:
         mem_mb=memory(4000, copies=2),

@@ -16,8 +16,6 @@ rule plot_examples:
         ),
     log:
         "logs/plot_examples/{dataset}/seed{seed}/{classifier}/{attack}.log",
-    benchmark:
-        "logs/plot_examples/{dataset}/seed{seed}/{classifier}/{attack}.benchmark.tsv"
     threads: 1
     resources:
         mem_mb=growing(2000),
@@ -43,8 +41,6 @@ rule plot_accuracy_over_search:
         points="results/figures/figure3.csv",
     log:
         "logs/plot_accuracy_over_search/figure3.log",
-    benchmark:
-        "logs/plot_accuracy_over_search/figure3.benchmark.tsv"
     threads: 1
     resources:
         mem_mb=growing(1000),
@@ -68,8 +64,6 @@ rule plot_roc:
         points="results/figures/{figure}.csv",
     log:
         "logs/plot_roc/{figure}.log",
-    benchmark:
-        "logs/plot_roc/{figure}.benchmark.tsv"
     wildcard_constraints:
         figure="figure4|figure5",
     threads: 1
@@ -93,8 +87,6 @@ rule plot_reconstructions:
         pdf="results/figures/{figure}.pdf",
     log:
         "logs/plot_reconstructions/{figure}.log",
-    benchmark:
-        "logs/plot_reconstructions/{figure}.benchmark.tsv"
     wildcard_constraints:
         figure="figure6|figure7",
     threads: 1
@@ -120,8 +112,6 @@ rule plot_white_box_over_steps:
         points="results/figures/figure8.csv",
     log:
         "logs/plot_white_box_over_steps/figure8.log",
-    benchmark:
-        "logs/plot_white_box_over_steps/figure8.benchmark.tsv"
     threads: 1
     resources:
         mem_mb=growing(1000),
@@ -143,8 +133,6 @@ use rule plot_reconstructions as plot_defense_vae_reconstructions with:
         pdf="results/defense_vae/{figure}.pdf",
     log:
         "logs/plot_defense_vae_reconstructions/{figure}.log",
-    benchmark:
-        "logs/plot_defense_vae_reconstructions/{figure}.benchmark.tsv"
     wildcard_constraints:
         figure="figure1|figure5",
     params:
@@ -163,8 +151,6 @@ rule plot_finetuning:
         points="results/defense_vae/figure4.csv",
     log:
         "logs/plot_finetuning/figure4.log",
-    benchmark:
-        "logs/plot_finetuning/figure4.benchmark.tsv"
     threads: 1
     resources:
         mem_mb=growing(1000),

@@ -9,8 +9,6 @@ rule measure_generators:
         "results/{dataset}/seed{seed}/measurements/generator_quality.csv",
     log:
         "logs/measure_generators/{dataset}/seed{seed}.log",
-    benchmark:
-        "logs/measure_generators/{dataset}/seed{seed}.benchmark.tsv"
     threads: 1
     resources:
         mem_mb=memory(2500, copies=1),
@@ -32,8 +30,6 @@ rule generator_quality_table:
         markdown="results/generator_quality.md",
     log:
         "logs/generator_quality_table/generator_quality_table.log",
-    benchmark:
-        "logs/generator_quality_table/generator_quality_table.benchmark.tsv"
     threads: 1
     resources:
         mem_mb=growing(1000),
@@ -56,8 +52,6 @@ rule plot_generator_quality:
         points="results/figures/generator_quality.csv",
     log:
         "logs/plot_generator_quality/plot_generator_quality.log",
-    benchmark:
-        "logs/plot_generator_quality/plot_generator_quality.benchmark.tsv"
     threads: 1
     resources:
         mem_mb=growing(1000),

@@ -11,8 +11,6 @@ rule adopt_generator:
         network="results/{dataset}/seed{seed}/{folder}/{generator}.safetensors",
     log:
         "logs/adopt_generator/{dataset}/seed{seed}/{folder}/{generator}.log",
-    benchmark:
-        "logs/adopt_generator/{dataset}/seed{seed}/{folder}/{generator}.benchmark.tsv"
     wildcard_constraints:
         folder="|".join(FOLDERS),
         generator=adopted_names("generators"),
@@ -43,8 +41,6 @@ rule train_network:
         history="results/{dataset}/seed{seed}/{folder}/{generator}.history.csv",
     log:
         "logs/train_network/{dataset}/seed{seed}/{folder}/{generator}.log",
-    benchmark:
-        "logs/train_network/{dataset}/seed{seed}/{folder}/{generator}.benchmark.tsv"
     wildcard_constraints:
         folder="ae_gans|bigans",
     priority: 10
@@ -65,8 +61,6 @@ use rule train_network as train_wgan_gp with:
     """Train a WGAN-GP, the generator of Defense-GAN"""
     log:
         "logs/train_wgan_gp/{dataset}/seed{seed}/{folder}/{generator}.log",
-    benchmark:
-        "logs/train_wgan_gp/{dataset}/seed{seed}/{folder}/{generator}.benchmark.tsv"
     wildcard_constraints:
         folder="generators",
     params:
@@ -84,8 +78,6 @@ use rule train_network as train_gan with:
         history="results/{dataset}/seed{seed}/{folder}/{generator}.history.csv",
     log:
         "logs/train_gan/{dataset}/seed{seed}/{folder}/{generator}.log",
-    benchmark:
-        "logs/train_gan/{dataset}/seed{seed}/{folder}/{generator}.benchmark.tsv"
     wildcard_constraints:
         folder="gans",
 
@@ -99,8 +91,6 @@ use rule train_network as train_defense with:
         history="results/{dataset}/seed{seed}/{folder}/{defense}.history.csv",
     log:
         "logs/train_defense/{dataset}/seed{seed}/{folder}/{defense}.log",
-    benchmark:
-        "logs/train_defense/{dataset}/seed{seed}/{folder}/{defense}.benchmark.tsv"
     wildcard_constraints:
         folder="autoencoders|defenses",
     resources:
@@ -120,8 +110,6 @@ use rule train_defense as train_defense_for with:
         history="results/{dataset}/seed{seed}/{folder}/{defense}/{classifier}.history.csv",
     log:
         "logs/train_defense_for/{dataset}/seed{seed}/{folder}/{defense}/{classifier}.log",
-    benchmark:
-        "logs/train_defense_for/{dataset}/seed{seed}/{folder}/{defense}/{classifier}.benchmark.tsv"
     wildcard_constraints:
         folder="vaes|defenses",
     resources:
@@ -145,8 +133,6 @@ rule plot_generator_samples:
         ),
     log:
         "logs/plot_generator_samples/{dataset}/seed{seed}/{folder}/{generator}.log",
-    benchmark:
-        "logs/plot_generator_samples/{dataset}/seed{seed}/{folder}/{generator}.benchmark.tsv"
     wildcard_constraints:
         folder="|".join(PICTURED),
     threads: 1
@@ -174,8 +160,6 @@ rule plot_generator_curve:
         ),
     log:
         "logs/plot_generator_curve/{dataset}/seed{seed}/{folder}/{generator}.log",
-    benchmark:
-        "logs/plot_generator_curve/{dataset}/seed{seed}/{folder}/{generator}.benchmark.tsv"
     wildcard_constraints:
         folder="|".join(PICTURED),
     threads: 1
@@ -200,8 +184,6 @@ rule train_end_to_end:
         history="results/{dataset}/seed{seed}/end_to_end/{defense}/{classifier}.history.csv",
     log:
         "logs/train_end_to_end/{dataset}/seed{seed}/{defense}/{classifier}.log",
-    benchmark:
-        "logs/train_end_to_end/{dataset}/seed{seed}/{defense}/{classifier}.benchmark.tsv"
     priority: 5
     threads: config["threads"]
     resources:

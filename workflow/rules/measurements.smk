@@ -11,8 +11,6 @@ rule measure:
         "results/{dataset}/seed{seed}/measurements/{table}/{classifier}/{attack}.csv",
     log:
         "logs/measure/{dataset}/seed{seed}/{table}/{classifier}/{attack}.log",
-    benchmark:
-        "logs/measure/{dataset}/seed{seed}/{table}/{classifier}/{attack}.benchmark.tsv"
     threads: 1
     resources:
         mem_mb=memory(2500, copies=1),
@@ -33,8 +31,6 @@ rule measure_detection:
         "results/{dataset}/seed{seed}/measurements/detection.csv",
     log:
         "logs/measure_detection/{dataset}/seed{seed}.log",
-    benchmark:
-        "logs/measure_detection/{dataset}/seed{seed}.benchmark.tsv"
     threads: 1
     resources:
         mem_mb=growing(2000),
@@ -55,8 +51,6 @@ rule time_search:
         "results/{dataset}/seed{seed}/timings/{timed}.csv",
     log:
         "logs/time_search/{dataset}/seed{seed}/{timed}.log",
-    benchmark:
-        "logs/time_search/{dataset}/seed{seed}/{timed}.benchmark.tsv"
     # All of them, so that no other job runs beside it.
     threads: ALL_CORES
     resources:
@@ -79,8 +73,6 @@ rule time_purifiers:
         "results/{dataset}/seed{seed}/run_times/{timed}.csv",
     log:
         "logs/time_purifiers/{dataset}/seed{seed}/{timed}.log",
-    benchmark:
-        "logs/time_purifiers/{dataset}/seed{seed}/{timed}.benchmark.tsv"
     threads: ALL_CORES
     resources:
         mem_mb=growing(4000),

@@ -10,8 +10,6 @@ rule purify_images:
         purified="results/{dataset}/seed{seed}/purified/clean/{defense}/{split}.h5",
     log:
         "logs/purify_images/{dataset}/seed{seed}/{defense}/{split}.log",
-    benchmark:
-        "logs/purify_images/{dataset}/seed{seed}/{defense}/{split}.benchmark.tsv"
     priority: 5
     threads: config["threads"]
     resources:
@@ -34,8 +32,6 @@ rule search_sweep:
         searched="results/{dataset}/seed{seed}/sweeps/{defense}/clean/{split}.h5",
     log:
         "logs/search_sweep/{dataset}/seed{seed}/{defense}/{split}.log",
-    benchmark:
-        "logs/search_sweep/{dataset}/seed{seed}/{defense}/{split}.benchmark.tsv"
     priority: 5
     threads: config["threads"]
     resources:
@@ -58,8 +54,6 @@ use rule search_sweep as search_sweep_black_box with:
         searched="results/{dataset}/seed{seed}/sweeps/{defense}/black_box/{oracle}/{classifier}/{substitute}/{attack}.h5",
     log:
         "logs/search_sweep_black_box/{dataset}/seed{seed}/{defense}/{oracle}/{classifier}/{substitute}/{attack}.log",
-    benchmark:
-        "logs/search_sweep_black_box/{dataset}/seed{seed}/{defense}/{oracle}/{classifier}/{substitute}/{attack}.benchmark.tsv"
     params:
         recipe=recipe("black_box_sweep"),
     message:

@@ -10,8 +10,6 @@ rule train_substitute:
         history="results/{dataset}/seed{seed}/substitutes/{oracle}/{classifier}/{substitute}.history.csv",
     log:
         "logs/train_substitute/{dataset}/seed{seed}/{oracle}/{classifier}/{substitute}.log",
-    benchmark:
-        "logs/train_substitute/{dataset}/seed{seed}/{oracle}/{classifier}/{substitute}.benchmark.tsv"
     threads: config["threads"]
     resources:
         mem_mb=growing(3000),
@@ -34,8 +32,6 @@ use rule attack_classifier as attack_substitute with:
         adversarial="results/{dataset}/seed{seed}/black_box/{oracle}/{classifier}/{substitute}/{attack}.h5",
     log:
         "logs/attack_substitute/{dataset}/seed{seed}/{oracle}/{classifier}/{substitute}/{attack}.log",
-    benchmark:
-        "logs/attack_substitute/{dataset}/seed{seed}/{oracle}/{classifier}/{substitute}/{attack}.benchmark.tsv"
     params:
         recipe=recipe("black_box"),
     message:
@@ -51,8 +47,6 @@ use rule purify_images as purify_black_box with:
         purified="results/{dataset}/seed{seed}/purified/black_box/{defense}/{oracle}/{classifier}/{substitute}/{attack}.h5",
     log:
         "logs/purify_black_box/{dataset}/seed{seed}/{defense}/{oracle}/{classifier}/{substitute}/{attack}.log",
-    benchmark:
-        "logs/purify_black_box/{dataset}/seed{seed}/{defense}/{oracle}/{classifier}/{substitute}/{attack}.benchmark.tsv"
     params:
         recipe=recipe("purified_black_box"),
     message:

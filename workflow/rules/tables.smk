@@ -12,8 +12,6 @@ rule paper_table:
         markdown="results/{table}.md",
     log:
         "logs/paper_table/{table}.log",
-    benchmark:
-        "logs/paper_table/{table}.benchmark.tsv"
     wildcard_constraints:
         table=places(*ACCURACY_FORMS),
     threads: 1
@@ -38,8 +36,6 @@ rule detection:
         shown("results/detection.csv"),
     log:
         "logs/detection/detection.log",
-    benchmark:
-        "logs/detection/detection.benchmark.tsv"
     threads: 1
     resources:
         mem_mb=growing(1000),
@@ -63,8 +59,6 @@ rule time_table:
         markdown="results/{table}.md",
     log:
         "logs/time_table/{table}.log",
-    benchmark:
-        "logs/time_table/{table}.benchmark.tsv"
     wildcard_constraints:
         table=places(*TIME_FORMS),
     threads: 1
@@ -87,8 +81,6 @@ rule paper_page:
         "results/{paper}.md",
     log:
         "logs/paper_page/{paper}.log",
-    benchmark:
-        "logs/paper_page/{paper}.benchmark.tsv"
     wildcard_constraints:
         paper="|".join(PAPERS),
     threads: 1
@@ -112,8 +104,6 @@ rule worst_case:
         markdown="results/worst_case.md",
     log:
         "logs/worst_case/worst_case.log",
-    benchmark:
-        "logs/worst_case/worst_case.benchmark.tsv"
     threads: 1
     resources:
         mem_mb=growing(2000),
@@ -135,8 +125,6 @@ rule comparison:
         markdown="results/comparison.md",
     log:
         "logs/comparison/comparison.log",
-    benchmark:
-        "logs/comparison/comparison.benchmark.tsv"
     threads: 1
     resources:
         mem_mb=growing(1000),

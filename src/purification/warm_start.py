@@ -1,0 +1,247 @@
+"""Jobs that begin with their libraries loaded.
+
+A job of this workflow is a Python process of its own, and imports torch, HDF5 or seaborn before
+its first line of work: seconds of CPU time, more than many a job computes. So beside Snakemake
+runs one process more, the starter, which imports what the scripts import, each library once, and
+then forks: a job hands its script over before it imports anything itself, and waits. The script
+runs in the fork with the job's environment, folder and streams, and the job ends as it ends.
+
+For jobs on this machine, on Linux. All others start as usual: those on a cluster, and any for which
+there is no starter. What a job used is the last line of its log; a rule's `benchmark` would measure
+the process that waits.
+"""
+
+import ast
+import atexit
+import ctypes
+import gc
+import importlib
+import json
+import os
+import random
+import selectors
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from types import CodeType
+from typing import Any, NoReturn
+
+VARIABLE = "PURIFICATION_STARTER"
+"""In the environment of a job: the socket of its starter. Where a user sets it to nothing, there is
+none."""
+PR_SET_PDEATHSIG = 1
+BEFORE_A_SCRIPT = {"sys", "pickle", "snakemake", "logger", "Snakemake"}
+"""The names in `__main__` that Snakemake's preamble brings; one of its values can import us."""
+LONGEST = 100  # of a socket's path: Linux allows 107 bytes
+
+
+def open_starter() -> None:
+    """Called by Snakemake's main process before its jobs, which find the starter by their
+    environment. It ends with this process, or with the last job if this process was killed."""
+    if os.environ.get(VARIABLE) == "" or not hasattr(os, "pidfd_open"):
+        return
+    folder = tempfile.mkdtemp(prefix="purification-")  # for this user alone
+    place = str(Path(folder, "starter"))
+    if len(os.fsencode(place)) > LONGEST:
+        Path(folder).rmdir()
+        return
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(place)
+    listener.listen(128)
+    # No threads: there must be none when it forks. torch has its number of threads from the job.
+    single = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"), "1")
+    code = "from purification.warm_start import serve; exec(serve(), globals())"
+    starter = subprocess.Popen(
+        [sys.executable, "-P", "-c", code, place, str(listener.fileno())],
+        stdin=subprocess.PIPE,  # its end is that of this process
+        stdout=subprocess.DEVNULL,
+        env=os.environ | single,
+        pass_fds=[listener.fileno()],
+    )
+    listener.close()
+    os.environ[VARIABLE] = place
+    atexit.register(_close, starter, folder)
+
+
+def _close(starter: subprocess.Popen[bytes], folder: str) -> None:
+    """Waits for it, so that what it used counts as Snakemake's."""
+    starter.stdin.close()  # type: ignore[union-attr]
+    with suppress(subprocess.TimeoutExpired):  # a job is left
+        starter.wait(timeout=5)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def hand_over() -> None:
+    """In a Snakemake script that has not begun yet: runs it in a fork of the starter, and ends as
+    that ended. Returns if there is none."""
+    place = os.environ.get(VARIABLE)
+    begun = {name for name in vars(sys.modules["__main__"]) if not name.startswith("__")}
+    if not place or Path(sys.argv[0]).parent.name != "scripts" or begun - BEFORE_A_SCRIPT:
+        return
+    request = {
+        "arguments": sys.argv,
+        "path": sys.path,
+        "folder": str(Path.cwd()),
+        "environment": dict(os.environ),
+    }
+    message = json.dumps(request).encode()
+    # Ctrl-C reaches the fork as well, and how it ends is what this process waits for.
+    interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with socket.socket(socket.AF_UNIX) as starter:
+        try:
+            starter.connect(place)
+            socket.send_fds(starter, [len(message).to_bytes(8)], [0, 1, 2])
+            starter.sendall(message)
+            started = _received(starter, 4)
+        except OSError:
+            started = b""
+        if len(started) < 4:
+            signal.signal(signal.SIGINT, interrupted)
+            return
+        process = int.from_bytes(started)
+        signal.signal(signal.SIGTERM, lambda number, _: os.kill(process, number))
+        ended = _received(starter, 4)
+    if len(ended) < 4:
+        sys.exit("the process that started this job has ended, and the job with it")
+    _end_as(int.from_bytes(ended, signed=True))
+
+
+def _end_as(code: int) -> NoReturn:
+    """Ends this process with an exit status, or by a signal if that is negative."""
+    if code < 0:
+        if -code != signal.SIGKILL:
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    os._exit(code if code >= 0 else 1)
+
+
+def serve() -> CodeType:
+    """The starter's work, until Snakemake and its jobs have ended. Returns in a fork alone, with
+    what that is to execute at the top of its `__main__`."""
+    place, listener = sys.argv[1], socket.socket(fileno=int(sys.argv[2]))
+    # Ctrl-C reaches all processes of a terminal. The jobs end by it, and then this.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    jobs: dict[int, tuple[int, socket.socket]] = {}  # by pidfd: a job's process and connection
+    with selectors.DefaultSelector() as selector:
+        selector.register(listener, selectors.EVENT_READ)
+        selector.register(0, selectors.EVENT_READ)
+        while jobs or listener.fileno() >= 0:
+            for key, _ in selector.select():
+                if key.fileobj is listener:
+                    connection, _ = listener.accept()
+                    request = _request(connection)
+                    process = os.fork() if _loaded(request) else None
+                    if process == 0:
+                        selector.close()
+                        for one in (listener, connection, *(c for _, c in jobs.values())):
+                            one.close()
+                        for pidfd in jobs:
+                            os.close(pidfd)
+                        return _as_the_job(request)
+                    for stream in request["streams"]:
+                        os.close(stream)
+                    if process is None:
+                        connection.close()
+                        continue
+                    pidfd = os.pidfd_open(process)
+                    jobs[pidfd] = process, connection
+                    selector.register(pidfd, selectors.EVENT_READ)
+                    selector.register(connection, selectors.EVENT_READ, data=pidfd)
+                    _send(connection, process.to_bytes(4))
+                elif key.fileobj == 0:  # Snakemake has ended
+                    selector.unregister(0)
+                    selector.unregister(listener)
+                    listener.close()
+                    shutil.rmtree(Path(place).parent, ignore_errors=True)
+                elif key.data in jobs:  # who waits for a job was killed
+                    selector.unregister(key.fileobj)
+                    os.kill(jobs[key.data][0], signal.SIGKILL)
+                elif key.fd in jobs:  # a job has ended
+                    process, connection = jobs.pop(key.fd)
+                    selector.unregister(key.fd)
+                    os.close(key.fd)
+                    if connection in selector.get_map():
+                        selector.unregister(connection)
+                    _, status = os.waitpid(process, 0)
+                    code = os.waitstatus_to_exitcode(status)
+                    _send(connection, code.to_bytes(4, signed=True))
+                    connection.close()
+    os._exit(0)
+
+
+def _received(connection: socket.socket, size: int) -> bytes:
+    """So many bytes, fewer if there come no more."""
+    data = b""
+    while len(data) < size and (more := connection.recv(size - len(data))):
+        data += more
+    return data
+
+
+def _send(connection: socket.socket, data: bytes) -> None:
+    with suppress(OSError):  # nobody waits any more
+        connection.sendall(data)
+
+
+def _request(connection: socket.socket) -> dict[str, Any]:
+    """What a job asks for, with its `streams`; these alone if it has gone."""
+    connection.settimeout(10)
+    streams: list[int] = []
+    try:
+        size, streams, _, _ = socket.recv_fds(connection, 8, 3)
+        message = _received(connection, int.from_bytes(size))
+        return json.loads(message) | {"streams": streams}
+    except (OSError, ValueError):
+        return {"streams": streams}
+
+
+def _loaded(request: dict[str, Any]) -> bool:
+    """Imports what the job's script imports. False if there is nothing to fork for, or that would
+    not be safe: where a library has started threads of its own."""
+    if "arguments" not in request:
+        return False
+    try:
+        source = Path(request["arguments"][0]).read_text()
+        request["code"] = compile(source, request["arguments"][0], "exec")
+        body = ast.parse(source).body
+        names = {node.module for node in body if isinstance(node, ast.ImportFrom)}
+        names |= {one.name for node in body if isinstance(node, ast.Import) for one in node.names}
+    except (OSError, SyntaxError, ValueError):
+        return False
+    for name in sorted(filter(None, names)):
+        try:
+            importlib.import_module(name)
+        except Exception:  # the job will meet it, too, and say so in its log
+            continue
+    gc.collect()
+    gc.freeze()  # else the collector would touch, and so copy, all pages that the jobs share
+    return len([*Path("/proc/self/task").iterdir()]) == 1
+
+
+def _as_the_job(request: dict[str, Any]) -> CodeType:
+    """Makes a fork what the job's own process would be, up to its script."""
+    # Should the starter be killed, nobody would tell of this job's end.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    for number, stream in enumerate(request["streams"]):
+        os.dup2(stream, number)
+        os.close(stream)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.chdir(request["folder"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    os.environ.pop(VARIABLE, None)
+    sys.argv[:], sys.path[:] = request["arguments"], request["path"]
+    # As in any new process, these differ from job to job where nobody seeds them.
+    random.seed()
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed()
+    main = vars(sys.modules["__main__"])
+    for name in [name for name in main if not name.startswith("__")]:
+        del main[name]
+    main["__file__"] = sys.argv[0]
+    code: CodeType = request["code"]
+    return code

@@ -1,0 +1,198 @@
+"""Scripts that run in a fork of a process which has their libraries."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from purification.warm_start import VARIABLE
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux")
+# As Snakemake's: jobs are started with its environment, one word a line.
+SNAKEMAKE = """
+import os, sys
+from purification.warm_start import open_starter
+open_starter()
+print(os.environ["PURIFICATION_STARTER"], flush=True)
+sys.stdin.read()
+"""
+PREAMBLE = "import sys; sys.path.append('added'); import pickle; snakemake = 1\n"
+
+
+MODULES = {
+    "loaded_by": "import os; PROCESS = os.getpid()",
+    "with_thread": "import threading, time\n"
+    "threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()",
+}
+
+
+@pytest.fixture
+def starter(tmp_path: Path) -> Iterator[str]:
+    """The socket of a starter, which a process like Snakemake has opened."""
+    for name, code in MODULES.items():
+        (tmp_path / f"{name}.py").write_text(code)
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
+    process = subprocess.Popen(
+        [sys.executable, "-c", SNAKEMAKE],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment | {"PYTHONPATH": path},
+    )
+    place = process.stdout.readline().strip()
+    assert Path(place).is_socket()
+    yield place
+    process.communicate()
+    assert process.returncode == 0
+    assert not Path(place).parent.exists()
+
+
+@pytest.fixture
+def job(tmp_path: Path, starter: str) -> Callable[..., subprocess.Popen[str]]:
+    """Starts a script as Snakemake does."""
+
+    def start(body: str, *words: str, before: str = "") -> subprocess.Popen[str]:
+        script = tmp_path / "scripts/tmp.job.py"
+        script.parent.mkdir(exist_ok=True)
+        imports = "from purification import runs\n"
+        script.write_text(PREAMBLE + before + imports + textwrap.dedent(body))
+        streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+        environment = os.environ | {VARIABLE: starter, "OWN": "ö", "PYTHONPATH": path}
+        return subprocess.Popen(
+            [sys.executable, script, *words], cwd=tmp_path, env=environment, text=True, **streams
+        )
+
+    return start
+
+
+SHOW = f"""
+import json, os
+print(json.dumps({{
+    "name": __name__, "file": __file__, "words": sys.argv[1:], "folder": os.getcwd(),
+    "own": os.environ["OWN"], "again": os.environ.get({VARIABLE!r}), "path": sys.path,
+    "process": os.getpid(), "parent": os.getppid(), "said": sys.stdin.read(),
+    "names": sorted(n for n in globals() if not n.startswith("__")), "random": random.random(),
+}}))
+"""
+
+
+def test_a_script_runs_in_a_fork_as_in_its_own_process(job: Callable, tmp_path: Path) -> None:
+    found = []
+    for _ in range(2):
+        process = job("import random\n" + SHOW, "a", "b c")
+        out, err = process.communicate("told")
+        assert (process.returncode, err) == (0, "")
+        found.append(json.loads(out))
+        assert found[-1]["process"] != process.pid and found[-1]["parent"] != os.getpid()
+    one, other = found
+    assert one["parent"] == other["parent"] and one["process"] != other["process"]
+    assert one["name"] == "__main__" and one["file"] == str(tmp_path / "scripts/tmp.job.py")
+    assert one["words"] == ["a", "b c"] and one["folder"] == str(tmp_path)
+    assert one["own"] == "ö" and one["said"] == "told" and one["again"] is None
+    assert one["path"][0] == str(tmp_path / "scripts") and "added" in one["path"]
+    names = ["json", "os", "pickle", "random", "runs", "snakemake", "sys"]
+    assert one["names"] == names
+    assert one["random"] != other["random"]
+
+
+def test_what_a_script_imports_is_loaded_before_the_fork(job: Callable) -> None:
+    processes = []
+    for _ in range(2):
+        process = job("import os, loaded_by; print(loaded_by.PROCESS, os.getppid())")
+        processes += map(int, process.communicate()[0].split())
+    assert len(set(processes)) == 1  # the starter, and it alone
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "told"),
+    [
+        ("sys.exit(3)", 3, ""),
+        ("raise ValueError('told')", 1, "ValueError: told"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL, ""),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", -signal.SIGTERM, ""),
+        ("import a_module_that_is_not_there", 1, "ModuleNotFoundError"),
+        ("import atexit; atexit.register(print, 'at the end', file=sys.stderr)", 0, "at the end"),
+    ],
+)
+def test_a_job_ends_as_its_script(job: Callable, body: str, code: int, told: str) -> None:
+    process = job(body)
+    _, err = process.communicate()
+    assert process.returncode == code
+    assert told in err and bool(told) == bool(err)
+
+
+def gone(process: int) -> bool:
+    """Whether a process ends soon."""
+    for _ in range(600):
+        if not psutil.pid_exists(process):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+LONG = "import os, time; print(os.getpid(), flush=True); time.sleep(3600)"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_job_that_is_killed_takes_its_fork_along(job: Callable, number: int) -> None:
+    process = job(LONG)
+    fork = int(process.stdout.readline())
+    process.send_signal(number)
+    assert process.wait() == -number
+    assert gone(fork)
+
+
+def test_a_killed_starter_ends_its_jobs_and_the_next_starts_by_itself(job: Callable) -> None:
+    process = job(LONG)
+    fork = psutil.Process(int(process.stdout.readline()))
+    fork.parent().kill()
+    _, err = process.communicate()
+    assert process.returncode == 1 and "the process that started this job has ended" in err
+    assert gone(fork.pid)
+    process = job("import os; print(os.getpid())")
+    assert int(process.communicate()[0]) == process.pid
+
+
+def test_ctrl_c_is_left_to_the_script(job: Callable) -> None:
+    """It reaches both; the job ends when the script has cleaned up."""
+    process = job("""
+        import os, time
+        try:
+            print(os.getpid(), flush=True)
+            time.sleep(3600)
+        except KeyboardInterrupt:
+            time.sleep(0.5)
+            print("cleaned", flush=True)
+            sys.exit(5)
+    """)
+    fork = int(process.stdout.readline())
+    process.send_signal(signal.SIGINT)
+    os.kill(fork, signal.SIGINT)
+    assert process.communicate()[0] == "cleaned\n" and process.returncode == 5
+
+
+def test_a_script_that_has_begun_goes_on_where_it_is(job: Callable) -> None:
+    process = job("import os; print(os.getpid(), begun)", before="begun = 1\n")
+    assert process.communicate()[0] == f"{process.pid} 1\n"
+
+
+def test_no_fork_of_a_process_with_threads(job: Callable) -> None:
+    """A lock that such a thread holds would be held for ever in the fork."""
+    process = job("import os, with_thread; print(os.getpid())")
+    assert int(process.communicate()[0]) == process.pid
+
+
+def test_none_is_opened_where_a_user_wants_none() -> None:
+    code = SNAKEMAKE.replace("sys.stdin.read()", "")
+    environment = os.environ | {VARIABLE: ""}
+    assert subprocess.check_output([sys.executable, "-c", code], env=environment) == b"\n"
