@@ -16,8 +16,8 @@ def test_a_killed_job_is_explained_at_the_end_of_the_run(
     """Of one job, which Snakemake runs itself, and of several."""
     workflow = Workflow(tmp_path / "workflow")
     script = workflow.folder / "workflow/scripts/prepare_dataset.py"
-    tell = "\nimport sys, pathlib\npathlib.Path(snakemake.log[0] + '.by').write_text(str(sys.orig_argv))"
-    kill = f"{tell}\nimport os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
+    tell = "import sys\nopen(snakemake.log[0] + '.by', 'w').write(str(sys.orig_argv))\n"
+    kill = f"\n{tell}import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
     script.write_text(script.read_text() + kill)
     failed = workflow.run(*targets, options=("--cores", "2", "--keep-going"), check=False)
     assert failed.returncode != 0
