@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from purification.attacks.watch import part_of_batch
+
 
 def per_image(values: Tensor, images: Tensor) -> Tensor:
     """Values (N,) shaped to broadcast over images (N, C, H, W)."""
@@ -45,12 +47,18 @@ def logits_and_input_gradient(
 
 
 def loss_gradient(
-    model: nn.Module, images: Tensor, loss: Callable[[Tensor], Tensor]
+    model: nn.Module,
+    images: Tensor,
+    loss: Callable[[Tensor], Tensor],
+    rows: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """`logits_and_input_gradient` for another loss of the logits: (N, classes) -> (N,)."""
+    """`logits_and_input_gradient` for another loss of the logits: (N, classes) -> (N,).
+
+    `rows`: int64 (N,), where the images stand in the batch under attack, if they are a part of it.
+    """
     # The caller may be under no_grad; the attack needs the graph all the same.
     with torch.enable_grad():
-        images = images.detach().requires_grad_()
+        images = part_of_batch(images.detach().requires_grad_(), rows)
         logits = model(images)
         # The sum, not the mean: an image's gradient must not depend on the batch size.
         total = loss(logits).sum()

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from purification.attacks.contract import attack
-from purification.attacks.gradient import input_gradient, per_image
+from purification.attacks.gradient import log_odds_against, per_image
+from purification.attacks.moved import LastLook
 from purification.attacks.noise import per_image_noise
 
 SETTINGS = {"epsilon": "epsilon", "step_size": "epsilon", "iterations": "count"}
@@ -30,7 +31,9 @@ def bim(
     as FGSM's (`gradient`). It has no random start: that is PGD's.
 
     The last iterate is returned, whether it is misclassified or an earlier one was; nothing stops
-    early, so that no image depends on its batch. `iterations` forward and backward passes. A pixel
+    early, so that no image depends on its batch. At most `iterations` forward and backward passes:
+    in a step that has not moved an image (its gradient is zero, or each pixel stands against a
+    bound) the model is not asked about it again (`moved.LastLook` says what that assumes). A pixel
     whose gradient is exactly zero in a step does not move in it.
 
     Args:
@@ -131,8 +134,10 @@ def _iterate(
     lowest, highest = (images - epsilon).clamp(min=0), (images + epsilon).clamp(max=1)
     current = start.detach().clamp(lowest, highest)
     direction = torch.zeros_like(images)
+    look = LastLook(model, lambda logits, rows: log_odds_against(logits, labels[rows]))
     for _ in range(iterations):
-        direction = momentum * direction + _of_unit_l1(input_gradient(model, current, labels))
+        look.at(current)
+        direction = momentum * direction + _of_unit_l1(look.gradients)
         current = (current + step_size * direction.sign()).clamp(lowest, highest)
     return current
 
