@@ -54,7 +54,8 @@ def cw_l2(
     The model is asked again only about images whose x' has changed (`moved.LastLook` says what that
     assumes). With Defense-GAN's learning rate tanh saturates within some five steps, and x' stands
     still, to the bit, for nine of ten images and steps; all gains come before. w moves on, so that
-    an image may wake up again.
+    an image may wake up again. Where the margin is won for all that are asked about, there is no
+    backward pass: the second term has no slope.
 
     Args:
         learning_rate: Adam's, in tanh space.
@@ -115,7 +116,10 @@ def _descend(
     def margin(logits: Tensor, rows: Tensor) -> Tensor:
         return _margin(logits, labels[rows]) + confidence
 
-    look = LastLook(model, lambda logits, rows: constants[rows] * margin(logits, rows).clamp(min=0))
+    def loss(logits: Tensor, rows: Tensor) -> Tensor:
+        return constants[rows] * margin(logits, rows).clamp(min=0)
+
+    look = LastLook(model, loss, may_be_flat=True)
     for step in range(1, iterations + 1):
         squashed = torch.tanh(w)
         candidates = (squashed + 1) / 2

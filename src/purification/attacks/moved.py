@@ -32,10 +32,17 @@ class LastLook:
     logits: Tensor
     gradients: Tensor
 
-    def __init__(self, model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Callable[[Tensor, Tensor], Tensor],
+        *,
+        may_be_flat: bool = False,
+    ) -> None:
         """`model`: images (n, C, H, W) -> logits (n, classes). `loss`: (those logits, int64 (n,),
-        the rows of the batch that they are of) -> (n,), each of its own row's logits alone."""
-        self._model, self._loss = model, loss
+        the rows of the batch that they are of) -> (n,), each of its own row's logits alone.
+        `may_be_flat`: as for `gradient.loss_gradient`."""
+        self._model, self._loss, self._may_be_flat = model, loss, may_be_flat
         self._images: Tensor | None = None
 
     def at(self, images: Tensor) -> Tensor:
@@ -60,4 +67,10 @@ class LastLook:
         return rows
 
     def _ask(self, images: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        return loss_gradient(self._model, images, lambda z: self._loss(z, rows), rows)
+        return loss_gradient(
+            self._model,
+            images,
+            lambda logits: self._loss(logits, rows),
+            rows,
+            may_be_flat=self._may_be_flat,
+        )

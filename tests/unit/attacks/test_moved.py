@@ -165,6 +165,28 @@ def test_cw_equals_the_plain_attack_by_autograd(
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
 
+def test_cw_takes_no_gradient_where_all_that_are_asked_about_are_won(
+    trained: nn.Module, digits: tuple[Tensor, Tensor]
+) -> None:
+    """The loss has no slope there. The image wins, loses again, and is the plain attack's."""
+    settings = {**TUNED_CW, "constant": 5.0, "binary_search_steps": 1}
+    images, labels = (part[7:8] for part in digits)
+    expected, _ = plain_cw(trained, images, labels, **settings)
+    won, gradients = [], []
+
+    class Counted(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            images.register_hook(lambda _: gradients.append(len(won)))
+            logits = trained(images)
+            won.append(bool(logits.argmax(1) != labels))
+            return logits
+
+    found = cw_l2(Counted(), images, labels, **settings)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    assert gradients == [step for step, each in enumerate(won, 1) if not each]
+    assert won != sorted(won)
+
+
 def test_cw_behind_a_purifier_depends_on_no_batch(
     defended: Defended, digits: tuple[Tensor, Tensor]
 ) -> None:
