@@ -344,7 +344,7 @@ class BreaksWhereMoved(nn.Module):
         self.model, self.original, self.what = model, marked[:, 1:], what
 
     def forward(self, images: Tensor) -> Tensor:
-        changed = (images.flatten(1)[:, 1:] - self.original).abs().amax(1) > 0.1
+        changed = (images.flatten(1)[:, 1:] - self.original).abs().amax(1) > 0.01
         broken = (changed & (images[:, 0, 0, 0] > 0.5)).detach()
         seen = torch.cat([torch.zeros_like(images[..., :1, :1]), images[..., :1, 1:]], dim=3)
         seen = torch.cat([seen, images[..., 1:, :]], dim=2)
@@ -373,7 +373,7 @@ def test_a_part_of_a_batch_that_leaves_the_numbers_is_named(
         run_attack(
             *("cw_l2", model, images[:20], labels[:20]),
             **{"indices": range(100, 120), "seed": 0, "batch_size": 20},
-            settings={**PAPERS_CW, "iterations": 2},
+            settings={**PAPERS_CW, "learning_rate": 0.2, "iterations": 2},
         )
     assert rows == [20, 20, 19]
 
