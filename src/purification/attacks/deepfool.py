@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from purification.attacks.contract import attack
 from purification.attacks.gradient import per_image
+from purification.attacks.watch import part_of_batch
 
 # Added to each step's length, and to gradients' norms before division: the authors' code and
 # foolbox have the same first number, foolbox the second. It carries steps past a flat boundary.
@@ -36,8 +37,10 @@ def deepfool(
 
     An image is done when another class wins, and then leaves the batch. To know this costs one more
     forward pass and one wait for the device an iteration; to go on with it would cost a backward
-    pass a candidate. What is returned is the first iterate that leaves the label, the image itself
-    if it is misclassified, or the last one.
+    pass a candidate. An image whose r a step left as it was, to the bit, leaves too, as when its
+    gradients are zero: the model being deterministic, all further steps would be the same. What is
+    returned is the first iterate that leaves the label, the image itself if it is misclassified, or
+    the last one.
 
     Args:
         iterations: largest number of steps; 50 in the authors' code.
@@ -54,17 +57,20 @@ def deepfool(
     result = images.clone()
     active = torch.arange(len(images), device=images.device)
     current, total, others = images, torch.zeros_like(images), None
+    moving = torch.ones_like(labels, dtype=torch.bool)
     for _ in range(iterations):
         with torch.no_grad():
-            logits = model(current)
+            logits = model(part_of_batch(current, active))
         if others is None:
             others = _candidates(logits, labels, candidates)
-        staying = (logits.argmax(dim=1) == labels[active]).nonzero().squeeze(1)
+        staying = ((logits.argmax(dim=1) == labels[active]) & moving).nonzero().squeeze(1)
         if len(staying) == 0:
             break
         active, total, others = active[staying], total[staying], others[staying]
-        differences, gradients = _linearise(model, current[staying], labels[active], others)
-        total = total + _nearest_step(differences, gradients)
+        given = part_of_batch(current[staying].requires_grad_(), active)
+        differences, gradients = _linearise(model, given, labels[active], others)
+        before, total = total, total + _nearest_step(differences, gradients)
+        moving = (total != before).flatten(1).any(dim=1)
         current = (images[active] + (1 + overshoot) * total).clamp(0, 1)
         result[active] = current
     return result
@@ -79,10 +85,10 @@ def _candidates(logits: Tensor, labels: Tensor, candidates: int) -> Tensor:
 def _linearise(
     model: nn.Module, images: Tensor, labels: Tensor, others: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Differences (N, K) of other classes' logits to the label's, and gradients (K, N, C, H, W)."""
+    """Differences (N, K) of other classes' logits to the label's, and gradients (K, N, C, H, W)
+    in the images, a leaf that requires them."""
     # The caller may be under no_grad; the gradients need the graph all the same.
     with torch.enable_grad():
-        images = images.detach().requires_grad_()
         logits = model(images)
         differences = logits.gather(1, others) - logits.gather(1, labels[:, None])
         gradients = [

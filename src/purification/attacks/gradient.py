@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from purification.attacks.watch import part_of_batch
+
 
 def per_image(values: Tensor, images: Tensor) -> Tensor:
     """Values (N,) shaped to broadcast over images (N, C, H, W)."""
@@ -45,18 +47,30 @@ def logits_and_input_gradient(
 
 
 def loss_gradient(
-    model: nn.Module, images: Tensor, loss: Callable[[Tensor], Tensor]
+    model: nn.Module,
+    images: Tensor,
+    loss: Callable[[Tensor], Tensor],
+    rows: Tensor | None = None,
+    *,
+    may_be_flat: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """`logits_and_input_gradient` for another loss of the logits: (N, classes) -> (N,)."""
+    """`logits_and_input_gradient` for another loss of the logits: (N, classes) -> (N,).
+
+    `rows`: int64 (N,), where the images stand in the batch under attack, if they are a part of it.
+    `may_be_flat`: wait for the device to see whether the loss has no slope in any logit of any
+    image; then its gradient is zero without a backward pass through the model.
+    """
     # The caller may be under no_grad; the attack needs the graph all the same.
     with torch.enable_grad():
-        images = images.detach().requires_grad_()
+        images = part_of_batch(images.detach().requires_grad_(), rows)
         logits = model(images)
-        # The sum, not the mean: an image's gradient must not depend on the batch size.
-        total = loss(logits).sum()
         gradient = None
-        if total.requires_grad:
-            (gradient,) = torch.autograd.grad(total, images, allow_unused=True)
+        if logits.requires_grad:
+            variable = logits.detach().requires_grad_()
+            # The sum, not the mean: an image's gradient must not depend on the batch size.
+            (slope,) = torch.autograd.grad(loss(variable).sum(), variable)
+            if not may_be_flat or bool(slope.any()):
+                (gradient,) = torch.autograd.grad(logits, images, slope, allow_unused=True)
     return logits.detach(), torch.zeros_like(images) if gradient is None else gradient.detach()
 
 

@@ -276,7 +276,9 @@ def _frozen(model: nn.Module) -> Iterator[None]:
     modes = [(module, module.training) for module in model.modules()]
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     try:
-        model.eval().requires_grad_(False)
+        model.eval()
+        for parameter, _ in flags:  # scripted modules have no requires_grad_ of their own
+            parameter.requires_grad_(False)
         yield
     finally:
         for module, mode in modes:

@@ -26,12 +26,18 @@ class Watch:
             for name in ("logits", "gradients")
         }
 
-    def note(self, name: str, values: Tensor) -> None:
-        """Mark the images whose `values` (n, ...) are not finite; all, if there are others than the
-        batch's: an attack may have taken a part of it."""
+    def note(self, name: str, values: Tensor, rows: Tensor | None) -> None:
+        """Mark the images whose `values` (n, ...) are not finite.
+
+        `rows`: int64 (n,), where they stand in the batch. None: they are the batch, or if there are
+        more or fewer of them, an attack has taken some that are not known, and all are marked.
+        """
         wrong = ~values.detach().isfinite().flatten(1).all(dim=1)
         kept = self._wrong[name]
-        kept |= wrong if wrong.shape == kept.shape else wrong.any()
+        if rows is not None:
+            kept[rows] |= wrong
+        else:
+            kept |= wrong if wrong.shape == kept.shape else wrong.any()
 
     def refuse(self, attack: str, model: str, indices: Sequence[int]) -> None:
         """Raise FloatingPointError if there was a number that is not finite; waits for the device.
@@ -42,6 +48,13 @@ class Watch:
             if bool(wrong.any()):
                 place = f"attack {attack!r}, in one of its steps: {model}: the {name}"
                 refuse_images(wrong, f"{place} are not finite", indices)
+
+
+def part_of_batch(images: Tensor, rows: Tensor | None) -> Tensor:
+    """The same tensor, of which a `Watch` now knows that it is these rows of the batch under
+    attack, int64 (n,) for images (n, C, H, W); None: unknown. A copy or view of it is not known."""
+    images._rows = rows  # type: ignore[attr-defined]
+    return images
 
 
 @contextmanager
@@ -57,13 +70,14 @@ def watched(
 
     def before(_: nn.Module, arguments: tuple[Any, ...]) -> None:
         images = arguments[0]
+        rows = getattr(images, "_rows", None)
         # Once a tensor: an attack may hand in the same one in every step.
         if images.requires_grad and not getattr(images, "_watched", False):
             images._watched = True
-            images.register_hook(lambda gradient: watch.note("gradients", gradient))
+            images.register_hook(lambda slope: watch.note("gradients", slope, rows))
 
-    def after(_: nn.Module, __: tuple[Any, ...], logits: Tensor) -> None:
-        watch.note("logits", logits)
+    def after(_: nn.Module, arguments: tuple[Any, ...], logits: Tensor) -> None:
+        watch.note("logits", logits, getattr(arguments[0], "_rows", None))
 
     hooks = (shown.register_forward_pre_hook(before), shown.register_forward_hook(after))
     try:
