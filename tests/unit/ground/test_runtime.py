@@ -317,13 +317,14 @@ def test_progress_over_nothing(clock: _Clock, capsys: pytest.CaptureFixture[str]
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 @pytest.mark.slow
 def test_freed_memory_is_kept_for_the_next_step(tmp_path: Path) -> None:
-    """Pages that the kernel has to hand out, in a loop of activations of 8 MB: 2,000 a step."""
+    """Pages that the kernel has to hand out, in a loop of activations of 80 MB: 20,000 a step."""
     script = """
         import resource, torch
         start("job.log", threads=1)
         faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        step = lambda: [torch.ones(2**21) for _ in range(2)] and None
-        step()
+        step = lambda: [torch.ones(2**21) for _ in range(10)] and None
+        for _ in range(10):
+            step()
         before = faults()
         for _ in range(20):
             step()
