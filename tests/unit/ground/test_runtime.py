@@ -317,12 +317,12 @@ def test_progress_over_nothing(clock: _Clock, capsys: pytest.CaptureFixture[str]
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 @pytest.mark.slow
 def test_freed_memory_is_kept_for_the_next_step(tmp_path: Path) -> None:
-    """Pages that the kernel has to hand out, in a loop of activations of 80 MB: 20,000 a step."""
+    """Pages that the kernel has to hand out, in a loop of activations of 20 MB: 10,000 a step."""
     script = """
         import resource, torch
         start("job.log", threads=1)
         faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        step = lambda: [torch.ones(2**21) for _ in range(10)] and None
+        step = lambda: [torch.ones(5_000_000) for _ in range(3)] and None
         for _ in range(10):
             step()
         before = faults()
