@@ -30,6 +30,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 TESTS = Path(__file__).resolve().parent
 REPOSITORY = TESTS.parent
 MICRO, PAPERS = TESTS / "micro.yaml", TESTS / "papers.yaml"
+RUN = ("--cores", "2", "--max-threads", "1")
+"""How Snakemake runs here: on networks this small a second thread waits more than it computes."""
 SCHEMA = REPOSITORY / "workflow/schemas/config.schema.yaml"
 DEFAULT = layered((file, yaml.safe_load((REPOSITORY / file).read_text())) for file in DEFAULT_FILES)
 
@@ -177,7 +179,7 @@ class Workflow:
         return other
 
     def run(
-        self, *targets: str, options: Sequence[str] = ("--cores", "2"), check: bool = True
+        self, *targets: str, options: Sequence[str] = RUN, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
         """Run snakemake; its output, both streams together, is in `stdout`."""
         process = self.start(*targets, options=options)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas
 import pytest
 import yaml
-from conftest import MICRO, Workflow
+from conftest import MICRO, RUN, Workflow
 
 OTHERS = """
 rule all:
@@ -42,7 +42,7 @@ def others(folder: Path, snakefile: Path, results: str) -> None:
 def run(folder: Path, *words: str, status: int = 0) -> str:
     """Runs Snakemake in a folder; what it says."""
     result = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--cores", "2", *words],
+        [sys.executable, "-m", "snakemake", *RUN, *words],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
