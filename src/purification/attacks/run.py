@@ -145,7 +145,7 @@ def attacked_parts(
         )
         if not entry.takes_gradient:
             # All images first: a long attack should fail at once where a number is not finite.
-            looks = [look._replace(gradient=None) for look in looks]
+            looks = _without_gradients(looks, batches, len(images))
         if entry.gradient_based:
             looks = _unless_all_zero(method, looks)
         for batch, look in zip(batches, looks, strict=True):
@@ -262,6 +262,18 @@ def _clean_look(
         refuse_not_finite(values, f"{name_of(model)}: the {what}", indices[batch])
     zero = (gradient == 0).flatten(1).all(dim=1)
     return _CleanLook(logits.argmax(dim=1).cpu(), zero.cpu(), gradient)
+
+
+def _without_gradients(
+    looks: Iterable[_CleanLook], batches: Sequence[slice], count: int
+) -> list[_CleanLook]:
+    """All looks at `count` images. They are parts of two tensors: small ones of their own would lie
+    between the large ones of the batches, whose memory the C library could then not use again."""
+    predictions = torch.empty(count, dtype=torch.int64)
+    zero_gradient = torch.empty(count, dtype=torch.bool)
+    for batch, look in zip(batches, looks, strict=True):
+        predictions[batch], zero_gradient[batch] = look.predictions, look.zero_gradient
+    return [_CleanLook(predictions[batch], zero_gradient[batch], None) for batch in batches]
 
 
 def _unless_all_zero(method: str, looks: Iterable[_CleanLook]) -> Iterator[_CleanLook]:

@@ -42,6 +42,26 @@ PURIFIED_FIELDS = ("score", "reconstruction_error")
 Fields = dict[str, np.ndarray]
 
 
+class Growing:
+    """Fields of `count` images, filled a part at a time.
+
+    Their memory is taken at once. Of parts that are kept until the end each would lie between the
+    large blocks of two batches, which the C library could then not give to the next one.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count, self.rows = count, 0
+        self.fields: Fields = {}
+
+    def add(self, part: Fields) -> None:
+        """The fields of the next images, (n,) each; always the same ones."""
+        for name, values in part.items():
+            if name not in self.fields:
+                self.fields[name] = np.empty((self.count, *values.shape[1:]), values.dtype)
+            self.fields[name][self.rows : self.rows + len(values)] = values
+        self.rows += len(values)
+
+
 @dataclass(frozen=True)
 class Attacker:
     """A model under an attack of an `Attack` recipe. Random numbers come from `seed` and the `path`
@@ -59,7 +79,8 @@ class Attacker:
         """Attack images, whose numbers begin at `start`, and write what comes of them into a set
         under that name. Returns what is known of each: `ATTACK_FIELDS` and `predictions`, (N,).
         Raises as `run_attack`."""
-        found: dict[str, list[np.ndarray]] = {n: [] for n in (*ATTACK_FIELDS, "predictions")}
+        found = Growing(len(images))
+        known = (*ATTACK_FIELDS, "predictions")
         with progress(len(images), self.attack["name"], "image") as bar:
             for part in attacked_parts(
                 self.attack["method"],
@@ -74,9 +95,8 @@ class Attacker:
                 progress=bar,
             ):
                 made.append(name, part.images.numpy())
-                for field, values in found.items():
-                    values.append(getattr(part, field).numpy())
-        return _joined(found)
+                found.add({name: getattr(part, name).numpy() for name in known})
+        return found.fields
 
 
 def write_attacked(
@@ -151,19 +171,16 @@ def purify_into(
     """Purify images, and write them into a set. Returns what is known of each: `PURIFIED_FIELDS`,
     and of a classifier behind the purifier its `predictions`, (N,). Raises as `purify_images` and
     `predict`."""
-    found: dict[str, list[np.ndarray]] = {name: [] for name in PURIFIED_FIELDS}
-    found |= {} if classifier is None else {"predictions": []}
-    done = 0
+    found = Growing(len(images))
     for part in purified_parts(purifier, images, batch_size=batch_size, device=device):
         made.append("images", part.images.numpy())
-        for name in PURIFIED_FIELDS:
-            found[name].append(getattr(part, name).numpy())
+        known = {name: getattr(part, name).numpy() for name in PURIFIED_FIELDS}
         if classifier is not None:
-            count = len(part.images)
-            logits = predict(classifier, part.images, batch_size=count, device=device, first=done)
-            found["predictions"].append(logits.argmax(dim=1).numpy())
-        done += len(part.images)
-    return _joined(found)
+            size = {"batch_size": len(part.images), "first": found.rows}
+            logits = predict(classifier, part.images, **size, device=device)
+            known["predictions"] = logits.argmax(dim=1).numpy()
+        found.add(known)
+    return found.fields
 
 
 def purified_means(fields: Mapping[str, np.ndarray]) -> dict[str, float]:
@@ -237,7 +254,3 @@ def _copied(made: NewSet, name: str, images: Images, batch_size: int) -> StoredI
     for start in range(0, len(images), batch_size):
         made.append(name, images[start : start + batch_size].numpy())
     return made.complete(name)
-
-
-def _joined(found: Mapping[str, list[np.ndarray]]) -> Fields:
-    return {name: np.concatenate(values) for name, values in found.items()}
