@@ -11,10 +11,10 @@ import json
 import os
 import platform
 import uuid
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,15 @@ import numpy as np
 
 from purification import runs
 from purification.disk import full_disk_named
+from purification.hdf5 import (
+    CONTENT,
+    HDF5_FORMAT,
+    RowWriter,
+    content_digest,
+    refuse_other_content,
+    stored_parts,
+    write_array,
+)
 from purification.provenance import ForeignFile, check_recipe, damaged, place_of
 
 if TYPE_CHECKING:
@@ -31,12 +40,6 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "validation", "test")
 PROVENANCE = ("recipe", "seed", "versions")  # attributes that only the writing functions set
-CHUNK_BYTES = 2**18  # uncompressed; the first few images can be read without the rest
-# Of HDF5: the first whose structure (headers, links, indices) has checksums of its own. Older
-# formats read zeros, or never end, where a few bytes of the structure are damaged.
-HDF5_FORMAT = ("v110", "v110")
-COMPRESSION = 4  # gzip's level; h5py's default
-CONTENT = "sha256"  # the attribute of an HDF5 dataset that holds the digest of its values
 EARLIER = "it has no digests: written by an earlier version of this project, and cannot be checked"
 """What is said of a file of a format that is not read any more."""
 
@@ -61,19 +64,23 @@ class ImageSet:
 
     def __post_init__(self) -> None:
         _check_images(self.images)
-        n = len(self.images)
-        _check_array("labels", self.labels)
-        if self.labels.dtype != np.int64 or self.labels.shape != (n,):
-            raise ValueError(f"labels: expected int64 ({n},), got {_describe(self.labels)}")
-        for name, values in self.fields.items():
-            if name in ("images", "labels") or not name or "/" in name:
-                raise ValueError(f"fields: {name!r} cannot be the name of a field")
-            _check_array(name, values)
-            if values.ndim == 0 or len(values) != n:
-                raise ValueError(f"{name}: expected first axis {n}, got {_describe(values)}")
+        _check_said(self.labels, self.fields, len(self.images))
 
 
-def _describe(values: np.ndarray) -> str:
+def _check_said(labels: np.ndarray, fields: Mapping[str, np.ndarray], n: int) -> None:
+    """Raise ValueError unless these are labels and fields of n images."""
+    _check_array("labels", labels)
+    if labels.dtype != np.int64 or labels.shape != (n,):
+        raise ValueError(f"labels: expected int64 ({n},), got {_describe(labels)}")
+    for name, values in fields.items():
+        if name in ("images", "labels") or not name or "/" in name:
+            raise ValueError(f"fields: {name!r} cannot be the name of a field")
+        _check_array(name, values)
+        if values.ndim == 0 or len(values) != n:
+            raise ValueError(f"{name}: expected first axis {n}, got {_describe(values)}")
+
+
+def _describe(values: np.ndarray | h5py.Dataset) -> str:
     return f"{values.dtype} {values.shape}"
 
 
@@ -86,13 +93,17 @@ def _check_array(name: str, values: np.ndarray) -> None:
         raise ValueError(f"{name}: {(~np.isfinite(values)).sum()} values are not finite")
 
 
-def _check_images(images: np.ndarray) -> None:
-    _check_array("images", images)
+def _check_form(images: np.ndarray | h5py.Dataset, name: str) -> None:
     if images.dtype != np.float32 or images.ndim != 4 or images.size == 0:
-        raise ValueError(f"images: expected float32 (N, C, H, W), got {_describe(images)}")
+        raise ValueError(f"{name}: expected float32 (N, C, H, W), got {_describe(images)}")
+
+
+def _check_images(images: np.ndarray, name: str = "images") -> None:
+    _check_array(name, images)
+    _check_form(images, name)
     low, high = images.min(), images.max()
     if low < 0 or high > 1:
-        raise ValueError(f"images: expected values in [0, 1], got [{low:.9g}, {high:.9g}]")
+        raise ValueError(f"{name}: expected values in [0, 1], got [{low:.9g}, {high:.9g}]")
 
 
 @contextmanager
@@ -172,8 +183,8 @@ def write_image_set(
     Raises ValueError if the set was changed into an invalid one (see `ImageSet`), TypeError if an
     attribute is not a str, bool, int or float, or if the recipe cannot be written as JSON.
     """
-    own = _own_attributes(image_set)
-    _write_hdf5(path, _arrays(image_set), {"": own | _provenance(recipe, seed)})
+    with new_image_file(path, recipe, seed) as file:
+        file.write(image_set)
 
 
 def write_image_sets(
@@ -184,11 +195,98 @@ def write_image_sets(
 ) -> None:
     """Writes several sets to one HDF5 file, each as a group of its name with its attributes, and
     otherwise as `write_image_set`."""
-    arrays, attributes = {}, {"": _provenance(recipe, seed)}
-    for group, image_set in image_sets.items():
-        attributes[group] = _own_attributes(image_set)
-        arrays |= {f"{group}/{name}": values for name, values in _arrays(image_set).items()}
-    _write_hdf5(path, arrays, attributes)
+    with new_image_file(path, recipe, seed) as file:
+        for group, image_set in image_sets.items():
+            file.write(image_set, group)
+
+
+@contextmanager
+def new_image_file(
+    path: str | Path, recipe: Mapping[str, Any], seed: int | None = None
+) -> Iterator["ImageFile"]:
+    """A file as `write_image_set` and `write_image_sets` write it, for more images than fit into
+    memory: its sets are written in the block, a part at a time, and it has its name after it
+    (`atomic`). If the block raises, there is no file."""
+    with (
+        atomic(path) as temporary,
+        h5py.File(temporary, "w", locking=False, libver=HDF5_FORMAT) as file,
+    ):
+        made = ImageFile(file)
+        yield made
+        attributes = {"": _provenance(recipe, seed)}
+        for one in made.sets:
+            # A file of one set has its attributes, and the provenance, in one place.
+            attributes[one.group] = _own_attributes(one) | attributes.get(one.group, {})
+        _write_attributes(file, attributes)
+
+
+class ImageFile:
+    """A file of image sets that is being written, one set after the other. `sets`: those that are
+    complete; their attributes may still be changed."""
+
+    def __init__(self, file: h5py.File) -> None:
+        self._file = file
+        self.sets: list[NewSet] = []
+
+    def new_set(self, count: int, group: str = "") -> "NewSet":
+        """A set of `count` images, as a group of that name; "" in a file of one set. Nothing is in
+        the file before its first images."""
+        return NewSet(self, self._file, count, group)
+
+    def write(self, image_set: ImageSet, group: str = "") -> None:
+        """A whole set. Raises as `write_image_set`."""
+        image_set.__post_init__()
+        made = self.new_set(len(image_set.images), group)
+        made.append("images", image_set.images)
+        made.finish(image_set.labels, image_set.fields, image_set.attributes)
+
+
+class NewSet:
+    """An image set that is being written: its images, and fields of the shape of images, a part at
+    a time, all else at the end."""
+
+    def __init__(self, made: ImageFile, file: h5py.File, count: int, group: str) -> None:
+        self.group = group
+        self.names: list[str] = []
+        self.attributes: dict[str, Any] = {}
+        self._made, self._file, self._count = made, file, count
+        self._rows: dict[str, RowWriter] = {}
+
+    def append(self, name: str, images: np.ndarray) -> None:
+        """The next (n, C, H, W) of `images` or of a field. Those of one name must be complete
+        before others begin, so that the sizes of the parts decide nothing about the file. Raises
+        ValueError for what are no images (see `ImageSet`), or more than the set has."""
+        _check_images(images, name)
+        if name not in self._rows:
+            self._rows[name] = RowWriter(self._file, self._place(name), self._count)
+        self._rows[name].append(images)
+
+    def complete(self, name: str) -> "StoredImages":
+        """What was appended under a name, to be read again until the file is closed. Raises
+        ValueError if images are missing."""
+        dataset = self._rows[name].finish()
+        return StoredImages(lambda rows: dataset[rows], range(len(dataset)))
+
+    def finish(
+        self,
+        labels: np.ndarray,
+        fields: Mapping[str, np.ndarray],
+        attributes: Mapping[str, Any],
+    ) -> None:
+        """Writes all else; the fields stand in the order of `fields`, then those that were
+        appended. Raises as `ImageSet` and `write_image_set`."""
+        _check_said(labels, fields, self._count)
+        for name in self._rows:
+            self.complete(name)
+        arrays = {"labels": labels, **fields}
+        for name, values in arrays.items():
+            write_array(self._file, self._place(name), values)
+        self.attributes = dict(attributes)
+        self.names = list(dict.fromkeys([*_IMAGES, *fields, *self._rows]))
+        self._made.sets.append(self)
+
+    def _place(self, name: str) -> str:
+        return f"{self.group}/{name}" if self.group else name
 
 
 def read_image_set(
@@ -200,14 +298,109 @@ def read_image_set(
     Raises FileNotFoundError, or ValueError, with the file and what was expected: it is not HDF5, is
     damaged, lacks the group or a dataset, holds an invalid set or is of another recipe.
     """
-    place = f"'{group}/images' and '{group}/labels'" if group else "'images' and 'labels'"
-    with _readable(path, f"an image set: HDF5 with the datasets {place}") as file:
+    with _readable(path, _image_set(group)) as file:
         held = file[group] if group else file
-        attributes = _attributes(file) | (_attributes(held) if group else {})
-        names = [name for name in json.loads(attributes.pop("fields")) if name not in _IMAGES]
+        attributes, names = _attributes_and_fields(file, held)
         images, labels = (_values(held[name], first) for name in _IMAGES)
         fields = {name: _values(held[name], first) for name in names}
         return ImageSet(images, labels, fields, attributes)
+
+
+class StoredImages:
+    """Images (N, C, H, W) float32 in [0, 1] that stay in their file: a slice of them is read when
+    it is asked for, as a tensor on the CPU. So `parts.Images` are.
+
+    Before the first slice all of them are read once, and compared with their digest, if these are
+    all that the file has: damage is found before hours of work and not after them. Raises
+    ValueError, with the file, for what is damaged.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[slice], np.ndarray],
+        rows: range,
+        verify: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._read, self._rows, self._verify = read, rows, cache(verify)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, rows: slice) -> "torch.Tensor":
+        import torch
+
+        self._verify()
+        part = self._rows[rows]
+        return torch.from_numpy(self._read(slice(part.start, part.stop)))
+
+    @property
+    def device(self) -> "torch.device":
+        """The CPU."""
+        import torch
+
+        return torch.device("cpu")
+
+    def part(self, start: int, first: int | None = None) -> "StoredImages":
+        """Those from `start` on: the first `first` of them, or all."""
+        return StoredImages(self._read, self._rows[start:][:first], self._verify)
+
+
+@dataclass(frozen=True)
+class StoredSet:
+    """An `ImageSet` whose images stay in their file. Fields of the shape of images are left out."""
+
+    images: StoredImages
+    labels: np.ndarray
+    fields: dict[str, np.ndarray] = field(default_factory=dict)
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+
+def open_image_set(
+    path: str | Path, first: int | None = None, *, group: str | None = None
+) -> StoredSet:
+    """As `read_image_set`, without reading images: of sets that may be larger than the memory."""
+    expected = _image_set(group)
+    with _readable(path, expected) as file:
+        held = file[group] if group else file
+        attributes, names = _attributes_and_fields(file, held)
+        images, shape = _stored(path, expected, held["images"], first), held["images"].shape
+        labels = _values(held["labels"], first)
+        small = [name for name in names if held[name].shape[1:] != shape[1:]]
+        fields = {name: _values(held[name], first) for name in small}
+        _check_said(labels, fields, len(images))
+        return StoredSet(images, labels, fields, attributes)
+
+
+def open_split(path: str | Path, split: str, first: int | None = None) -> StoredSet:
+    """As `read_split`, without reading images."""
+    expected = _data_set(split)
+    with _readable(path, expected) as file:
+        images = _stored(path, expected, file[f"{split}/images"], first)
+        labels = _values(file[f"{split}/labels"], first)
+        _check_said(labels, {}, len(images))
+        return StoredSet(images, labels)
+
+
+def _stored(
+    path: str | Path, expected: str, dataset: h5py.Dataset, first: int | None
+) -> StoredImages:
+    """Images of a file. It is opened for each slice, so that nobody needs to close it."""
+    name, count = dataset.name, len(dataset)
+    _check_form(dataset, "images")
+
+    def read(rows: slice) -> np.ndarray:
+        with _readable(path, expected) as file:
+            values = file[name][rows]
+            _check_images(values)
+            return values
+
+    def verify() -> None:
+        with _readable(path, expected) as file:
+            for values in stored_parts(file[name]):
+                _check_images(values)
+
+    whole = first is None or first >= count
+    return StoredImages(read, range(count)[:first], *([verify] if whole else []))
 
 
 def read_attributes(path: str | Path) -> dict[str, dict[str, Any]]:
@@ -237,18 +430,30 @@ def image_shape(path: str | Path) -> tuple[int, int, int]:
 _IMAGES = ("images", "labels")
 
 
-def _arrays(image_set: ImageSet) -> dict[str, np.ndarray]:
-    image_set.__post_init__()
-    return {"images": image_set.images, "labels": image_set.labels, **image_set.fields}
+def _image_set(group: str | None) -> str:
+    """What is expected of a file that is read as an image set."""
+    place = f"'{group}/images' and '{group}/labels'" if group else "'images' and 'labels'"
+    return f"an image set: HDF5 with the datasets {place}"
 
 
-def _own_attributes(image_set: ImageSet) -> dict[str, Any]:
+def _data_set(split: str) -> str:
+    return f"a data set: HDF5 with '{split}/images' and '{split}/labels'"
+
+
+def _attributes_and_fields(file: h5py.File, held: h5py.Group) -> tuple[dict[str, Any], list[str]]:
+    """The attributes of a set, with those of its file, and the names of its fields."""
+    attributes = _attributes(file) | _attributes(held)
+    names = json.loads(attributes.pop("fields"))
+    return attributes, [name for name in names if name not in _IMAGES]
+
+
+def _own_attributes(made: NewSet) -> dict[str, Any]:
     """The attributes of a set's own, and the names of its arrays: one that is gone is missed."""
-    own = {k: v for k, v in image_set.attributes.items() if k not in PROVENANCE}
+    own = {k: v for k, v in made.attributes.items() if k not in PROVENANCE}
     for name, value in own.items():
         if not isinstance(value, str | bool | int | float | np.bool | np.integer | np.floating):
             raise TypeError(f"attribute {name!r}: expected str, bool, int or float, got {value!r}")
-    return own | {"fields": json.dumps([*_IMAGES, *image_set.fields])}
+    return own | {"fields": json.dumps(made.names)}
 
 
 def write_dataset(
@@ -275,8 +480,7 @@ def read_split(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Images (N, C, H, W) float32 in [0, 1] and labels (N,) int64 of one split of a data set, or of
     its first `first` images. Raises as `read_image_set`."""
-    expected = f"a data set: HDF5 with '{split}/images' and '{split}/labels'"
-    with _readable(path, expected) as file:
+    with _readable(path, _data_set(split)) as file:
         images, labels = (_values(file[f"{split}/{name}"], first) for name in _IMAGES)
         ImageSet(images, labels)
         return images, labels
@@ -410,44 +614,22 @@ def _write_hdf5(
         h5py.File(temporary, "w", locking=False, libver=HDF5_FORMAT) as file,
     ):
         for name, values in arrays.items():
-            rows = min(len(values), max(1, CHUNK_BYTES * len(values) // max(1, values.nbytes)))
-            dataset = file.create_dataset(
-                name,
-                data=values,
-                chunks=(rows, *values.shape[1:]),
-                compression="gzip",
-                compression_opts=COMPRESSION,
-                shuffle=_is_smaller_shuffled(values[:rows]),
-                fletcher32=True,  # gzip checks its data too, but leaves out what it cannot compress
-                track_times=False,  # the time of writing would make equal files differ
-            )
-            dataset.attrs[CONTENT] = _content_digest(values)
-        for group, values in attributes.items():
-            for name in sorted(values):
-                file[group or "/"].attrs[name] = values[name]
+            write_array(file, name, values)
+        _write_attributes(file, attributes)
 
 
-def _is_smaller_shuffled(chunk: np.ndarray) -> bool:
-    """Whether a chunk is smaller with its numbers' first bytes side by side, then the second, and
-    so on: most floats are; images of few grey levels, each of which repeats, double in size."""
-    plain = np.ascontiguousarray(chunk)
-    shuffled = plain.view(np.uint8).reshape(-1, plain.itemsize).T
-    packed = (len(zlib.compress(values.tobytes(), COMPRESSION)) for values in (plain, shuffled))
-    return next(packed) > next(packed)
-
-
-def _content_digest(values: np.ndarray) -> str:
-    found = hashlib.sha256(f"{values.dtype.str} {values.shape};".encode())
-    found.update(np.ascontiguousarray(values).view(np.uint8).data)
-    return found.hexdigest()
+def _write_attributes(file: h5py.File, attributes: Mapping[str, Mapping[str, Any]]) -> None:
+    for group, values in attributes.items():
+        for name in sorted(values):
+            file[group or "/"].attrs[name] = values[name]
 
 
 def _values(dataset: h5py.Dataset, first: int | None = None) -> np.ndarray:
     """A dataset's values, checked against their digest where all are read: a part has HDF5's own
     checksums, to which a chunk of zeros is right."""
     values = dataset[:first]
-    if len(values) == len(dataset) and _content_digest(values) != dataset.attrs[CONTENT]:
-        raise ValueError(f"damaged: the values of {dataset.name!r} are not those of its digest")
+    if len(values) == len(dataset):
+        refuse_other_content(dataset, content_digest(values))
     return values
 
 

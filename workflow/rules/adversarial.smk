@@ -11,7 +11,7 @@ rule attack_classifier:
         "logs/attack_classifier/{dataset}/seed{seed}/{trained_for}/{classifier}/{attack}.log",
     threads: config["threads"]
     resources:
-        mem_mb=memory(2500, copies=1),
+        mem_mb=growing(2500),
         runtime=growing(120),
         gpu=GPUS,
     params:
@@ -47,7 +47,7 @@ rule attack_defense:
         "logs/attack_defense/{dataset}/seed{seed}/{defense}/{classifier}/{attack}.log",
     threads: config["threads"]
     resources:
-        mem_mb=memory(3000, copies=1),
+        mem_mb=growing(3000),
         runtime=growing(24 * 60),
         gpu=GPUS,
     params:
@@ -69,7 +69,7 @@ rule craft_copies:
         "logs/craft_copies/{dataset}/seed{seed}/{classifier}/{attack}.log",
     threads: config["threads"]
     resources:
-        mem_mb=memory(2500, copies=8),
+        mem_mb=growing(2500),
         runtime=growing(12 * 60),
         gpu=GPUS,
     params:

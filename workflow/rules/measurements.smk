@@ -13,7 +13,7 @@ rule measure:
         "logs/measure/{dataset}/seed{seed}/{table}/{classifier}/{attack}.log",
     threads: 1
     resources:
-        mem_mb=memory(2500, copies=1),
+        mem_mb=growing(2500),
         runtime=growing(30),
     params:
         recipe=lambda wildcards: row(wildcards).job,

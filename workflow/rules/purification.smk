@@ -13,7 +13,7 @@ rule purify_images:
     priority: 5
     threads: config["threads"]
     resources:
-        mem_mb=memory(3000, copies=4),
+        mem_mb=growing(3000),
         runtime=growing(12 * 60),
         gpu=GPUS,
     params:

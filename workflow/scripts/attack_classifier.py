@@ -3,11 +3,9 @@
 from purification.evaluation.adversarial import attack_network
 from purification.provenance import start_job
 from purification.runtime import start
-from purification.storage import write_image_set
 
 device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
 start_job(snakemake.params.recipe, snakemake.config["results"])
 recipe, path = snakemake.params.recipe, snakemake.output.adversarial
 batch_size = snakemake.config["batch_size"]["attack"]
-made = attack_network(recipe, snakemake.input, path, batch_size, device)
-write_image_set(path, made, recipe, recipe["seed"])
+attack_network(recipe, snakemake.input, path, batch_size, device)

@@ -3,11 +3,9 @@
 from purification.evaluation.adversarial import attack_defense
 from purification.provenance import start_job
 from purification.runtime import start
-from purification.storage import write_image_sets
 
 device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
 start_job(snakemake.params.recipe, snakemake.config["results"])
 recipe, path = snakemake.params.recipe, snakemake.output.attacked
 batch_size = snakemake.config["batch_size"]["attack"]
-sets = attack_defense(recipe, snakemake.input, path, batch_size, device)
-write_image_sets(path, sets, recipe, recipe["seed"])
+attack_defense(recipe, snakemake.input, path, batch_size, device)

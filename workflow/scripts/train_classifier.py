@@ -7,7 +7,7 @@ from purification.models.checkpoints import classifier_of, save_network
 from purification.provenance import name_of, start_job
 from purification.randomness import derive_seed, isolated_rng
 from purification.runtime import start
-from purification.storage import read_image_set, read_split
+from purification.storage import open_split, read_image_set, read_split
 from purification.text_tables import write_rows
 from purification.training.classifier import train_classifier
 
@@ -15,9 +15,11 @@ device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
 start_job(snakemake.params.recipe, snakemake.config["results"])
 recipe, path = snakemake.params.recipe, snakemake.output.network
 settings, classes = recipe["settings"], classes_of(recipe["dataset"]["settings"])
-images, labels = map(torch.from_numpy, read_split(snakemake.input.dataset, "train"))
 if recipe["reconstructions"]:
     images = torch.from_numpy(read_image_set(snakemake.input.reconstructions).images)
+    labels = torch.from_numpy(open_split(snakemake.input.dataset, "train").labels)
+else:
+    images, labels = map(torch.from_numpy, read_split(snakemake.input.dataset, "train"))
 validation = tuple(map(torch.from_numpy, read_split(snakemake.input.dataset, "validation")))
 with isolated_rng(derive_seed(recipe["seed"], name_of(path), "weights")):
     model = classifier_of(recipe, tuple(images.shape[1:]), classes)

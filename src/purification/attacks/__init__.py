@@ -18,7 +18,7 @@ state, or if there is not one index an image.
 from purification.attacks.contract import attack
 from purification.attacks.gradient import input_gradient
 from purification.attacks.registry import ATTACKS, AttackEntry, find_attack
-from purification.attacks.run import AttackResult, MaskedGradientError, run_attack
+from purification.attacks.run import AttackResult, MaskedGradientError, attacked_parts, run_attack
 
 __all__ = [
     "ATTACKS",
@@ -26,6 +26,7 @@ __all__ = [
     "AttackResult",
     "MaskedGradientError",
     "attack",
+    "attacked_parts",
     "find_attack",
     "input_gradient",
     "run_attack",

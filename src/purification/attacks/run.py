@@ -13,6 +13,7 @@ from purification.attacks.gradient import logits_and_input_gradient
 from purification.attacks.registry import ATTACKS, AttackEntry, find_attack
 from purification.attacks.watch import watched
 from purification.guests import GuestError, check_images, name_of, refuse_not_finite
+from purification.parts import Images, joined
 from purification.plugins import files_for
 from purification.runtime import Progress
 
@@ -54,7 +55,7 @@ class MaskedGradientError(RuntimeError):
 def run_attack(
     method: str,
     model: nn.Module,
-    images: Tensor,
+    images: Images,
     labels: Tensor,
     *,
     indices: Sequence[int],
@@ -97,6 +98,37 @@ def run_attack(
         GuestError: the attack returned something else than images in [0, 1] of the same shape and
             type, left the ball of its norm and `epsilon`, or changed the model's weights.
     """
+    return joined(
+        attacked_parts(
+            *(method, model, images, labels),
+            indices=indices,
+            seed=seed,
+            batch_size=batch_size,
+            settings=settings,
+            files=files,
+            progress=progress,
+        )
+    )
+
+
+def attacked_parts(
+    method: str,
+    model: nn.Module,
+    images: Images,
+    labels: Tensor,
+    *,
+    indices: Sequence[int],
+    seed: int,
+    batch_size: int,
+    settings: Mapping[str, Any],
+    files: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+) -> Iterator[AttackResult]:
+    """As `run_attack`, each batch as it is made: of more images than fit into memory.
+
+    Where the gradient is zero for all images, there is no first part. The model is as it was when
+    the iterator has ended or is closed, and frozen before.
+    """
     entry = find_attack(method)
     own_settings, climbed = _split_settings(method, entry, settings)
     indices = [int(index) for index in indices]
@@ -112,17 +144,16 @@ def run_attack(
             _clean_look(model, images, labels, i, device, climbed, indices) for i in batches
         )
         if not entry.takes_gradient:
-            # All images first: a long attack that cannot move should fail at once.
-            looks = first = [look._replace(gradient=None) for look in looks]
-            _refuse_zero_gradient(method, entry, first)
-        clean, adversarial, predictions = [], [], []
+            # All images first: a long attack should fail at once where a number is not finite.
+            looks = _without_gradients(looks, batches, len(images))
+        if entry.gradient_based:
+            looks = _unless_all_zero(method, looks)
         for batch, look in zip(batches, looks, strict=True):
-            clean.append(look._replace(gradient=None))
-            numbers = indices[batch]
+            numbers, given = indices[batch], images[batch].to(device)
             keywords = {"seed": seed, "indices": list(numbers)} if entry.stochastic else {}
             if entry.takes_gradient:
-                keywords["first_gradient"] = look.gradient
-            given = images[batch].to(device)
+                zero = look.gradient is None
+                keywords["first_gradient"] = torch.zeros_like(given) if zero else look.gradient
             climbed_labels = labels[batch] if climbed == "ground_truth" else look.predictions
             weights = _versions(model)
             with watched(model, len(given), device) as (shown, watch):
@@ -146,24 +177,20 @@ def run_attack(
             with torch.no_grad():
                 logits = model(result)
             refuse_not_finite(logits, f"{name}: the logits of its images", numbers)
-            predictions.append(logits.argmax(dim=1).cpu())
-            adversarial.append(result.cpu())
+            predictions, found = logits.argmax(dim=1).cpu(), result.cpu()
+            wrong = predictions != labels[batch].cpu()
             if progress is not None:
-                wrong = predictions[-1] != labels[batch].cpu()
                 progress.update(len(given), success=wrong.float().mean())
-        _refuse_zero_gradient(method, entry, clean)
-
-    found, predicted = torch.cat(adversarial), torch.cat(predictions)
-    change = found - images.detach().cpu()
-    return AttackResult(
-        images=found,
-        success=predicted != labels.cpu(),
-        predictions=predicted,
-        clean_predictions=torch.cat([look.predictions for look in clean]),
-        l2=_lengths(change, "l2"),
-        linf=_lengths(change, "linf"),
-        zero_gradient=torch.cat([look.zero_gradient for look in clean]),
-    )
+            change = found - given.detach().cpu()
+            yield AttackResult(
+                images=found,
+                success=wrong,
+                predictions=predictions,
+                clean_predictions=look.predictions,
+                l2=_lengths(change, "l2"),
+                linf=_lengths(change, "linf"),
+                zero_gradient=look.zero_gradient,
+            )
 
 
 def _split_settings(
@@ -195,7 +222,7 @@ def _split_settings(
     return own, climbed
 
 
-def _check_inputs(images: Tensor, labels: Tensor, indices: list[int], batch_size: int) -> None:
+def _check_inputs(images: Images, labels: Tensor, indices: list[int], batch_size: int) -> None:
     if len(images) == 0 or not len(images) == len(labels) == len(indices):
         raise ValueError(
             "expected as many images, labels and indices, at least one; got "
@@ -203,14 +230,17 @@ def _check_inputs(images: Tensor, labels: Tensor, indices: list[int], batch_size
         )
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    # Written so that NaN fails too.
-    if not bool(((images >= 0) & (images <= 1)).all()):
-        raise ValueError("images must be in [0, 1]")
+    # What a file holds is checked as it is read.
+    for batch in images.split(batch_size) if isinstance(images, Tensor) else ():
+        # Written so that NaN fails too.
+        if not bool(((batch >= 0) & (batch <= 1)).all()):
+            raise ValueError("images must be in [0, 1]")
 
 
 class _CleanLook(NamedTuple):
     """A batch as it was given: predictions (n,), gradient (n, C, H, W) of the log-odds of the
-    labels that are climbed away from, and whether that is exactly zero (n,)."""
+    labels that are climbed away from, and whether that is exactly zero (n,). The gradient is not
+    kept where no attack asks for it, or where it is zero for the whole batch."""
 
     predictions: Tensor
     zero_gradient: Tensor
@@ -219,7 +249,7 @@ class _CleanLook(NamedTuple):
 
 def _clean_look(
     model: nn.Module,
-    images: Tensor,
+    images: Images,
     labels: Tensor,
     batch: slice,
     device: torch.device,
@@ -234,14 +264,35 @@ def _clean_look(
     return _CleanLook(logits.argmax(dim=1).cpu(), zero.cpu(), gradient)
 
 
-def _refuse_zero_gradient(method: str, entry: AttackEntry, looks: Sequence[_CleanLook]) -> None:
-    if entry.gradient_based and all(bool(look.zero_gradient.all()) for look in looks):
-        count = sum(len(look.zero_gradient) for look in looks)
-        raise MaskedGradientError(
-            f"attack {method!r} cannot move: the gradient of the labels' log-odds with respect "
-            f"to the images is exactly zero for all {count} images. The model is not "
-            "robust but its gradient masked (a detached tensor, or saturated outputs)."
-        )
+def _without_gradients(
+    looks: Iterable[_CleanLook], batches: Sequence[slice], count: int
+) -> list[_CleanLook]:
+    """All looks at `count` images. They are parts of two tensors: small ones of their own would lie
+    between the large ones of the batches, whose memory the C library could then not use again."""
+    predictions = torch.empty(count, dtype=torch.int64)
+    zero_gradient = torch.empty(count, dtype=torch.bool)
+    for batch, look in zip(batches, looks, strict=True):
+        predictions[batch], zero_gradient[batch] = look.predictions, look.zero_gradient
+    return [_CleanLook(predictions[batch], zero_gradient[batch], None) for batch in batches]
+
+
+def _unless_all_zero(method: str, looks: Iterable[_CleanLook]) -> Iterator[_CleanLook]:
+    """The same looks, none of them before it is known that one has a gradient: raises
+    MaskedGradientError where none has."""
+    looks = iter(looks)
+    still: list[_CleanLook] = []
+    for look in looks:
+        if not bool(look.zero_gradient.all()):
+            yield from (*still, look)
+            yield from looks
+            return
+        still.append(look._replace(gradient=None))
+    count = sum(len(look.zero_gradient) for look in still)
+    raise MaskedGradientError(
+        f"attack {method!r} cannot move: the gradient of the labels' log-odds with respect "
+        f"to the images is exactly zero for all {count} images. The model is not "
+        "robust but its gradient masked (a detached tensor, or saturated outputs)."
+    )
 
 
 def _lengths(change: Tensor, norm: str) -> Tensor:

@@ -1,165 +1,245 @@
-"""Attacking classifiers and defences as recipes say, and what is kept of it for each image."""
+"""Attacking classifiers and defences as recipes say, and what is kept of it for each image.
+
+Images are read, attacked, purified and written a batch at a time: no job's memory grows with their
+number.
+"""
 
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from purification.attacks import AttackResult, MaskedGradientError, run_attack
+from purification.attacks import MaskedGradientError, attacked_parts
 from purification.datasets import BLACK_BOX_HOLD_OUT, evaluation_images
-from purification.evaluation.purifiers import Files, fitted_purifier
+from purification.evaluation.purifiers import BatchSize, Files, fitted_purifier
 from purification.evaluation.refusals import record_refusals
 from purification.evaluation.summary import attack_summary
 from purification.evaluation.threat_models import attacked_model
 from purification.models.checkpoints import load_network, queries_of
 from purification.models.prediction import predict
+from purification.parts import Images
 from purification.provenance import name_of
-from purification.purifiers.batches import Purified, purify_images
+from purification.purifiers.batches import purified_parts
 from purification.randomness import derive_seed
 from purification.runtime import progress
-from purification.storage import ImageSet, read_image_set, read_split
+from purification.storage import (
+    ImageFile,
+    NewSet,
+    StoredImages,
+    new_image_file,
+    open_image_set,
+    open_split,
+)
 
 ATTACK_FIELDS = ("success", "clean_predictions", "l2", "linf", "zero_gradient")
 """What is kept of an attack for each image, beside the images and the predictions for them."""
+PURIFIED_FIELDS = ("score", "reconstruction_error")
+
+Fields = dict[str, np.ndarray]
 
 
-def attack_split(
-    model: nn.Module,
-    attack: Mapping[str, Any],
-    dataset: str,
-    first: int | None,
-    seed: int,
-    path: str,
-    batch_size: int,
-    *,
-    hold_out: bool = False,
-    split: str = "test",
-) -> tuple[AttackResult, np.ndarray]:
-    """Attack the `first` test images (None: all) of the file `dataset` as an `Attack` recipe says,
-    or those of another split.
+class Growing:
+    """Fields of `count` images, filled a part at a time.
 
-    With `hold_out` the first of those that the black-box attacker does not have. Returns the result
-    and the true labels (N,). Random numbers come from `seed` and the `path` of the artifact that is
-    made. Raises as `run_attack`.
+    Their memory is taken at once. Of parts that are kept until the end each would lie between the
+    large blocks of two batches, which the C library could then not give to the next one.
     """
-    start = 0
-    if hold_out:
-        start = BLACK_BOX_HOLD_OUT
-        images, labels = (evaluation_images(a)[:first] for a in read_split(dataset, "test"))
-    else:
-        images, labels = read_split(dataset, split, first=first)
-    with progress(len(images), attack["name"], "image") as bar:
-        result = run_attack(
-            attack["method"],
-            model,
-            torch.from_numpy(images),
-            torch.from_numpy(labels),
-            indices=range(start, start + len(images)),
-            seed=derive_seed(seed, name_of(path)),
-            batch_size=batch_size,
-            settings=attack["settings"],
-            files=attack.get("files"),
-            progress=bar,
-        )
-    return result, labels
+
+    def __init__(self, count: int) -> None:
+        self.count, self.rows = count, 0
+        self.fields: Fields = {}
+
+    def add(self, part: Fields) -> None:
+        """The fields of the next images, (n,) each; always the same ones."""
+        for name, values in part.items():
+            if name not in self.fields:
+                self.fields[name] = np.empty((self.count, *values.shape[1:]), values.dtype)
+            self.fields[name][self.rows : self.rows + len(values)] = values
+        self.rows += len(values)
 
 
-def adversarial_set(result: AttackResult, labels: np.ndarray) -> ImageSet:
-    """Adversarial images with what `AttackResult` says of each; their summary as attributes."""
-    fields = {name: getattr(result, name).numpy() for name in (*ATTACK_FIELDS, "predictions")}
-    return ImageSet(result.images.numpy(), labels, fields, attack_summary(fields, labels))
+@dataclass(frozen=True)
+class Attacker:
+    """A model under an attack of an `Attack` recipe. Random numbers come from `seed` and the `path`
+    of the artifact that is made."""
+
+    model: nn.Module
+    attack: Mapping[str, Any]
+    seed: int
+    path: str
+    batch_size: int
+
+    def attack_into(
+        self, made: NewSet, name: str, images: Images, labels: np.ndarray, start: int = 0
+    ) -> Fields:
+        """Attack images, whose numbers begin at `start`, and write what comes of them into a set
+        under that name. Returns what is known of each: `ATTACK_FIELDS` and `predictions`, (N,).
+        Raises as `run_attack`."""
+        found = Growing(len(images))
+        known = (*ATTACK_FIELDS, "predictions")
+        with progress(len(images), self.attack["name"], "image") as bar:
+            for part in attacked_parts(
+                self.attack["method"],
+                self.model,
+                images,
+                torch.from_numpy(labels),
+                indices=range(start, start + len(images)),
+                seed=derive_seed(self.seed, name_of(self.path)),
+                batch_size=self.batch_size,
+                settings=self.attack["settings"],
+                files=self.attack.get("files"),
+                progress=bar,
+            ):
+                made.append(name, part.images.numpy())
+                found.add({name: getattr(part, name).numpy() for name in known})
+        return found.fields
 
 
-def purified_set(purified: Purified, labels: np.ndarray) -> ImageSet:
-    """Purified images with their scores and reconstruction errors; the means as attributes."""
-    names = ("score", "reconstruction_error")
-    fields = {name: getattr(purified, name).numpy() for name in names}
-    means = {f"mean_{name}": float(values.mean()) for name, values in fields.items()}
-    return ImageSet(purified.images.numpy(), labels, fields, means)
+def write_attacked(
+    file: ImageFile, attacker: Attacker, images: Images, labels: np.ndarray, group: str = ""
+) -> None:
+    """Attack images, and write them to a file as a set, with what `AttackResult` says of each and
+    their summary as attributes. Raises as `run_attack`."""
+    made = file.new_set(len(labels), group)
+    fields = attacker.attack_into(made, "images", images, labels)
+    made.finish(labels, fields, attack_summary(fields, labels))
 
 
 def attack_network(
     recipe: Mapping[str, Any], files: Files, path: str, batch_size: int, device: torch.device
-) -> ImageSet:
-    """Adversarial images against one network, as an `AdversarialSet` or `BlackBoxSet` recipe says.
+) -> None:
+    """Writes adversarial images against one network to `path`, as an `AdversarialSet` or
+    `BlackBoxSet` recipe says.
 
     Of a bare classifier its `predictions` are kept; of a substitute, which is not what the set is
-    made for, as `substitute_predictions`, and as an attribute the `queries` that it cost.
+    made for, as `substitute_predictions`, and as an attribute the `queries` that it cost. A
+    `BlackBoxSet` has the first of those test images that the black-box attacker does not have.
 
-    `files` are the recipe's inputs by name, `path` the file that is made. Raises as `run_attack`.
+    `files` are the recipe's inputs by name. Raises as `run_attack`.
     """
     black_box = recipe["kind"] == "BlackBoxSet"
     model = load_network(files["classifier"], recipe["classifier"]["kind"]).to(device)
-    given = (recipe["attack"], files["dataset"], recipe["images"], recipe["seed"], path, batch_size)
-    split = recipe.get("split", "test")
-    result, labels = attack_split(model, *given, hold_out=black_box, split=split)
-    made = adversarial_set(result, labels)
-    if black_box:
-        made.fields["substitute_predictions"] = made.fields.pop("predictions")
-        made.attributes["queries"] = queries_of(files["classifier"])
-    return made
+    attacker = Attacker(model, recipe["attack"], recipe["seed"], path, batch_size)
+    with new_image_file(path, recipe, recipe["seed"]) as file:
+        if not black_box:
+            split = recipe.get("split", "test")
+            given = open_split(files["dataset"], split, first=recipe["images"])
+            write_attacked(file, attacker, given.images, given.labels)
+            return
+        given, start = open_split(files["dataset"], "test"), BLACK_BOX_HOLD_OUT
+        labels = evaluation_images(given.labels)[: recipe["images"]]
+        images = given.images.part(start, recipe["images"])
+        made = file.new_set(len(labels))
+        fields = attacker.attack_into(made, "images", images, labels, start)
+        attributes = attack_summary(fields, labels) | {"queries": queries_of(files["classifier"])}
+        fields["substitute_predictions"] = fields.pop("predictions")
+        made.finish(labels, fields, attributes)
 
 
 def purify_set(
-    recipe: Mapping[str, Any], files: Files, batch_size: int, device: torch.device
-) -> ImageSet:
-    """Purified images of a split or of a black-box set, as a `PurifiedImages` or `PurifiedBlackBox`
-    recipe says; what the black-box set says of each image is kept.
+    recipe: Mapping[str, Any], files: Files, path: str, batch_size: BatchSize, device: torch.device
+) -> None:
+    """Writes purified images of a split or of a black-box set to `path`, as a `PurifiedImages` or
+    `PurifiedBlackBox` recipe says; what the black-box set says of each image is kept.
 
     `files` are the recipe's inputs by name.
     """
     if recipe["kind"] == "PurifiedBlackBox":
-        given = read_image_set(files["attacked"])
+        given = open_image_set(files["attacked"])
     else:
-        given = ImageSet(*read_split(files["dataset"], recipe["split"], first=recipe["images"]))
+        given = open_split(files["dataset"], recipe["split"], first=recipe["images"])
     purifier = fitted_purifier(recipe["purifier"], files)
-    images = torch.from_numpy(given.images)
-    purified = purify_images(purifier, images, batch_size=batch_size, device=device)
-    kept = purified_set(purified, given.labels)
-    attributes = given.attributes | kept.attributes
-    return ImageSet(kept.images, kept.labels, given.fields | kept.fields, attributes)
+    with new_image_file(path, recipe, recipe["seed"]) as file:
+        made = file.new_set(len(given.labels))
+        fields = purify_into(made, purifier, given.images, batch_size, device)
+        attributes = given.attributes | purified_means(fields)
+        made.finish(given.labels, given.fields | fields, attributes)
+
+
+def purify_into(
+    made: NewSet,
+    purifier: nn.Module,
+    images: Images,
+    batch_size: BatchSize,
+    device: torch.device,
+    classifier: nn.Module | None = None,
+) -> Fields:
+    """Purify images, and write them into a set. Returns what is known of each: `PURIFIED_FIELDS`,
+    and of a classifier behind the purifier its `predictions`, (N,). Raises as `purify_images` and
+    `predict`."""
+    found = Growing(len(images))
+    for part in purified_parts(purifier, images, batch_size=batch_size, device=device):
+        made.append("images", part.images.numpy())
+        known = {name: getattr(part, name).numpy() for name in PURIFIED_FIELDS}
+        if classifier is not None:
+            size = {"batch_size": len(part.images), "first": found.rows}
+            logits = predict(classifier, part.images, **size, device=device)
+            known["predictions"] = logits.argmax(dim=1).numpy()
+        found.add(known)
+    return found.fields
+
+
+def purified_means(fields: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """The means of `PURIFIED_FIELDS`, as attributes of a set."""
+    return {f"mean_{name}": float(fields[name].mean()) for name in PURIFIED_FIELDS}
 
 
 def attack_defense(
     recipe: Mapping[str, Any], files: Files, path: str, batch_size: int, device: torch.device
-) -> dict[str, ImageSet]:
-    """A purifier and its classifier under one attack, as an `AttackedDefense` recipe says.
+) -> None:
+    """Writes a purifier and its classifier under one attack to `path`, as an `AttackedDefense`
+    recipe says.
 
-    Returns for each threat model the *purified* images, with per image: `adversarial`, the image
-    given to the purifier; `predictions` of the classifier behind it; score and reconstruction
+    The file has for each threat model the *purified* images, with per image: `adversarial`, the
+    image given to the purifier; `predictions` of the classifier behind it; score and reconstruction
     error; and what `ATTACK_FIELDS` says of the attack against the model that it attacked (in the
     gray box that is the plain classifier).
 
     A threat model in which the attack cannot move, its gradient masked, has no images; why, all
     sets say (`refusals`). Where there is no other, this raises MaskedGradientError.
 
-    `files` are the recipe's inputs by name, `path` the file that is made. Raises as `run_attack`.
+    `files` are the recipe's inputs by name. Raises as `run_attack`.
     """
     classifier = load_network(files["classifier"], "Classifier").to(device)
     purifier = fitted_purifier(recipe["purifier"], files).to(device)
-    sets, refused = {}, {}
-    for threat_model, number in recipe["threat_models"].items():
-        if threat_model == "gray_box":
-            attacked = read_image_set(files["gray_box"])
-        else:
-            model = attacked_model(threat_model, purifier, classifier)
-            place = f"{path}:{threat_model}"
-            given = (recipe["attack"], files["dataset"], number, recipe["seed"], place, batch_size)
-            try:
-                result, labels = attack_split(model, *given)
-            except MaskedGradientError as error:
-                refused[threat_model] = f"{error}{_WAY_OUT.get(threat_model, '')}"
-                print(f"{threat_model}: {refused[threat_model]}", file=sys.stderr)
-                continue
-            attacked = adversarial_set(result, labels)
-        sets[threat_model] = _purify(attacked, purifier, classifier, batch_size, device)
-    if not sets:
-        raise MaskedGradientError(" ".join(refused.values()))
-    record_refusals(sets, refused)
-    return sets
+    refused = {}
+    with new_image_file(path, recipe, recipe["seed"]) as file:
+        for threat_model, number in recipe["threat_models"].items():
+            if threat_model == "gray_box":
+                given = open_image_set(files["gray_box"])
+                made = file.new_set(len(given.labels), threat_model)
+                attacked, known = (
+                    _copied(made, "adversarial", given.images, batch_size),
+                    given.fields,
+                )
+            else:
+                given = open_split(files["dataset"], "test", first=number)
+                made = file.new_set(len(given.labels), threat_model)
+                model = attacked_model(threat_model, purifier, classifier)
+                place = f"{path}:{threat_model}"
+                attacker = Attacker(model, recipe["attack"], recipe["seed"], place, batch_size)
+                try:
+                    known = attacker.attack_into(made, "adversarial", given.images, given.labels)
+                except MaskedGradientError as error:
+                    refused[threat_model] = f"{error}{_WAY_OUT.get(threat_model, '')}"
+                    print(f"{threat_model}: {refused[threat_model]}", file=sys.stderr)
+                    continue
+                attacked = made.complete("adversarial")
+            # Batches as in the attack: CW ends on the boundary, where the last bit decides.
+            kept = purify_into(made, purifier, attacked, batch_size, device, classifier)
+            own = {name: known[name] for name in ATTACK_FIELDS}
+            fields = {name: kept[name] for name in PURIFIED_FIELDS} | own
+            fields["predictions"] = kept["predictions"]
+            made.finish(
+                given.labels, fields, purified_means(kept) | attack_summary(own, given.labels)
+            )
+        if not file.sets:
+            raise MaskedGradientError(" ".join(refused.values()))
+        record_refusals(file.sets, refused)
 
 
 _WAY_OUT = {
@@ -169,21 +249,8 @@ _WAY_OUT = {
 }
 
 
-def _purify(
-    attacked: ImageSet,
-    purifier: nn.Module,
-    classifier: nn.Module,
-    batch_size: int,
-    device: torch.device,
-) -> ImageSet:
-    """The set that `attack_defense` keeps of adversarial images and their purified forms."""
-    # Batches as in the attack: CW ends on the decision boundary, where the last bit decides.
-    images = torch.from_numpy(attacked.images)
-    purified = purify_images(purifier, images, batch_size=batch_size, device=device)
-    logits = predict(classifier, purified.images, batch_size=batch_size, device=device)
-    kept = purified_set(purified, attacked.labels)
-    own = {name: attacked.fields[name] for name in ATTACK_FIELDS}
-    fields = {**kept.fields, **own, "predictions": logits.argmax(dim=1).numpy()}
-    fields["adversarial"] = attacked.images
-    attributes = kept.attributes | attack_summary(own, attacked.labels)
-    return ImageSet(kept.images, attacked.labels, fields, attributes)
+def _copied(made: NewSet, name: str, images: Images, batch_size: int) -> StoredImages:
+    """Images of another file, written into a set under that name."""
+    for start in range(0, len(images), batch_size):
+        made.append(name, images[start : start + batch_size].numpy())
+    return made.complete(name)

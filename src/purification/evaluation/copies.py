@@ -6,29 +6,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from purification.evaluation.adversarial import adversarial_set, attack_split
+from purification.evaluation.adversarial import Attacker, write_attacked
 from purification.evaluation.purifiers import Files
 from purification.models.checkpoints import load_network
-from purification.storage import ImageSet, read_image_set
+from purification.storage import new_image_file, open_split, read_image_set
 
 HALF_FROM = 16e9
 
 
 def craft_copies(
     recipe: Mapping[str, Any], files: Files, path: str, batch_size: int, device: torch.device
-) -> dict[str, ImageSet]:
-    """All training images attacked through a bare classifier, once for each attack of an
-    `AdversarialCopies` recipe, by the names that it gives them.
+) -> None:
+    """Writes all training images, attacked through a bare classifier, to `path`: a set for each
+    attack of an `AdversarialCopies` recipe, by the name that it gives it.
 
-    `files` are the recipe's inputs by name, `path` the file that is made. Raises as `run_attack`.
+    `files` are the recipe's inputs by name. Raises as `run_attack`.
     """
     model = load_network(files["classifier"], "Classifier").to(device)
-    copies = {}
-    for name, attack in recipe["attacks"]:
-        given = (attack, files["dataset"], None, recipe["seed"], f"{path}:{name}", batch_size)
-        result, labels = attack_split(model, *given, split="train")
-        copies[name] = adversarial_set(result, labels)
-    return copies
+    given = open_split(files["dataset"], "train")
+    with new_image_file(path, recipe, recipe["seed"]) as file:
+        for name, attack in recipe["attacks"]:
+            attacker = Attacker(model, attack, recipe["seed"], f"{path}:{name}", batch_size)
+            write_attacked(file, attacker, given.images, given.labels, name)
 
 
 def read_lessons(recipe: Mapping[str, Any], files: Files) -> dict[str, Any]:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from purification.evaluation.accuracy import share
-from purification.evaluation.reconstructions import read_source
+from purification.evaluation.reconstructions import open_source
 from purification.evaluation.refusals import REFUSED, refusal
 from purification.evaluation.summary import attack_summary
-from purification.storage import ImageSet
+from purification.storage import StoredSet
 
 ATTACK_COLUMNS = ("success_rate", "mean_l2", "mean_linf", "zero_gradient_share")
 """What `attack_summary` says of the attack, against the model that it attacked (for the gray box,
@@ -60,7 +60,7 @@ def predictions_and_labels(
     """What the model of a cell says of each image, and the true labels, both (N,). The set's own
     predictions, or else the classifier's, as in `measure`. The cell's attack must not have been
     refused."""
-    image_set = read_source(cell)
+    image_set = open_source(cell)
     return _predictions(cell, image_set, threads), image_set.labels
 
 
@@ -68,7 +68,7 @@ def _row(cell: Mapping[str, Any], threads: int) -> dict[str, Any]:
     if reason := refusal(cell["images"], cell["group"]):
         numbers = dict.fromkeys(("accuracy", "ci_low", "ci_high", *ATTACK_COLUMNS))
         return {**cell["labels"], "n": 0, "correct": 0, **numbers, REFUSED: reason}
-    image_set = read_source(cell)
+    image_set = open_source(cell)
     attack: dict[str, float | int | None] = dict.fromkeys(ATTACK_COLUMNS)
     if "success" in image_set.fields:
         summary = attack_summary(image_set.fields, image_set.labels)
@@ -79,7 +79,7 @@ def _row(cell: Mapping[str, Any], threads: int) -> dict[str, Any]:
     return {**cell["labels"], **share(predictions == image_set.labels), **attack}
 
 
-def _predictions(cell: Mapping[str, Any], image_set: ImageSet, threads: int) -> np.ndarray:
+def _predictions(cell: Mapping[str, Any], image_set: StoredSet, threads: int) -> np.ndarray:
     if "predictions" in image_set.fields:
         return image_set.fields["predictions"]
     # Here and not above: most rows need no torch, which takes longer to import than they take.
@@ -90,5 +90,5 @@ def _predictions(cell: Mapping[str, Any], image_set: ImageSet, threads: int) -> 
 
     torch.set_num_threads(threads)
     classifier = load_network(cell["classifier"], "Classifier")
-    logits = predict(classifier, torch.from_numpy(image_set.images), device="cpu")
+    logits = predict(classifier, image_set.images, device="cpu")
     return logits.argmax(dim=1).numpy()

@@ -23,8 +23,15 @@ from typing import Any
 
 import numpy as np
 
-from purification.datasets import evaluation_images
-from purification.storage import ImageSet, read_image_set, read_split
+from purification.datasets import BLACK_BOX_HOLD_OUT, evaluation_images
+from purification.storage import (
+    ImageSet,
+    StoredSet,
+    open_image_set,
+    open_split,
+    read_image_set,
+    read_split,
+)
 
 Source = Mapping[str, Any]
 
@@ -159,6 +166,20 @@ def read_source(source: Source, first: int | None = None) -> ImageSet:
     fields = {field: evaluation_images(values) for field, values in image_set.fields.items()}
     images, labels = evaluation_images(image_set.images), evaluation_images(image_set.labels)
     return ImageSet(images, labels, fields)
+
+
+def open_source(source: Source) -> StoredSet:
+    """What a source without `field` names, its images still in their file. Raises as
+    `open_image_set`."""
+    if source.get("split"):
+        found = open_split(source["images"], source["split"])
+    else:
+        found = open_image_set(source["images"], group=source.get("group"))
+    if not source.get("hold_out"):
+        return found
+    labels, images = evaluation_images(found.labels), found.images.part(BLACK_BOX_HOLD_OUT)
+    fields = {field: evaluation_images(values) for field, values in found.fields.items()}
+    return StoredSet(images, labels, fields)
 
 
 def _common_labels(sets: Sequence[tuple[Source, ImageSet]]) -> np.ndarray:

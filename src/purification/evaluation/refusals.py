@@ -4,18 +4,18 @@ A file of `attack_defense` then lacks that threat model's set, and each set that
 an attribute. What reads the file has no number for it, and says so.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from purification.storage import ImageSet, read_attributes
+from purification.storage import NewSet, read_attributes
 
 REFUSED = "refused"
 """The column that says why a row has no number."""
 
 
-def record_refusals(sets: Mapping[str, ImageSet], refused: Mapping[str, str]) -> None:
+def record_refusals(sets: Iterable[NewSet], refused: Mapping[str, str]) -> None:
     """Write the reasons, by threat model, to the attributes of all sets."""
-    for made in sets.values():
+    for made in sets:
         made.attributes |= {f"{REFUSED}_{name}": reason for name, reason in refused.items()}
 
 

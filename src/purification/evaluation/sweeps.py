@@ -5,11 +5,11 @@ from typing import Any
 
 import torch
 
-from purification.evaluation.adversarial import purified_set
+from purification.evaluation.adversarial import purified_means
 from purification.evaluation.purifiers import BatchSize, Files
 from purification.guests import refuse_not_finite
 from purification.purifiers.base import reconstruction_error
-from purification.purifiers.batches import Purified, in_batches
+from purification.purifiers.batches import in_batches
 from purification.purifiers.descent import SearchResult
 from purification.purifiers.latent_search import sweep_search
 from purification.purifiers.loading import load_search
@@ -53,8 +53,8 @@ def sweep_images(
 def _kept(results: list[SearchResult], images: torch.Tensor, given: ImageSet) -> ImageSet:
     reconstructions = torch.cat([result.reconstructions.cpu() for result in results])
     refuse_not_finite(reconstructions, "the latent search: its reconstructions")
-    error = reconstruction_error(reconstructions, images)
-    kept = purified_set(Purified(reconstructions, error, error), given.labels)
-    restart = torch.cat([result.restart.cpu() for result in results]).numpy()
-    fields = given.fields | kept.fields | {"restart": restart}
-    return ImageSet(kept.images, kept.labels, fields, given.attributes | kept.attributes)
+    error = reconstruction_error(reconstructions, images).numpy()
+    fields = {"score": error, "reconstruction_error": error}
+    attributes = given.attributes | purified_means(fields)
+    fields["restart"] = torch.cat([result.restart.cpu() for result in results]).numpy()
+    return ImageSet(reconstructions.numpy(), given.labels, given.fields | fields, attributes)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from purification.guests import check_images, name_of, refuse_not_finite
+from purification.parts import Images, joined
 from purification.purifiers.base import reconstruction_error
 from purification.runtime import progress
 
@@ -30,37 +31,45 @@ class Purified:
 
 
 def purify_images(
-    purifier: nn.Module, images: Tensor, *, batch_size: int | Literal["auto"], device: torch.device
+    purifier: nn.Module, images: Images, *, batch_size: int | Literal["auto"], device: torch.device
 ) -> Purified:
     """Purify `images` (N, C, H, W), `batch_size` at a time, as `in_batches` has it.
 
     Raises GuestError if the purifier returns something else than images of the same shape in
     [0, 1], FloatingPointError if a score is not finite; both name the first such image.
     """
-    purifier = purifier.to(device)
-    score_of, name, parts = getattr(purifier, "score_purified", None), name_of(purifier), []
+    return joined(purified_parts(purifier, images, batch_size=batch_size, device=device))
 
-    def purify(batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        begin = sum(len(part[0]) for part in parts)
-        numbers = range(begin, begin + len(batch))
+
+def purified_parts(
+    purifier: nn.Module, images: Images, *, batch_size: int | Literal["auto"], device: torch.device
+) -> Iterator[Purified]:
+    """As `purify_images`, each batch as it is made: of more images than fit into memory."""
+    purifier, done = purifier.to(device), 0
+    score_of, name = getattr(purifier, "score_purified", None), name_of(purifier)
+
+    # Not around the loop: it would hold for whoever takes the parts, too.
+    @torch.no_grad()
+    def purify(batch: Tensor) -> Purified:
+        numbers = range(done, done + len(batch))
         given = batch.to(device)
         result = purifier(given)
         check_images(name, result, given, numbers)
         error = reconstruction_error(result, given)
         score = error if score_of is None else score_of(given, result)
         refuse_not_finite(score, f"{name}: the detection scores", numbers)
-        return result.cpu(), score.cpu(), error.cpu()
+        return Purified(result.cpu(), score.cpu(), error.cpu())
 
-    with torch.no_grad(), progress(len(images), "purifying", "image") as bar:
+    with progress(len(images), "purifying", "image") as bar:
         for part in in_batches(purify, images, batch_size, device):
-            parts.append(part)
-            bar.update(len(part[0]), reconstruction_error=part[2].mean())
-    return Purified(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+            done += len(part.images)
+            bar.update(len(part.images), reconstruction_error=part.reconstruction_error.mean())
+            yield part
 
 
 def in_batches(
     work: Callable[[Tensor], Result],
-    images: Tensor,
+    images: Images,
     batch_size: int | Literal["auto"],
     device: torch.device,
 ) -> Iterator[Result]:

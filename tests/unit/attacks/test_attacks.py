@@ -14,6 +14,8 @@ from torch.nn import functional
 from purification.attacks import (
     ATTACKS,
     AttackResult,
+    MaskedGradientError,
+    attacked_parts,
     cw_l2,
     deepfool,
     fgsm,
@@ -711,6 +713,34 @@ def test_attack_that_cannot_move_is_refused(
     model = {"constant": Constant(), "flat": Flat(), "detached": Masked(trained, -1.0)}[kind]
     with pytest.raises(RuntimeError, match=f"{method}.*cannot move"):
         attack(method, model, digits, **settings)
+
+
+@EVERY_ATTACK
+def test_first_batches_without_gradient_are_no_refusal(
+    trained: nn.Module, digits: tuple[Tensor, Tensor], method: str, settings: dict
+) -> None:
+    """Whether all gradients are zero, all batches decide together: here the first three are."""
+    first = int((digits[0][:, 0, 0, 0] <= 0.5).nonzero()[0])
+    order = torch.tensor([*(digits[0][:, 0, 0, 0] > 0.5).nonzero().flatten()[:6], first])
+    given = (digits[0][order], digits[1][order])
+    model = Masked(trained, 0.5)
+    whole, parts = (attack(method, model, given, batch_size=size, **settings) for size in (7, 2))
+    assert parts.zero_gradient.tolist() == [True] * 6 + [False]
+    assert torch.equal(whole.zero_gradient, parts.zero_gradient)
+    torch.testing.assert_close(parts.images, whole.images, rtol=0, atol=1e-4)
+
+
+@EVERY_ATTACK
+def test_nothing_is_returned_before_it_is_known_that_one_can_move(
+    trained: nn.Module, digits: tuple[Tensor, Tensor], method: str, settings: dict
+) -> None:
+    common = {"indices": range(COUNT), "seed": 3, "batch_size": 25, "settings": settings}
+    with pytest.raises(MaskedGradientError, match=f"for all {COUNT} images"):
+        next(attacked_parts(method, Flat(), *digits, **common))
+    parts = attacked_parts(method, trained, *digits, **common)
+    assert len(next(parts).images) == 25
+    parts.close()
+    assert all(parameter.requires_grad for parameter in trained.parameters())
 
 
 # --- names and settings ----------------------------------------------------------------------

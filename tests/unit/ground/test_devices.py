@@ -48,10 +48,10 @@ from purification.purifiers.search_network import Interleaved, search_network
 from purification.randomness import isolated_rng
 from purification.storage import (
     ImageSet,
+    read_image_set,
     read_split,
     write_dataset,
     write_image_set,
-    write_image_sets,
 )
 from purification.training import defense_vae as defense_vae_module
 from purification.training.ae_gan import train_ae_gan
@@ -563,13 +563,25 @@ def test_attacked_and_purified_sets(files: dict[str, str], tmp_path: Path) -> No
     defended |= {"threat_models": {"gray_box": None, "white_box": 2}}
     purified = {"kind": "PurifiedImages", "split": "test", "images": 5, "purifier": DEFENSE_GAN}
     copies = DATASET | {"attacks": [["fgsm@0.1", FGSM]], "name": "some"}
-    on_both(lambda device: attack_network(attacked | {"images": 5}, files, "p", 3, device))
-    on_both(lambda device: purify_set(purified, files, "auto", device), tolerance=1e-4)
-    on_both(lambda device: attack_defense(defended, files, "p", 3, device), tolerance=1e-3)
-    on_both(lambda device: craft_copies(copies, files, "p", 3, device))
+    purified |= {"seed": 0}
+    path = str(tmp_path / "made.h5")
+
+    def made(
+        write: Callable[..., None], recipe: dict[str, Any], size: int | str, *groups: str | None
+    ) -> Callable[[torch.device], list[ImageSet]]:
+        def sets(device: torch.device) -> list[ImageSet]:
+            write(recipe, files, path, size, device)
+            return [read_image_set(path, group=group) for group in groups]
+
+        return sets
+
+    on_both(made(attack_network, attacked | {"images": 5}, 3, None))
+    on_both(made(purify_set, purified, "auto", None), tolerance=1e-4)
+    on_both(made(attack_defense, defended, 3, "gray_box", "white_box"), tolerance=1e-3)
+    on_both(made(craft_copies, copies, 3, "fgsm@0.1"))
     with pretended_gpu():
-        write_image_sets(tmp_path / "copies", craft_copies(copies, files, "p", 3, CUDA), {})
-        assert not read_copies([copies], {"copies_some": str(tmp_path / "copies")})[0].is_cuda
+        craft_copies(copies, files, path, 3, CUDA)
+        assert not read_copies([copies], {"copies_some": path})[0].is_cuda
 
 
 def test_sweep_of_a_recipe(files: dict[str, str]) -> None:

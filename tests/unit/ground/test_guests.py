@@ -45,7 +45,13 @@ from purification.reporting.papers import paper_values
 from purification.reporting.sweeps import figure3_panels, figure8_panels
 from purification.reporting.wide_tables import wide_table
 from purification.reporting.worst_case import worst_case_page
-from purification.storage import ImageSet, write_image_set, write_image_sets
+from purification.storage import (
+    ImageSet,
+    read_attributes,
+    write_dataset,
+    write_image_set,
+    write_image_sets,
+)
 from purification.text_tables import write_rows
 from purification.training.classifier import train_classifier
 
@@ -711,17 +717,18 @@ def defended_job(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     threat_models: tuple[str, ...],
-) -> dict[str, ImageSet]:
-    """`attack_defense` of a purifier without gradient before a classifier."""
+) -> Path:
+    """`attack_defense` of a purifier without gradient before a classifier: the file, if it is
+    made."""
     images = np.random.default_rng(0).random((12, *SHAPE), dtype=np.float32)
     truth = model(torch.from_numpy(images)).argmax(1).numpy()
     result = attacked("fgsm", model, torch.from_numpy(images), torch.from_numpy(truth), epsilon=0.1)
-    gray = tmp_path / "gray.h5"
-    write_image_set(gray, adversarial.adversarial_set(result, truth), {"kind": "test"})
+    files = {name: str(tmp_path / f"{name}.h5") for name in ("dataset", "gray_box")}
+    fields = {name: getattr(result, name).numpy() for name in adversarial.ATTACK_FIELDS}
+    gray = ImageSet(result.images.numpy(), truth, fields)
+    write_image_set(files["gray_box"], gray, {"kind": "test"})
+    write_dataset(files["dataset"], {"test": (images, truth)}, {"kind": "test"})
     monkeypatch.setattr(adversarial, "load_network", lambda *_: model)
-    monkeypatch.setattr(
-        adversarial, "read_split", lambda *_, first: (images[:first], truth[:first])
-    )
     recipe = {
         "threat_models": dict.fromkeys(threat_models, 8),
         "attack": {"name": "fgsm", "method": "fgsm", "settings": {"epsilon": 0.1}},
@@ -730,18 +737,18 @@ def defended_job(
         },
         "seed": 0,
     }
-    files = {"classifier": "", "dataset": "", "gray_box": str(gray)}
-    return adversarial.attack_defense(recipe, files, "made.h5", 4, torch.device("cpu"))
+    made = tmp_path / "made.h5"
+    given = files | {"classifier": ""}
+    adversarial.attack_defense(recipe, given, str(made), 4, torch.device("cpu"))
+    return made
 
 
 def test_a_masked_gradient_takes_no_other_threat_model_down(
     lab: str, model: nn.Module, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     names = ("white_box", "gray_box", "white_box_bpda")
-    sets = defended_job(lab, model, monkeypatch, tmp_path, names)
-    assert list(sets) == ["gray_box", "white_box_bpda"]
-    path = str(tmp_path / "attacked.h5")
-    write_image_sets(path, sets, {"kind": "test"})
+    path = str(defended_job(lab, model, monkeypatch, tmp_path, names))
+    assert list(read_attributes(path)) == ["gray_box", "white_box_bpda"]
     reason = refusal(path, "white_box")
     assert reason is not None
     assert "exactly zero for all 8 images" in reason
@@ -752,7 +759,7 @@ def test_a_masked_gradient_takes_no_other_threat_model_down(
     with monkeypatch.context() as patch:
         patch.setattr(provenance, "_allowed", None)
         provenance.expect({path: {"kind": "another"}})
-        with pytest.raises(provenance.ForeignFile, match=r"attacked\.h5"):
+        with pytest.raises(provenance.ForeignFile, match=r"made\.h5"):
             refusal(path, "white_box")
 
     labels = {"dataset": "digits", "seed": 0, "classifier": "A", "attack": "fgsm", "epsilon": 0.1}
@@ -799,6 +806,7 @@ def test_a_masked_gradient_in_the_only_threat_model_fails_the_job(
 ) -> None:
     with pytest.raises(MaskedGradientError, match=r"drop `white_box`.*take `white_box_bpda`"):
         defended_job(lab, model, monkeypatch, tmp_path, ("white_box",))
+    assert sorted(p.name for p in tmp_path.glob("*.h5")) == ["dataset.h5", "gray_box.h5"]
 
 
 # --- what has a paper's name and is something else

@@ -14,10 +14,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from purification.hdf5 import CONTENT, content_digest
 from purification.storage import (
-    CONTENT,
     ImageSet,
-    _content_digest,
     _write_hdf5,
     atomic,
     read_checkpoint,
@@ -116,7 +115,7 @@ def test_a_field_is_read_without_the_images(tmp_path: Path) -> None:
         del file["a/images"]
         wrong = np.array([0, np.nan, 2])
         file["b/score"][:] = wrong
-        file["b/score"].attrs[CONTENT] = _content_digest(wrong)
+        file["b/score"].attrs[CONTENT] = content_digest(wrong)
     assert len(read_field(tmp_path / "two.h5", "score", group="a")) == 3
     with pytest.raises(ValueError, match=r"two\.h5: .*'b/score'; score: 1 values are not finite"):
         read_field(tmp_path / "two.h5", "score", group="b")
