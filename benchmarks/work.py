@@ -265,10 +265,7 @@ def figures(
     row = {
         "evaluations": torch.cat([part.evaluations for part in parts]).double().mean().item(),
         "seconds": seconds,
-        "reconstruction_error": torch.cat([part.objective for part in parts])
-        .double()
-        .mean()
-        .item(),
+        "reconstruction_error": errors.double().mean().item(),
         "clean_accuracy": float(right["clean"].mean()),
         "robust_accuracy": float(attacked.mean()),
         "images": len(attacked),

@@ -78,8 +78,8 @@ class SearchSettings:
             )
         if self.optimizer == "lbfgs" and (self.momentum or self.doubling or self.cuda_graph):
             raise ValueError(
-                "optimizer lbfgs has no momentum, doubling or cuda_graph: must be 0, None and False; "
-                f"got {self.momentum}, {self.doubling} and {self.cuda_graph}"
+                "optimizer lbfgs has no momentum, doubling or cuda_graph: 0, None and False; got "
+                f"{self.momentum}, {self.doubling} and {self.cuda_graph}"
             )
 
     def step_size_at(self, step: int) -> float:

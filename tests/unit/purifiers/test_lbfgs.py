@@ -1,8 +1,10 @@
 """L-BFGS in the latent search: its formula, what it reaches, its gradient, each row by itself."""
 
+import copy
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import pytest
@@ -139,24 +141,27 @@ def test_objective_falls_from_one_number_of_steps_to_the_next(step_size: float) 
     assert (objectives[-1] < 0.6 * objectives[0]).all()
 
 
-def plainly(generator: nn.Module, image: Tensor, start: Tensor, settings: SearchSettings) -> Tensor:
+def plainly(
+    generator: nn.Module, image: Tensor, start: Tensor, settings: SearchSettings
+) -> tuple[Tensor, int]:
     """The best code of one image (1, C, H, W) from one start (d,), as the method is defined: with
-    numbers and lists, differentiable in the image by plain autograd."""
+    numbers and lists, differentiable in the image by plain autograd. And how many trials failed."""
     best = trial = start.clone().requires_grad_()
     value, gradient, scale = torch.inf, torch.zeros_like(start), torch.tensor(settings.step_size)
     pairs: list[Any] = []
+    failed = 0
     for _ in range(settings.steps):
         found = settings.objective(generator(trial[None]), image).sum()
         (there,) = torch.autograd.grad(found, trial, create_graph=True)
         s, y = trial - best, there - gradient
-        curved = float(s @ y) > 1e-3 * float(s.norm() * y.norm())
+        curved = bool(s @ y > 1e-3 * s.norm() * y.norm())
         pairs.append((s, y) if value < torch.inf and curved else None)
         if pairs[-1]:
             scale = s @ y / (y @ y)
-        if float(found) >= value:
-            trial = best + s / 2
+        if found.item() >= value:
+            trial, failed = best + s / 2, failed + 1
             continue
-        value, best, gradient = float(found), trial, there
+        value, best, gradient = found.item(), trial, there
         direction, factors = gradient, []
         known = [pair for pair in pairs[-MEMORY:] if pair]
         for s, y in reversed(known):
@@ -166,10 +171,10 @@ def plainly(generator: nn.Module, image: Tensor, start: Tensor, settings: Search
         for s, y in known:
             direction = direction + (factors.pop() - y @ direction / (s @ y)) * s
         trial = best - direction
-    return best
+    return best, failed
 
 
-CASES = {"plain": (15, 10.0), "with failed steps": (17, 2000.0), "beyond the memory": (26, 10.0)}
+CASES = {"plain": (15, 10.0), "with failed steps": (17, 30.0), "beyond the memory": (26, 10.0)}
 
 
 @pytest.mark.parametrize(("steps", "step_size"), CASES.values(), ids=CASES)
@@ -179,49 +184,54 @@ def test_search_and_gradient_are_those_of_the_plain_form(steps: int, step_size: 
     images = images_of(4).requires_grad_()
     found = latent_search(generator, images, starts, settings)
     (ours,) = torch.autograd.grad(found.reconstructions.square().sum(), images)
+    failures = 0
     for i, restart in enumerate(found.restart):
         own = images[i : i + 1].detach().requires_grad_()
-        latent = plainly(generator, own, starts[restart], settings)
+        latent, failed = plainly(generator, own, starts[restart], settings)
+        failures += failed
         torch.testing.assert_close(found.latents[i], latent.detach())
         (expected,) = torch.autograd.grad(generator(latent[None]).square().sum(), own)
         torch.testing.assert_close(ours[i : i + 1], expected, rtol=1e-6, atol=1e-9)
+    assert failures > 0
 
 
-def finite_differences(loss: Callable[[Tensor], Tensor], at: Tensor, size: float) -> Tensor:
-    numeric = torch.zeros_like(at).flatten()
-    for i in range(at.numel()):
-        nudge = torch.zeros_like(numeric)
-        nudge[i] = size
-        nudge = nudge.view_as(at)
-        numeric[i] = (loss(at + nudge) - loss(at - nudge)) / (2 * size)
-    return numeric.view_as(at)
+def finite_differences(loss: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
+    """Of `loss` (M, ...) -> (M,), of which no row sees another, at one row."""
+    size = 2e-7
+    nudges = size * torch.eye(at.numel(), dtype=at.dtype).view(-1, *at.shape)
+    return ((loss(at + nudges) - loss(at - nudges)) / (2 * size)).view_as(at)
 
 
 @pytest.mark.parametrize(("steps", "step_size"), CASES.values(), ids=CASES)
 def test_gradient_agrees_with_finite_differences(steps: int, step_size: float) -> None:
     generator, settings = trained_generator(), settings_of(steps, step_size)
-    weights = torch.linspace(-1, 1, 64, dtype=torch.float64)
-    images, starts = images_of(2), starts_of(2)[None].repeat(2, 1, 1)
+    weights, starts = torch.linspace(-1, 1, 64, dtype=torch.float64), starts_of(2)
 
     def loss(images: Tensor, starts: Tensor) -> Tensor:
+        count = max(len(images), len(starts))
+        images, starts = images.expand(count, -1, -1, -1), starts.expand(count, -1, -1)
         made = latent_search(generator, images, starts, settings).reconstructions
-        return (made.flatten(1).square() @ weights).sum()
+        return made.flatten(1).square() @ weights
 
-    own, begun = images.clone().requires_grad_(), starts.clone().requires_grad_()
-    by_images, by_starts = torch.autograd.grad(loss(own, begun), (own, begun))
-    numeric = finite_differences(lambda there: loss(there, starts), images, 1e-6)
-    torch.testing.assert_close(by_images, numeric, rtol=1e-4, atol=1e-6)
-    numeric = finite_differences(lambda there: loss(images, there), starts, 1e-6)
-    torch.testing.assert_close(by_starts, numeric, rtol=1e-4, atol=1e-6)
-    for gradient in (by_images, by_starts):
-        assert gradient.abs().max() > 1e-2, "a gradient that is nearly zero proves nothing"
+    for image in images_of(3):
+        own, begun = image[None].clone().requires_grad_(), starts[None].requires_grad_()
+        found = torch.autograd.grad(loss(own, begun).sum(), (own, begun))
+        given, codes = own.detach(), begun.detach()
+        numeric = (
+            finite_differences(partial(loss, starts=codes), image),
+            finite_differences(partial(loss, given), starts),
+        )
+        for ours, theirs in zip(found, numeric, strict=True):
+            size = ours.abs().max().item()
+            assert size > 1e-3, "a gradient that is nearly zero proves nothing"
+            torch.testing.assert_close(ours[0], theirs, rtol=1e-4, atol=1e-5 * size)
 
 
 def test_attacker_sees_the_values_of_the_deployed_search() -> None:
-    generator, starts = trained_generator(), starts_of(3)
+    generator, starts = copy.deepcopy(trained_generator()).float(), starts_of(3)
     for precision in ("float32", "bfloat16"):
         settings = settings_of(10, precision=precision)
-        images = images_of(5).requires_grad_()
+        images = images_of(5).float().requires_grad_()
         found = latent_search(generator, images, starts, settings)
         with torch.no_grad():
             deployed = latent_search(generator, images, starts, settings)
@@ -231,26 +241,27 @@ def test_attacker_sees_the_values_of_the_deployed_search() -> None:
 
 
 def held_bytes(hidden: int, steps: int) -> int:
-    """Of tensors saved for the backward pass."""
-    held: dict[int, int] = {}
+    """Of all that a graph keeps for its backward pass."""
+    kept: weakref.WeakSet[Any] = weakref.WeakSet()
 
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        held[storage.data_ptr()] = storage.nbytes()
-        return tensor
+    class Kept:
+        def __init__(self, tensor: Tensor) -> None:
+            self.tensor = tensor
+            kept.add(self)
 
     images = images_of(3).requires_grad_()
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda kept: kept):
+    with torch.autograd.graph.saved_tensors_hooks(Kept, lambda held: held.tensor):
         found = latent_search(trained_generator(hidden), images, starts_of(2), settings_of(steps))
     assert found.reconstructions.requires_grad
-    return sum(held.values())
+    storages = {held.tensor.untyped_storage().data_ptr(): held.tensor for held in kept}
+    return sum(tensor.untyped_storage().nbytes() for tensor in storages.values())
 
 
 def test_gradient_keeps_vectors_of_codes_and_no_activations_of_each_step() -> None:
     wide, narrow = ([held_bytes(hidden, steps) for steps in (12, 24)] for hidden in (256, 32))
-    assert wide[1] - wide[0] == pytest.approx(narrow[1] - narrow[0], rel=0.02)
-    a_step = (wide[1] - wide[0]) / 12 / 3 / 8 / LATENT
-    assert a_step < 10 * MEMORY
+    assert wide[1] - wide[0] == narrow[1] - narrow[0]
+    # float64, three images, twelve steps: vectors of a code's length that each keeps.
+    assert (wide[1] - wide[0]) / (8 * 3 * 12 * LATENT) < 6 * MEMORY
 
 
 def same(one: SearchResult, other: SearchResult) -> None:
