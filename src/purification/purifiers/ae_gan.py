@@ -82,7 +82,7 @@ class EncoderSearch(Purifier):
         "doubling": "number_of_images = None: steps after which the step size doubles each time",
         "indicator": "mse|l1 = mse: the detection score",
         "rule": "inference_rule = None: search only images of a higher score than most clean ones",
-        "optimizer": "gradient_descent|lbfgs = gradient_descent: lbfgs needs a doubling of null",
+        "optimizer": "gradient_descent|lbfgs = gradient_descent: of the steps; lbfgs: doubling null",
     }
     NEEDS = {
         "steps": ["step_size", "doubling"],

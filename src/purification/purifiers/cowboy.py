@@ -84,7 +84,7 @@ class Cowboy(DefenseGAN):
         "momentum": "fraction: of the descent",
         "sigma": "positive: the images' deviation, in pixel units of [-1, 1]",
         "discriminator_weight": "not_negative: of its term; 0 in Table 2's Defense-GAN, else 1",
-        "optimizer": "gradient_descent|lbfgs = gradient_descent: lbfgs needs a momentum of 0",
+        "optimizer": "gradient_descent|lbfgs = gradient_descent: of the steps; lbfgs: momentum 0",
     }
 
     def __init__(

@@ -41,7 +41,7 @@ class DefenseGAN(Purifier):
         "prune": "pairs_of_counts = []: [step, restarts]: after it only so many restarts go on",
         "tolerance": "fraction = 0.0: a search ends whose objective falls by no larger share",
         "patience": "count = 10: steps between two looks at the tolerance",
-        "optimizer": "gradient_descent|lbfgs = gradient_descent: lbfgs needs a momentum of 0",
+        "optimizer": "gradient_descent|lbfgs = gradient_descent: of the steps; lbfgs: momentum 0",
     }
 
     def __init__(self, generator: nn.Module, starts: Tensor, settings: SearchSettings) -> None:
