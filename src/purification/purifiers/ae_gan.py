@@ -56,8 +56,9 @@ class EncoderSearch(Purifier):
     the encoder's range (-1, 1): the paper's are not. The objective is the mean over pixels where
     the paper's is the sum, which the step size makes up for.
 
-    All gradients are true ones: through encoder, search and generator. Which images are searched
-    is a discrete choice and has no gradient.
+    All gradients are true ones: through encoder, search and generator. (L-BFGS has that of the
+    minimum which it approaches, in which the encoder has no part: `lbfgs.with_gradient`.) Which
+    images are searched is a discrete choice and has no gradient.
 
     Args:
         encoder: images -> codes (N, d).
@@ -82,7 +83,7 @@ class EncoderSearch(Purifier):
         "doubling": "number_of_images = None: steps after which the step size doubles each time",
         "indicator": "mse|l1 = mse: the detection score",
         "rule": "inference_rule = None: search only images of a higher score than most clean ones",
-        "optimizer": "gradient_descent|lbfgs = gradient_descent: of the steps; lbfgs: doubling null",
+        "optimizer": "gradient_descent|lbfgs = gradient_descent: of steps; lbfgs: doubling null",
     }
     NEEDS = {
         "steps": ["step_size", "doubling"],

@@ -28,7 +28,7 @@ from purification.purifiers.descent import (
     descend_differentiably,
     images_of,
 )
-from purification.purifiers.lbfgs import Path, iterate, iterate_differentiably
+from purification.purifiers.lbfgs import Path, iterate, with_gradient
 from purification.purifiers.search_network import search_network
 
 
@@ -42,14 +42,13 @@ def latent_search(
     objective against the given image wins. No gradients of the generator's weights are computed.
 
     Where gradients are wanted (grad mode on, and images or starts that require them), the result is
-    differentiable in both through all steps of the winning restart; see `descent._Descent` and
-    `lbfgs.iterate_differentiably`. So a start that
+    differentiable in both through all steps of the winning restart; see `_Descent`. So a start that
     was computed from the image passes on its part of the image's gradient. Which restart wins, goes
     on or is finished is a discrete choice and has no gradient. At lower precision the values are
     that search's, and the gradient is that of the same descent in float32: through bfloat16's
     rounding, which has no useful derivative, attacks are weaker (docs/performance.md). Each image's
-    result is a function of that image alone. L-BFGS has the values of the search itself, too,
-    because its choices magnify the rounding by which a second run differs.
+    result is a function of that image alone. L-BFGS has another gradient, in the images alone:
+    that of the minimum that it approaches (`lbfgs.with_gradient`).
     """
     starts = _starts_of_each(starts, images)
     network = search_network(generator, settings.precision)
@@ -57,8 +56,8 @@ def latent_search(
     wanted = images.requires_grad or starts.requires_grad
     differentiable = torch.is_grad_enabled() and wanted
     descends = settings.optimizer == "gradient_descent"
-    exact = settings.precision == "float32" and descends
-    if differentiable and exact and starts.shape[1] == 1 and not settings.tolerance:
+    exact = settings.precision == "float32"
+    if differentiable and descends and exact and starts.shape[1] == 1 and not settings.tolerance:
         # The one descent that there is keeps its trajectory at once.
         steps = torch.full((len(images),), settings.steps, device=images.device)
         return descend_differentiably(generator, images, starts[:, 0], steps, settings)
@@ -66,12 +65,14 @@ def latent_search(
         found = _search(network, generator, images.detach(), starts.detach(), settings)
     if not differentiable:
         return found
-    # The winning restart is run again, now with its trajectory kept: one more restart's work, and
-    # the memory of the gradient does not depend on the number of restarts.
-    start = starts[torch.arange(len(images), device=images.device), found.restart]
-    run_again = descend_differentiably if descends else iterate_differentiably
-    again = run_again(generator, images, start, found.steps, settings)
-    if exact:
+    if descends:
+        # The winning restart is run again, now with its trajectory kept: one more restart's work,
+        # and the memory of the gradient does not depend on the number of restarts.
+        start = starts[torch.arange(len(images), device=images.device), found.restart]
+        again = descend_differentiably(generator, images, start, found.steps, settings)
+    else:
+        again = with_gradient(generator, images, found, settings)
+    if descends and exact:
         return replace(again, restart=found.restart, evaluations=found.evaluations)
     # The values found to the last bit, with the gradients of the other result.
     own = {}

@@ -13,6 +13,7 @@ Both give a pair (s, y), which is left out where the curvature s.y is not positi
 any pair H is the step size, so that the first step is gradient descent's.
 """
 
+from dataclasses import replace
 from typing import NamedTuple, Self
 
 import torch
@@ -29,6 +30,7 @@ from purification.purifiers.search_network import matrix_precision
 
 MEMORY = 10  # iterations whose pairs are kept
 SHRINK = 0.5  # the next trial's share of a failed step
+FLOOR = 1e-3  # of the Hessian's largest eigenvalue, the least one in a gradient
 CURVATURE = 1e-3  # least cosine of s and y; less, and 1 / s.y magnifies float32's rounding
 
 
@@ -42,9 +44,9 @@ class Path(NamedTuple):
     trial: Tensor  # (M, d), the next to be evaluated
     value: Tensor  # (M,), objective at the best
     gradient: Tensor  # (M, d), at the best
-    moves: Tensor  # (M, MEMORY, d), the pairs' s, the latest last
-    changes: Tensor  # (M, MEMORY, d), their y
-    weights: Tensor  # (M, MEMORY), 1 / s.y, or 0 where the pair is left out
+    moves: Tensor  # (M, P, d), s of the last P <= MEMORY iterations, the latest last
+    changes: Tensor  # (M, P, d), their y
+    weights: Tensor  # (M, P), 1 / s.y, or 0 where the pair is left out
     scale: Tensor  # (M,), s.y / y.y of the latest pair, the step size before: H without its pairs
 
     @classmethod
@@ -56,17 +58,13 @@ class Path(NamedTuple):
             codes,
             codes.new_full(rows, torch.inf),
             torch.zeros_like(codes),
-            *(codes.new_zeros(*rows, MEMORY, latent) for _ in range(2)),
-            codes.new_zeros(*rows, MEMORY),
+            *(codes.new_zeros(*rows, 0, latent) for _ in range(2)),
+            codes.new_zeros(*rows, 0),
             codes.new_full(rows, step_size),
         )
 
     def after(self, value: Tensor, gradient: Tensor) -> Self:
-        """One iteration on: objective (M,) and gradient (M, d) were found at the trial.
-
-        Differentiable in the path and in the gradient. Which trial is accepted, and which pair is
-        left out, are discrete choices without a gradient.
-        """
+        """One iteration on: objective (M,) and gradient (M, d) were found at the trial."""
         move, change = self.trial - self.best, gradient - self.gradient
         curvature, squares = (move * change).sum(1), change.square().sum(1)
         lengths = (move.square().sum(1) * squares).sqrt()
@@ -77,10 +75,10 @@ class Path(NamedTuple):
         curvature, squares = (torch.where(paired, n, 1) for n in (curvature, squares))
         latest = (torch.where(keep, move, 0), torch.where(keep, change, 0))
         moves, changes = (
-            torch.cat([kept[:, 1:], pair[:, None]], dim=1)
+            torch.cat([kept, pair[:, None]], dim=1)[:, -MEMORY:]
             for kept, pair in zip((self.moves, self.changes), latest, strict=True)
         )
-        weights = torch.cat([self.weights[:, 1:], (paired / curvature)[:, None]], dim=1)
+        weights = torch.cat([self.weights, (paired / curvature)[:, None]], dim=1)[:, -MEMORY:]
         scale = torch.where(paired, curvature / squares, self.scale)
         made = self._replace(
             best=torch.where(accept, self.trial, self.best),
@@ -127,29 +125,32 @@ def iterate(
     return Path(*map(torch.cat, zip(*ended, strict=True))) if ended else path
 
 
-def iterate_differentiably(
-    generator: nn.Module, images: Tensor, start: Tensor, steps: Tensor, settings: SearchSettings
+def with_gradient(
+    generator: nn.Module, images: Tensor, found: SearchResult, settings: SearchSettings
 ) -> SearchResult:
-    """One restart for each image, `start` (N, d), of `steps` (N,) iterations, in float32 whatever
-    `settings` have; differentiable, once, in the images and in the start.
+    """What a search found for `images`, made again at its codes: differentiable in them, once.
 
-    The gradient is exact: that of the unrolled iterations, through all codes, gradients, pairs and
-    scales. Discrete choices (accepted or not, pair or none) are taken as they are and have none.
-    Autograd keeps the recursion's vectors, some 5 * MEMORY * d numbers an iteration and image (13
-    kB at d = 64). Of the generator it keeps nothing: each evaluation is made again when its second
-    derivatives are needed (`_Gradient`), so that activations of one iteration exist at a time.
+    The gradient is not that of the iterations. It is that of a minimum z*(x) of the objective f
+    near the code found, by the implicit function theorem,
+
+        dz*/dx = -H^-1 (d2f / dz dx),    H = d2f / dz2,
+
+    in float32 whatever `settings` have. It is exact where the search has converged and says nothing
+    of the start, of which a minimum is no function: its gradient there is zero. The unrolled
+    iterations have an exact gradient too, but it grows from step to step, as L-BFGS magnifies small
+    differences on its way, and attacks by it are weak (docs/performance.md).
+
+    H is computed whole, by d second derivatives. Its eigenvalues are taken by their absolute value
+    and no less than `FLOOR` of the largest, so that a code that is no minimum yet, or a direction
+    that the image does not depend on, cannot make the gradient explode. Memory: one evaluation of
+    the generator with its second derivative, and d * d numbers an image; flat in L and R.
     """
-    path, latents = Path.start(start, settings.step_size), start
+    latents = _Minimum.apply(images, found.latents, generator, settings.objective)
     with matrix_precision("float32"):
-        for step in range(1, int(steps.max()) + 1 if len(steps) else 1):
-            found = _Gradient.apply(path.trial, images, generator, settings.objective)
-            path = path.after(*found)
-            latents = torch.where((steps == step)[:, None], path.best, latents)
         reconstructions = generator(latents)
         objective = settings.objective(reconstructions, images)
-    return SearchResult(
-        reconstructions, latents, objective, torch.zeros_like(steps), steps, steps + 1
-    )
+    made = {"reconstructions": reconstructions, "latents": latents, "objective": objective}
+    return replace(found, **made)
 
 
 def _evaluate(
@@ -163,32 +164,43 @@ def _evaluate(
     return each.detach(), gradient
 
 
-class _Gradient(torch.autograd.Function):
-    """`_evaluate` whose gradient is differentiable in latents and images; the objective, which is
-    only compared, is not."""
+class _Minimum(torch.autograd.Function):
+    """Latents (N, d) as they are; their gradient goes to the images, as of `with_gradient`."""
 
     @staticmethod
     def forward(
         ctx: torch.autograd.function.FunctionCtx,
-        latents: Tensor,
         images: Tensor,
+        latents: Tensor,
         network: nn.Module,
         objective: Objective,
-    ) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward(latents, images)
+    ) -> Tensor:
+        ctx.save_for_backward(images, latents)
         ctx.network, ctx.objective = network, objective
-        value, gradient = _evaluate(network, images.detach(), latents, objective)
-        ctx.mark_non_differentiable(value)
-        return value, gradient
+        return latents.clone()
 
     @staticmethod
     @once_differentiable
     def backward(
-        ctx: torch.autograd.function.FunctionCtx, _: Tensor, weight: Tensor
-    ) -> tuple[Tensor, Tensor, None, None]:
-        latents, images = (saved.detach().requires_grad_() for saved in ctx.saved_tensors)
+        ctx: torch.autograd.function.FunctionCtx, adjoint: Tensor
+    ) -> tuple[Tensor, None, None, None]:
+        images, latents = (saved.detach().requires_grad_() for saved in ctx.saved_tensors)
         with torch.enable_grad(), matrix_precision("float32"):
             objective = ctx.objective(ctx.network(latents), images).sum()
             (gradient,) = torch.autograd.grad(objective, latents, create_graph=True)
-            by_latents, by_images = torch.autograd.grad(gradient, (latents, images), weight)
-        return by_latents, by_images, None, None
+            rows = [
+                torch.autograd.grad(each.sum(), latents, retain_graph=True)[0]
+                for each in gradient.unbind(1)
+            ]
+            weight = _solve(torch.stack(rows, dim=1), adjoint)
+            (by_images,) = torch.autograd.grad(gradient, images, -weight)
+        return by_images, None, None, None
+
+
+def _solve(hessian: Tensor, right: Tensor) -> Tensor:
+    """|H|^-1 times `right` (N, d), with H (N, d, d) and the eigenvalues as of `with_gradient`."""
+    values, vectors = torch.linalg.eigh((hessian + hessian.mT) / 2)
+    values = values.abs()
+    least = FLOOR * values.amax(dim=1, keepdim=True)
+    values = values.clamp_min(torch.finfo(values.dtype).eps).maximum(least)
+    return (vectors @ ((vectors.mT @ right[..., None]) / values[..., None])).squeeze(-1)

@@ -4,7 +4,7 @@ import copy
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import pytest
@@ -22,7 +22,7 @@ from purification.purifiers import (
 )
 from purification.purifiers.descent import SearchResult
 from purification.purifiers.latent_search import sweep_search
-from purification.purifiers.lbfgs import MEMORY, Path
+from purification.purifiers.lbfgs import MEMORY, Path, with_gradient
 from purification.randomness import isolated_rng
 
 LATENT = 12
@@ -38,11 +38,11 @@ def digits() -> Tensor:
 
 
 @cache
-def trained_generator(hidden: int = 32) -> nn.Module:
+def trained_generator(latent: int = LATENT, hidden: int = 32) -> nn.Module:
     """The decoder of an autoencoder of the digits, smooth, in float64."""
     with isolated_rng(0):
-        encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, LATENT), nn.Tanh()).double()
-        layers = nn.Linear(LATENT, hidden), nn.Tanh(), nn.Linear(hidden, 64), nn.Sigmoid()
+        encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, latent), nn.Tanh()).double()
+        layers = nn.Linear(latent, hidden), nn.Tanh(), nn.Linear(hidden, 64), nn.Sigmoid()
         generator = nn.Sequential(*layers, nn.Unflatten(1, (1, 8, 8))).double()
         optimizer = torch.optim.Adam([*encoder.parameters(), *generator.parameters()], 0.01)
         for batch in digits()[:1500].split(50) * 20:
@@ -61,8 +61,8 @@ def images_of(count: int) -> Tensor:
     return (digits()[1500 : 1500 + count] + 0.1 * noise).clamp(0, 1)
 
 
-def starts_of(restarts: int, spread: float = 1.0) -> Tensor:
-    return draw_starts(restarts, LATENT, torch.Generator().manual_seed(3)).double() * spread
+def starts_of(restarts: int, spread: float = 1.0, latent: int = LATENT) -> Tensor:
+    return draw_starts(restarts, latent, torch.Generator().manual_seed(3)).double() * spread
 
 
 class Quadratic(nn.Module):
@@ -145,14 +145,15 @@ def plainly(
     generator: nn.Module, image: Tensor, start: Tensor, settings: SearchSettings
 ) -> tuple[Tensor, int]:
     """The best code of one image (1, C, H, W) from one start (d,), as the method is defined: with
-    numbers and lists, differentiable in the image by plain autograd. And how many trials failed."""
-    best = trial = start.clone().requires_grad_()
-    value, gradient, scale = torch.inf, torch.zeros_like(start), torch.tensor(settings.step_size)
+    numbers and lists. And how many trials failed."""
+    best, trial, gradient = start, start, torch.zeros_like(start)
+    value, scale = torch.inf, settings.step_size
     pairs: list[Any] = []
     failed = 0
     for _ in range(settings.steps):
-        found = settings.objective(generator(trial[None]), image).sum()
-        (there,) = torch.autograd.grad(found, trial, create_graph=True)
+        variable = trial.clone().requires_grad_()
+        found = settings.objective(generator(variable[None]), image).sum()
+        (there,) = torch.autograd.grad(found, variable)
         s, y = trial - best, there - gradient
         curved = bool(s @ y > 1e-3 * s.norm() * y.norm())
         pairs.append((s, y) if value < torch.inf and curved else None)
@@ -174,57 +175,68 @@ def plainly(
     return best, failed
 
 
-CASES = {"plain": (15, 10.0), "with failed steps": (17, 30.0), "beyond the memory": (26, 10.0)}
+CASES = {"plain": (15, 10.0), "a long first step": (17, 30.0), "beyond the memory": (26, 10.0)}
 
 
 @pytest.mark.parametrize(("steps", "step_size"), CASES.values(), ids=CASES)
-def test_search_and_gradient_are_those_of_the_plain_form(steps: int, step_size: float) -> None:
-    generator, starts = trained_generator(), starts_of(3)
+def test_search_is_that_of_the_plain_form(steps: int, step_size: float) -> None:
+    generator, starts, images = trained_generator(), starts_of(3), images_of(4)
     settings = settings_of(steps, step_size)
-    images = images_of(4).requires_grad_()
     found = latent_search(generator, images, starts, settings)
-    (ours,) = torch.autograd.grad(found.reconstructions.square().sum(), images)
     failures = 0
     for i, restart in enumerate(found.restart):
-        own = images[i : i + 1].detach().requires_grad_()
-        latent, failed = plainly(generator, own, starts[restart], settings)
+        latent, failed = plainly(generator, images[i : i + 1], starts[restart], settings)
+        torch.testing.assert_close(found.latents[i], latent)
         failures += failed
-        torch.testing.assert_close(found.latents[i], latent.detach())
-        (expected,) = torch.autograd.grad(generator(latent[None]).square().sum(), own)
-        torch.testing.assert_close(ours[i : i + 1], expected, rtol=1e-6, atol=1e-9)
     assert failures > 0
 
 
 def finite_differences(loss: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
     """Of `loss` (M, ...) -> (M,), of which no row sees another, at one row."""
-    size = 2e-7
+    size = 3e-4  # the search finds a minimum to the square root of float64's rounding
     nudges = size * torch.eye(at.numel(), dtype=at.dtype).view(-1, *at.shape)
     return ((loss(at + nudges) - loss(at - nudges)) / (2 * size)).view_as(at)
 
 
-@pytest.mark.parametrize(("steps", "step_size"), CASES.values(), ids=CASES)
-def test_gradient_agrees_with_finite_differences(steps: int, step_size: float) -> None:
-    generator, settings = trained_generator(), settings_of(steps, step_size)
-    weights, starts = torch.linspace(-1, 1, 64, dtype=torch.float64), starts_of(2)
+def test_gradient_of_a_converged_search_agrees_with_finite_differences() -> None:
+    """Through the whole search. After a few steps it is another one."""
+    latent = 4
+    generator, starts = trained_generator(latent), starts_of(2, latent=latent)
+    weights = torch.linspace(-1, 1, 64, dtype=torch.float64)
 
-    def loss(images: Tensor, starts: Tensor) -> Tensor:
-        count = max(len(images), len(starts))
-        images, starts = images.expand(count, -1, -1, -1), starts.expand(count, -1, -1)
-        made = latent_search(generator, images, starts, settings).reconstructions
+    def loss(images: Tensor, steps: int = 150) -> Tensor:
+        made = latent_search(generator, images, starts, settings_of(steps)).reconstructions
         return made.flatten(1).square() @ weights
 
-    for image in images_of(3):
-        own, begun = image[None].clone().requires_grad_(), starts[None].requires_grad_()
-        found = torch.autograd.grad(loss(own, begun).sum(), (own, begun))
-        given, codes = own.detach(), begun.detach()
-        numeric = (
-            finite_differences(partial(loss, starts=codes), image),
-            finite_differences(partial(loss, given), starts),
-        )
-        for ours, theirs in zip(found, numeric, strict=True):
-            size = ours.abs().max().item()
-            assert size > 1e-3, "a gradient that is nearly zero proves nothing"
-            torch.testing.assert_close(ours[0], theirs, rtol=1e-4, atol=1e-5 * size)
+    for image in images_of(6):
+        own = image[None].clone().requires_grad_()
+        (ours,) = torch.autograd.grad(loss(own).sum(), own)
+        theirs = finite_differences(loss, image)
+        size = theirs.abs().max().item()
+        assert size > 1e-3, "a gradient that is nearly zero proves nothing"
+        torch.testing.assert_close(ours[0], theirs, rtol=1e-3, atol=3e-4 * size)
+        (early,) = torch.autograd.grad(loss(own, 3).sum(), own)
+        assert (early[0] - theirs).abs().max() > 1e-2 * size
+
+
+def test_gradient_is_none_in_directions_that_make_no_difference_and_large_nowhere() -> None:
+    generator = nn.Sequential(Part(), trained_generator())
+    images, starts = images_of(5).requires_grad_(), starts_of(2, latent=LATENT + 3)
+    found = latent_search(generator, images, starts, settings_of(20))
+    (gradient,) = torch.autograd.grad(found.reconstructions.square().sum(), images)
+    within = images.detach().requires_grad_()
+    same_codes = replace(found, latents=found.latents[:, :LATENT].detach())
+    made = with_gradient(trained_generator(), within, same_codes, settings_of(20))
+    (expected,) = torch.autograd.grad(made.reconstructions.square().sum(), within)
+    torch.testing.assert_close(gradient, expected)
+    assert 1e-3 < gradient.abs().max() < 1e3
+
+
+class Part(nn.Module):
+    """Drops what a code has beyond LATENT numbers."""
+
+    def forward(self, latents: Tensor) -> Tensor:
+        return latents[:, :LATENT]
 
 
 def test_attacker_sees_the_values_of_the_deployed_search() -> None:
@@ -240,7 +252,7 @@ def test_attacker_sees_the_values_of_the_deployed_search() -> None:
         assert found.reconstructions.requires_grad
 
 
-def held_bytes(hidden: int, steps: int) -> int:
+def held_bytes(steps: int, restarts: int) -> int:
     """Of all that a graph keeps for its backward pass."""
     kept: weakref.WeakSet[Any] = weakref.WeakSet()
 
@@ -251,17 +263,13 @@ def held_bytes(hidden: int, steps: int) -> int:
 
     images = images_of(3).requires_grad_()
     with torch.autograd.graph.saved_tensors_hooks(Kept, lambda held: held.tensor):
-        found = latent_search(trained_generator(hidden), images, starts_of(2), settings_of(steps))
+        found = latent_search(trained_generator(), images, starts_of(restarts), settings_of(steps))
     assert found.reconstructions.requires_grad
-    storages = {held.tensor.untyped_storage().data_ptr(): held.tensor for held in kept}
-    return sum(tensor.untyped_storage().nbytes() for tensor in storages.values())
+    return sum(held.tensor.nbytes for held in kept)
 
 
-def test_gradient_keeps_vectors_of_codes_and_no_activations_of_each_step() -> None:
-    wide, narrow = ([held_bytes(hidden, steps) for steps in (12, 24)] for hidden in (256, 32))
-    assert wide[1] - wide[0] == narrow[1] - narrow[0]
-    # float64, three images, twelve steps: vectors of a code's length that each keeps.
-    assert (wide[1] - wide[0]) / (8 * 3 * 12 * LATENT) < 6 * MEMORY
+def test_memory_of_the_gradient_is_flat_in_steps_and_restarts() -> None:
+    assert held_bytes(6, 2) == held_bytes(24, 2) == held_bytes(6, 8) > 0
 
 
 def same(one: SearchResult, other: SearchResult) -> None:
@@ -307,20 +315,6 @@ def test_pruned_and_stopped_restarts_are_the_plain_ones_as_far_as_they_go() -> N
         torch.testing.assert_close(found.objective[i : i + 1], both.objective)
         cost = 5 * 4 + 2 * (int(steps) - 4) + 2
         assert int(found.evaluations[i]) == cost
-
-
-def test_gradient_of_a_stopped_search_is_that_of_its_steps() -> None:
-    generator, starts = trained_generator(), starts_of(3, 2.0)
-    images = images_of(8).requires_grad_()
-    settings = settings_of(24, tolerance=0.05, patience=6)
-    found = latent_search(generator, images, starts, settings)
-    (ours,) = torch.autograd.grad(found.reconstructions.square().sum(), images)
-    assert found.steps.unique().numel() > 1
-    for i, (steps, restart) in enumerate(zip(found.steps, found.restart, strict=True)):
-        own = images[i : i + 1].detach().requires_grad_()
-        alone = latent_search(generator, own, starts[restart][None], settings_of(int(steps)))
-        (expected,) = torch.autograd.grad(alone.reconstructions.square().sum(), own)
-        torch.testing.assert_close(ours[i], expected[0])
 
 
 def test_every_cell_of_a_sweep_equals_a_search_of_its_own() -> None:
