@@ -1,7 +1,8 @@
 """How much of Defense-GAN's search its result needs: accuracy over generator evaluations.
 
     python benchmarks/work.py [--run results/digits/seed0] [--classifiers A C] [--attack fgsm]
-        [--encoder NAME] [--images N] [--threads N] [--device cpu] [--output work.csv]
+        [--encoder NAME | --optimizers] [--training plain] [--images N] [--threads N]
+        [--device cpu] [--output work.csv]
 
 Takes the networks and adversarial images of a finished run (`snakemake results/table4.csv`), on
 real images of any data set, and purifies them with the full search (L=200, R=10) and with searches
@@ -14,14 +15,20 @@ tables) and before the original classifiers, as AE-GAN+rs is used: searches from
 against searches from the encoder's code. The encoder's own pass is in `seconds`, not in
 `evaluations`.
 
-`difference` is from the full search, in points of robust accuracy, with half its 95 % interval
-(paired images); `clean_difference` the same for clean images.
+With `--optimizers`, gradient descent against L-BFGS (`optimizer: lbfgs`) over steps L, with ten
+restarts and with the first of them alone, and L-BFGS with pruned restarts. All L and R of an
+optimizer are cells of one sweep, and `seconds` is the whole sweep's in each.
+
+The classifiers are those retrained on reconstructions, or `--training plain`. `difference` is from
+the full search, in points of robust accuracy, with half its 95 % interval (paired images);
+`clean_difference` the same for clean images.
 """
 
 import argparse
 import csv
 import math
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -34,12 +41,21 @@ from purification.models.ae_gan import draw_prior
 from purification.models.checkpoints import load_network
 from purification.models.prediction import predict
 from purification.purifiers import SearchSettings, draw_starts, latent_search
+from purification.purifiers.descent import SearchResult
+from purification.purifiers.latent_search import sweep_search
 from purification.storage import read_image_set, read_split
 
 STEPS, RESTARTS = 200, 10  # the paper's
 FULL = "full search"
+DESCENT_STEPS = (10, 25, 50, 100, STEPS)
+LBFGS_STEPS = (5, 8, 10, 12, 16, 20, 24, 32, 39, 50)
 MARKERS = {
     FULL: "*",
+    "gradient descent, R=10": "o",
+    "gradient descent, R=1,": ".",
+    "L-BFGS, R=10": "s",
+    "L-BFGS, R=1,": "x",
+    "L-BFGS, pruned": "^",
     "L=": "o",
     "pruned": "s",
     "stopped": "^",
@@ -94,6 +110,49 @@ def encoder_strategies() -> dict[str, tuple[int, SearchSettings]]:
     return found
 
 
+Search = Callable[[nn.Module, Tensor], dict[str, SearchResult]]
+"""(generator, images (M, C, H, W)) -> what each of its searches finds, by name."""
+
+
+def search_of(name: str, starts: Tensor | nn.Module, settings: SearchSettings) -> Search:
+    """One search; `starts` (R, d), or the encoder that makes one of each image."""
+
+    def search(generator: nn.Module, images: Tensor) -> dict[str, SearchResult]:
+        own = starts
+        if isinstance(starts, nn.Module):
+            own = starts.to(images.device).requires_grad_(False)(images)[:, None]
+        return {name: latent_search(generator, images, own, settings)}
+
+    return search
+
+
+def optimizer_searches(starts: Tensor) -> Iterable[Search]:
+    """Of `--optimizers`; gradient descent with all steps and restarts is `FULL`."""
+    lbfgs = {"momentum": 0.0, "optimizer": "lbfgs"}
+
+    def sweep_of(name: str, steps: tuple[int, ...], settings: SearchSettings) -> Search:
+        cells = {
+            (length, restarts): f"{name}, R={restarts}, L={length}"
+            for restarts in (RESTARTS, 1)
+            for length in reversed(steps)
+        }
+        if settings.optimizer != "lbfgs":
+            cells[STEPS, RESTARTS] = FULL
+
+        def search(generator: nn.Module, images: Tensor) -> dict[str, SearchResult]:
+            found = sweep_search(generator, images, starts, settings, cells)
+            return {name: found[cell] for cell, name in cells.items()}
+
+        return search
+
+    yield sweep_of("gradient descent", DESCENT_STEPS, SearchSettings(0))
+    yield sweep_of("L-BFGS", LBFGS_STEPS, SearchSettings(0, **lbfgs))
+    for steps, prune in ((20, ((5, 3), (10, 1))), (30, ((5, 3), (10, 1))), (60, ((5, 3), (10, 1)))):
+        text = ", ".join(f"{restarts} from {step}" for step, restarts in prune)
+        settings = SearchSettings(steps, prune=prune, **lbfgs)
+        yield search_of(f"L-BFGS, pruned, L={steps}: {text}", starts, settings)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", type=Path, default=Path("results/digits/seed0"))
@@ -101,6 +160,8 @@ def main() -> None:
     parser.add_argument("--attack", default="fgsm")
     parser.add_argument("--generator", default="wgan_gp")
     parser.add_argument("--encoder", help="name of an AE-GAN, such as ae_gan_r")
+    parser.add_argument("--optimizers", action="store_true")
+    parser.add_argument("--training", help="of the classifiers: plain or defense_gan")
     parser.add_argument("--images", type=int, help="of each set; all if left out")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu")
@@ -117,19 +178,25 @@ def main() -> None:
         draw_codes, chosen = draw_starts, strategies()
     drawn = draw_codes(RESTARTS, generator.latent, randomness.generator(0, "benchmark"))
     sets = image_sets(options)
+    if options.optimizers:
+        searches = optimizer_searches(drawn)
+    else:
+        searches = [
+            search_of(name, drawn[:restarts] if restarts else encoder, settings)
+            for name, (restarts, settings) in chosen.items()
+        ]
     rows, full = [], None
-    for name, (restarts, settings) in chosen.items():
-        starts = drawn[:restarts] if restarts else encoder
-        row, right = measure(generator, starts, settings, sets, options)
-        full = right if full is None else full
-        rows.append({"search": name, **row, **compared(right, full)})
-        print(
-            "  ".join(
-                f"{key} {value:.4g}" if isinstance(value, float) else f"{value}"
-                for key, value in rows[-1].items()
-            ),
-            flush=True,
-        )
+    for search in searches:
+        for name, (row, right) in measure(generator, search, sets, options).items():
+            full = right if full is None else full
+            rows.append({"search": name, **row, **compared(right, full)})
+            print(
+                "  ".join(
+                    f"{key} {value:.4g}" if isinstance(value, float) else f"{value}"
+                    for key, value in rows[-1].items()
+                ),
+                flush=True,
+            )
     with options.output.open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()
@@ -141,7 +208,7 @@ def image_sets(options: argparse.Namespace) -> dict[str, tuple[Split, list[nn.Mo
     """By name: images with labels, and the classifiers that see them purified."""
 
     def classifier(name: str) -> nn.Module:
-        training = "plain" if options.encoder else "defense_gan"
+        training = options.training or ("plain" if options.encoder else "defense_gan")
         return load_network(
             options.run / f"classifiers/{training}/{name}.safetensors", "Classifier"
         )
@@ -158,40 +225,47 @@ def image_sets(options: argparse.Namespace) -> dict[str, tuple[Split, list[nn.Mo
 
 def measure(
     generator: nn.Module,
-    starts: Tensor | nn.Module,
-    settings: SearchSettings,
+    search: Search,
     sets: dict[str, tuple[Split, list[nn.Module]]],
     options: argparse.Namespace,
-) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """One search of all sets: its figures, and which images are classified rightly, set by set.
-
-    `starts` (R, d), or the encoder that makes one of each image.
-    """
+) -> dict[str, tuple[dict[str, float], dict[str, np.ndarray]]]:
+    """All sets searched: by the name of each search its figures, and which images are classified
+    rightly, set by set."""
     generator = generator.to(options.device).requires_grad_(False)
-    if isinstance(starts, nn.Module):
-        starts = starts.to(options.device).requires_grad_(False)
-    evaluations, errors, right, seconds = [], [], {}, 0.0
-    for name, ((images, labels), classifiers) in sets.items():
-        purified = []
+    found: dict[str, dict[str, list[SearchResult]]] = {}
+    seconds = 0.0
+    for name, ((images, _), _) in sets.items():
         for batch in torch.from_numpy(images).split(250):
             start = time.perf_counter()
-            batch = batch.to(options.device)
-            own = starts(batch)[:, None] if isinstance(starts, nn.Module) else starts
-            found = latent_search(generator, batch, own, settings)
-            purified.append(found.reconstructions.cpu())
+            for searched, result in search(generator, batch.to(options.device)).items():
+                parts = found.setdefault(searched, {}).setdefault(name, [])
+                parts.append(SearchResult(*(part.cpu() for part in vars(result).values())))
             seconds += time.perf_counter() - start
-            evaluations.append(found.evaluations.cpu())
-            errors.append(found.objective.cpu())
+    return {name: figures(parts, sets, seconds, options) for name, parts in found.items()}
+
+
+def figures(
+    found: dict[str, list[SearchResult]],
+    sets: dict[str, tuple[Split, list[nn.Module]]],
+    seconds: float,
+    options: argparse.Namespace,
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Of one search's results, set by set."""
+    right = {}
+    for name, ((_, labels), classifiers) in sets.items():
+        purified = torch.cat([part.reconstructions for part in found[name]])
         predictions = [
-            predict(classifier, torch.cat(purified), device=options.device).argmax(dim=1).numpy()
+            predict(classifier, purified, device=options.device).argmax(dim=1).numpy()
             for classifier in classifiers
         ]
         right[name] = np.concatenate([predicted == labels for predicted in predictions])
     attacked = np.concatenate([rows for name, rows in right.items() if name != "clean"])
+    parts = [part for results in found.values() for part in results]
+    errors = torch.cat([part.objective for part in parts])
     row = {
-        "evaluations": torch.cat(evaluations).double().mean().item(),
+        "evaluations": torch.cat([part.evaluations for part in parts]).double().mean().item(),
         "seconds": seconds,
-        "reconstruction_error": torch.cat(errors).double().mean().item(),
+        "reconstruction_error": errors.double().mean().item(),
         "clean_accuracy": float(right["clean"].mean()),
         "robust_accuracy": float(attacked.mean()),
         "images": len(attacked),

@@ -39,7 +39,7 @@ from purification.experiments.references import SEARCHES, WGAN_GP
 from purification.facts import facts_at
 from purification.plugins import file_digest, source_digest
 
-SWEPT_SETTINGS = ("step_size", "momentum", "starts", "precision")
+SWEPT_SETTINGS = ("step_size", "momentum", "starts", "precision", "optimizer")
 """What a sweep has of its defence's search: it takes all steps of all restarts."""
 SEARCH_ARITHMETIC = 2
 """Raised when the latent search computes the same in another order, which changes the last bits."""
@@ -438,7 +438,7 @@ class Catalogue(Names):
             self.dataset(dataset),
             seed,
             defense,
-            {key: settings[key] for key in ("step_size", "momentum")},
+            {k: settings[k] for k in ("step_size", "momentum", "optimizer") if k in settings},
             self.generator(dataset, seed, settings["generator"]),
             {key: study.settings[key] for key in wanted},
             study.place_of_times(defense),

@@ -314,6 +314,15 @@ def prune(defense: Mapping[str, Any], *_: Any) -> Wrong:
         )
 
 
+def optimizer(defense: Mapping[str, Any], *_: Any) -> Wrong:
+    """L-BFGS has no momentum and does not double its steps."""
+    if defense.get("optimizer") != "lbfgs":
+        return
+    for key, none in (("momentum", "0.0"), ("doubling", "null")):
+        if defense.get(key):
+            yield key, f"the optimizer lbfgs has none: must be {none}; got {defense[key]}"
+
+
 def training_labels(defense: Mapping[str, Any], *_: Any) -> Wrong:
     """PGD's training has no choice of labels."""
     if "labels" in defense and "attack" in defense:

@@ -65,7 +65,9 @@ def timing_notes(catalogue: Catalogue, table: str) -> list[str]:
     defense = catalogue.config["defenses"][name]
     network = catalogue.config["generators"][defense["generator"]]
     width = network.get("width", "its own")
+    other = f", optimizer {defense['optimizer']}" if "optimizer" in defense else ""
     return [
-        f"Search of `{name}`: step_size {defense['step_size']}, momentum {defense['momentum']}. "
+        f"Search of `{name}`: step_size {defense['step_size']}, momentum {defense['momentum']}"
+        f"{other}. "
         f"Generator `{defense['generator']}`: latent {network['latent']}, width {width}."
     ]

@@ -11,6 +11,8 @@ from purification.purifiers.base import Purifier, reconstruction_error
 from purification.purifiers.descent import SearchSettings
 from purification.purifiers.latent_search import latent_search
 
+_SEARCH = ("steps", "step_size", "doubling", "optimizer")
+
 
 def absolute_error(reconstructions: Tensor, images: Tensor) -> Tensor:
     """Mean absolute difference per image: (N, C, H, W) twice -> (N,), in pixel units of [0, 1].
@@ -54,8 +56,9 @@ class EncoderSearch(Purifier):
     the encoder's range (-1, 1): the paper's are not. The objective is the mean over pixels where
     the paper's is the sum, which the step size makes up for.
 
-    All gradients are true ones: through encoder, search and generator. Which images are searched
-    is a discrete choice and has no gradient.
+    All gradients are true ones: through encoder, search and generator. (L-BFGS has that of the
+    minimum which it approaches, in which the encoder has no part: `lbfgs.with_gradient`.) Which
+    images are searched is a discrete choice and has no gradient.
 
     Args:
         encoder: images -> codes (N, d).
@@ -71,7 +74,7 @@ class EncoderSearch(Purifier):
     METHOD = "ae_gan"
     GENERATORS = ("ae_gan", "bigan")
     FROM_ENCODER = True
-    RULES = ("one_pass",)
+    RULES = ("one_pass", "optimizer")
     UNFILLED = True
     SETTINGS = {
         "steps": "count = None: steps L of a search; without it there is one pass",
@@ -80,11 +83,12 @@ class EncoderSearch(Purifier):
         "doubling": "number_of_images = None: steps after which the step size doubles each time",
         "indicator": "mse|l1 = mse: the detection score",
         "rule": "inference_rule = None: search only images of a higher score than most clean ones",
+        "optimizer": "gradient_descent|lbfgs = gradient_descent: of steps; lbfgs: doubling null",
     }
     NEEDS = {
         "steps": ["step_size", "doubling"],
         **{"step_size": ["steps"], "doubling": ["steps"]},
-        **{"step_sizes": ["steps"], "rule": ["steps"]},
+        **{"step_sizes": ["steps"], "rule": ["steps"], "optimizer": ["steps"]},
     }
 
     def __init__(
@@ -111,12 +115,12 @@ class EncoderSearch(Purifier):
         cls, recipe: Mapping[str, Any], networks: Mapping[str, nn.Module], image_shape: Any
     ) -> Self:
         """From an `AEGAN` or `BiGAN`, by these settings: `search` (bool); with it `steps`,
-        `step_size`, `doubling` (steps, or None), `threshold` (or None: every image is searched);
-        and `indicator`, "mse" if it is not there."""
+        `step_size`, `doubling` (steps, or None), `threshold` (or None: every image is searched),
+        `optimizer`; and `indicator`. The last two, and `threshold`, may be left out."""
         settings, network, search = recipe["settings"], networks["generator"], None
         if settings["search"]:
             # No momentum: Algorithm 2 of AE-GAN+rs has none.
-            own = {key: settings[key] for key in ("steps", "step_size", "doubling")}
+            own = {key: settings[key] for key in _SEARCH if key in settings}
             search = SearchSettings(**own, momentum=0.0)
         threshold, indicator = settings.get("threshold"), settings.get("indicator", "mse")
         return cls(network.encoder, network.generator, search, threshold, indicator)

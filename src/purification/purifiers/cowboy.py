@@ -75,6 +75,8 @@ class Cowboy(DefenseGAN):
 
     METHOD = "cowboy"
     GENERATORS = ("gan",)
+    RULES = ("optimizer",)
+    UNFILLED = True
     SETTINGS = {
         "steps": "count: steps L of the search",
         "restarts": "count: starts R of the search",
@@ -82,6 +84,7 @@ class Cowboy(DefenseGAN):
         "momentum": "fraction: of the descent",
         "sigma": "positive: the images' deviation, in pixel units of [-1, 1]",
         "discriminator_weight": "not_negative: of its term; 0 in Table 2's Defense-GAN, else 1",
+        "optimizer": "gradient_descent|lbfgs = gradient_descent: of the steps; lbfgs: momentum 0",
     }
 
     def __init__(

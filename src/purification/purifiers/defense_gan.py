@@ -13,7 +13,7 @@ from purification.purifiers.descent import SearchSettings
 from purification.purifiers.latent_search import latent_search
 
 Starts = Literal["published", "prior"]
-_SEARCH = ("step_size", "momentum", "precision", "tolerance", "patience")
+_SEARCH = ("step_size", "momentum", "precision", "tolerance", "patience", "optimizer")
 
 
 class DefenseGAN(Purifier):
@@ -28,7 +28,7 @@ class DefenseGAN(Purifier):
     METHOD = "defense_gan"
     GENERATORS = ("wgan_gp",)
     SWEPT = True
-    RULES = ("prune",)
+    RULES = ("prune", "optimizer")
     UNFILLED = True
     VARIANTS = {"reconstructions": "rec", "originals": "orig"}
     SETTINGS = {
@@ -41,6 +41,7 @@ class DefenseGAN(Purifier):
         "prune": "pairs_of_counts = []: [step, restarts]: after it only so many restarts go on",
         "tolerance": "fraction = 0.0: a search ends whose objective falls by no larger share",
         "patience": "count = 10: steps between two looks at the tolerance",
+        "optimizer": "gradient_descent|lbfgs = gradient_descent: of the steps; lbfgs: momentum 0",
     }
 
     def __init__(self, generator: nn.Module, starts: Tensor, settings: SearchSettings) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from purification.purifiers.search_network import Precision, matrix_precision
 
 Objective = Callable[[Tensor, Tensor], Tensor]
 """(reconstructions (M, C, H, W), images (M, C, H, W)) -> (M,), one value an image."""
+Optimizer = Literal["gradient_descent", "lbfgs"]
 ROWS_IN_CACHE = 64  # of a search on the CPU, at the paper's width
 
 
@@ -33,6 +35,9 @@ class SearchSettings:
         cuda_graph: on a GPU, launch each step as one graph. Off until it has been measured on one.
         doubling: the step size doubles after every so many steps, for all images alike. None: it
             is constant.
+        optimizer: "lbfgs" takes other steps (`purifiers.lbfgs`), of which `step_size` is the first
+            one's, and none has momentum or is doubled. A step is still one evaluation of the
+            generator with its gradient. The best code on the way counts, not the last.
 
     With `prune` or `tolerance` an image's result is still a function of the image alone. Raises
     ValueError if they make no sense.
@@ -48,6 +53,7 @@ class SearchSettings:
     patience: int = 10
     cuda_graph: bool = False
     doubling: int | None = None
+    optimizer: Optimizer = "gradient_descent"
 
     def __post_init__(self) -> None:
         at = [0, *(step for step, _ in self.prune), self.steps]
@@ -65,6 +71,15 @@ class SearchSettings:
         if self.doubling is not None and self.doubling < 1:
             raise ValueError(
                 f"doubling must be a number of steps, at least 1, or None; got {self.doubling}"
+            )
+        if self.optimizer not in get_args(Optimizer):
+            raise ValueError(
+                f"optimizer must be one of {get_args(Optimizer)}, got {self.optimizer!r}"
+            )
+        if self.optimizer == "lbfgs" and (self.momentum or self.doubling or self.cuda_graph):
+            raise ValueError(
+                "optimizer lbfgs has no momentum, doubling or cuda_graph: 0, None and False; got "
+                f"{self.momentum}, {self.doubling} and {self.cuda_graph}"
             )
 
     def step_size_at(self, step: int) -> float:

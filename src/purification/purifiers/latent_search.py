@@ -10,6 +10,9 @@ Algorithm in Figure 2; momentum 0.7, step 10 on the mean square and starts of st
 sqrt(1/latent) are the published code's, the paper states none of them.
 On purpose the image returned is G(z[L]), where that code returns the one from before the last
 update; its decay of the step never takes effect. The doubling is AE-GAN+rs's (`purifiers.ae_gan`).
+
+L-BFGS takes its place where the settings' `optimizer` says so: another search, of no paper
+(`purifiers.lbfgs`).
 """
 
 from collections.abc import Iterable
@@ -25,6 +28,7 @@ from purification.purifiers.descent import (
     descend_differentiably,
     images_of,
 )
+from purification.purifiers.lbfgs import Path, iterate, with_gradient
 from purification.purifiers.search_network import search_network
 
 
@@ -43,15 +47,17 @@ def latent_search(
     on or is finished is a discrete choice and has no gradient. At lower precision the values are
     that search's, and the gradient is that of the same descent in float32: through bfloat16's
     rounding, which has no useful derivative, attacks are weaker (docs/performance.md). Each image's
-    result is a function of that image alone.
+    result is a function of that image alone. L-BFGS has another gradient, in the images alone:
+    that of the minimum that it approaches (`lbfgs.with_gradient`).
     """
     starts = _starts_of_each(starts, images)
     network = search_network(generator, settings.precision)
     generator = search_network(generator)
     wanted = images.requires_grad or starts.requires_grad
     differentiable = torch.is_grad_enabled() and wanted
+    descends = settings.optimizer == "gradient_descent"
     exact = settings.precision == "float32"
-    if differentiable and exact and starts.shape[1] == 1 and not settings.tolerance:
+    if differentiable and descends and exact and starts.shape[1] == 1 and not settings.tolerance:
         # The one descent that there is keeps its trajectory at once.
         steps = torch.full((len(images),), settings.steps, device=images.device)
         return descend_differentiably(generator, images, starts[:, 0], steps, settings)
@@ -59,11 +65,14 @@ def latent_search(
         found = _search(network, generator, images.detach(), starts.detach(), settings)
     if not differentiable:
         return found
-    # The winning restart is run again, now with its trajectory kept: one more restart's work, and
-    # the memory of the gradient does not depend on the number of restarts.
-    start = starts[torch.arange(len(images), device=images.device), found.restart]
-    again = descend_differentiably(generator, images, start, found.steps, settings)
-    if exact:
+    if descends:
+        # The winning restart is run again, now with its trajectory kept: one more restart's work,
+        # and the memory of the gradient does not depend on the number of restarts.
+        start = starts[torch.arange(len(images), device=images.device), found.restart]
+        again = descend_differentiably(generator, images, start, found.steps, settings)
+    else:
+        again = with_gradient(generator, images, found, settings)
+    if descends and exact:
         return replace(again, restart=found.restart, evaluations=found.evaluations)
     # The values found to the last bit, with the gradients of the other result.
     own = {}
@@ -79,23 +88,57 @@ class _Running:
 
     image: Tensor  # (M,), its index
     restart: Tensor  # (M, K), their indices
-    latents: Tensor  # (M, K, d)
-    velocity: Tensor  # (M, K, d)
+    state: tuple[Tensor, ...]  # (M, K, ...) each, as of `_advance`
     before: Tensor  # (M,), objective of the best at the last look at the tolerance
 
     def of(self, images: Tensor) -> "_Running":
         """Those of some of the images, by a mask or by indices."""
-        return _Running(*(getattr(self, field.name)[images] for field in fields(self)))
+        state = tuple(part[images] for part in self.state)
+        own = (self.image[images], self.restart[images])
+        return _Running(*own, state, self.before[images])
 
     def best(self, objective: Tensor, keep: int) -> "_Running":
         """The `keep` restarts of least objective (M, K) of each image."""
         order = objective.topk(keep, dim=1, largest=False).indices
-        latents, velocity = (
-            part.gather(1, order[..., None].expand(-1, -1, part.shape[2]))
-            for part in (self.latents, self.velocity)
-        )
-        restart = self.restart.gather(1, order)
-        return replace(self, restart=restart, latents=latents, velocity=velocity)
+        state = tuple(part.take_along_dim(_fitted(order, part), dim=1) for part in self.state)
+        return replace(self, restart=self.restart.gather(1, order), state=state)
+
+
+def _fitted(order: Tensor, part: Tensor) -> Tensor:
+    """`order` (M, K) with as many dimensions as `part`."""
+    return order.view(*order.shape, *[1] * (part.dim() - 2))
+
+
+def _begun(starts: Tensor, settings: SearchSettings) -> tuple[Tensor, ...]:
+    """What `_advance` begins with, from `starts` (N, R, d)."""
+    if settings.optimizer == "lbfgs":
+        return Path.start(starts, settings.step_size)
+    return starts, torch.zeros_like(starts)
+
+
+def _advance(
+    network: nn.Module,
+    images: Tensor,
+    state: tuple[Tensor, ...],
+    settings: SearchSettings,
+    steps: range,
+) -> tuple[tuple[Tensor, ...], Tensor]:
+    """The optimizer's state after the search's `steps`, and an objective (M, K) of each restart.
+
+    `images` are (M, C, H, W), `state` (M, K, ...) each; the first of it are the codes that the
+    restarts have to show. The objective is theirs by L-BFGS, and theirs before the last step by
+    gradient descent.
+    """
+    shape = state[0].shape[:2]
+    targets = images.repeat_interleave(shape[1], dim=0)
+    flat = [part.flatten(0, 1) for part in state]
+    if settings.optimizer == "lbfgs":
+        path = iterate(network, targets, Path(*flat), settings, len(steps))
+        flat, objective = [*path], path.value
+    else:
+        latents, velocity = flat
+        *flat, objective = descend(network, targets, latents, velocity, settings, steps)
+    return tuple(part.view(*shape, *part.shape[1:]) for part in flat), objective.view(shape)
 
 
 def _search(
@@ -109,21 +152,18 @@ def _search(
     count, restarts, _ = starts.shape
     image, restart = (torch.arange(n, device=images.device) for n in (count, restarts))
     before = images.new_full((count,), torch.inf)
-    running = _Running(image, restart.expand(count, -1), starts, torch.zeros_like(starts), before)
+    state = _begun(starts, settings)
+    running = _Running(image, restart.expand(count, -1), state, before)
     prune, finished, done, evaluations = dict(settings.prune), [], 0, 0
     # After these steps restarts or images may drop out.
     looks = {*prune, settings.steps}
     if settings.tolerance:
         looks |= set(range(settings.patience, settings.steps, settings.patience))
     for reached in sorted(looks):
-        shape = running.restart.shape
-        targets = images[running.image].repeat_interleave(shape[1], dim=0)
-        moving = (running.latents.flatten(0, 1), running.velocity.flatten(0, 1))
-        *moving, objective = descend(network, targets, *moving, settings, range(done, reached))
-        latents, velocity = (part.view(*shape, -1) for part in moving)
-        running = replace(running, latents=latents, velocity=velocity)
-        objective = objective.view(shape)
-        evaluations += shape[1] * (reached - done)
+        targets, steps = images[running.image], range(done, reached)
+        state, objective = _advance(network, targets, running.state, settings, steps)
+        running = replace(running, state=state)
+        evaluations += running.restart.shape[1] * len(steps)
         done = reached
         if done in prune and prune[done] < running.restart.shape[1]:
             running = running.best(objective, prune[done])
@@ -150,7 +190,7 @@ def _winners(
 ) -> tuple[Tensor, SearchResult]:
     """Images' indices, and what was found for them: the restart that is best after all steps."""
     side_by_side = running.restart.shape[1]
-    latents = running.latents.flatten(0, 1)
+    latents = running.state[0].flatten(0, 1)
     reconstructions = images_of(generator, latents)
     targets = images[running.image].repeat_interleave(side_by_side, dim=0)
     objective = settings.objective(reconstructions, targets).view(-1, side_by_side)
@@ -225,22 +265,20 @@ def sweep_search(
         )
     network, generator = search_network(generator, settings.precision), search_network(generator)
     count, done, found = len(images), 0, {}
-    latents, velocity = starts, torch.zeros_like(starts)  # (N, R, d)
+    state = _begun(starts, settings)
     with torch.no_grad():
         images = images.detach()
         for reached in dict.fromkeys(steps for steps, _ in cells):
             side_by_side = max(restarts for steps, restarts in cells if steps >= reached)
+            state = tuple(part[:, :side_by_side] for part in state)
+            state, _ = _advance(network, images, state, settings, range(done, reached))
+            done, latents = reached, state[0].flatten(0, 1)
+            generated = images_of(generator, latents)
             targets = images.repeat_interleave(side_by_side, dim=0)
-            flat, speed = (part[:, :side_by_side].flatten(0, 1) for part in (latents, velocity))
-            steps = range(done, reached)
-            flat, speed, _ = descend(network, targets, flat, speed, settings, steps)
-            done = reached
-            generated = images_of(generator, flat)
             objective = settings.objective(generated, targets).view(count, side_by_side)
             for first in (restarts for steps, restarts in cells if steps == reached):
                 cost = first * (reached + 1)
-                found[reached, first] = _least(generated, flat, objective, reached, cost, first)
-            latents, velocity = (part.view(count, side_by_side, -1) for part in (flat, speed))
+                found[reached, first] = _least(generated, latents, objective, reached, cost, first)
     return found
 
 

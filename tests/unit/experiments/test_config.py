@@ -575,6 +575,26 @@ WRONG = {
         without("defenses", "ae_gan_rs", "doubling"),
         ["defenses.ae_gan_rs: 'steps' needs the key 'doubling', which is missing"],
     ),
+    "L-BFGS with Defense-GAN's momentum": (
+        edit("defenses", "defense_gan", "optimizer", value="lbfgs"),
+        ["defenses.defense_gan.momentum: the optimizer lbfgs has none: must be 0.0; got 0.7"],
+    ),
+    "L-BFGS with Cowboy's momentum": (
+        edit("defenses", "cowboy", "optimizer", value="lbfgs"),
+        ["defenses.cowboy.momentum: the optimizer lbfgs has none: must be 0.0; got 0.7"],
+    ),
+    "L-BFGS with AE-GAN+rs's doubling": (
+        edit("defenses", "ae_gan_rs", "optimizer", value="lbfgs"),
+        ["defenses.ae_gan_rs.doubling: the optimizer lbfgs has none: must be null; got 5"],
+    ),
+    "L-BFGS without a search": (
+        edit("defenses", "ae_gan_r", "optimizer", value="lbfgs"),
+        ["defenses.ae_gan_r: 'optimizer' needs the key 'steps', which is missing"],
+    ),
+    "an unknown optimizer": (
+        edit("defenses", "defense_gan", "optimizer", value="newton"),
+        ["defenses.defense_gan.optimizer: ", "gradient_descent, lbfgs", "'newton'"],
+    ),
     "training by PGD without step size": (
         without("defenses", "adv_training_pgd", "step_size"),
         ["defenses.adv_training_pgd: 'attack' needs the key 'step_size', which is missing"],
