@@ -29,8 +29,8 @@ class WrittenOut:
     """Losses of a `Generator` and a `Critic`; their weights' gradients are left in `grad`.
 
     Values and gradients are those of autograd up to rounding. Precision is that of
-    `training_network`: with "bfloat16" convolutions take and give bfloat16, and all else is
-    float32, weights and images included.
+    `training_network`: with "bfloat16" convolutions take and give bfloat16. All else has the
+    weights' own type, float32 in training.
 
     Raises:
         ValueError: another precision.
@@ -45,7 +45,8 @@ class WrittenOut:
             names = " and ".join(type(network).__name__ for network in (generator, critic))
             raise TypeError(f"fast_convolutions is for Generator and Critic, got {names}")
         self._generator, self._critic = generator, critic
-        self._dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+        own = critic.score.weight.dtype
+        self._dtype = torch.bfloat16 if precision == "bfloat16" else own
 
     @torch.no_grad()
     def images(self, noise: Tensor) -> Tensor:
@@ -77,11 +78,12 @@ class WrittenOut:
 
         inputs = self._judge(layers, torch.cat(kinds).to(self._dtype))
         # Derivatives of the loss in the scores; of the mixed images the scores' own sum is wanted.
-        seeds = torch.cat([-ones / count, ones / count, ones])
+        derivatives = (-1 / count, 1 / count, 1.0)
+        seeds = torch.cat([derivative * ones for derivative in derivatives])
         wasserstein = -(self._scores(inputs[-1][scored]) * seeds[scored]).sum()
 
-        gradients = self._back(layers, inputs, self._seeded(inputs[-1], seeds))
-        slopes = layers[0].back(gradients[0][mixed], inputs[0]).float()
+        gradients = self._back(layers, inputs, derivatives, ones, count)
+        slopes = layers[0].back(gradients[0][mixed], inputs[0]).to(real.dtype)
         if layers[0].over_phases:
             # An odd side's last phase is beyond the image, where there is nothing to differ in.
             slopes = _phases(interleaved(slopes, 2, tuple(real.shape[2:])))
@@ -100,9 +102,7 @@ class WrittenOut:
         for layer, maps, gradient in zip(layers, inputs, gradients, strict=False):
             layer.set_weight_gradient(maps, gradient)
             layer.set_bias_gradient(gradient[scored])
-        weighted = inputs[-1].float() * seeds
-        others = [axis for axis in range(weighted.dim()) if axis not in (1, 2, 3)]
-        score.weight.grad = weighted.sum(others).reshape(1, -1)
+        score.weight.grad = _weighted_sum(inputs[-1], seeds).reshape(1, -1)
         score.bias.grad = torch.zeros_like(score.bias)  # real and generated images cancel out
         return wasserstein, penalty
 
@@ -114,14 +114,16 @@ class WrittenOut:
         up, down = self._layers(self._generator.upsample), self._layers(self._critic.features)
         images, inputs = self._generate(up, noise)
         judged = self._judge(down, images.to(self._dtype))
-        seeds = self._arranged(noise.new_full((count, 1, 1, 1), -1 / count))
-        loss = (self._scores(judged[-1]) * seeds).sum() - self._critic.score.bias.sum()
+        ones = self._arranged(noise.new_ones(count, 1, 1, 1))
+        scores = self._scores(judged[-1]) + self._critic.score.bias
+        loss = -(scores * ones).sum() / count
 
-        gradient = self._back(down, judged, self._seeded(judged[-1], seeds))[0]
+        gradient = self._back(down, judged, (-1 / count,), ones, count)[0]
         gradient = down[0].back(gradient, judged[0])
         if down[0].over_phases:
             gradient = interleaved(gradient, 2, tuple(images.shape[2:4]))
-        gradient = torch.ops.aten.sigmoid_backward(gradient.float(), images).to(self._dtype)
+        gradient = torch.ops.aten.sigmoid_backward(gradient.to(images.dtype), images)
+        gradient = gradient.to(self._dtype)
         if up[-1].over_phases:
             gradient = _channels_last(_phases(gradient))
         for layer, maps in reversed(list(zip(up, inputs, strict=True))):
@@ -129,7 +131,7 @@ class WrittenOut:
             layer.set_bias_gradient(gradient)
             gradient = layer.back(gradient, maps)
             torch.ops.aten.threshold_backward.grad_input(gradient, maps, 0, grad_input=gradient)
-        projected = self._unarranged(gradient, count).float().flatten(1)
+        projected = self._unarranged(gradient, count).to(noise.dtype).flatten(1)
         project.weight.grad = projected.T @ noise
         project.bias.grad = projected.sum(0)
         return loss
@@ -167,7 +169,7 @@ class WrittenOut:
             maps = layer.forward(maps)
         if layers[-1].over_phases:
             maps = interleaved(maps, 2, layers[-1].sides(inputs[-1]))
-        return maps.float().sigmoid_(), inputs
+        return maps.to(projected.dtype).sigmoid_(), inputs
 
     def _judge(self, layers: list["_Layer"], images: Tensor) -> list[Tensor]:
         """Of arranged images the maps that each layer takes, and those that the last one gives."""
@@ -184,20 +186,38 @@ class WrittenOut:
 
     def _scores(self, maps: Tensor) -> Tensor:
         """(..., 1, 1, 1[, G]), without the bias."""
-        return (maps.float() * self._score_weight(maps)).sum((1, 2, 3), keepdim=True)
+        weight = self._score_weight(maps)
+        return (maps.to(weight.dtype) * weight).sum((1, 2, 3), keepdim=True)
 
-    def _seeded(self, maps: Tensor, seeds: Tensor) -> Tensor:
-        """The gradient that the last `maps` get, of derivatives in the scores."""
-        return torch.mul(self._score_weight(maps), seeds, out=torch.empty_like(maps))
+    def _back(
+        self,
+        layers: list["_Layer"],
+        inputs: list[Tensor],
+        derivatives: tuple[float, ...],
+        ones: Tensor,
+        count: int,
+    ) -> list[Tensor]:
+        """Gradients in what each of the critic's layers gives, before LeakyReLU.
 
-    def _back(self, layers: list["_Layer"], inputs: list[Tensor], gradient: Tensor) -> list[Tensor]:
-        """Gradients in what each of the critic's layers gives, of the one in the last maps."""
-        gradients = []
-        for number in reversed(range(len(layers))):
-            gradients.append(_times_slopes(gradient, inputs[number + 1], out=gradient))
-            if number:
-                gradient = layers[number].back(gradient, inputs[number])
-        return gradients[::-1]
+        Args:
+            layers, inputs: of `_judge`.
+            derivatives: in the score, of each kind of image; of every kind are equally many.
+            ones: where the images of a kind are; elsewhere rows are filled up, and gradients 0.
+            count: of these images.
+        """
+        weight, last = self._score_weight(inputs[-1]), inputs[-1]
+        gradient, kinds = torch.empty_like(last), len(derivatives)
+        for derivative, maps, out in zip(
+            derivatives, last.chunk(kinds), gradient.chunk(kinds), strict=True
+        ):
+            _times_slopes((derivative * weight).to(self._dtype), maps, out=out)
+            if ones.numel() > count:
+                out *= ones
+        gradients = [gradient]
+        for number in reversed(range(1, len(layers))):
+            gradient = layers[number].back(gradient, inputs[number])
+            gradients.insert(0, _times_slopes(gradient, inputs[number], out=gradient))
+        return gradients
 
 
 class _Layer:
@@ -276,10 +296,19 @@ class _Layer:
         weight.grad = found
 
     def set_bias_gradient(self, gradient: Tensor) -> None:
-        found = gradient.sum([axis for axis in range(gradient.dim()) if axis != 1]).float()
+        found = gradient.movedim(1, -1).flatten(0, -2).sum(0).to(self._layer.bias.dtype)
         if self.over_phases and self._widens:
             found = found.view(-1, 4).sum(1)
         self._layer.bias.grad = found
+
+
+def _weighted_sum(maps: Tensor, factors: Tensor) -> Tensor:
+    """Sum (C, H, W) over images of maps (..., C, H, W[, G]), each times its factor
+    (..., 1, 1, 1[, G]), in the factors' precision."""
+    places = maps.to(factors.dtype).movedim(1, -1)  # as they lie in memory
+    if maps.dim() == 4:
+        return (places * factors).sum(0).movedim(-1, 0)
+    return torch.matmul(factors, places).sum(0).squeeze(2).movedim(-1, 0)
 
 
 def _times_slopes(gradient: Tensor, maps: Tensor, out: Tensor) -> Tensor:
