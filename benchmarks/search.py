@@ -75,7 +75,7 @@ def main() -> None:
         "search": lambda: searches(bench, preset["search"], peaks),
         "latency": lambda: latencies(bench, preset["latency"]),
         "gradient": lambda: gradients(bench, preset["gradient"]),
-        "training": lambda: trainings(bench, preset["training"]),
+        "training": lambda: trainings(bench, preset["training"], peaks),
         "compile": lambda: compiled_steps(bench),
     }
     for name in options.parts:
@@ -239,18 +239,22 @@ def plain_search(generator: nn.Module, images: Tensor, starts: Tensor, steps: in
 def pass_operations(generator: Generator) -> float:
     """Operations of one image's forward pass, multiplications and additions, from the layers'
     shapes; the backward pass to z takes as many. Taps on the padding are not counted."""
-    total = 2.0 * generator.project.weight.numel()
-    sides = (generator._start[1],)
+    return 2.0 * generator.project.weight.numel() + sum(convolution_operations(generator))
+
+
+def convolution_operations(generator: Generator) -> list[float]:
+    """Those of each transposed convolution; the critic's convolutions take as many, in reverse."""
+    found = []
+    side = generator._start[1]
     for layer in generator.upsample:
         if isinstance(layer, nn.ConvTranspose2d):
-            (side,) = sides
             size = (side - 1) * 2 - 2 * layer.padding[0] + 5 + layer.output_padding[0]
             taps = sum(
                 0 <= 2 * i - layer.padding[0] + k < size for i in range(side) for k in range(5)
             )
-            total += 2.0 * taps**2 * layer.in_channels * layer.out_channels
-            sides = (size,)
-    return total
+            found.append(2.0 * taps**2 * layer.in_channels * layer.out_channels)
+            side = size
+    return found
 
 
 def peak_rate(device: torch.device, precision: str) -> float:
@@ -325,7 +329,7 @@ def white_box(
 # Part 5: training
 
 
-def trainings(bench: Bench, iterations: int) -> Iterable[Row]:
+def trainings(bench: Bench, iterations: int, peaks: dict[str, float]) -> Iterable[Row]:
     random = randomness.generator(0, "training images")
     images = torch.rand(1000, 1, 28, 28, generator=random)
     with randomness.isolated_rng(0):
@@ -360,6 +364,44 @@ def trainings(bench: Bench, iterations: int) -> Iterable[Row]:
             "unit": "iterations/s",
             "times plain": seconds["plain"] / taken,
         }
+    if bench.device.type == "cpu":
+        work = iterations * training_operations(ours[0], batch_size=50, critic_steps=5)
+        fast = {"float32": "ours, fast convolutions"}
+        fast["bfloat16"] = "ours, bfloat16, fast convolutions"
+        for precision, name in fast.items():
+            share = share_of_convolutions(
+                partial(train, fast_convolutions=True, precision=precision)
+            )
+            yield {
+                "part": "training",
+                "what": f"convolutions of {name}",
+                "value": 100 * share,
+                "unit": "% of the time",
+                "share of peak": work / (share * seconds[name]) / peaks[precision],
+            }
+
+
+def share_of_convolutions(work: Callable[[], object]) -> float:
+    """Of the time of all operators in `work`, by the profiler."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiled:
+        work()
+    times = {event.key: event.self_cpu_time_total for event in profiled.key_averages()}
+    names = ("mkldnn_convolution", "_convolution", "convolution_backward")
+    return sum(times.get(f"aten::{name}", 0) for name in names) / sum(times.values())
+
+
+def training_operations(generator: Generator, batch_size: int, critic_steps: int) -> float:
+    """Of the convolutions in an iteration, which none of its arrangements can do without.
+
+    A critic's step takes real and generated images forward, back to the first layer's maps and to
+    the weights; mixed ones forward, back to the images, forward again and to the weights. A
+    generator's takes its own passes forward, back and to the weights, the critic's forward and
+    back.
+    """
+    layers = convolution_operations(generator)
+    once = sum(layers)
+    critic = 2 * (3 * once - layers[-1]) + 4 * once
+    return batch_size * (critic_steps * (once + critic) + 5 * once)
 
 
 def plain_training(

@@ -14,10 +14,10 @@ from purification.provenance import DamagedFile
 from purification.runtime import progress, warn
 from purification.storage import read_state, write_checkpoint
 from purification.training.draws import draws_on_device
-from purification.training.epochs import update
 from purification.training.finite import COLLAPSE_SAMPLES, Watch, not_finite, warn_if_collapsed
 from purification.training.precision import Precision
 from purification.training.training_network import training_network
+from purification.training.written_out import WrittenOut
 
 HISTORY_EVERY = 10  # iterations; fixed, so that a continued training leaves the same rows
 
@@ -71,9 +71,11 @@ def train_wgan_gp(
             kept.
         state_every: iterations between states.
         recipe_digest: identifies everything that the weights depend on, but `iterations`.
-        precision, fast_convolutions: of the convolutions in training, see `training_network`; what
-            is trained are float32 networks like any other. Whoever changes them changes the
-            weights' bits, hence they belong to what `recipe_digest` identifies.
+        precision: of the convolutions in training, see `training_network`; what is trained are
+            float32 networks like any other.
+        fast_convolutions: gradients by `WrittenOut` instead of autograd: the same up to rounding,
+            in less time. Whoever changes this or the precision changes the weights' bits, hence
+            both belong to what `recipe_digest` identifies.
 
     Returns:
         About 200 rows, evenly spaced: iteration (from 1), wasserstein (estimate of the distance:
@@ -88,9 +90,8 @@ def train_wgan_gp(
     generator.to(device, memory_format=torch.channels_last).train()
     critic.to(device, memory_format=torch.channels_last).train()
     images = images.to(device, memory_format=torch.channels_last)
-    arrange = partial(training_network, precision=precision, fast_convolutions=fast_convolutions)
-    generate, judge = arrange(generator), arrange(critic)
-    judge_images = arrange(critic, weight_gradients=False)
+    differentiate = WrittenOut if fast_convolutions else _ByAutograd
+    gradients = differentiate(generator, critic, precision)
     networks = {"generator": generator, "critic": critic}
     optimizers = {
         name: torch.optim.Adam(network.parameters(), learning_rate, betas, fused=True)
@@ -107,24 +108,22 @@ def train_wgan_gp(
     with progress(iterations - done, shown) as bar:
         for iteration, (chosen, mixes, noise) in zip(numbers, drawn, strict=True):
             # The generator rests during the critic's steps: one pass makes the images of them all.
-            with torch.no_grad():
-                fakes = generate(noise[:-1].flatten(0, 1)).unflatten(0, steps)
+            fakes = gradients.images(noise[:-1].flatten(0, 1)).unflatten(0, steps)
             critic_losses = []
             for batch, fake, mix in zip(chosen, fakes, mixes, strict=True):
-                real = images[batch]
-                real_scores, fake_scores = judge(torch.cat([real, fake])).chunk(2)
-                wasserstein = real_scores.mean() - fake_scores.mean()
-                penalty = slope_penalty(judge_images, real, fake, mix)
-                critic_loss = gradient_penalty * penalty - wasserstein
-                update(optimizers["critic"], critic_loss)
-                critic_losses.append(critic_loss.detach())
+                optimizers["critic"].zero_grad()
+                wasserstein, penalty = gradients.critic_step(
+                    images[batch], fake, mix, gradient_penalty
+                )
+                optimizers["critic"].step()
+                critic_losses.append(gradient_penalty * penalty - wasserstein)
 
-            generator_loss = -judge_images(generate(noise[-1])).mean()
-            # Only the generator's weights: those of the critic stay out of the backward pass.
-            update(optimizers["generator"], generator_loss, list(generator.parameters()))
+            optimizers["generator"].zero_grad()
+            generator_loss = gradients.generator_step(noise[-1])
+            optimizers["generator"].step()
 
             watch.step(critic=torch.stack(critic_losses), generator=generator_loss)
-            losses = torch.stack([wasserstein, penalty, generator_loss]).detach()
+            losses = torch.stack([wasserstein, penalty, generator_loss])
             bar.update(wasserstein=losses[0], penalty=losses[1], generator_loss=losses[2])
             if iteration % HISTORY_EVERY == 0:
                 distance, slope, loss = losses.tolist()
@@ -141,6 +140,34 @@ def train_wgan_gp(
     codes = torch.randn(COLLAPSE_SAMPLES, generator.latent, generator=random)
     warn_if_collapsed(name, generator, codes, images)
     return history
+
+
+class _ByAutograd:
+    """The plain counterpart of `WrittenOut`, whose docstrings say what these do."""
+
+    def __init__(self, generator: nn.Module, critic: nn.Module, precision: Precision) -> None:
+        self._weights = list(generator.parameters())
+        self._generate = training_network(generator, precision=precision)
+        self._judge = training_network(critic, precision=precision)
+
+    @torch.no_grad()
+    def images(self, noise: Tensor) -> Tensor:
+        return self._generate(noise)
+
+    def critic_step(
+        self, real: Tensor, fake: Tensor, mix: Tensor, gradient_penalty: float
+    ) -> tuple[Tensor, Tensor]:
+        real_scores, fake_scores = self._judge(torch.cat([real, fake])).chunk(2)
+        wasserstein = real_scores.mean() - fake_scores.mean()
+        penalty = slope_penalty(self._judge, real, fake, mix)
+        (gradient_penalty * penalty - wasserstein).backward()
+        return wasserstein.detach(), penalty.detach()
+
+    def generator_step(self, noise: Tensor) -> Tensor:
+        loss = -self._judge(self._generate(noise)).mean()
+        # Only the generator's weights: those of the critic stay out of the backward pass.
+        loss.backward(inputs=self._weights)
+        return loss.detach()
 
 
 def _draw(
