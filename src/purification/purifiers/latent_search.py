@@ -25,6 +25,7 @@ from purification.purifiers.descent import (
     descend_differentiably,
     images_of,
 )
+from purification.purifiers.piecewise_linear import PiecewiseLinear
 from purification.purifiers.search_network import search_network
 
 
@@ -50,22 +51,20 @@ def latent_search(
     generator = search_network(generator)
     wanted = images.requires_grad or starts.requires_grad
     differentiable = torch.is_grad_enabled() and wanted
-    exact = settings.precision == "float32"
-    if differentiable and exact and starts.shape[1] == 1 and not settings.tolerance:
-        # The one descent that there is keeps its trajectory at once.
+    same_for_all = not (settings.prune or settings.tolerance) and settings.precision == "float32"
+    # Where all images go at once, as on a GPU, many restarts' trails would be too much.
+    together = isinstance(generator, PiecewiseLinear) and not images.is_cuda
+    if differentiable and same_for_all and (starts.shape[1] == 1 or together):
         steps = torch.full((len(images),), settings.steps, device=images.device)
-        return descend_differentiably(generator, images, starts[:, 0], steps, settings)
+        return descend_differentiably(generator, images, starts, steps, settings)
     with torch.no_grad():
         found = _search(network, generator, images.detach(), starts.detach(), settings)
     if not differentiable:
         return found
-    # The winning restart is run again, now with its trajectory kept: one more restart's work, and
-    # the memory of the gradient does not depend on the number of restarts.
-    start = starts[torch.arange(len(images), device=images.device), found.restart]
-    again = descend_differentiably(generator, images, start, found.steps, settings)
-    if exact:
-        return replace(again, restart=found.restart, evaluations=found.evaluations)
-    # The values found to the last bit, with the gradients of the other result.
+    # The winning restart is run again, now with its trail kept: one more restart's work. The values
+    # are those found, to the last bit, with the gradients of the other result.
+    winners = starts[torch.arange(len(images), device=images.device), found.restart, None]
+    again = descend_differentiably(generator, images, winners, found.steps, settings)
     own = {}
     for name in ("reconstructions", "latents", "objective"):
         other = getattr(again, name)
@@ -177,7 +176,7 @@ def _least(
 
 
 def _in_order(parts: list[tuple[Tensor, SearchResult]]) -> SearchResult:
-    """The images of all parts in the order of their indices."""
+    """Results of some images each, by these images' indices: all in the order of the indices."""
     if len(parts) == 1:
         return parts[0][1]
     order = torch.cat([images for images, _ in parts]).argsort()

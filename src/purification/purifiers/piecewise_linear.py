@@ -1,0 +1,402 @@
+"""A generator as affine maps with rectifiers between them, and its derivatives written out.
+
+Between two kinks of its ReLUs such a network is J z + c, and J's products need the signs of the
+activations alone: J w is one pass of the linear maps in which rectifiers multiply by their slopes,
+J^T g one pass back. The latent search takes nothing else. So it needs no autograd; and the product
+of its Hessian and a vector, which torch gets by differentiating a backward pass, is one pass each
+way.
+
+Activations of M rows are maps (M, C, H, W), or (B, C, H, W, G) of B groups of G rows side by side,
+which oneDNN's kernels like (`models.side_by_side`): on the CPU, unless the rows are few. In memory
+the channels come last, which is the order that all layers take and give.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from purification.models.ae_gan import Decoder
+from purification.models.bigan import ALIGenerator
+from purification.models.gan import UnitTanh
+from purification.models.side_by_side import groups_of
+from purification.models.wgan import Generator
+
+SIDE_BY_SIDE_FROM = 14  # rows; fewer are faster one by one, with weights in oneDNN's own order
+
+
+class PiecewiseLinear(nn.Module):
+    """z (M, d) -> images (M, C, H, W): `maps` with `rectifiers` between them, then `ending`.
+
+    Weights are constants, and the values those of the generator up to rounding. `forward` is
+    differentiable twice in z, for objectives of any kind.
+
+    Args:
+        maps: the first takes rows (B * G, d), the last gives pixels, in an order of its own.
+        rectifiers: slopes below zero, one between each two maps: 0 is ReLU, 1 is none.
+        ending: of the pixels, one by one.
+    """
+
+    def __init__(
+        self, maps: Sequence["_Map"], rectifiers: Sequence[float], ending: "Ending"
+    ) -> None:
+        super().__init__()
+        self.maps = nn.ModuleList(maps)
+        self.rectifiers = tuple(rectifiers)
+        self.ending = ending
+
+    def forward(self, z: Tensor) -> Tensor:
+        length = self.length(len(z))
+        return self.ending.value(_Logits.apply(self.padded(z), self, length))[: len(z)]
+
+    def length(self, count: int) -> int:
+        """G, how many of `count` rows are side by side in a group; 0 for maps without groups."""
+        weight = self.maps[0].weight
+        # oneDNN has no float64.
+        if count < SIDE_BY_SIDE_FROM or weight.device.type != "cpu" or weight.dtype == torch.double:
+            return 0
+        return -(-count // groups_of(count))
+
+    def padded(self, rows: Tensor) -> Tensor:
+        """(M, ...) filled up with zeros to whole groups, (B * G, ...)."""
+        length = self.length(len(rows))
+        missing = -len(rows) % length if length else 0
+        return functional.pad(rows, (0, 0) * (rows.dim() - 1) + (0, missing)) if missing else rows
+
+    def rows_of(self, maps: Tensor, rows: Tensor) -> Tensor:
+        """Some of the rows of maps, as maps of these rows."""
+        return _grouped(self.padded(_apart(maps)[rows]), self.length(len(rows)))
+
+    def logits(self, rows: Tensor, length: int) -> tuple[Tensor, list[Tensor]]:
+        """Images (B * G, C, H, W) before the ending of codes (B * G, d), and the rectified
+        activations before each map but the first."""
+        x, activations = self.maps[0](rows, length), []
+        for slope, layer in zip(self.rectifiers, self.maps[1:], strict=True):
+            if slope != 1:
+                x = functional.leaky_relu_(x, slope) if slope else x.relu_()
+            activations.append(x)
+            x = layer(x)
+        return x, activations
+
+    def tangent(self, rows: Tensor, length: int, signs: Sequence[Tensor]) -> Tensor:
+        """J w of each row w. `signs` are positive where the activations were."""
+        x = self.maps[0](rows, length, linear=True)
+        for slope, layer, sign in zip(self.rectifiers, self.maps[1:], signs, strict=True):
+            x = layer(_times_slopes(x, sign, slope), linear=True)
+        return x
+
+    def transposed(self, gradient: Tensor, signs: Sequence[Tensor]) -> Tensor:
+        """J^T g, (B * G, d), of g (B * G, C, H, W)."""
+        length = signs[-1].shape[4] if signs[-1].dim() == 5 else 0
+        gradient = self.maps[-1].transposed(gradient, length)
+        for slope, layer, sign in zip(
+            self.rectifiers[:0:-1], self.maps[-2:0:-1], signs[:0:-1], strict=True
+        ):
+            gradient = layer.transposed(_times_slopes(gradient, sign, slope))
+        gradient = _times_slopes(gradient, signs[0], self.rectifiers[0])
+        return self.maps[0].transposed(gradient)
+
+
+class Ending(NamedTuple):
+    """The last activation e, and by its values y: g -> e' g, and e''."""
+
+    value: Callable[[Tensor], Tensor]
+    backward: Callable[[Tensor, Tensor], Tensor]  # (g, y)
+    curvature: Callable[[Tensor], Tensor]
+
+
+_sigmoid_backward = torch.ops.aten.sigmoid_backward
+ENDINGS: dict[type[nn.Module], Ending] = {
+    nn.Sigmoid: Ending(torch.sigmoid, _sigmoid_backward, lambda y: y * (1 - y) * (1 - 2 * y)),
+    UnitTanh: Ending(
+        lambda x: torch.sigmoid(2 * x),
+        lambda g, y: _sigmoid_backward(g, y).mul_(2),
+        lambda y: 4 * y * (1 - y) * (1 - 2 * y),
+    ),
+}
+
+
+def piecewise_linear(
+    generator: nn.Module, dtype: torch.dtype | None = None
+) -> PiecewiseLinear | None:
+    """`generator` as a `PiecewiseLinear` with weights of `dtype`, its own by default.
+
+    None if it is not of that kind: a network other than those of this library, or one of them with
+    layers of other kinds, with hooks, or with batch norm in training mode, where rows would depend
+    on each other. In evaluation mode norms are folded into their convolutions.
+    """
+    described = _layers(generator)
+    if described is None or any(m._forward_hooks or m._forward_pre_hooks for m in described[1]):
+        return None
+    start, layers = described
+    layers = _without_norms(layers)
+    ending = ENDINGS.get(type(layers.pop()))
+    if ending is None:
+        return None
+    maps: list[_Map] = []
+    rectifiers: list[float] = []
+    if not isinstance(layers[0], nn.Linear):
+        maps.append(_AsMaps(layers[0].weight))
+        rectifiers.append(1.0)
+    for layer in layers:
+        if type(layer) is nn.ReLU or type(layer) is nn.LeakyReLU:
+            if len(rectifiers) == len(maps):
+                return None  # one behind another
+            rectifiers.append(getattr(layer, "negative_slope", 0.0))
+            continue
+        if len(rectifiers) < len(maps):
+            rectifiers.append(1.0)
+        if type(layer) is nn.Linear and not maps:
+            maps.append(_Projection(layer, start))
+        elif type(layer) in (nn.Conv2d, nn.ConvTranspose2d) and _Convolution.fits(layer):
+            maps.append(_Taps(layer) if layer is layers[-1] else _Convolution(layer))
+        else:
+            return None
+    if len(maps) < 2 or not isinstance(maps[-1], _Taps):
+        return None
+    return PiecewiseLinear(maps, rectifiers, ending).to(dtype)
+
+
+def _layers(generator: nn.Module) -> tuple[tuple[int, int, int], list[nn.Module]] | None:
+    """The shape (C, H, W) that its first layer's outputs are given, and its layers in order."""
+    forward = type(generator).forward
+    if isinstance(generator, Generator) and forward is Generator.forward:
+        return generator._start, [generator.project, *generator.upsample]
+    if isinstance(generator, Decoder) and forward is Decoder.forward:
+        return generator._start, [*generator.project, *generator.upsample]
+    if isinstance(generator, ALIGenerator) and forward is ALIGenerator.forward:
+        return (generator.layers[0].in_channels, 1, 1), [*generator.layers]
+    return None
+
+
+def _without_norms(layers: list[nn.Module]) -> list[nn.Module]:
+    """Convolutions have the batch norms behind them folded in, where these are in evaluation mode:
+    a factor and a shift of each map."""
+    folded: list[nn.Module] = []
+    for layer in layers:
+        before = folded[-1] if folded else None
+        if (
+            type(layer) is nn.BatchNorm2d
+            and isinstance(before, nn.Conv2d | nn.ConvTranspose2d)
+            and layer.running_mean is not None
+            and not (layer.training or before.training)
+        ):
+            transpose = isinstance(before, nn.ConvTranspose2d)
+            folded[-1] = fuse_conv_bn_eval(before, layer, transpose=transpose)
+        else:
+            folded.append(layer)
+    return folded
+
+
+class _Logits(torch.autograd.Function):
+    """`PiecewiseLinear.logits` for autograd. Its Jacobian is constant between two kinks, so the
+    derivative of the backward pass is `tangent` alone."""
+
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx,
+        rows: Tensor,
+        network: PiecewiseLinear,
+        length: int,
+    ) -> Tensor:
+        logits, activations = network.logits(rows, length)
+        ctx.network, ctx.length = network, length
+        ctx.save_for_backward(*activations)
+        return logits
+
+    @staticmethod
+    def backward(
+        ctx: torch.autograd.function.FunctionCtx, gradient: Tensor
+    ) -> tuple[Tensor, None, None]:
+        pulled = _Transposed.apply(gradient, ctx.network, ctx.length, *ctx.saved_tensors)
+        return pulled, None, None
+
+
+class _Transposed(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx,
+        gradient: Tensor,
+        network: PiecewiseLinear,
+        length: int,
+        *activations: Tensor,
+    ) -> Tensor:
+        ctx.network, ctx.length = network, length
+        ctx.save_for_backward(*activations)
+        return network.transposed(gradient, activations)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: torch.autograd.function.FunctionCtx, weight: Tensor) -> tuple[Any, ...]:
+        tangent = ctx.network.tangent(weight, ctx.length, ctx.saved_tensors)
+        return tangent, *[None] * (2 + len(ctx.saved_tensors))
+
+
+def _times_slopes(x: Tensor, sign: Tensor, slope: float) -> Tensor:
+    """The rectifier's derivative at activations of this `sign`, times x; in place."""
+    if slope == 1:
+        return x
+    sign = sign.to(x.dtype)
+    if slope:
+        return torch.ops.aten.leaky_relu_backward.grad_input(x, sign, slope, True, grad_input=x)
+    return torch.ops.aten.threshold_backward.grad_input(x, sign, 0, grad_input=x)
+
+
+class _Map(nn.Module):
+    """x -> W x + b, or W x where `linear`; with W^T g as `transposed`."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, outputs: int) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight.detach())
+        bias = weight.new_zeros(outputs) if bias is None else bias
+        self.register_buffer("bias", bias.detach())
+
+
+class _Projection(_Map):
+    """A linear layer from rows (B * G, d) to maps, its outputs in the order of their memory."""
+
+    def __init__(self, linear: nn.Linear, start: tuple[int, int, int]) -> None:
+        channels, *self.sides = start
+        super().__init__(linear.weight, linear.bias, linear.out_features)
+        self.weight = (
+            self.weight.view(channels, -1, linear.in_features).transpose(0, 1).flatten(0, 1)
+        )
+        self.bias = self.bias.view(channels, -1).T.flatten()
+
+    def forward(self, rows: Tensor, length: int, linear: bool = False) -> Tensor:
+        rows = rows.to(self.weight.dtype)
+        maps = functional.linear(rows, self.weight, None if linear else self.bias)
+        maps = maps.view(len(rows), *self.sides, -1).permute(0, 3, 1, 2)
+        return _grouped(maps, length)
+
+    def transposed(self, gradient: Tensor) -> Tensor:
+        maps = _apart(gradient).permute(0, 2, 3, 1).reshape(-1, len(self.weight))
+        return (maps @ self.weight).to(_exact(maps.dtype))
+
+
+class _AsMaps(_Map):
+    """Rows (B * G, d) as d maps of one pixel; no layer of its own."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__(weight.new_ones(()), None, 0)
+
+    def forward(self, rows: Tensor, length: int, linear: bool = False) -> Tensor:
+        return _grouped(rows.to(self.weight.dtype)[:, :, None, None], length)
+
+    def transposed(self, gradient: Tensor) -> Tensor:
+        return _apart(gradient).flatten(1).to(_exact(gradient.dtype))
+
+
+class _Convolution(_Map):
+    """A convolution of stride 1, or a transposed one."""
+
+    def __init__(self, layer: nn.Conv2d | nn.ConvTranspose2d) -> None:
+        weight = layer.weight.contiguous(memory_format=torch.channels_last)
+        super().__init__(weight, layer.bias, layer.out_channels)
+        self.stride, self.padding = layer.stride, layer.padding
+        self.output_padding = layer.output_padding
+        self.upwards = isinstance(layer, nn.ConvTranspose2d)
+
+    @staticmethod
+    def fits(layer: nn.Conv2d | nn.ConvTranspose2d) -> bool:
+        stride_fits = isinstance(layer, nn.ConvTranspose2d) or layer.stride == (1, 1)
+        plain = layer.dilation == (1, 1) and layer.groups == 1 and layer.padding_mode == "zeros"
+        return stride_fits and plain and not isinstance(layer.padding, str)
+
+    def forward(self, x: Tensor, linear: bool = False) -> Tensor:
+        return self._run(x, self.upwards, None if linear else self.bias)
+
+    def transposed(self, gradient: Tensor) -> Tensor:
+        return self._run(gradient, not self.upwards, None)
+
+    def _run(self, x: Tensor, upwards: bool, bias: Tensor | None) -> Tensor:
+        """As a transposed convolution (`upwards`) or as a convolution with the same weights."""
+        flat = x.dim() == 5
+        weight = self.weight[..., None] if flat else self.weight
+        stride, padding, extra = self.stride, self.padding, self.output_padding
+        if flat:  # Nothing happens along G: length 1, stride 1, no padding.
+            stride, padding, extra = (*stride, 1), (*padding, 0), (*extra, 0)
+        if upwards:
+            transpose = functional.conv_transpose3d if flat else functional.conv_transpose2d
+            y = transpose(x, weight, bias, stride, padding, extra)
+        else:
+            convolve = functional.conv3d if flat else functional.conv2d
+            y = convolve(x, weight, bias, stride, padding)
+        return y.contiguous(memory_format=_CHANNELS_LAST[y.dim()])
+
+
+class _Taps(_Map):
+    """The last layer, to images (B * G, C, H, W): a product for each tap of its kernel, and sums.
+
+    Libraries' convolutions compute 8 or 16 maps at least, so that most of one to a single map is
+    waste. Here the k * k taps are the rows of one matrix, and `fold` adds them up at their places.
+    A convolution of stride 1 is the transposed one with its kernel turned around.
+    """
+
+    def __init__(self, layer: nn.Conv2d | nn.ConvTranspose2d) -> None:
+        super().__init__(layer.weight, layer.bias, layer.out_channels)
+        self.padding = layer.padding
+        if isinstance(layer, nn.Conv2d):
+            self.weight = self.weight.transpose(0, 1).flip(2, 3)
+            self.padding = tuple(
+                k - 1 - p for k, p in zip(layer.kernel_size, layer.padding, strict=True)
+            )
+        self.bias = self.bias.view(-1, 1, 1)
+        self.weight = self.weight.flatten(1).T.contiguous()  # (C_out * k * k, C_in)
+        self.kernel, self.stride = layer.kernel_size, layer.stride
+        sizes = (layer.kernel_size, self.padding, layer.output_padding)
+        # To stride * n of n input rows and columns.
+        self.more = [
+            k - 2 * p + extra - s for s, k, p, extra in zip(self.stride, *sizes, strict=True)
+        ]
+
+    def forward(self, x: Tensor, linear: bool = False) -> Tensor:
+        sizes = zip(self.stride, x.shape[2:4], self.more, strict=True)
+        sides = [s * n + more for s, n, more in sizes]
+        # Rows of maps without groups are one group here; products of a group need no copy.
+        groups = x.permute(0, 4, 1, 2, 3) if x.dim() == 5 else x[None]
+        taps = torch.cat([self.weight @ group.flatten(2) for group in groups])
+        images = functional.fold(
+            taps.to(_exact(taps.dtype)), sides, self.kernel, 1, self.padding, self.stride
+        )
+        return images if linear else images.add_(self.bias)
+
+    def transposed(self, gradient: Tensor, length: int) -> Tensor:
+        sizes = zip(self.stride, gradient.shape[2:], self.more, strict=True)
+        sides = [(side - more) // s for s, side, more in sizes]
+        taps = functional.unfold(gradient, self.kernel, 1, self.padding, self.stride)
+        taps = taps.to(self.weight.dtype)
+        if not length:
+            return (taps.mT @ self.weight).unflatten(1, sides).permute(0, 3, 1, 2)
+        # (B, H * W, G, k * k * C_out), in the order of the product.
+        taps = taps.unflatten(0, (-1, length)).permute(0, 3, 1, 2).flatten(0, 2)
+        maps = (taps @ self.weight).view(-1, *sides, length, self.weight.shape[1])
+        return maps.permute(0, 4, 1, 2, 3)
+
+
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+
+def _grouped(rows: Tensor, length: int) -> Tensor:
+    """Maps (B * G, C, H, W) in groups, (B, C, H, W, G), the channels last in memory."""
+    if not length:
+        return rows.contiguous(memory_format=torch.channels_last)
+    maps = rows.unflatten(0, (-1, length)).permute(0, 2, 3, 4, 1)
+    return maps.contiguous(memory_format=torch.channels_last_3d)
+
+
+def _apart(maps: Tensor) -> Tensor:
+    """Maps without groups, (B * G, C, H, W)."""
+    return maps if maps.dim() == 4 else maps.permute(0, 4, 1, 2, 3).flatten(0, 1)
+
+
+def _exact(dtype: torch.dtype) -> torch.dtype:
+    """float32 for bfloat16: of codes, images and sums."""
+    return torch.promote_types(dtype, torch.float32)
