@@ -16,7 +16,7 @@ LENGTHS = (14, 32)  # images in a row: fewer fill no block of oneDNN's kernels
 def side_by_side(images: Tensor) -> Tensor:
     """Images or maps (N, C, H, W) as (N / G, C, H, W, G), filled up with zeros to whole rows."""
     count = len(images)
-    groups = groups_of(count)
+    groups = _groups(count)
     filled = functional.pad(images, (0, 0, 0, 0, 0, 0, 0, -count % groups))
     rows = filled.view(groups, -1, *filled.shape[1:]).permute(0, 2, 3, 4, 1)
     return rows.contiguous(memory_format=torch.channels_last_3d)
@@ -27,7 +27,7 @@ def apart(rows: Tensor, count: int) -> Tensor:
     return rows.permute(0, 4, 1, 2, 3).flatten(0, 1)[:count]
 
 
-def groups_of(count: int) -> int:
+def _groups(count: int) -> int:
     """Into how many groups the images go, with the least filling up.
 
     Two at least: for a single one torch takes a slow kernel of its own instead of oneDNN's.

@@ -1,8 +1,7 @@
 """The descent of a latent search, and its exact gradient by the discrete adjoint."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -131,35 +130,50 @@ def _rows_at_a_time(rows: Tensor) -> int:
 
 class _Trail:
     """What the adjoint of a descent needs of it: z before each step, `latents` (L, M, d), and the
-    passes through the network in the last steps, as many as fit into `budget` bytes."""
+    passes through the network in the last K steps, as many as fit into `budget` bytes: of what was
+    kept one tensor (K, ...) each."""
 
-    def __init__(self, latents: Tensor, budget: float, passes: Iterable[Pass] = ()) -> None:
-        self.latents, self.budget, self.passes = latents, budget, list(passes)
+    def __init__(self, latents: Tensor, budget: float, passes: Sequence[Tensor] = ()) -> None:
+        self.latents, self.budget, self.passes = latents, budget, passes
 
     def keep(self, step: int, latents: Tensor) -> None:
         self.latents[step] = latents
 
     def keep_pass(self, step: int, kept: Pass) -> None:
-        if not kept:
+        if not kept or not self.budget:
             return
         made, *activations = kept
-        size = made.nbytes + sum(activation.numel() for activation in activations)
-        if (len(self.latents) - step) * size <= self.budget:
-            self.passes.append((made, *(activation > 0 for activation in activations)))
+        if not self.passes:
+            left = len(self.latents) - step
+            size = made.nbytes + sum(activation.numel() for activation in activations)
+            if left * size > self.budget:
+                return
+            signs = (_steps_of(activation, left, torch.bool) for activation in activations)
+            self.passes = [_steps_of(made, left, made.dtype), *signs]
+        k = step - len(self.latents)
+        self.passes[0][k] = made
+        for signs, activation in zip(self.passes[1:], activations, strict=True):
+            torch.gt(activation, 0, out=signs[k])
 
     def pass_at(self, step: int) -> Pass:
         """Empty if none was kept of that step."""
-        kept = step - len(self.latents) + len(self.passes)
-        return self.passes[kept] if kept >= 0 else ()
+        k = step - len(self.latents)
+        kept = self.passes and -k <= len(self.passes[0])
+        return tuple(part[k] for part in self.passes) if kept else ()
 
     def of(self, rows: Tensor, network: nn.Module) -> "_Trail":
         """That of some of the rows."""
-        passes: list[Pass] = []
-        if isinstance(network, PiecewiseLinear):
-            for made, *signs in self.passes:
-                chosen = network.padded(made[rows])
-                passes.append((chosen, *(network.rows_of(sign, rows) for sign in signs)))
+        passes: list[Tensor] = []
+        if self.passes and isinstance(network, PiecewiseLinear):
+            made, *signs = self.passes
+            passes = [made[:, rows], *(network.rows_of(sign, rows) for sign in signs)]
         return _Trail(self.latents[:, rows], self.budget, passes)
+
+
+def _steps_of(part: Tensor, steps: int, dtype: torch.dtype) -> Tensor:
+    """An empty tensor (steps, ...) for so many of its kind, each in the same order of memory."""
+    shape, strides = (steps, *part.shape), (part.numel(), *part.stride())
+    return torch.empty_strided(shape, strides, dtype=dtype, device=part.device)
 
 
 def _descend_block(
@@ -289,8 +303,7 @@ class _Descent(torch.autograd.Function):
     ) -> Tensor:
         """The descent is done: it led from `start` to `latents`."""
         # Saved as autograd saves tensors, so that it frees them when the graph is done with.
-        ctx.save_for_backward(images, trail.latents, *chain.from_iterable(trail.passes))
-        ctx.passes = len(trail.passes)
+        ctx.save_for_backward(images, trail.latents, *trail.passes)
         ctx.network, ctx.settings = network, settings
         return latents.clone()
 
@@ -299,9 +312,7 @@ class _Descent(torch.autograd.Function):
     def backward(
         ctx: torch.autograd.function.FunctionCtx, adjoint_latent: Tensor
     ) -> tuple[Tensor | None, ...]:
-        images, trajectory, *kept = ctx.saved_tensors
-        each = len(kept) // max(ctx.passes, 1)  # tensors a pass
-        passes = [tuple(kept[i * each : (i + 1) * each]) for i in range(ctx.passes)]
+        images, trajectory, *passes = ctx.saved_tensors
         trail = _Trail(trajectory, 0, passes)
         settings: SearchSettings = ctx.settings
         derivatives = step_derivatives(ctx.network, images, settings.objective)
@@ -309,7 +320,8 @@ class _Descent(torch.autograd.Function):
         adjoint_images = torch.zeros_like(images)
         with matrix_precision(settings.precision):
             for k, latents in reversed(list(enumerate(trajectory.unbind(0)))):
-                weight = adjoint_velocity - settings.step_size_at(k) * adjoint_latent
+                size = settings.step_size_at(k)
+                weight = torch.sub(adjoint_velocity, adjoint_latent, alpha=size)
                 by_latent, by_image = derivatives.products(latents, weight, trail.pass_at(k))
                 adjoint_velocity = settings.momentum * weight
                 adjoint_latent = adjoint_latent + by_latent

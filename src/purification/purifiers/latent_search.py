@@ -47,8 +47,7 @@ def latent_search(
     result is a function of that image alone.
     """
     starts = _starts_of_each(starts, images)
-    network = search_network(generator, settings.precision)
-    generator = search_network(generator)
+    network, generator = _networks(generator, settings)
     wanted = images.requires_grad or starts.requires_grad
     differentiable = torch.is_grad_enabled() and wanted
     same_for_all = not (settings.prune or settings.tolerance) and settings.precision == "float32"
@@ -222,7 +221,7 @@ def sweep_search(
             "cells must be one or more (L, R) with L at least 1 and R from 1 to "
             f"{starts.shape[1]}, the number of starts; got {wrong}"
         )
-    network, generator = search_network(generator, settings.precision), search_network(generator)
+    network, generator = _networks(generator, settings)
     count, done, found = len(images), 0, {}
     latents, velocity = starts, torch.zeros_like(starts)  # (N, R, d)
     with torch.no_grad():
@@ -241,6 +240,12 @@ def sweep_search(
                 found[reached, first] = _least(generated, flat, objective, reached, cost, first)
             latents, velocity = (part.view(count, side_by_side, -1) for part in (flat, speed))
     return found
+
+
+def _networks(generator: nn.Module, settings: SearchSettings) -> tuple[nn.Module, nn.Module]:
+    """What descends, and what makes the images that are judged and returned, in float32."""
+    network = search_network(generator, settings.precision)
+    return network, search_network(generator) if settings.precision == "bfloat16" else network
 
 
 def _starts_of_each(starts: Tensor, images: Tensor) -> Tensor:

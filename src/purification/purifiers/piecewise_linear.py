@@ -6,9 +6,10 @@ J^T g one pass back. The latent search takes nothing else. So it needs no autogr
 of its Hessian and a vector, which torch gets by differentiating a backward pass, is one pass each
 way.
 
-Activations of M rows are maps (M, C, H, W), or (B, C, H, W, G) of B groups of G rows side by side,
-which oneDNN's kernels like (`models.side_by_side`): on the CPU, unless the rows are few. In memory
-the channels come last, which is the order that all layers take and give.
+Activations of M rows are maps (M, C, H, W), or (1, C, H, W, M) with the rows side by side. oneDNN's
+kernels work along the last spatial axis, and run half empty on 4 or 7 pixels. Side by side the M
+pixels of one place are neighbours in memory and one block for them; the kernels have length 1 along
+that axis. In memory the channels come last in both, which all layers take and give.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,10 +24,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from purification.models.ae_gan import Decoder
 from purification.models.bigan import ALIGenerator
 from purification.models.gan import UnitTanh
-from purification.models.side_by_side import groups_of
 from purification.models.wgan import Generator
+from purification.purifiers.packed_convolution import Convolution, convolution, packs
 
-SIDE_BY_SIDE_FROM = 14  # rows; fewer are faster one by one, with weights in oneDNN's own order
+SIDE_BY_SIDE_FROM = 4  # rows; fewer are faster one by one, with weights in oneDNN's own order
 
 
 class PiecewiseLinear(nn.Module):
@@ -50,31 +51,12 @@ class PiecewiseLinear(nn.Module):
         self.ending = ending
 
     def forward(self, z: Tensor) -> Tensor:
-        length = self.length(len(z))
-        return self.ending.value(_Logits.apply(self.padded(z), self, length))[: len(z)]
+        return self.ending.value(_Logits.apply(z, self))
 
-    def length(self, count: int) -> int:
-        """G, how many of `count` rows are side by side in a group; 0 for maps without groups."""
-        weight = self.maps[0].weight
-        # oneDNN has no float64.
-        if count < SIDE_BY_SIDE_FROM or weight.device.type != "cpu" or weight.dtype == torch.double:
-            return 0
-        return -(-count // groups_of(count))
-
-    def padded(self, rows: Tensor) -> Tensor:
-        """(M, ...) filled up with zeros to whole groups, (B * G, ...)."""
-        length = self.length(len(rows))
-        missing = -len(rows) % length if length else 0
-        return functional.pad(rows, (0, 0) * (rows.dim() - 1) + (0, missing)) if missing else rows
-
-    def rows_of(self, maps: Tensor, rows: Tensor) -> Tensor:
-        """Some of the rows of maps, as maps of these rows."""
-        return _grouped(self.padded(_apart(maps)[rows]), self.length(len(rows)))
-
-    def logits(self, rows: Tensor, length: int) -> tuple[Tensor, list[Tensor]]:
-        """Images (B * G, C, H, W) before the ending of codes (B * G, d), and the rectified
-        activations before each map but the first."""
-        x, activations = self.maps[0](rows, length), []
+    def logits(self, z: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Images (M, C, H, W) before the ending, and the rectified activations before each map but
+        the first."""
+        x, activations = self.maps[0](z), []
         for slope, layer in zip(self.rectifiers, self.maps[1:], strict=True):
             if slope != 1:
                 x = functional.leaky_relu_(x, slope) if slope else x.relu_()
@@ -82,23 +64,28 @@ class PiecewiseLinear(nn.Module):
             x = layer(x)
         return x, activations
 
-    def tangent(self, rows: Tensor, length: int, signs: Sequence[Tensor]) -> Tensor:
-        """J w of each row w. `signs` are positive where the activations were."""
-        x = self.maps[0](rows, length, linear=True)
+    def tangent(self, weight: Tensor, signs: Sequence[Tensor]) -> Tensor:
+        """J w, (M, C, H, W), of w (M, d). `signs` are positive where the activations were."""
+        x = self.maps[0](weight, linear=True)
         for slope, layer, sign in zip(self.rectifiers, self.maps[1:], signs, strict=True):
             x = layer(_times_slopes(x, sign, slope), linear=True)
         return x
 
     def transposed(self, gradient: Tensor, signs: Sequence[Tensor]) -> Tensor:
-        """J^T g, (B * G, d), of g (B * G, C, H, W)."""
-        length = signs[-1].shape[4] if signs[-1].dim() == 5 else 0
-        gradient = self.maps[-1].transposed(gradient, length)
-        for slope, layer, sign in zip(
-            self.rectifiers[:0:-1], self.maps[-2:0:-1], signs[:0:-1], strict=True
-        ):
-            gradient = layer.transposed(_times_slopes(gradient, sign, slope))
-        gradient = _times_slopes(gradient, signs[0], self.rectifiers[0])
+        """J^T g, (M, d), of g (M, C, H, W)."""
+        backwards = zip(self.rectifiers[::-1], self.maps[:0:-1], signs[::-1], strict=True)
+        for slope, layer, sign in backwards:
+            gradient = _times_slopes(layer.transposed(gradient), sign, slope)
         return self.maps[0].transposed(gradient)
+
+    @staticmethod
+    def rows_of(maps: Tensor, rows: Tensor) -> Tensor:
+        """Some of the rows of maps in K steps, (K, M, C, H, W) or (K, 1, C, H, W, M), as maps of a
+        batch of these rows."""
+        chosen = maps[:, rows] if maps.dim() == 5 else maps[:, 0].movedim(4, 1)[:, rows]
+        if not _goes_side_by_side(len(rows), chosen):
+            return chosen.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
+        return chosen.permute(0, 3, 4, 1, 2).contiguous().permute(0, 4, 1, 2, 3)[:, None]
 
 
 class Ending(NamedTuple):
@@ -198,22 +185,16 @@ class _Logits(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: torch.autograd.function.FunctionCtx,
-        rows: Tensor,
-        network: PiecewiseLinear,
-        length: int,
+        ctx: torch.autograd.function.FunctionCtx, z: Tensor, network: PiecewiseLinear
     ) -> Tensor:
-        logits, activations = network.logits(rows, length)
-        ctx.network, ctx.length = network, length
+        logits, activations = network.logits(z)
+        ctx.network = network
         ctx.save_for_backward(*activations)
         return logits
 
     @staticmethod
-    def backward(
-        ctx: torch.autograd.function.FunctionCtx, gradient: Tensor
-    ) -> tuple[Tensor, None, None]:
-        pulled = _Transposed.apply(gradient, ctx.network, ctx.length, *ctx.saved_tensors)
-        return pulled, None, None
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
+        return _Transposed.apply(gradient, ctx.network, *ctx.saved_tensors), None
 
 
 class _Transposed(torch.autograd.Function):
@@ -222,18 +203,17 @@ class _Transposed(torch.autograd.Function):
         ctx: torch.autograd.function.FunctionCtx,
         gradient: Tensor,
         network: PiecewiseLinear,
-        length: int,
         *activations: Tensor,
     ) -> Tensor:
-        ctx.network, ctx.length = network, length
+        ctx.network = network
         ctx.save_for_backward(*activations)
         return network.transposed(gradient, activations)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: torch.autograd.function.FunctionCtx, weight: Tensor) -> tuple[Any, ...]:
-        tangent = ctx.network.tangent(weight, ctx.length, ctx.saved_tensors)
-        return tangent, *[None] * (2 + len(ctx.saved_tensors))
+        tangent = ctx.network.tangent(weight, ctx.saved_tensors)
+        return tangent, None, *[None] * len(ctx.saved_tensors)
 
 
 def _times_slopes(x: Tensor, sign: Tensor, slope: float) -> Tensor:
@@ -260,21 +240,20 @@ class _Map(nn.Module):
 
 
 class _Projection(_Map):
-    """A linear layer from rows (B * G, d) to maps, its outputs in the order of their memory."""
+    """A linear layer from codes (M, d) to maps, its outputs in the order of their memory."""
 
     def __init__(self, linear: nn.Linear, start: tuple[int, int, int]) -> None:
         channels, *self.sides = start
         super().__init__(linear.weight, linear.bias, linear.out_features)
-        self.weight = (
-            self.weight.view(channels, -1, linear.in_features).transpose(0, 1).flatten(0, 1)
-        )
+        weight = self.weight.view(channels, -1, linear.in_features)
+        self.weight = weight.transpose(0, 1).flatten(0, 1)
         self.bias = self.bias.view(channels, -1).T.flatten()
 
-    def forward(self, rows: Tensor, length: int, linear: bool = False) -> Tensor:
-        rows = rows.to(self.weight.dtype)
-        maps = functional.linear(rows, self.weight, None if linear else self.bias)
-        maps = maps.view(len(rows), *self.sides, -1).permute(0, 3, 1, 2)
-        return _grouped(maps, length)
+    def forward(self, z: Tensor, linear: bool = False) -> Tensor:
+        maps = functional.linear(
+            z.to(self.weight.dtype), self.weight, None if linear else self.bias
+        )
+        return _arranged(maps.unflatten(1, (*self.sides, -1)).permute(0, 3, 1, 2))
 
     def transposed(self, gradient: Tensor) -> Tensor:
         maps = _apart(gradient).permute(0, 2, 3, 1).reshape(-1, len(self.weight))
@@ -282,13 +261,13 @@ class _Projection(_Map):
 
 
 class _AsMaps(_Map):
-    """Rows (B * G, d) as d maps of one pixel; no layer of its own."""
+    """Codes (M, d) as d maps of one pixel; no layer of its own."""
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__(weight.new_ones(()), None, 0)
 
-    def forward(self, rows: Tensor, length: int, linear: bool = False) -> Tensor:
-        return _grouped(rows.to(self.weight.dtype)[:, :, None, None], length)
+    def forward(self, z: Tensor, linear: bool = False) -> Tensor:
+        return _arranged(z.to(self.weight.dtype)[:, :, None, None])
 
     def transposed(self, gradient: Tensor) -> Tensor:
         return _apart(gradient).flatten(1).to(_exact(gradient.dtype))
@@ -303,6 +282,8 @@ class _Convolution(_Map):
         self.stride, self.padding = layer.stride, layer.padding
         self.output_padding = layer.output_padding
         self.upwards = isinstance(layer, nn.ConvTranspose2d)
+        # Each way the convolution for the shape that was last seen.
+        self.prepared: dict[bool, tuple[torch.Size, Convolution]] = {}
 
     @staticmethod
     def fits(layer: nn.Conv2d | nn.ConvTranspose2d) -> bool:
@@ -318,22 +299,19 @@ class _Convolution(_Map):
 
     def _run(self, x: Tensor, upwards: bool, bias: Tensor | None) -> Tensor:
         """As a transposed convolution (`upwards`) or as a convolution with the same weights."""
-        flat = x.dim() == 5
-        weight = self.weight[..., None] if flat else self.weight
-        stride, padding, extra = self.stride, self.padding, self.output_padding
-        if flat:  # Nothing happens along G: length 1, stride 1, no padding.
-            stride, padding, extra = (*stride, 1), (*padding, 0), (*extra, 0)
-        if upwards:
-            transpose = functional.conv_transpose3d if flat else functional.conv_transpose2d
-            y = transpose(x, weight, bias, stride, padding, extra)
-        else:
-            convolve = functional.conv3d if flat else functional.conv2d
-            y = convolve(x, weight, bias, stride, padding)
-        return y.contiguous(memory_format=_CHANNELS_LAST[y.dim()])
+        found = self.prepared.get(upwards)
+        if found is None or found[0] != x.shape:
+            weight, sizes = self.weight, (self.stride, self.padding, self.output_padding)
+            if x.dim() == 5:  # nothing happens along M: length 1, stride 1, no padding
+                weight = weight[..., None]
+                sizes = tuple((*size, more) for size, more in zip(sizes, (1, 0, 0), strict=True))
+            found = x.shape, convolution(weight, x, upwards, *sizes)
+            self.prepared[upwards] = found
+        return found[1](x, bias).contiguous(memory_format=_CHANNELS_LAST[x.dim()])
 
 
 class _Taps(_Map):
-    """The last layer, to images (B * G, C, H, W): a product for each tap of its kernel, and sums.
+    """The last layer, to images (M, C, H, W): a product for each tap of its kernel, and sums.
 
     Libraries' convolutions compute 8 or 16 maps at least, so that most of one to a single map is
     waste. Here the k * k taps are the rows of one matrix, and `fold` adds them up at their places.
@@ -360,41 +338,44 @@ class _Taps(_Map):
     def forward(self, x: Tensor, linear: bool = False) -> Tensor:
         sizes = zip(self.stride, x.shape[2:4], self.more, strict=True)
         sides = [s * n + more for s, n, more in sizes]
-        # Rows of maps without groups are one group here; products of a group need no copy.
-        groups = x.permute(0, 4, 1, 2, 3) if x.dim() == 5 else x[None]
-        taps = torch.cat([self.weight @ group.flatten(2) for group in groups])
+        taps = self.weight @ _apart(x).flatten(2)
         images = functional.fold(
             taps.to(_exact(taps.dtype)), sides, self.kernel, 1, self.padding, self.stride
         )
         return images if linear else images.add_(self.bias)
 
-    def transposed(self, gradient: Tensor, length: int) -> Tensor:
+    def transposed(self, gradient: Tensor) -> Tensor:
         sizes = zip(self.stride, gradient.shape[2:], self.more, strict=True)
         sides = [(side - more) // s for s, side, more in sizes]
         taps = functional.unfold(gradient, self.kernel, 1, self.padding, self.stride)
         taps = taps.to(self.weight.dtype)
-        if not length:
+        if not _goes_side_by_side(len(taps), taps):
             return (taps.mT @ self.weight).unflatten(1, sides).permute(0, 3, 1, 2)
-        # (B, H * W, G, k * k * C_out), in the order of the product.
-        taps = taps.unflatten(0, (-1, length)).permute(0, 3, 1, 2).flatten(0, 2)
-        maps = (taps @ self.weight).view(-1, *sides, length, self.weight.shape[1])
+        # (H * W * M, k * k * C_out), so that the product has its maps in order.
+        taps = taps.permute(2, 0, 1).flatten(0, 1)
+        maps = (taps @ self.weight).view(1, *sides, -1, self.weight.shape[1])
         return maps.permute(0, 4, 1, 2, 3)
 
 
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
-def _grouped(rows: Tensor, length: int) -> Tensor:
-    """Maps (B * G, C, H, W) in groups, (B, C, H, W, G), the channels last in memory."""
-    if not length:
-        return rows.contiguous(memory_format=torch.channels_last)
-    maps = rows.unflatten(0, (-1, length)).permute(0, 2, 3, 4, 1)
-    return maps.contiguous(memory_format=torch.channels_last_3d)
+def _goes_side_by_side(count: int, like: Tensor) -> bool:
+    """Whether so many rows lie side by side. Unless its convolutions are packed, torch has slow
+    ones for a single row of images."""
+    return count >= SIDE_BY_SIDE_FROM and packs(like.device.type, like.dtype)
 
 
-def _apart(maps: Tensor) -> Tensor:
-    """Maps without groups, (B * G, C, H, W)."""
-    return maps if maps.dim() == 4 else maps.permute(0, 4, 1, 2, 3).flatten(0, 1)
+def _arranged(maps: Tensor) -> Tensor:
+    """Maps (M, C, H, W) as activations."""
+    if not _goes_side_by_side(len(maps), maps):
+        return maps.contiguous(memory_format=torch.channels_last)
+    return maps.permute(1, 2, 3, 0)[None].contiguous(memory_format=torch.channels_last_3d)
+
+
+def _apart(activations: Tensor) -> Tensor:
+    """Activations as maps (M, C, H, W), without a copy."""
+    return activations if activations.dim() == 4 else activations[0].movedim(3, 0)
 
 
 def _exact(dtype: torch.dtype) -> torch.dtype:

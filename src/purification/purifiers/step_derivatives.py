@@ -68,31 +68,27 @@ class _WrittenOut:
     """
 
     def __init__(self, network: PiecewiseLinear, images: Tensor) -> None:
-        self.network, self.count = network, len(images)
-        self.length = network.length(self.count)
-        self.images = network.padded(images.detach())
+        self.network, self.images = network, images.detach()
         self.scale = 2 / images.shape[1:].numel()
 
     @torch.no_grad()
     def gradient(self, latents: Tensor) -> tuple[Tensor, Tensor, Pass]:
         made, *activations = self._pass(latents)
         residual = made - self.images
-        each = residual.square().flatten(1).mean(1)
         outer = self.network.ending.backward(residual, made)
         gradient = self.network.transposed(outer, activations).mul_(self.scale)
-        return each[: self.count], gradient[: self.count], (made, *activations)
+        return residual.square_().flatten(1).mean(1), gradient, (made, *activations)
 
     @torch.no_grad()
     def products(self, latents: Tensor, weight: Tensor, kept: Pass) -> tuple[Tensor, Tensor]:
         made, *signs = kept or self._pass(latents)
-        network = self.network
-        along = network.tangent(network.padded(weight), self.length, signs).mul_(self.scale)
-        by_image = network.ending.backward(along, made)
-        bent = network.ending.curvature(made).mul_(made - self.images).mul_(along)
-        outer = network.ending.backward(by_image, made).add_(bent)
-        by_latent = network.transposed(outer, signs)
-        return by_latent[: self.count], by_image[: self.count].neg()
+        ending = self.network.ending
+        along = self.network.tangent(weight, signs).mul_(self.scale)
+        by_image = ending.backward(along, made)
+        bent = ending.curvature(made).mul_(made - self.images).mul_(along)
+        outer = ending.backward(by_image, made).add_(bent)
+        return self.network.transposed(outer, signs), by_image.neg_()
 
     def _pass(self, latents: Tensor) -> Pass:
-        logits, activations = self.network.logits(self.network.padded(latents), self.length)
+        logits, activations = self.network.logits(latents)
         return self.network.ending.value(logits), *activations
