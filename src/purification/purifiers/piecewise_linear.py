@@ -83,7 +83,7 @@ class PiecewiseLinear(nn.Module):
         """Some of the rows of maps in K steps, (K, M, C, H, W) or (K, 1, C, H, W, M), as maps of a
         batch of these rows."""
         chosen = maps[:, rows] if maps.dim() == 5 else maps[:, 0].movedim(4, 1)[:, rows]
-        if not _goes_side_by_side(len(rows), chosen):
+        if maps.dim() == 5 or len(rows) < SIDE_BY_SIDE_FROM:
             return chosen.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
         return chosen.permute(0, 3, 4, 1, 2).contiguous().permute(0, 4, 1, 2, 3)[:, None]
 
