@@ -250,12 +250,13 @@ def test_search_network_of_batch_normed_generators_has_their_values(kind: type[n
     arranged = search_network(original)
     assert isinstance(arranged, PiecewiseLinear)
     assert any(isinstance(module, nn.BatchNorm2d) for module in original.modules())
-    z = torch.randn(9, 6, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    made, expected = arranged(z), original(z)
-    torch.testing.assert_close(made, expected, rtol=1e-4, atol=1e-5)
-    (ours,) = torch.autograd.grad(made.square().sum(), z)
-    (theirs,) = torch.autograd.grad(expected.square().sum(), z)
-    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4 * theirs.abs().max().item())
+    z = torch.randn(9, 6, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(arranged(z), original(z), rtol=1e-4, atol=1e-5)
+    # In float64, where rounding puts no activation on the other side of its kink.
+    z, original = z.double().requires_grad_(), original.double()
+    (ours,) = torch.autograd.grad(search_network(original)(z).square().sum(), z)
+    (theirs,) = torch.autograd.grad(original(z).square().sum(), z)
+    torch.testing.assert_close(ours, theirs)
 
 
 def test_batch_norm_in_training_mode_is_not_folded() -> None:
