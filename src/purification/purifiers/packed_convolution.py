@@ -3,7 +3,7 @@
 Torch hands oneDNN the weights in its own order, and oneDNN puts them into another one in each call.
 For few images that takes longer than the convolution: at one image a layer of 256 to 128 maps of
 4x4 takes three times as long. Torch's compiler lays constant weights out once ("freezing"), by the
-operators that are used here. The products and their sums are the same, to the last bit.
+operators that are used here. The products and their sums are the same.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ def convolution(
 ) -> Convolution:
     """For maps of the shape, type and place of `like`: a convolution with `weight`, or `upwards` a
     transposed one with `extra` as output padding. Packed on the CPU where this torch can."""
-    if packs(like.device.type, like.dtype):
+    if like.numel() and packs(like.device.type, like.dtype):
         return _packed(weight, list(like.shape), upwards, stride, padding, extra)
     one, none = (1,) * len(stride), (0,) * len(stride)
     more = extra if upwards else none
@@ -49,7 +49,7 @@ def packs(device: str, dtype: torch.dtype) -> bool:
             )
             sizes = (2, 2, *[1] * more), *[(1, 1, *[0] * more)] * 2
             for upwards in (False, True):
-                _packed(weight, list(maps.shape), upwards, *sizes)(maps, None)
+                _packed(weight, list(maps.shape), upwards, *sizes)(maps, maps.new_ones(16))
     except (AttributeError, RuntimeError, TypeError):
         return False
     return True

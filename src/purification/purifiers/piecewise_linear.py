@@ -27,7 +27,7 @@ from purification.models.gan import UnitTanh
 from purification.models.wgan import Generator
 from purification.purifiers.packed_convolution import Convolution, convolution, packs
 
-SIDE_BY_SIDE_FROM = 4  # rows; fewer are faster one by one, with weights in oneDNN's own order
+SIDE_BY_SIDE_FROM = 4  # rows; fewer fill no block of the kernels
 
 
 class PiecewiseLinear(nn.Module):
@@ -37,7 +37,7 @@ class PiecewiseLinear(nn.Module):
     differentiable twice in z, for objectives of any kind.
 
     Args:
-        maps: the first takes rows (B * G, d), the last gives pixels, in an order of its own.
+        maps: the first takes codes (M, d), the last gives images (M, C, H, W).
         rectifiers: slopes below zero, one between each two maps: 0 is ReLU, 1 is none.
         ending: of the pixels, one by one.
     """
@@ -117,7 +117,8 @@ def piecewise_linear(
     on each other. In evaluation mode norms are folded into their convolutions.
     """
     described = _layers(generator)
-    if described is None or any(m._forward_hooks or m._forward_pre_hooks for m in described[1]):
+    hooked = any(m._forward_hooks or m._forward_pre_hooks for m in generator.modules())
+    if described is None or hooked:
         return None
     start, layers = described
     layers = _without_norms(layers)
@@ -126,10 +127,10 @@ def piecewise_linear(
         return None
     maps: list[_Map] = []
     rectifiers: list[float] = []
-    if not isinstance(layers[0], nn.Linear):
+    if not isinstance(layers[0], nn.Linear):  # of an `ALIGenerator`
         maps.append(_AsMaps(layers[0].weight))
         rectifiers.append(1.0)
-    for layer in layers:
+    for number, layer in enumerate(layers):
         if type(layer) is nn.ReLU or type(layer) is nn.LeakyReLU:
             if len(rectifiers) == len(maps):
                 return None  # one behind another
@@ -140,7 +141,8 @@ def piecewise_linear(
         if type(layer) is nn.Linear and not maps:
             maps.append(_Projection(layer, start))
         elif type(layer) in (nn.Conv2d, nn.ConvTranspose2d) and _Convolution.fits(layer):
-            maps.append(_Taps(layer) if layer is layers[-1] else _Convolution(layer))
+            last = number == len(layers) - 1
+            maps.append(_Taps(layer) if last else _Convolution(layer))
         else:
             return None
     if len(maps) < 2 or not isinstance(maps[-1], _Taps):
@@ -227,7 +229,8 @@ def _times_slopes(x: Tensor, sign: Tensor, slope: float) -> Tensor:
 
 
 class _Map(nn.Module):
-    """x -> W x + b, or W x where `linear`; with W^T g as `transposed`."""
+    """x -> W x + b, or W x where `linear`; `transposed`: g -> W^T g. What they give is new memory,
+    which the rectifiers change in place."""
 
     weight: Tensor
     bias: Tensor
@@ -261,7 +264,7 @@ class _Projection(_Map):
 
 
 class _AsMaps(_Map):
-    """Codes (M, d) as d maps of one pixel; no layer of its own."""
+    """Codes (M, d) as d maps of one pixel; no layer of its own, so no rectifier is behind it."""
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__(weight.new_ones(()), None, 0)

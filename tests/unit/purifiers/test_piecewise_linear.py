@@ -191,7 +191,7 @@ def with_another_activation() -> nn.Module:
 
 def with_a_hook() -> nn.Module:
     network = Generator(LATENT, 4)
-    network.upsample[1].register_forward_hook(lambda layer, given, made: made + 1)
+    network.upsample.register_forward_hook(lambda layer, given, made: made / 2)
     return network
 
 
@@ -357,10 +357,17 @@ def test_search_finds_the_same_without_packed_convolutions(
     torch.testing.assert_close(found.latents, expected.latents, rtol=1e-3, atol=1e-4)
 
 
+def test_no_images_are_no_error() -> None:
+    images = torch.zeros(0, 1, 28, 28).requires_grad_()
+    for restarts in (1, 2):
+        found = latent_search(trained(), images, random_of(restarts, LATENT), SearchSettings(2))
+        assert found.reconstructions.shape == images.shape
+
+
 @pytest.mark.skipif(not packed.packs("cpu", torch.float32), reason="no packing in this torch")
 @pytest.mark.parametrize("upwards", [True, False])
 @pytest.mark.parametrize("count", [1, 3])
-def test_packed_convolution_has_torchs_bits(upwards: bool, count: int) -> None:
+def test_packed_convolution_has_torchs_values(upwards: bool, count: int) -> None:
     weight, maps = random_of(24, 24, 5, 5), random_of(count, 24, 7, 7)
     sizes = (2, 2), (2, 2), (1, 1)
     found = packed.convolution(weight, maps, upwards, *sizes)(maps, None)
