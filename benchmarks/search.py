@@ -5,11 +5,13 @@
 
 Prints a table and writes it as CSV, the machine described in its columns. The plain search and the
 plain training are written here as public re-implementations write them: restarts one after the
-other, weight gradients on, contiguous tensors, `.item()` in each step. Variants that are compared
+other, weight gradients on, contiguous tensors, `.item()` in each step. "frozen" is that search with
+`requires_grad_(False)` on the generator, as a careful user writes it, "frozen, autocast" the same
+under autocast in bfloat16 (where the CPU computes in it). Variants that are compared
 run in turns, and `seconds` is the median of their turns, so that other work on the machine hits
 all of them alike; the ratios are what to read. With one thread on the CPU it is the
 process's CPU time, else wall time. The network is Defense-GAN's (latent 128, width 64,
-28x28), with random weights: no step's time depends on them.
+28x28), in part 4 also the digits' (64, 16), with random weights: no step's time depends on them.
 
 `share of peak` divides the operations that the layers must do by the best rate measured in the same
 run, in the same precision, of matrix products and 3x3 convolutions: of the two, MKL's products are
@@ -42,19 +44,22 @@ from purification.purifiers import SearchSettings, draw_starts, latent_search
 from purification.purifiers.search_network import matrix_precision, search_network
 from purification.training.wgan_gp import train_wgan_gp
 
-LATENT = 128
+LATENT, WIDTH = 128, 64
+DIGITS = 64, 16  # of the generator of config/config.yaml
 # (L, R, images) of each part; "small" takes some four minutes on two cores.
 PRESETS = {
     "small": {
         "search": [(10, 10, 50), (10, 1, 100)],
-        "latency": [(200, 10)],
+        "latency": [(200, 1, 1), (40, 1, 2), (40, 1, 4), (20, 1, 8), (10, 1, 20), (10, 1, 64)],
         "gradient": [(10, 1, 20), (40, 1, 20), (10, 4, 20), (10, 10, 20)],
+        "digits": [(25, 1, 20), (25, 2, 20)],
         "training": 2,
     },
     "large": {
         "search": [(10, 10, 100), (200, 10, 100), (200, 10, 1000), (200, 1, 1000), (25, 10, 5000)],
-        "latency": [(200, 10), (200, 1)],
+        "latency": [(200, 10, 1), *((200, 1, count) for count in (1, 2, 4, 8, 20, 64))],
         "gradient": [(25, 1, 100), (100, 1, 100), (200, 1, 100), (200, 10, 100), (200, 20, 100)],
+        "digits": [(25, 1, 100), (25, 2, 100)],
         "training": 100,
     },
 }
@@ -74,7 +79,10 @@ def main() -> None:
     parts = {
         "search": lambda: searches(bench, preset["search"], peaks),
         "latency": lambda: latencies(bench, preset["latency"]),
-        "gradient": lambda: gradients(bench, preset["gradient"]),
+        "gradient": lambda: [
+            *gradients(bench, preset["gradient"], LATENT, WIDTH),
+            *gradients(bench, preset["digits"], *DIGITS),
+        ],
         "training": lambda: trainings(bench, preset["training"], peaks),
         "compile": lambda: compiled_steps(bench),
     }
@@ -163,19 +171,25 @@ class Bench:
 
 
 def precisions(device: torch.device) -> tuple[str, ...]:
-    return ("float32", "tf32", "bfloat16") if device.type == "cuda" else ("float32", "bfloat16")
+    if device.type == "cuda":
+        return "float32", "tf32", "bfloat16"
+    # A CPU without bfloat16 arithmetic takes some hundred times as long.
+    half = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return ("float32", "bfloat16") if half else ("float32",)
 
 
-def new_generator(device: torch.device) -> Generator:
+def new_generator(device: torch.device, latent: int = LATENT, width: int = WIDTH) -> Generator:
     with randomness.isolated_rng(0):
-        return Generator(LATENT).eval().to(device)
+        return Generator(latent, width).eval().to(device)
 
 
-def problem(images: int, restarts: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Images (N, 1, 28, 28) and starts (R, 128)."""
+def problem(
+    images: int, restarts: int, device: torch.device, latent: int = LATENT
+) -> tuple[Tensor, Tensor]:
+    """Images (N, 1, 28, 28) and starts (R, latent)."""
     random = randomness.generator(0, "images")
     pictures = torch.rand(images, 1, 28, 28, generator=random).to(device)
-    return pictures, draw_starts(restarts, LATENT, random).to(device)
+    return pictures, draw_starts(restarts, latent, random).to(device)
 
 
 # Part 1 and 2: images a second, and the share of the machine's rate
@@ -188,6 +202,7 @@ def searches(
     for steps, restarts, count in cells:
         images, starts = problem(count, restarts, bench.device)
         variants = {"plain": partial(plain_search, plain, images, starts, steps)}
+        variants |= frozen_searches(bench.device, images, starts, steps)
         for precision in peaks:
             settings = SearchSettings(steps, precision=precision)
             variants[precision] = partial(latent_search, arranged, images, starts, settings)
@@ -205,19 +220,42 @@ def searches(
                 "value": count / taken,
                 "unit": "images/s",
                 "times plain": seconds["plain"] / taken,
+                "times frozen": seconds["frozen"] / taken,
             }
+            if "frozen, autocast" in seconds:
+                row["times frozen, autocast"] = seconds["frozen, autocast"] / taken
             precision = name.removesuffix(", graph")
             if precision in peaks:
                 row["share of peak"] = work / taken / peaks[precision]
             yield row
 
 
-def frozen(device: torch.device) -> nn.Module:
-    generator = new_generator(device).requires_grad_(False)
+def frozen(device: torch.device, latent: int = LATENT, width: int = WIDTH) -> nn.Module:
+    generator = new_generator(device, latent, width).requires_grad_(False)
     return generator.to(memory_format=torch.channels_last)
 
 
-def plain_search(generator: nn.Module, images: Tensor, starts: Tensor, steps: int) -> Tensor:
+def frozen_searches(
+    device: torch.device, images: Tensor, starts: Tensor, steps: int
+) -> dict[str, Callable[[], Tensor]]:
+    """The plain search through a generator without gradients of its weights."""
+    generator = new_generator(device).requires_grad_(False)
+
+    def half(z: Tensor) -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16):
+            return generator(z).float()
+
+    made_by = {"frozen": generator}
+    if "bfloat16" in precisions(device):
+        made_by["frozen, autocast"] = half
+    return {
+        name: partial(plain_search, make, images, starts, steps) for name, make in made_by.items()
+    }
+
+
+def plain_search(
+    generator: Callable[[Tensor], Tensor], images: Tensor, starts: Tensor, steps: int
+) -> Tensor:
     """Defense-GAN's search as public PyTorch re-implementations have it; reconstructions."""
     found, errors = [], []
     for start in starts:
@@ -280,32 +318,42 @@ def peak_rate(device: torch.device, precision: str) -> float:
 # Part 3: latency
 
 
-def latencies(bench: Bench, cells: Iterable[tuple[int, int]]) -> Iterable[Row]:
+def latencies(bench: Bench, cells: Iterable[tuple[int, int, int]]) -> Iterable[Row]:
     generator = frozen(bench.device)
-    for steps, restarts in cells:
-        images, starts = problem(1, restarts, bench.device)
-        variants = {}
+    for steps, restarts, count in cells:
+        images, starts = problem(count, restarts, bench.device)
+        variants = frozen_searches(bench.device, images, starts, steps)
         for precision in precisions(bench.device):
             graph = bench.device.type == "cuda"
             settings = SearchSettings(steps, precision=precision, cuda_graph=graph)
             variants[precision] = partial(latent_search, generator, images, starts, settings)
-        for name, seconds in bench.seconds(variants).items():
-            what = f"one image, L={steps}, R={restarts}, {name}"
-            yield {"part": "latency", "what": what, "value": 1000 * seconds, "unit": "ms"}
+        taken = bench.seconds(variants)
+        for name, seconds in taken.items():
+            baseline = "frozen, autocast" if name == "bfloat16" else "frozen"
+            yield {
+                "part": "latency",
+                "what": f"L={steps}, R={restarts}, {count} images, {name}",
+                "value": 1000 * seconds,
+                "unit": "ms",
+                f"times {baseline}": taken[baseline] / seconds,
+            }
 
 
 # Part 4: the white-box gradient
 
 
-def gradients(bench: Bench, cells: Iterable[tuple[int, int, int]]) -> Iterable[Row]:
-    generator = frozen(bench.device)
+def gradients(
+    bench: Bench, cells: Iterable[tuple[int, int, int]], latent: int, width: int
+) -> Iterable[Row]:
+    """A search and its gradient, in searches. Both take 2 L passes and one at R = 1."""
+    generator = frozen(bench.device, latent, width)
     for steps, restarts, count in cells:
-        images, starts = problem(count, restarts, bench.device)
+        images, starts = problem(count, restarts, bench.device, latent)
         settings = SearchSettings(steps)
 
         search = partial(latent_search, generator, images, starts, settings)
         gradient = partial(white_box, generator, images, starts, settings)
-        name = f"L={steps}, R={restarts}, {count} images"
+        name = f"width {width}, L={steps}, R={restarts}, {count} images"
         memory = bench.peak_bytes(gradient)
         seconds = bench.seconds({"search": search, "gradient": gradient})
         yield {
@@ -508,8 +556,8 @@ def machine(device: torch.device, threads: int) -> dict[str, str | int]:
 
 
 def write(path: Path, rows: list[Row], described: dict[str, str | int]) -> None:
-    columns = ["part", "what", "value", "unit", "times plain", "share of peak", "times search"]
-    columns += ["peak MB", "times eager", *described]
+    columns = ["part", "what", "value", "unit", "times plain", "times frozen", "share of peak"]
+    columns += ["times frozen, autocast", "times search", "peak MB", "times eager", *described]
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()

@@ -1,6 +1,6 @@
 """The descent of a latent search, and its exact gradient by the discrete adjoint."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -10,12 +10,13 @@ from torch.autograd.function import once_differentiable
 
 from purification.purifiers.base import reconstruction_error
 from purification.purifiers.cuda_graph import repeatable
+from purification.purifiers.piecewise_linear import PiecewiseLinear
 from purification.purifiers.search_network import Precision, matrix_precision
+from purification.purifiers.step_derivatives import Objective, Pass, step_derivatives
 
-Objective = Callable[[Tensor, Tensor], Tensor]
-"""(reconstructions (M, C, H, W), images (M, C, H, W)) -> (M,), one value an image."""
 Optimizer = Literal["gradient_descent", "lbfgs"]
 ROWS_IN_CACHE = 64  # of a search on the CPU, at the paper's width
+KEPT_BYTES = 2**28  # of passes through the network, for the gradient of one search
 
 
 @dataclass(frozen=True)
@@ -115,32 +116,79 @@ def descend(
     velocity: Tensor,
     settings: SearchSettings,
     steps: range,
-    trajectory: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """z and v after the search's `steps` (from 0) from them, without a graph, and the objective
     (M,) at the z before the last of them (NaN after no step).
 
-    `trajectory` (L, M, d) receives the latents before each step, z[0] .. z[L-1]. The rows do not
-    know of each other. So on the CPU they take all their steps a few at a time, whose activations
-    then stay in the cache; and memory does not grow with their number.
+    The rows do not know of each other. So on the CPU they take all their steps a few at a time,
+    whose activations then stay in the cache; and memory does not grow with their number.
     """
     latents, velocity = latents.clone(), velocity.clone()
     objective = images.new_full((len(images),), torch.nan)
-    size = max(len(images), 1) if images.is_cuda else ROWS_IN_CACHE
+    size = _rows_at_a_time(images)
     parts = [images, latents, velocity, objective]
-    for first, *block in zip(
-        range(0, len(images), size), *(part.split(size) for part in parts), strict=True
-    ):
-        kept = None if trajectory is None else trajectory[:, first : first + size]
-        _descend_block(network, *block, settings, steps, kept)
+    for block in zip(*(part.split(size) for part in parts), strict=True):
+        _descend_block(network, *block, settings, steps)
     return latents, velocity, objective
 
 
 def images_of(generator: nn.Module, latents: Tensor) -> Tensor:
-    """Without gradients, and on the CPU in blocks as in `descend`."""
-    size = max(len(latents), 1) if latents.is_cuda else ROWS_IN_CACHE
+    """On the CPU in blocks as in `descend`."""
     with matrix_precision("float32"):
-        return torch.cat([generator(block) for block in latents.split(size)])
+        blocks = latents.split(_rows_at_a_time(latents))
+        return torch.cat([generator(block) for block in blocks])
+
+
+def _rows_at_a_time(rows: Tensor) -> int:
+    return max(len(rows), 1) if rows.is_cuda else ROWS_IN_CACHE
+
+
+class _Trail:
+    """What the adjoint of a descent needs of it: z before each step, `latents` (L, M, d), and the
+    passes through the network in the last K steps, as many as fit into `budget` bytes: of what was
+    kept one tensor (K, ...) each."""
+
+    def __init__(self, latents: Tensor, budget: float, passes: Sequence[Tensor] = ()) -> None:
+        self.latents, self.budget, self.passes = latents, budget, passes
+
+    def keep(self, step: int, latents: Tensor) -> None:
+        self.latents[step] = latents
+
+    def keep_pass(self, step: int, kept: Pass) -> None:
+        if not kept or not self.budget:
+            return
+        made, *activations = kept
+        if not self.passes:
+            left = len(self.latents) - step
+            size = made.nbytes + sum(activation.numel() for activation in activations)
+            if left * size > self.budget:
+                return
+            signs = (_steps_of(activation, left, torch.bool) for activation in activations)
+            self.passes = [_steps_of(made, left, made.dtype), *signs]
+        k = step - len(self.latents)
+        self.passes[0][k] = made
+        for signs, activation in zip(self.passes[1:], activations, strict=True):
+            torch.gt(activation, 0, out=signs[k])
+
+    def pass_at(self, step: int) -> Pass:
+        """Empty if none was kept of that step."""
+        k = step - len(self.latents)
+        kept = self.passes and -k <= len(self.passes[0])
+        return tuple(part[k] for part in self.passes) if kept else ()
+
+    def of(self, rows: Tensor, network: nn.Module) -> "_Trail":
+        """That of some of the rows."""
+        passes: list[Tensor] = []
+        if self.passes and isinstance(network, PiecewiseLinear):
+            made, *signs = self.passes
+            passes = [made[:, rows], *(network.rows_of(sign, rows) for sign in signs)]
+        return _Trail(self.latents[:, rows], self.budget, passes)
+
+
+def _steps_of(part: Tensor, steps: int, dtype: torch.dtype) -> Tensor:
+    """An empty tensor (steps, ...) for so many of its kind, each in the same order of memory."""
+    shape, strides = (steps, *part.shape), (part.numel(), *part.stride())
+    return torch.empty_strided(shape, strides, dtype=dtype, device=part.device)
 
 
 def _descend_block(
@@ -151,18 +199,19 @@ def _descend_block(
     objective: Tensor,
     settings: SearchSettings,
     steps: range,
-    trajectory: Tensor | None,
+    trail: _Trail | None = None,
 ) -> None:
     """`descend` in place. Nothing in the loop waits for a GPU."""
     # A captured step keeps a number's value for ever, but reads a tensor anew each time.
     size = latents.new_full((), settings.step_size_at(steps.start))
+    derivatives = step_derivatives(network, images, settings.objective)
+    k = steps.start
 
     def step() -> None:
-        with torch.enable_grad():
-            variable = latents.detach().requires_grad_()
-            each = settings.objective(network(variable), images)
-            (gradient,) = torch.autograd.grad(each.sum(), variable)
-        objective.copy_(each.detach())
+        each, gradient, kept = derivatives.gradient(latents)
+        if trail is not None:
+            trail.keep_pass(k, kept)
+        objective.copy_(each)
         velocity.mul_(settings.momentum).add_(gradient)
         if settings.doubling is None:
             latents.sub_(velocity, alpha=settings.step_size)
@@ -173,30 +222,74 @@ def _descend_block(
         state = (latents, velocity, objective)
         step_again = repeatable(step, state, len(steps)) if settings.cuda_graph else step
         for k in steps:
-            if trajectory is not None:
-                trajectory[k] = latents
+            if trail is not None:
+                trail.keep(k, latents)
             if settings.doubling is not None and k % settings.doubling == 0:
                 size.fill_(settings.step_size_at(k))
             step_again()
 
 
 def descend_differentiably(
-    generator: nn.Module, images: Tensor, start: Tensor, steps: Tensor, settings: SearchSettings
+    generator: nn.Module, images: Tensor, starts: Tensor, steps: Tensor, settings: SearchSettings
 ) -> SearchResult:
-    """One restart for each image, `start` (N, d), of `steps` (N,), differentiable in the images and
-    in the start; in float32 whatever `settings` have."""
+    """The restart of least objective of `starts` (N, R, d), after `steps` (N,), differentiable in
+    the images and in the winner's start. All restarts take all steps, in float32.
+
+    Images are taken a few at a time, with all of their restarts. Of each step the latent codes are
+    kept and, where they fit into `KEPT_BYTES` for all images, of the last steps the passes: a byte
+    for each activation and four for each pixel. When the images' winners are known only these
+    keep theirs. So the memory that is held for the gradient is flat in R, and twice `KEPT_BYTES`
+    bounds all that is kept beside the codes; 26 kB an image and step at the paper's width.
+    """
+    restarts = starts.shape[1]
+    size = max(_rows_at_a_time(images) // restarts, 1)
     settings = replace(settings, precision="float32")
     parts = []
     for taken in steps.unique().tolist() if settings.tolerance else [settings.steps]:
-        rows = (steps == taken).nonzero().squeeze(1)
-        parts.append((rows, _Descent.apply(images[rows], start[rows], generator, settings, taken)))
-    order = torch.cat([rows for rows, _ in parts]).argsort()
-    latents = torch.cat([latents for _, latents in parts])[order]
-    with matrix_precision("float32"):
-        reconstructions = generator(latents)
+        for rows in (steps == taken).nonzero().squeeze(1).split(size):
+            # A captured step does not go through `keep_pass`.
+            keeps = len(rows) and not (settings.cuda_graph and images.is_cuda)
+            budget = KEPT_BYTES * min(restarts * len(rows) / len(images), 1) if keeps else 0
+            block = images[rows], starts[rows]
+            parts.append((rows, *_descended(generator, *block, settings, taken, budget)))
+    rows, *found = (torch.cat(of_all) for of_all in zip(*parts, strict=True))
+    order = rows.argsort()
+    latents, made, restart = (of_all[order] for of_all in found)
+    reconstructions = images_of(generator, latents)
+    if restarts > 1:
+        # The values with which it won, to the last bit.
+        reconstructions = made + (reconstructions - reconstructions.detach())
     objective = settings.objective(reconstructions, images)
-    restart = torch.zeros_like(steps)
-    return SearchResult(reconstructions, latents, objective, restart, steps, steps + 1)
+    evaluations = restarts * (steps + 1)
+    return SearchResult(reconstructions, latents, objective, restart, steps, evaluations)
+
+
+def _descended(
+    generator: nn.Module,
+    images: Tensor,
+    starts: Tensor,
+    settings: SearchSettings,
+    steps: int,
+    budget: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each image's winner z[L], differentiable, its image if there was a choice, and index."""
+    count, restarts, _ = starts.shape
+    rows = torch.arange(count, device=images.device) * restarts
+    restart = torch.zeros_like(rows)
+    with torch.no_grad():
+        targets = images.detach().repeat_interleave(restarts, dim=0)
+        made, latents = images.detach(), starts.detach().flatten(0, 1).clone()
+        trail = _Trail(latents.new_empty(steps, *latents.shape), budget)
+        state = latents, torch.zeros_like(latents), latents.new_empty(len(latents))
+        _descend_block(generator, targets, *state, settings, range(steps), trail)
+        if restarts > 1:
+            made = images_of(generator, latents)
+            restart = settings.objective(made, targets).view(count, restarts).argmin(dim=1)
+            rows = rows + restart
+            latents, made, trail = latents[rows], made[rows], trail.of(rows, generator)
+    start = starts.flatten(0, 1)[rows]
+    latents = _Descent.apply(images, start, latents, generator, settings, trail)
+    return latents, made, restart
 
 
 class _Descent(torch.autograd.Function):
@@ -207,11 +300,10 @@ class _Descent(torch.autograd.Function):
         w = b[k+1] - s[k] * a[k+1],
         b[k] = momentum * w,    a[k] = a[k+1] + (dg/dz)^T w,    dloss/dx += (dg/dx)^T w,
 
-    and a[0] is the gradient in the start. Both products come from one double backward pass at z[k].
-    So only the latent codes z[0] .. z[L-1] are kept (d numbers a step and image), and the
-    activations of a single step exist at a time: memory for activations is constant in L, less than
-    what checkpointing every sqrt(L) steps needs, and nothing is approximated. Cost: one forward and
-    one double backward pass a step.
+    and a[0] is the gradient in the start. Nothing is approximated. Both products come from the pass
+    at z[k], which the trail has, or which is made again: then the memory for activations is that of
+    a single step. Cost of a step: for a `PiecewiseLinear` one pass each way, as much as the step
+    itself; with autograd one forward and one double backward pass.
     """
 
     @staticmethod
@@ -219,35 +311,34 @@ class _Descent(torch.autograd.Function):
         ctx: torch.autograd.function.FunctionCtx,
         images: Tensor,
         start: Tensor,
+        latents: Tensor,
         network: nn.Module,
         settings: SearchSettings,
-        steps: int,
+        trail: _Trail,
     ) -> Tensor:
-        trajectory = start.new_empty(steps, *start.shape)
-        begun = (images.detach(), start, torch.zeros_like(start))
-        latents, _, _ = descend(network, *begun, settings, range(steps), trajectory)
-        ctx.save_for_backward(images, trajectory)
+        """The descent is done: it led from `start` to `latents`."""
+        # Saved as autograd saves tensors, so that it frees them when the graph is done with.
+        ctx.save_for_backward(images, trail.latents, *trail.passes)
         ctx.network, ctx.settings = network, settings
-        return latents
+        return latents.clone()
 
     @staticmethod
     @once_differentiable
     def backward(
         ctx: torch.autograd.function.FunctionCtx, adjoint_latent: Tensor
-    ) -> tuple[Tensor, Tensor, None, None, None]:
-        images, trajectory = ctx.saved_tensors
+    ) -> tuple[Tensor | None, ...]:
+        images, trajectory, *passes = ctx.saved_tensors
+        trail = _Trail(trajectory, 0, passes)
         settings: SearchSettings = ctx.settings
+        derivatives = step_derivatives(ctx.network, images, settings.objective)
         adjoint_velocity = torch.zeros_like(adjoint_latent)
         adjoint_images = torch.zeros_like(images)
-        for k, latents in reversed(list(enumerate(trajectory.unbind(0)))):
-            weight = adjoint_velocity - settings.step_size_at(k) * adjoint_latent
-            with torch.enable_grad(), matrix_precision(settings.precision):
-                variable = latents.detach().requires_grad_()
-                target = images.detach().requires_grad_()
-                objective = settings.objective(ctx.network(variable), target).sum()
-                (gradient,) = torch.autograd.grad(objective, variable, create_graph=True)
-                by_latent, by_image = torch.autograd.grad(gradient, (variable, target), weight)
-            adjoint_velocity = settings.momentum * weight
-            adjoint_latent = adjoint_latent + by_latent
-            adjoint_images = adjoint_images + by_image
-        return adjoint_images, adjoint_latent, None, None, None
+        with matrix_precision(settings.precision):
+            for k, latents in reversed(list(enumerate(trajectory.unbind(0)))):
+                size = settings.step_size_at(k)
+                weight = torch.sub(adjoint_velocity, adjoint_latent, alpha=size)
+                by_latent, by_image = derivatives.products(latents, weight, trail.pass_at(k))
+                adjoint_velocity = settings.momentum * weight
+                adjoint_latent = adjoint_latent + by_latent
+                adjoint_images = adjoint_images + by_image
+        return adjoint_images, adjoint_latent, None, None, None, None

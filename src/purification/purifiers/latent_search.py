@@ -29,6 +29,7 @@ from purification.purifiers.descent import (
     images_of,
 )
 from purification.purifiers.lbfgs import Path, iterate, with_gradient
+from purification.purifiers.piecewise_linear import PiecewiseLinear
 from purification.purifiers.search_network import search_network
 
 
@@ -51,30 +52,27 @@ def latent_search(
     that of the minimum that it approaches (`lbfgs.with_gradient`).
     """
     starts = _starts_of_each(starts, images)
-    network = search_network(generator, settings.precision)
-    generator = search_network(generator)
+    network, generator = _networks(generator, settings)
     wanted = images.requires_grad or starts.requires_grad
     differentiable = torch.is_grad_enabled() and wanted
     descends = settings.optimizer == "gradient_descent"
-    exact = settings.precision == "float32"
-    if differentiable and descends and exact and starts.shape[1] == 1 and not settings.tolerance:
-        # The one descent that there is keeps its trajectory at once.
+    same_for_all = not (settings.prune or settings.tolerance) and settings.precision == "float32"
+    # Where all images go at once, as on a GPU, many restarts' trails would be too much.
+    together = isinstance(generator, PiecewiseLinear) and not images.is_cuda
+    if differentiable and descends and same_for_all and (starts.shape[1] == 1 or together):
         steps = torch.full((len(images),), settings.steps, device=images.device)
-        return descend_differentiably(generator, images, starts[:, 0], steps, settings)
+        return descend_differentiably(generator, images, starts, steps, settings)
     with torch.no_grad():
         found = _search(network, generator, images.detach(), starts.detach(), settings)
     if not differentiable:
         return found
+    # The values are those found, to the last bit, with the gradients of another result.
     if descends:
-        # The winning restart is run again, now with its trajectory kept: one more restart's work,
-        # and the memory of the gradient does not depend on the number of restarts.
-        start = starts[torch.arange(len(images), device=images.device), found.restart]
-        again = descend_differentiably(generator, images, start, found.steps, settings)
+        # The winning restart is run again, now with its trail kept: one more restart's work.
+        winners = starts[torch.arange(len(images), device=images.device), found.restart, None]
+        again = descend_differentiably(generator, images, winners, found.steps, settings)
     else:
         again = with_gradient(generator, images, found, settings)
-    if descends and exact:
-        return replace(again, restart=found.restart, evaluations=found.evaluations)
-    # The values found to the last bit, with the gradients of the other result.
     own = {}
     for name in ("reconstructions", "latents", "objective"):
         other = getattr(again, name)
@@ -217,7 +215,7 @@ def _least(
 
 
 def _in_order(parts: list[tuple[Tensor, SearchResult]]) -> SearchResult:
-    """The images of all parts in the order of their indices."""
+    """Results of some images each, by these images' indices: all in the order of the indices."""
     if len(parts) == 1:
         return parts[0][1]
     order = torch.cat([images for images, _ in parts]).argsort()
@@ -263,7 +261,7 @@ def sweep_search(
             "cells must be one or more (L, R) with L at least 1 and R from 1 to "
             f"{starts.shape[1]}, the number of starts; got {wrong}"
         )
-    network, generator = search_network(generator, settings.precision), search_network(generator)
+    network, generator = _networks(generator, settings)
     count, done, found = len(images), 0, {}
     state = _begun(starts, settings)
     with torch.no_grad():
@@ -280,6 +278,12 @@ def sweep_search(
                 cost = first * (reached + 1)
                 found[reached, first] = _least(generated, latents, objective, reached, cost, first)
     return found
+
+
+def _networks(generator: nn.Module, settings: SearchSettings) -> tuple[nn.Module, nn.Module]:
+    """What descends, and what makes the images that are judged and returned, in float32."""
+    network = search_network(generator, settings.precision)
+    return network, search_network(generator) if settings.precision == "bfloat16" else network
 
 
 def _starts_of_each(starts: Tensor, images: Tensor) -> Tensor:

@@ -20,13 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from purification.purifiers.descent import (
-    ROWS_IN_CACHE,
-    Objective,
-    SearchResult,
-    SearchSettings,
-)
+from purification.purifiers.descent import ROWS_IN_CACHE, SearchResult, SearchSettings
 from purification.purifiers.search_network import matrix_precision
+from purification.purifiers.step_derivatives import Objective, step_derivatives
 
 MEMORY = 10  # iterations whose pairs are kept
 SHRINK = 0.5  # the next trial's share of a failed step
@@ -118,9 +114,10 @@ def iterate(
         for first in range(0, len(images), size):
             rows = slice(first, first + size)
             part = Path(*(tensor[rows] for tensor in path))
+            derivatives = step_derivatives(network, images[rows], settings.objective)
             for _ in range(iterations):
-                found = _evaluate(network, images[rows], part.trial, settings.objective)
-                part = part.after(*found)
+                value, gradient, _ = derivatives.gradient(part.trial)
+                part = part.after(value, gradient)
             ended.append(part)
     return Path(*map(torch.cat, zip(*ended, strict=True))) if ended else path
 
@@ -151,17 +148,6 @@ def with_gradient(
         objective = settings.objective(reconstructions, images)
     made = {"reconstructions": reconstructions, "latents": latents, "objective": objective}
     return replace(found, **made)
-
-
-def _evaluate(
-    network: nn.Module, images: Tensor, latents: Tensor, objective: Objective
-) -> tuple[Tensor, Tensor]:
-    """Objective (M,) and its gradient (M, d) at `latents` (M, d)."""
-    with torch.enable_grad():
-        variable = latents.detach().requires_grad_()
-        each = objective(network(variable), images)
-        (gradient,) = torch.autograd.grad(each.sum(), variable)
-    return each.detach(), gradient
 
 
 class _Minimum(torch.autograd.Function):

@@ -44,7 +44,7 @@ from purification.purifiers.defense_gan import draw_codes
 from purification.purifiers.defense_vae import DefenseVAE
 from purification.purifiers.latent_search import sweep_search
 from purification.purifiers.magnet import MagNet
-from purification.purifiers.search_network import Interleaved, search_network
+from purification.purifiers.search_network import search_network
 from purification.randomness import isolated_rng
 from purification.storage import (
     ImageSet,
@@ -199,7 +199,9 @@ def test_sweep() -> None:
 
 def test_the_device_gets_the_form_of_the_network_that_is_for_it() -> None:
     def rows_side_by_side(generator: nn.Module) -> bool:
-        return any(isinstance(m, Interleaved) for m in search_network(generator).modules())
+        codes = torch.zeros(20, generator.latent).to(next(generator.parameters()).device)
+        _, activations = search_network(generator).logits(codes)
+        return all(maps.dim() == 5 for maps in activations)
 
     generator = new(Generator, 3, 6).eval()
     assert rows_side_by_side(generator)

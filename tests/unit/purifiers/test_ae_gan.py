@@ -23,7 +23,8 @@ from purification.purifiers.ae_gan import absolute_error
 from purification.purifiers.batches import purify_images
 from purification.purifiers.latent_search import sweep_search
 from purification.purifiers.loading import load_purifier
-from purification.purifiers.search_network import Interleaved, search_network
+from purification.purifiers.piecewise_linear import PiecewiseLinear
+from purification.purifiers.search_network import search_network
 from purification.randomness import generator, isolated_rng
 from purification.training.adversarial_game import discriminator_loss, generator_loss
 from purification.training.ae_gan import reconstruction_loss, train_ae_gan
@@ -247,20 +248,20 @@ def test_bigan_starts_at_the_images_mean() -> None:
 def test_search_network_of_batch_normed_generators_has_their_values(kind: type[nn.Module]) -> None:
     original = with_statistics(new_network(kind)).generator
     arranged = search_network(original)
-    assert any(isinstance(m, Interleaved) for m in arranged.modules()) == (kind is AEGAN)
-    norms = [sum(isinstance(m, nn.BatchNorm2d) for m in n.modules()) for n in (original, arranged)]
-    assert norms == ([2, 0] if kind is AEGAN else [6, 1]), "one norm follows a convolution"
-    z = torch.randn(9, 6, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    made, expected = arranged(z), original(z)
-    torch.testing.assert_close(made, expected, rtol=1e-4, atol=1e-5)
-    (ours,) = torch.autograd.grad(made.square().sum(), z)
-    (theirs,) = torch.autograd.grad(expected.square().sum(), z)
-    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4 * theirs.abs().max().item())
+    assert isinstance(arranged, PiecewiseLinear)
+    assert any(isinstance(module, nn.BatchNorm2d) for module in original.modules())
+    z = torch.randn(9, 6, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(arranged(z), original(z), rtol=1e-4, atol=1e-5)
+    # In float64, where rounding puts no activation on the other side of its kink.
+    z, original = z.double().requires_grad_(), original.double()
+    (ours,) = torch.autograd.grad(search_network(original)(z).square().sum(), z)
+    (theirs,) = torch.autograd.grad(original(z).square().sum(), z)
+    torch.testing.assert_close(ours, theirs)
 
 
 def test_batch_norm_in_training_mode_is_not_folded() -> None:
-    arranged = search_network(new_network().generator.train())
-    assert sum(isinstance(m, nn.BatchNorm2d) for m in arranged.modules()) == 2
+    generator = new_network().generator.train()
+    assert search_network(generator) is generator
 
 
 # Losses

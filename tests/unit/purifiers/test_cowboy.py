@@ -28,7 +28,8 @@ from purification.purifiers.batches import purify_images
 from purification.purifiers.cowboy import CleaningObjective
 from purification.purifiers.defense_gan import draw_codes, draw_starts
 from purification.purifiers.loading import load_purifier
-from purification.purifiers.search_network import Interleaved, search_network
+from purification.purifiers.piecewise_linear import PiecewiseLinear
+from purification.purifiers.search_network import search_network
 from purification.randomness import generator, isolated_rng
 from purification.training.adversarial_game import play
 from purification.training.gan import train_gan
@@ -135,7 +136,7 @@ def test_initial_weights_are_xaviers() -> None:
 def test_arranged_generator_has_its_values_and_gradients(shape: tuple[int, int, int]) -> None:
     original = new_gan(shape).generator
     arranged = search_network(original)
-    assert any(isinstance(module, Interleaved) for module in arranged.modules())
+    assert isinstance(arranged, PiecewiseLinear)
     z = torch.randn(9, 6).requires_grad_()
 
     def derivatives(network: nn.Module) -> list[Tensor]:

@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from purification.models.wgan import Generator
 from purification.purifiers import SearchSettings, draw_starts, latent_search
 from purification.purifiers.batches import in_batches
+from purification.purifiers.piecewise_linear import PiecewiseLinear
 from purification.purifiers.search_network import (
-    Interleaved,
-    SubPixelConvTranspose2d,
     matrix_precision,
     search_network,
 )
@@ -121,7 +120,7 @@ def test_arranged_network_has_the_generators_values_and_gradients(
 ) -> None:
     generator = generator_of(shape=shape)
     network = search_network(generator)
-    assert any(isinstance(module, Interleaved) for module in network.modules())
+    assert isinstance(network, PiecewiseLinear)
     z = torch.randn(count, 16, generator=torch.Generator().manual_seed(0))
     weights = torch.rand(count, *shape, generator=torch.Generator().manual_seed(1))
 
@@ -135,27 +134,6 @@ def test_arranged_network_has_the_generators_values_and_gradients(
     for ours, theirs in zip(derivatives(network), derivatives(generator), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4 * theirs.abs().max().item())
     assert not any(weight.requires_grad for weight in network.parameters())
-
-
-@pytest.mark.parametrize(
-    ("kernel", "stride", "padding", "extra"),
-    [
-        (5, 2, 2, 1),
-        (5, 2, 2, 0),
-        (4, 2, 1, 0),
-        (3, 2, 1, 1),
-        (5, 3, 2, 0),
-        (2, 2, 0, 0),
-        (6, 4, 1, 0),
-    ],
-)
-def test_sub_pixel_form_is_the_transposed_convolution(
-    kernel: int, stride: int, padding: int, extra: int
-) -> None:
-    with isolated_rng(0):
-        layer = nn.ConvTranspose2d(6, 3, kernel, stride, padding, extra).double()
-        x = torch.randn(2, 6, 5, 4).double()
-    torch.testing.assert_close(SubPixelConvTranspose2d(layer)(x), layer(x))
 
 
 def test_users_own_generator_is_used_as_it_is() -> None:
