@@ -132,9 +132,9 @@ def with_gradient(
 
         dz*/dx = -H^-1 (d2f / dz dx),    H = d2f / dz2,
 
-    in float32 whatever `settings` have. It is exact where the search has converged and says nothing
-    of the start, of which a minimum is no function: its gradient there is zero. The unrolled
-    iterations have an exact gradient too, but it grows from step to step, as L-BFGS magnifies small
+    in float32 whatever `settings` have. It is exact where the search has converged. The start has
+    no part in it, as a minimum is no function of where the search began. The unrolled iterations
+    have an exact gradient too, but it grows from step to step, as L-BFGS magnifies small
     differences on its way, and attacks by it are weak (docs/performance.md).
 
     H is computed whole, by d second derivatives. Its eigenvalues are taken by their absolute value

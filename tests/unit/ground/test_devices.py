@@ -153,6 +153,7 @@ SEARCHES = {
     "doubling": SearchSettings(6, momentum=0.0, doubling=2),
     "bfloat16": SearchSettings(6, precision="bfloat16"),
     "tf32": SearchSettings(6, precision="tf32"),
+    "lbfgs": SearchSettings(6, momentum=0.0, optimizer="lbfgs", prune=((3, 2),)),
     "graph": SearchSettings(25, step_size=1.0, cuda_graph=True),
     "graph, doubling": SearchSettings(25, 0.01, 0.0, cuda_graph=True, doubling=5),
     "graph, bfloat16": SearchSettings(25, step_size=1.0, cuda_graph=True, precision="bfloat16"),
