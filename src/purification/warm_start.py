@@ -37,7 +37,6 @@ none."""
 PR_SET_PDEATHSIG = 1
 BEFORE_A_SCRIPT = {"sys", "pickle", "snakemake", "logger", "Snakemake"}
 """The names in `__main__` that Snakemake's preamble brings; one of its values can import us."""
-LONGEST = 100  # of a socket's path: Linux allows 107 bytes
 
 
 def open_starter() -> None:
@@ -47,11 +46,13 @@ def open_starter() -> None:
         return
     folder = tempfile.mkdtemp(prefix="purification-")  # for this user alone
     place = str(Path(folder, "starter"))
-    if len(os.fsencode(place)) > LONGEST:
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        listener.bind(place)
+    except OSError:  # too long a path for a socket, or a file system without any
+        listener.close()
         Path(folder).rmdir()
         return
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(place)
     listener.listen(128)
     # No threads: there must be none when it forks. torch has its number of threads from the job.
     single = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"), "1")

@@ -196,3 +196,17 @@ def test_none_is_opened_where_a_user_wants_none() -> None:
     code = SNAKEMAKE.replace("sys.stdin.read()", "")
     environment = os.environ | {VARIABLE: ""}
     assert subprocess.check_output([sys.executable, "-c", code], env=environment) == b"\n"
+
+
+def test_none_is_opened_where_no_socket_can_be(tmp_path: Path) -> None:
+    folder = tmp_path / ("x" * 100)  # a socket's path has at most 107 bytes
+    folder.mkdir()
+    environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
+    code = (
+        SNAKEMAKE.replace("sys.stdin.read()", "")
+        .replace("os.environ[", "os.environ.get(")
+        .replace('"], flush', '"), flush')
+    )
+    environment |= {"TMPDIR": str(folder)}
+    assert subprocess.check_output([sys.executable, "-c", code], env=environment) == b"None\n"
+    assert [*folder.iterdir()] == []
