@@ -53,11 +53,7 @@ def log_to(log: str) -> None:
     _redirect_output(Path(log))
     sys.excepthook = _failure_reporter(Path(log).absolute(), shown_as=log)
     faulthandler.enable()  # a crash in native code raises nothing, but can leave a traceback
-    import psutil
-
-    # Seconds from the birth of the process to here, for benchmarks/overhead.py.
-    seconds = time() - psutil.Process().create_time()
-    print(f"{memory.START} {seconds:.2f} s", file=sys.stderr)
+    print(f"{memory.START} {_age():.2f} s", file=sys.stderr)  # for benchmarks/overhead.py
 
 
 def warn(message: str) -> None:
@@ -107,18 +103,22 @@ def _keep_freed_memory() -> None:
             set_option(option, size)
 
 
+def _age() -> float:
+    """Seconds from the birth of this process to now."""
+    import psutil
+
+    return time() - psutil.Process().create_time()
+
+
 def _tell_end() -> None:
     if _failed:
         return
-    import psutil
-
     # Snakemake's own `benchmark` looks from outside, a few times a minute, and at another process
     # where the job runs in a fork (`warm_start`).
     own, children = (getrusage(who) for who in (RUSAGE_SELF, RUSAGE_CHILDREN))
-    seconds = time() - psutil.Process().create_time()
     cpu = sum(used.ru_utime + used.ru_stime for used in (own, children))
     peak = own.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)  # bytes there, else kB
-    used = f"{seconds:.1f} s, {cpu:.1f} s of CPU time, at most {peak:.0f} MB of memory"
+    used = f"{_age():.1f} s, {cpu:.1f} s of CPU time, at most {peak:.0f} MB of memory"
     print(f"{memory.END}: {used}", file=sys.stderr)
 
 

@@ -29,7 +29,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 from types import CodeType
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 VARIABLE = "PURIFICATION_STARTER"
 """In the environment of a job: the socket of its starter. Where a user sets it to nothing, there is
@@ -127,52 +127,67 @@ def serve() -> CodeType:
     place, listener = sys.argv[1], socket.socket(fileno=int(sys.argv[2]))
     # Ctrl-C reaches all processes of a terminal. The jobs end by it, and then this.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    jobs: dict[int, tuple[int, socket.socket]] = {}  # by pidfd: a job's process and connection
-    with selectors.DefaultSelector() as selector:
-        selector.register(listener, selectors.EVENT_READ)
-        selector.register(0, selectors.EVENT_READ)
-        while jobs or listener.fileno() >= 0:
-            for key, _ in selector.select():
-                if key.fileobj is listener:
-                    connection, _ = listener.accept()
-                    request = _request(connection)
-                    process = os.fork() if _loaded(request) else None
-                    if process == 0:
-                        selector.close()
-                        for one in (listener, connection, *(c for _, c in jobs.values())):
-                            one.close()
-                        for pidfd in jobs:
-                            os.close(pidfd)
-                        return _as_the_job(request)
-                    for stream in request["streams"]:
-                        os.close(stream)
-                    if process is None:
-                        connection.close()
-                        continue
-                    pidfd = os.pidfd_open(process)
-                    jobs[pidfd] = process, connection
-                    selector.register(pidfd, selectors.EVENT_READ)
-                    selector.register(connection, selectors.EVENT_READ, data=pidfd)
-                    _send(connection, process.to_bytes(4))
-                elif key.fileobj == 0:  # Snakemake has ended
-                    selector.unregister(0)
-                    selector.unregister(listener)
-                    listener.close()
-                    shutil.rmtree(Path(place).parent, ignore_errors=True)
-                elif key.data in jobs:  # who waits for a job was killed
-                    selector.unregister(key.fileobj)
-                    os.kill(jobs[key.data][0], signal.SIGKILL)
-                elif key.fd in jobs:  # a job has ended
-                    process, connection = jobs.pop(key.fd)
-                    selector.unregister(key.fd)
-                    os.close(key.fd)
-                    if connection in selector.get_map():
-                        selector.unregister(connection)
-                    _, status = os.waitpid(process, 0)
-                    code = os.waitstatus_to_exitcode(status)
-                    _send(connection, code.to_bytes(4, signed=True))
+    jobs: set[_Job] = set()
+    selector = selectors.DefaultSelector()
+    selector.register(listener, selectors.EVENT_READ)
+    selector.register(0, selectors.EVENT_READ)
+    while jobs or listener.fileno() >= 0:
+        for key, _ in selector.select():
+            if key.fileobj == 0:  # Snakemake has ended
+                selector.unregister(0)
+                selector.unregister(listener)
+                listener.close()
+                shutil.rmtree(Path(place).parent, ignore_errors=True)
+            elif key.fileobj is listener and listener.fileno() >= 0:
+                connection, _ = listener.accept()
+                request = _request(connection)
+                process = os.fork() if _loaded(request) else None
+                if process == 0:
+                    selector.close()
+                    for one in (listener, connection, *(job.connection for job in jobs)):
+                        one.close()
+                    for job in jobs:
+                        os.close(job.pidfd)
+                    return _as_the_job(request)
+                for stream in request["streams"]:
+                    os.close(stream)
+                if process is None:
                     connection.close()
+                    continue
+                job = _Job(process, os.pidfd_open(process), connection)
+                jobs.add(job)
+                for end in (job.pidfd, connection):
+                    selector.register(end, selectors.EVENT_READ, data=job)
+                _send(connection, process.to_bytes(4))
+            elif key.data not in jobs:  # told of in the same breath as its end
+                continue
+            elif key.fileobj is key.data.connection:  # who waits for the job was killed
+                selector.unregister(key.fileobj)
+                os.kill(key.data.process, signal.SIGKILL)
+            else:
+                jobs.remove(key.data)
+                _tell_end(selector, key.data)
     os._exit(0)
+
+
+def _tell_end(selector: selectors.BaseSelector, job: "_Job") -> None:
+    """Of a job's process that has ended: to who waits for it."""
+    selector.unregister(job.pidfd)
+    os.close(job.pidfd)
+    if job.connection in selector.get_map():
+        selector.unregister(job.connection)
+    _, status = os.waitpid(job.process, 0)
+    _send(job.connection, os.waitstatus_to_exitcode(status).to_bytes(4, signed=True))
+    job.connection.close()
+
+
+class _Job(NamedTuple):
+    """A job in a fork: its process, what is readable at its end, and the connection to who waits
+    for it."""
+
+    process: int
+    pidfd: int
+    connection: socket.socket
 
 
 def _received(connection: socket.socket, size: int) -> bytes:
@@ -206,20 +221,24 @@ def _loaded(request: dict[str, Any]) -> bool:
     if "arguments" not in request:
         return False
     try:
-        source = Path(request["arguments"][0]).read_text()
-        request["code"] = compile(source, request["arguments"][0], "exec")
-        body = ast.parse(source).body
-        names = {node.module for node in body if isinstance(node, ast.ImportFrom)}
-        names |= {one.name for node in body if isinstance(node, ast.Import) for one in node.names}
+        script = Path(request["arguments"][0])
+        tree = ast.parse(script.read_text(), script)
+        request["code"] = compile(tree, script, "exec")
+        names = {node.module for node in tree.body if isinstance(node, ast.ImportFrom)}
+        names |= {
+            one.name for node in tree.body if isinstance(node, ast.Import) for one in node.names
+        }
     except (OSError, SyntaxError, ValueError):
         return False
+    before = len(sys.modules)
     for name in sorted(filter(None, names)):
         try:
             importlib.import_module(name)
         except Exception:  # the job will meet it, too, and say so in its log
             continue
-    gc.collect()
-    gc.freeze()  # else the collector would touch, and so copy, all pages that the jobs share
+    if len(sys.modules) > before:
+        gc.collect()
+        gc.freeze()  # else the collector would touch, and so copy, all pages that the jobs share
     return len([*Path("/proc/self/task").iterdir()]) == 1
 
 

@@ -119,7 +119,7 @@ def _descend(
     def loss(logits: Tensor, rows: Tensor) -> Tensor:
         return constants[rows] * margin(logits, rows).clamp(min=0)
 
-    look = LastLook(model, loss, may_be_flat=True)
+    look = LastLook(model, loss)
     for step in range(1, iterations + 1):
         squashed = torch.tanh(w)
         candidates = (squashed + 1) / 2

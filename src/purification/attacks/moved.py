@@ -36,13 +36,11 @@ class LastLook:
         self,
         model: nn.Module,
         loss: Callable[[Tensor, Tensor], Tensor],
-        *,
-        may_be_flat: bool = False,
     ) -> None:
         """`model`: images (n, C, H, W) -> logits (n, classes). `loss`: (those logits, int64 (n,),
         the rows of the batch that they are of) -> (n,), each of its own row's logits alone.
-        `may_be_flat`: as for `gradient.loss_gradient`."""
-        self._model, self._loss, self._may_be_flat = model, loss, may_be_flat
+        Where it has no slope in any of them, there is no backward pass."""
+        self._model, self._loss = model, loss
         self._images: Tensor | None = None
 
     def at(self, images: Tensor) -> Tensor:
@@ -72,5 +70,5 @@ class LastLook:
             images,
             lambda logits: self._loss(logits, rows),
             rows,
-            may_be_flat=self._may_be_flat,
+            may_be_flat=True,
         )

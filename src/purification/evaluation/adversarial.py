@@ -212,10 +212,8 @@ def attack_defense(
             if threat_model == "gray_box":
                 given = open_image_set(files["gray_box"])
                 made = file.new_set(len(given.labels), threat_model)
-                attacked, known = (
-                    _copied(made, "adversarial", given.images, batch_size),
-                    given.fields,
-                )
+                known = given.fields
+                attacked = _copied(made, "adversarial", given.images, batch_size)
             else:
                 given = open_split(files["dataset"], "test", first=number)
                 made = file.new_set(len(given.labels), threat_model)

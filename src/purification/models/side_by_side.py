@@ -19,7 +19,13 @@ def side_by_side(images: Tensor) -> Tensor:
     groups = _groups(count)
     filled = functional.pad(images, (0, 0, 0, 0, 0, 0, 0, -count % groups))
     rows = filled.view(groups, -1, *filled.shape[1:]).permute(0, 2, 3, 4, 1)
-    return rows.contiguous(memory_format=torch.channels_last_3d)
+    return channels_last(rows)
+
+
+def channels_last(maps: Tensor) -> Tensor:
+    """Maps (N, C, H, W) or (N, C, H, W, G) with the numbers of one place side by side in memory."""
+    order = torch.channels_last if maps.dim() == 4 else torch.channels_last_3d
+    return maps.contiguous(memory_format=order)
 
 
 def apart(rows: Tensor, count: int) -> Tensor:

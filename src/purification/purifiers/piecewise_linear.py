@@ -24,6 +24,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from purification.models.ae_gan import Decoder
 from purification.models.bigan import ALIGenerator
 from purification.models.gan import UnitTanh
+from purification.models.side_by_side import channels_last
 from purification.models.wgan import Generator
 from purification.purifiers.packed_convolution import Convolution, convolution, packs
 
@@ -310,7 +311,7 @@ class _Convolution(_Map):
                 sizes = tuple((*size, more) for size, more in zip(sizes, (1, 0, 0), strict=True))
             found = x.shape, convolution(weight, x, upwards, *sizes)
             self.prepared[upwards] = found
-        return found[1](x, bias).contiguous(memory_format=_CHANNELS_LAST[x.dim()])
+        return channels_last(found[1](x, bias))
 
 
 class _Taps(_Map):
@@ -360,9 +361,6 @@ class _Taps(_Map):
         return maps.permute(0, 4, 1, 2, 3)
 
 
-_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
-
-
 def _goes_side_by_side(count: int, like: Tensor) -> bool:
     """Whether so many rows lie side by side. Unless its convolutions are packed, torch has slow
     ones for a single row of images."""
@@ -372,8 +370,8 @@ def _goes_side_by_side(count: int, like: Tensor) -> bool:
 def _arranged(maps: Tensor) -> Tensor:
     """Maps (M, C, H, W) as activations."""
     if not _goes_side_by_side(len(maps), maps):
-        return maps.contiguous(memory_format=torch.channels_last)
-    return maps.permute(1, 2, 3, 0)[None].contiguous(memory_format=torch.channels_last_3d)
+        return channels_last(maps)
+    return channels_last(maps.permute(1, 2, 3, 0)[None])
 
 
 def _apart(activations: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from purification.models.phases import FEW_MAPS, interleaved
-from purification.models.side_by_side import apart, side_by_side
+from purification.models.side_by_side import apart, channels_last, side_by_side
 from purification.models.wgan import SLOPE, Critic, Generator
 from purification.training.precision import Precision, check_precision
 
@@ -125,7 +125,7 @@ class WrittenOut:
         gradient = torch.ops.aten.sigmoid_backward(gradient.to(images.dtype), images)
         gradient = gradient.to(self._dtype)
         if up[-1].over_phases:
-            gradient = _channels_last(_phases(gradient))
+            gradient = channels_last(_phases(gradient))
         for layer, maps in reversed(list(zip(up, inputs, strict=True))):
             layer.set_weight_gradient(maps, gradient)
             layer.set_bias_gradient(gradient)
@@ -163,7 +163,7 @@ class WrittenOut:
         projected = self._generator.project(noise).view(-1, *self._generator._start)
         maps, inputs = self._arranged(projected.to(self._dtype)), []
         if not self._in_rows:
-            maps = _channels_last(maps)
+            maps = channels_last(maps)
         for layer in layers:
             inputs.append(maps.relu_())
             maps = layer.forward(maps)
@@ -173,7 +173,7 @@ class WrittenOut:
 
     def _judge(self, layers: list["_Layer"], images: Tensor) -> list[Tensor]:
         """Of arranged images the maps that each layer takes, and those that the last one gives."""
-        inputs = [_channels_last(_phases(images) if layers[0].over_phases else images)]
+        inputs = [channels_last(_phases(images) if layers[0].over_phases else images)]
         for layer in layers:
             inputs.append(functional.leaky_relu_(layer.forward(inputs[-1]), SLOPE))
         return inputs
@@ -182,7 +182,7 @@ class WrittenOut:
         """The last layer's weights, to be multiplied with its maps."""
         _, channels, height, width, *row = maps.shape
         weight = self._critic.score.weight.view(1, channels, height, width, *[1] * len(row))
-        return _channels_last(weight)
+        return channels_last(weight)
 
     def _scores(self, maps: Tensor) -> Tensor:
         """(..., 1, 1, 1[, G]), without the bias."""
@@ -273,7 +273,7 @@ class _Layer:
             maps, self._weight, bias, self._strides, self._paddings, ones, sides is not None,
             extra, 1,
         )  # fmt: skip
-        return _channels_last(made)
+        return channels_last(made)
 
     def set_weight_gradient(self, inputs: Tensor, gradient: Tensor) -> None:
         fine, coarse = (gradient, inputs) if self._transposed else (inputs, gradient)
@@ -316,11 +316,6 @@ def _times_slopes(gradient: Tensor, maps: Tensor, out: Tensor) -> Tensor:
     return torch.ops.aten.leaky_relu_backward.grad_input(
         gradient, maps, SLOPE, False, grad_input=out
     )
-
-
-def _channels_last(maps: Tensor) -> Tensor:
-    order = torch.channels_last if maps.dim() == 4 else torch.channels_last_3d
-    return maps.contiguous(memory_format=order)
 
 
 def _phases(maps: Tensor) -> Tensor:
