@@ -2,7 +2,7 @@
 
     python benchmarks/memory.py [--images 4000] [--shape 3 64 64] [--folder NEW] [--kinds ...]
 
-Prints the largest resident memory (ru_maxrss) of a process that has done one job, for n images and
+Prints the largest resident memory of a process that has done one job, for n images and
 for 4 n; what it has after its imports alone; the difference of the two in copies of the 3 n images
 between them, which is 0 where memory does not grow with the images; and what follows for the
 162,770 training images of CelebA (64x64x3), in proportion to the size of an image. `in memory` is
@@ -15,7 +15,6 @@ layout of the workflow's, which are made in --folder, by default a temporary one
 import argparse
 import json
 import math
-import resource
 import subprocess
 import sys
 import tempfile
@@ -33,6 +32,7 @@ from purification.models.autoencoder import MagNetAutoencoder
 from purification.models.checkpoints import save_network
 from purification.models.classifiers import build_classifier
 from purification.purifiers.batches import purify_images
+from purification.runtime import peak_memory
 from purification.storage import ImageSet, new_image_file, read_image_set, write_image_set
 
 KINDS = ("start", "purify", "attack", "white box", "gray box", "copies", "measure", "in memory")
@@ -153,7 +153,7 @@ def peak_after(kind: str, folder: Path, count: int) -> float:
             made = purify_images(purifier, images, batch_size=BATCH, device=device)
             write_image_set(path, ImageSet(made.images.numpy(), given.labels), {})
     Path(path).unlink(missing_ok=True)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    return peak_memory()
 
 
 if __name__ == "__main__":

@@ -110,6 +110,18 @@ def _age() -> float:
     return time() - psutil.Process().create_time()
 
 
+def peak_memory() -> float:
+    """The largest resident memory of this process so far, in MB."""
+    # Linux hands getrusage's maximum on to the programs that a process starts: a small one that a
+    # large one has started seems as large.
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024 / 1e6
+    peak = getrusage(RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6  # bytes there, else kB
+
+
 def _tell_end() -> None:
     if _failed:
         return
@@ -117,8 +129,7 @@ def _tell_end() -> None:
     # where the job runs in a fork (`warm_start`).
     own, children = (getrusage(who) for who in (RUSAGE_SELF, RUSAGE_CHILDREN))
     cpu = sum(used.ru_utime + used.ru_stime for used in (own, children))
-    peak = own.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)  # bytes there, else kB
-    used = f"{_age():.1f} s, {cpu:.1f} s of CPU time, at most {peak:.0f} MB of memory"
+    used = f"{_age():.1f} s, {cpu:.1f} s of CPU time, at most {peak_memory():.0f} MB of memory"
     print(f"{memory.END}: {used}", file=sys.stderr)
 
 

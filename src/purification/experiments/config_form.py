@@ -11,7 +11,7 @@ from typing import Any
 from purification.experiments.papers import wrong_tables
 
 FILES_BESIDE = {
-    *("benchmark", "classifier", "cleaning", "curve", "history", "long"),
+    *("classifier", "cleaning", "curve", "history", "long"),
     *("samples", "scores", "snapshots", "state", "vae"),
 }
 """What stands between a name and the suffix in paths of the rules: `wgan_gp.state.safetensors`."""

@@ -350,3 +350,19 @@ def test_a_warning_is_in_the_log_and_where_stderr_was(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "warning: before\nwarning: after\n")
     *_, line, last = (tmp_path / "job.log").read_text().splitlines()
     assert line == "warning: after" and last.startswith(memory.END)
+
+
+@pytest.mark.slow
+def test_peak_memory_is_that_of_the_process_itself(tmp_path: Path) -> None:
+    script = """
+        import subprocess, sys
+        from purification.runtime import peak_memory
+        before = peak_memory()
+        block = b"x" * 300_000_000
+        del block
+        print(before, peak_memory(), flush=True)
+        small = "from purification.runtime import peak_memory; print(peak_memory())"
+        subprocess.run([sys.executable, "-c", small], check=True)
+    """
+    before, large, small = map(float, _run(script, tmp_path).stdout.split())
+    assert large - before > 295 and small < before + 30
