@@ -41,7 +41,7 @@ from purification.plugins import file_digest, source_digest
 
 SWEPT_SETTINGS = ("step_size", "momentum", "starts", "precision", "optimizer")
 """What a sweep has of its defence's search: it takes all steps of all restarts."""
-SEARCH_ARITHMETIC = 2
+SEARCH_ARITHMETIC = 3
 """Raised when the latent search computes the same in another order, which changes the last bits."""
 GENERATIVE_MODELS: Mapping[str, type[TrainedNetwork]] = {
     WGAN_GP: TrainedGenerator,
