@@ -8,6 +8,7 @@ import subprocess
 import sys
 import termios
 import textwrap
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -366,3 +367,21 @@ def test_peak_memory_is_that_of_the_process_itself(tmp_path: Path) -> None:
     """
     before, large, small = map(float, _run(script, tmp_path).stdout.split())
     assert large - before > 295 and small < before + 30
+
+
+@pytest.mark.slow
+def test_seconds_of_a_job_are_those_since_its_birth(tmp_path: Path) -> None:
+    script = """
+        import time
+        time.sleep(0.3)
+        start("job.log", threads=1)
+        time.sleep(0.2)
+    """
+    before = time.monotonic()
+    assert _run(script, tmp_path).returncode == 0
+    passed = time.monotonic() - before
+    log = (tmp_path / "job.log").read_text()
+    begun, ended = (
+        float(re.search(rf"{said}:? ([0-9.]+) s", log)[1]) for said in (memory.START, memory.END)
+    )
+    assert 0.3 < begun < passed and begun + 0.1 < ended < passed + 0.1  # one decimal

@@ -125,8 +125,9 @@ def test_fast_convolutions_change_no_gradient_of_trained_networks() -> None:
     expected = losses_and_gradients(*exact, 50)
     found = written_out_losses_and_gradients(*exact, 50)
     assert max(differences(found, expected).values()) < 1e-11
+    # By CPU some 1e-5 to 3e-5, from units that float32 rounds to the other side of their kink.
     rounded = written_out_losses_and_gradients(*pair, 50)
-    assert max(differences(rounded, expected).values()) < 2e-5
+    assert max(differences(rounded, expected).values()) < 1e-4
 
 
 def test_gradients_written_out_are_those_of_finite_differences() -> None:
