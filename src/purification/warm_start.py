@@ -37,6 +37,12 @@ none."""
 PR_SET_PDEATHSIG = 1
 BEFORE_A_SCRIPT = {"sys", "pickle", "snakemake", "logger", "Snakemake"}
 """The names in `__main__` that Snakemake's preamble brings; one of its values can import us."""
+LATER = {
+    "purification.attacks": "torch.fx.experimental.symbolic_shapes",
+    "purification.training": "torch._dynamo",
+}
+"""What torch itself imports late, at the first gradient of given outputs and at the first
+optimizer: half a second and more than one. By the room whose jobs all come to it."""
 
 
 def open_starter() -> None:
@@ -236,6 +242,10 @@ def _loaded(request: dict[str, Any]) -> bool:
             importlib.import_module(name)
         except Exception:  # the job will meet it, too, and say so in its log
             continue
+    for room, late in LATER.items():
+        if room in sys.modules:
+            with suppress(ImportError):  # torch's own affair, and another version's may be another
+                importlib.import_module(late)
     if len(sys.modules) > before:
         gc.collect()
         gc.freeze()  # else the collector would touch, and so copy, all pages that the jobs share

@@ -113,6 +113,23 @@ def test_what_a_script_imports_is_loaded_before_the_fork(job: Callable) -> None:
     assert len(set(processes)) == 1  # the starter, and it alone
 
 
+@pytest.mark.slow
+def test_what_torch_imports_late_is_loaded_before_the_fork(job: Callable) -> None:
+    body = """
+        import sys
+        import torch
+        from purification.training import epochs
+        from purification.attacks import gradient
+        before = set(sys.modules)
+        weight = torch.ones(2, requires_grad=True)
+        torch.autograd.grad(2 * weight, weight, torch.ones(2))
+        torch.optim.Adam([weight])
+        print(*set(sys.modules) - before)
+    """
+    told, _ = job(body).communicate()
+    assert len(told.split()) < 20  # of 900
+
+
 @pytest.mark.parametrize(
     ("body", "code", "told"),
     [
