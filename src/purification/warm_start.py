@@ -26,6 +26,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from contextlib import suppress
 from pathlib import Path
 from types import CodeType
@@ -37,12 +38,17 @@ none."""
 PR_SET_PDEATHSIG = 1
 BEFORE_A_SCRIPT = {"sys", "pickle", "snakemake", "logger", "Snakemake"}
 """The names in `__main__` that Snakemake's preamble brings; one of its values can import us."""
-LATER = {
-    "purification.attacks": "torch.fx.experimental.symbolic_shapes",
-    "purification.training": "torch._dynamo",
+LATE = {
+    "purification.attacks": ("torch.fx.experimental.symbolic_shapes",),
+    "purification.training": ("torch._dynamo",),
+    "purification.reporting.figures": (
+        "purification.reporting.plotting",
+        "matplotlib.backends.backend_pdf",
+    ),
 }
-"""What torch itself imports late, at the first gradient of given outputs and at the first
-optimizer: half a second and more than one. By the room whose jobs all come to it."""
+"""What is imported late, by what jobs import that all come to it: by torch itself at the first
+gradient of given outputs and at the first optimizer, by pictures at the first figure. Each takes
+half a second or more."""
 
 
 def open_starter() -> None:
@@ -62,7 +68,7 @@ def open_starter() -> None:
     listener.listen(128)
     # No threads: there must be none when it forks. torch has its number of threads from the job.
     single = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"), "1")
-    code = "from purification.warm_start import serve; exec(serve(), globals())"
+    code = "from purification.warm_start import serve; serve()"
     starter = subprocess.Popen(
         [sys.executable, "-P", "-c", code, place, str(listener.fileno())],
         stdin=subprocess.PIPE,  # its end is that of this process
@@ -127,9 +133,8 @@ def _end_as(code: int) -> NoReturn:
     os._exit(code if code >= 0 else 1)
 
 
-def serve() -> CodeType:
-    """The starter's work, until Snakemake and its jobs have ended. Returns in a fork alone, with
-    what that is to execute at the top of its `__main__`."""
+def serve() -> NoReturn:
+    """The starter's work, until Snakemake and its jobs have ended, and in a fork the job's."""
     place, listener = sys.argv[1], socket.socket(fileno=int(sys.argv[2]))
     # Ctrl-C reaches all processes of a terminal. The jobs end by it, and then this.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -154,7 +159,7 @@ def serve() -> CodeType:
                         one.close()
                     for job in jobs:
                         os.close(job.pidfd)
-                    return _as_the_job(request)
+                    _run(_as_the_job(request))
                 for stream in request["streams"]:
                     os.close(stream)
                 if process is None:
@@ -242,10 +247,10 @@ def _loaded(request: dict[str, Any]) -> bool:
             importlib.import_module(name)
         except Exception:  # the job will meet it, too, and say so in its log
             continue
-    for room, late in LATER.items():
-        if room in sys.modules:
-            with suppress(ImportError):  # torch's own affair, and another version's may be another
-                importlib.import_module(late)
+    for early, late in LATE.items():
+        for name in late if early in sys.modules else ():
+            with suppress(ImportError):  # of another version of torch
+                importlib.import_module(name)
     if len(sys.modules) > before:
         gc.collect()
         gc.freeze()  # else the collector would touch, and so copy, all pages that the jobs share
@@ -275,3 +280,36 @@ def _as_the_job(request: dict[str, Any]) -> CodeType:
     main["__file__"] = sys.argv[0]
     code: CodeType = request["code"]
     return code
+
+
+def _run(code: CodeType) -> NoReturn:
+    """Executes a script at the top of `__main__`, and ends the process as Python would, but for one
+    thing: nothing is freed. To take apart all that the libraries have made costs a third of a
+    second a job, and those written with nanobind (triton) call a leak what `gc.freeze` put away.
+    """
+    status, interrupted = 0, False
+    try:
+        exec(code, vars(sys.modules["__main__"]))
+    except SystemExit as end:
+        status = _status_of(end)
+    except BaseException as error:
+        status, interrupted = 1, isinstance(error, KeyboardInterrupt)
+        trace = error.__traceback__ and error.__traceback__.tb_next  # without this function
+        sys.excepthook(type(error), error.with_traceback(trace), trace)
+    threading._shutdown()  # waits for the script's threads
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    ctypes.CDLL(None).fflush(None)  # and those of libraries
+    if interrupted:
+        _end_as(-signal.SIGINT)
+    os._exit(status)
+
+
+def _status_of(end: SystemExit) -> int:
+    """The exit status; a message is printed."""
+    if end.code is None or isinstance(end.code, int):
+        return (end.code or 0) & 0xFF
+    print(end.code, file=sys.stderr)
+    return 1

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -60,14 +61,16 @@ def starter(tmp_path: Path) -> Iterator[str]:
 def job(tmp_path: Path, starter: str) -> Callable[..., subprocess.Popen[str]]:
     """Starts a script as Snakemake does."""
 
-    def start(body: str, *words: str, before: str = "") -> subprocess.Popen[str]:
+    def start(
+        body: str, *words: str, before: str = "", place: str = starter
+    ) -> subprocess.Popen[str]:
         script = tmp_path / "scripts/tmp.job.py"
         script.parent.mkdir(exist_ok=True)
         imports = "from purification import runs\n"
         script.write_text(PREAMBLE + before + imports + textwrap.dedent(body))
         streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
-        environment = os.environ | {VARIABLE: starter, "OWN": "ö", "PYTHONPATH": path}
+        environment = os.environ | {VARIABLE: place, "OWN": "ö", "PYTHONPATH": path}
         return subprocess.Popen(
             [sys.executable, script, *words], cwd=tmp_path, env=environment, text=True, **streams
         )
@@ -114,38 +117,57 @@ def test_what_a_script_imports_is_loaded_before_the_fork(job: Callable) -> None:
 
 
 @pytest.mark.slow
-def test_what_torch_imports_late_is_loaded_before_the_fork(job: Callable) -> None:
+def test_what_is_imported_late_is_loaded_before_the_fork(job: Callable) -> None:
     body = """
         import sys
+        from pathlib import Path
         import torch
         from purification.training import epochs
         from purification.attacks import gradient
+        from purification.reporting.figures import paper_figure
         before = set(sys.modules)
         weight = torch.ones(2, requires_grad=True)
         torch.autograd.grad(2 * weight, weight, torch.ones(2))
         torch.optim.Adam([weight])
+        with paper_figure(1, 2, Path("figure.png"), Path("figure.pdf")) as figure:
+            figure.subplots().set_title("words")
         print(*set(sys.modules) - before)
     """
-    told, _ = job(body).communicate()
-    assert len(told.split()) < 20  # of 900
+    told, wrong = job(body).communicate()
+    assert wrong == "" and len(told.split()) < 40, told  # of 1,800
 
 
 @pytest.mark.parametrize(
     ("body", "code", "told"),
     [
         ("sys.exit(3)", 3, ""),
+        ("sys.exit(-1)", 255, ""),
+        ("sys.exit(None)", 0, ""),
+        ("sys.exit('told')", 1, "told"),
+        ("raise KeyboardInterrupt", -signal.SIGINT, "KeyboardInterrupt"),
         ("raise ValueError('told')", 1, "ValueError: told"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL, ""),
         ("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", -signal.SIGTERM, ""),
         ("import a_module_that_is_not_there", 1, "ModuleNotFoundError"),
         ("import atexit; atexit.register(print, 'at the end', file=sys.stderr)", 0, "at the end"),
+        (
+            "import threading, time; end = lambda: (time.sleep(0.3), print(1, file=sys.stderr))\n"
+            "threading.Thread(target=end).start()",
+            *(0, "1"),
+        ),
+        ("import ctypes; ctypes.CDLL(None).printf(b'of a library')", 0, ""),
+        ("sys.stdout.write('no line end'); sys.excepthook = print; 1 / 0", 1, ""),
     ],
 )
 def test_a_job_ends_as_its_script(job: Callable, body: str, code: int, told: str) -> None:
-    process = job(body)
-    _, err = process.communicate()
-    assert process.returncode == code
+    """And as it would in a process of its own."""
+    forked, own = job(body), job(body, place="")
+    (out, err), expected = forked.communicate(), own.communicate()
+    assert (forked.returncode, own.returncode) == (code, code)
     assert told in err and bool(told) == bool(err)
+    assert err == expected[1]
+    # An address of a traceback is another in each process.
+    assert re.sub("0x[0-9a-f]+", "", out) == re.sub("0x[0-9a-f]+", "", expected[0])
 
 
 def gone(process: int) -> bool:
