@@ -290,14 +290,17 @@ def draw(rows: list[dict[str, float | str]], path: Path) -> None:
     from purification.reporting.plotting import Figure, FigureCanvasAgg, only_style
 
     with only_style({}):
-        figure = Figure(figsize=(10, 4), layout="constrained")
+        figure = Figure(figsize=(13, 4.6), layout="constrained")
         FigureCanvasAgg(figure)
-        draw_on(figure.subplots(1, 2), rows)
-        figure.savefig(path, dpi=150)
+        axes = figure.subplots(1, 3)
+        draw_on(axes, rows)
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
+        figure.savefig(path, dpi=130)
 
 
 def draw_on(axes: np.ndarray, rows: list[dict[str, float | str]]) -> None:
-    for axis, column in zip(axes, ("robust_accuracy", "reconstruction_error"), strict=True):
+    columns = ("reconstruction_error", "clean_accuracy", "robust_accuracy")
+    for axis, column in zip(axes, columns, strict=True):
         for kind, marker in MARKERS.items():
             chosen = [row for row in rows if str(row["search"]).startswith(kind)]
             if not chosen:
@@ -312,7 +315,6 @@ def draw_on(axes: np.ndarray, rows: list[dict[str, float | str]]) -> None:
         axis.axhline(rows[0][column], color="0.7", linewidth=1, zorder=0)
         axis.set(xscale="log", xlabel="generator evaluations an image")
         axis.set_ylabel(column.replace("_", " "))
-    axes[0].legend()
 
 
 if __name__ == "__main__":

@@ -135,7 +135,7 @@ def with_gradient(
     in float32 whatever `settings` have. It is exact where the search has converged. The start has
     no part in it, as a minimum is no function of where the search began. The unrolled iterations
     have an exact gradient too, but it grows from step to step, as L-BFGS magnifies small
-    differences on its way, and attacks by it are weak (docs/performance.md).
+    differences on its way, and attacks by it are weak (docs/search.md).
 
     H is computed whole, by d second derivatives. Its eigenvalues are taken by their absolute value
     and no less than `FLOOR` of the largest, so that a code that is no minimum yet, or a direction
