@@ -4,6 +4,7 @@ import copy
 import inspect
 import math
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import foolbox
@@ -34,9 +35,12 @@ from purification.attacks.losses import (
 )
 from purification.attacks.noise import per_image_noise
 from purification.attacks.reach import too_short
-from purification.evaluation.adversarial import warn_if_too_short
+from purification.evaluation import adversarial, copies
+from purification.evaluation.adversarial import attack_defense, attack_network, warn_if_too_short
+from purification.evaluation.copies import craft_copies
 from purification.facts import decorated
 from purification.randomness import derive_seed
+from purification.storage import write_dataset
 
 torch.set_num_threads(1)
 
@@ -451,3 +455,30 @@ def test_steps_that_cannot_cross_the_ball_are_told(
 )
 def test_steps_that_can_are_not(method: str, settings: dict[str, Any]) -> None:
     assert too_short(method, {"epsilon": 0.1, **settings}) is None
+
+
+def test_the_jobs_that_attack_tell_it_once(
+    network: nn.Module,
+    data: tuple[Tensor, Tensor],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    images, labels = (x[:6].numpy() for x in data)
+    dataset, path = str(tmp_path / "dataset.h5"), str(tmp_path / "made.h5")
+    write_dataset(dataset, {"test": (images, labels), "train": (images, labels)}, {"kind": "test"})
+    for room in (adversarial, copies):
+        monkeypatch.setattr(room, "load_network", lambda *_: network)
+    monkeypatch.setattr(adversarial, "fitted_purifier", lambda *_: nn.Identity())
+    settings = {"epsilon": 0.1, "step_size": 0.01, "iterations": 2}
+    short = {"name": "short", "method": "pgd", "settings": settings}
+    recipe = {"seed": 0, "attack": short, "images": None, "classifier": {"kind": "Classifier"}}
+    recipe |= {"kind": "AdversarialSet", "purifier": {}, "attacks": [["copy", short]]}
+    recipe["threat_models"] = {"white_box": 4, "white_box_bpda": 4}
+    given = {"dataset": dataset, "classifier": ""}
+    for job in (attack_network, attack_defense, craft_copies):
+        job(recipe, given, path, 3, torch.device("cpu"))
+        assert capsys.readouterr().err.count("warning: attack short: its steps travel 0.02") == 1
+    settings["iterations"] = 20
+    attack_network(recipe, given, path, 3, torch.device("cpu"))
+    assert "warning" not in capsys.readouterr().err
