@@ -4,10 +4,10 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from purification.attacks.contract import attack
 from purification.attacks.gradient import per_image
+from purification.attacks.losses import margin
 from purification.attacks.moved import LastLook
 
 # The authors' code shrinks images by this factor before atanh, which is infinite at exact 0 and 1
@@ -113,11 +113,12 @@ def _descend(
     mean, square = torch.zeros_like(images), torch.zeros_like(images)
     best, best_norm = images.clone(), constants.new_full(constants.shape, math.inf)
 
-    def margin(logits: Tensor, rows: Tensor) -> Tensor:
-        return _margin(logits, labels[rows]) + confidence
+    def lead(logits: Tensor, rows: Tensor) -> Tensor:
+        """By how much the label still wins, the confidence included."""
+        return confidence - margin(logits, labels[rows])
 
     def loss(logits: Tensor, rows: Tensor) -> Tensor:
-        return constants[rows] * margin(logits, rows).clamp(min=0)
+        return constants[rows] * lead(logits, rows).clamp(min=0)
 
     look = LastLook(model, loss)
     for step in range(1, iterations + 1):
@@ -128,7 +129,7 @@ def _descend(
             found = candidates[rows]
             norm = torch.linalg.vector_norm((found - images[rows]).flatten(1), dim=1)
             # Strict: at a tie argmax may still name the label.
-            closer = (margin(look.logits[rows], rows) < 0) & (norm < best_norm[rows])
+            closer = (lead(look.logits[rows], rows) < 0) & (norm < best_norm[rows])
             best[rows] = torch.where(per_image(closer, images), found, best[rows])
             best_norm[rows] = torch.where(closer, norm, best_norm[rows])
 
@@ -141,10 +142,3 @@ def _descend(
         spread = (square / (1 - _BETA2**step)).sqrt_().add_(_ADAM_EPSILON)
         w -= learning_rate * (mean / (1 - _BETA1**step)).div_(spread)
     return best, best_norm
-
-
-def _margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """Logit of the label minus the largest other logit, (N,); negative if another class wins."""
-    is_label = functional.one_hot(labels, logits.shape[1]).bool()
-    own = logits.masked_fill(~is_label, 0).sum(dim=1)
-    return own - logits.masked_fill(is_label, -math.inf).max(dim=1).values

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from purification.attacks.contract import attack
-from purification.attacks.gradient import per_image
+from purification.attacks.gradient import logit_differences, per_image
+from purification.attacks.losses import likeliest_others
 from purification.attacks.watch import part_of_batch
 
 # Added to each step's length, and to gradients' norms before division: the authors' code and
@@ -62,40 +63,18 @@ def deepfool(
         with torch.no_grad():
             logits = model(part_of_batch(current, active))
         if others is None:
-            others = _candidates(logits, labels, candidates)
+            others = likeliest_others(logits, labels, candidates - 1)
         staying = ((logits.argmax(dim=1) == labels[active]) & moving).nonzero().squeeze(1)
         if len(staying) == 0:
             break
         active, total, others = active[staying], total[staying], others[staying]
         given = part_of_batch(current[staying].requires_grad_(), active)
-        differences, gradients = _linearise(model, given, labels[active], others)
+        differences, gradients = logit_differences(model, given, labels[active], others)
         before, total = total, total + _nearest_step(differences, gradients)
         moving = (total != before).flatten(1).any(dim=1)
         current = (images[active] + (1 + overshoot) * total).clamp(0, 1)
         result[active] = current
     return result
-
-
-def _candidates(logits: Tensor, labels: Tensor, candidates: int) -> Tensor:
-    """The classes beside the label that have the largest logits, (N, candidates - 1 or less)."""
-    count = min(candidates, logits.shape[1]) - 1
-    return logits.scatter(1, labels[:, None], -torch.inf).topk(count, dim=1).indices
-
-
-def _linearise(
-    model: nn.Module, images: Tensor, labels: Tensor, others: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Differences (N, K) of other classes' logits to the label's, and gradients (K, N, C, H, W)
-    in the images, a leaf that requires them."""
-    # The caller may be under no_grad; the gradients need the graph all the same.
-    with torch.enable_grad():
-        logits = model(images)
-        differences = logits.gather(1, others) - logits.gather(1, labels[:, None])
-        gradients = [
-            torch.autograd.grad(difference.sum(), images, retain_graph=True)[0]
-            for difference in differences.unbind(1)
-        ]
-    return differences.detach(), torch.stack(gradients)
 
 
 def _nearest_step(differences: Tensor, gradients: Tensor) -> Tensor:

@@ -1,30 +1,17 @@
 """The gradient that attacks climb by its signs, and that tells a robust model from a masked one."""
 
-import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from purification.attacks.losses import log_odds_against
 from purification.attacks.watch import part_of_batch
 
 
 def per_image(values: Tensor, images: Tensor) -> Tensor:
     """Values (N,) shaped to broadcast over images (N, C, H, W)."""
     return values.view(-1, *[1] * (images.dim() - 1))
-
-
-def log_odds_against(logits: Tensor, labels: Tensor) -> Tensor:
-    """log((1 - p) / p) of each label's probability p: logits (N, K), int64 labels (N,) -> (N,).
-
-    Cross-entropy is log(1 + exp(log-odds)), so their gradients are parallel: that of cross-entropy
-    is (1 - p) times this one. In float32 a confident classifier's p rounds to 1, and then
-    cross-entropy has no gradient, or one whose signs are noise, where this still has the true one.
-    """
-    is_label = functional.one_hot(labels, logits.shape[1]).bool()
-    others = logits.masked_fill(is_label, -math.inf)
-    return others.logsumexp(dim=1) - logits.gather(1, labels[:, None]).squeeze(1)
 
 
 def logits_and_input_gradient(
@@ -80,3 +67,27 @@ def input_gradient(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     Row i depends on image i alone (for a model in eval mode).
     """
     return logits_and_input_gradient(model, images, labels)[1]
+
+
+def logits_of(model: nn.Module, images: Tensor, rows: Tensor) -> Tensor:
+    """Logits (n, K) of images (n, C, H, W), those rows of the batch under attack, int64 (n,), by a
+    forward pass without a graph."""
+    with torch.no_grad():
+        logits: Tensor = model(part_of_batch(images.detach(), rows))
+    return logits
+
+
+def logit_differences(
+    model: nn.Module, images: Tensor, labels: Tensor, others: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Differences (N, K) of other classes' logits to the label's, and gradients (K, N, C, H, W)
+    in the images, a leaf that requires them."""
+    # The caller may be under no_grad; the gradients need the graph all the same.
+    with torch.enable_grad():
+        logits = model(images)
+        differences = logits.gather(1, others) - logits.gather(1, labels[:, None])
+        gradients = [
+            torch.autograd.grad(difference.sum(), images, retain_graph=True)[0]
+            for difference in differences.unbind(1)
+        ]
+    return differences.detach(), torch.stack(gradients)

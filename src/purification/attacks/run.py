@@ -218,7 +218,8 @@ def _split_settings(
     # Not divided in [0, 1], so that the settings of such an attack reach it as they are.
     width = high - low
     if width != 1:
-        own |= {name: own[name] / width for name in entry.lengths if name in own}
+        given = [name for name in entry.lengths if own.get(name) is not None]
+        own |= {name: own[name] / width for name in given}
     return own, climbed
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from purification.attacks.gradient import log_odds_against
+from purification.attacks.losses import log_odds_against
 from purification.guests import name_of, refuse_not_finite
 
 

@@ -123,7 +123,9 @@ def attack_branch(shared: Mapping[str, Any], name: str, facts: Facts) -> dict[st
         return _form("method", name, facts, own, ["settings"] if needed else [])
     kept = dict.fromkeys([*keys, *measured], True)
     # Also those with a default in the code: by what the config says alone it is known to be stale.
-    return _form("method", name, facts, {**kept, **facts.settings}, list(facts.settings))
+    # A default that the attack states never changes, so that a recipe may be without it.
+    needed = [key for key, kind in facts.settings.items() if "default" not in kind]
+    return _form("method", name, facts, {**kept, **facts.settings}, needed)
 
 
 def _form(

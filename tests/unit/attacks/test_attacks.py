@@ -24,7 +24,7 @@ from purification.attacks import (
     run_attack,
 )
 from purification.attacks import attack as states
-from purification.attacks.gradient import log_odds_against
+from purification.attacks.losses import log_odds_against
 
 torch.set_num_threads(1)
 
@@ -34,6 +34,12 @@ RAND_FGSM = {"epsilon": 0.1, "alpha": 0.04}
 BIM = {"epsilon": 0.1, "step_size": 0.03, "iterations": 6}
 MIM = {**BIM, "momentum": 1.0}
 VAM = {"epsilon": 1.5, "xi": 0.01, "iterations": 2}
+STRONG_PGD = {
+    **{"epsilon": 0.1, "step_size": 0.04, "iterations": 6, "restarts": 3, "loss": "targeted"},
+    **{"momentum": 0.75, "schedule": "cosine", "start": "image", "keep": "first_success"},
+}
+APGD = {"epsilon": 0.1, "iterations": 12, "restarts": 2, "targets": 3}
+FAB = {"epsilon": 0.1, "iterations": 5, "restarts": 2, "targets": 3}
 TUNED_CW = {
     "learning_rate": 0.2,
     "constant": 1.0,
@@ -508,8 +514,14 @@ EVERY_ATTACK = pytest.mark.parametrize(
     [
         *(("fgsm", FGSM), ("rand_fgsm", RAND_FGSM), ("cw_l2", TUNED_CW), ("deepfool", {})),
         *(("bim", BIM), ("pgd", BIM), ("mim", MIM), ("vam", VAM)),
+        *(("pgd", STRONG_PGD), ("pgd_l2", STRONG_PGD | {"epsilon": 1.0, "step_size": 0.4})),
+        *(("apgd", APGD), ("apgd_l2", APGD | {"epsilon": 1.0, "loss": "targeted_dlr"})),
+        *(("fab", FAB), ("fab_l2", FAB | {"epsilon": 1.0, "targeted": False})),
     ],
-    ids=["fgsm", "rand_fgsm", "cw_l2", "deepfool", "bim", "pgd", "mim", "vam"],
+    ids=[
+        *("fgsm", "rand_fgsm", "cw_l2", "deepfool", "bim", "pgd", "mim", "vam", "strong pgd"),
+        *("pgd_l2", "apgd", "apgd_l2", "fab", "fab_l2"),
+    ],
 )
 
 
@@ -892,7 +904,7 @@ def test_unknown_attack_is_refused(
     trained: nn.Module, digits: tuple[Tensor, Tensor], method: str
 ) -> None:
     allowed = (
-        "cw_l2, deepfool, fgsm, rand_fgsm.*package.module:function"
+        "cw_l2, deepfool, .*fgsm, rand_fgsm.*package.module:function"
         if ":" not in method
         else "imported"
     )

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from purification.attacks import cw_l2, deepfool, run_attack
-from purification.attacks.gradient import log_odds_against, loss_gradient
+from purification.attacks.gradient import loss_gradient
+from purification.attacks.losses import log_odds_against
 from purification.attacks.moved import LastLook
 from purification.attacks.watch import part_of_batch, watched
 from purification.purifiers import Defended, DefenseGAN, SearchSettings, draw_starts

@@ -325,6 +325,14 @@ ATTACK_SETTINGS = {
     "pgd": STEPS,
     "mim": STEPS | {"momentum": 1.0},
     "vam": {"epsilon": 1.0, "xi": 0.01, "iterations": 1},
+    "pgd_l2": {
+        **{"epsilon": 1.0, "iterations": 2, "restarts": 2, "loss": "targeted"},
+        **{"momentum": 0.75, "schedule": "cosine", "start": "image", "keep": "first_success"},
+    },
+    "apgd": {"epsilon": 0.1, "iterations": 4, "restarts": 2},
+    "apgd_l2": {"epsilon": 1.0, "iterations": 4, "loss": "targeted_dlr", "targets": 2},
+    "fab": {"epsilon": 0.1, "iterations": 3, "restarts": 2, "targets": 2},
+    "fab_l2": {"epsilon": 1.0, "iterations": 3, "targeted": False},
     "half_masked": {"half": "top", "fill": 0.0},
     "random_signs": {"epsilon": 0.1},
 }
