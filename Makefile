@@ -7,8 +7,10 @@ SNAKEMAKE_ARGS ?=
 BIN := .venv/bin
 READY := .venv/.ready
 
-# A file's tests stay together; those that take longest are first (tests/conftest.py).
-PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+# A file's tests stay together; those that take longest are first (tests/conftest.py). One process more than there are
+# cores, at most 8, because the first file's tests wait for SLURM most of the time.
+PROCESSES := $(shell $(PYTHON) -c 'import os; print(min(8, os.cpu_count() + 1))')
+PYTEST = $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help environment test test-fast lint format docs clean FORCE
 

@@ -33,7 +33,7 @@ PATIENCE = 7200  # seconds; only what hangs takes them, for SLURM can wait for e
 # What a test cannot leave as the profile has it: places, and waiting times made for a busy cluster.
 LOCAL = [
     *("--slurm-partition-config", "profiles/slurm/partitions.yaml"),
-    *("--slurm-init-seconds-before-status-checks", "3", "--latency-wait", "10", "--jobs", "4"),
+    *("--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "10", "--jobs", "4"),
 ]
 FIRST_MEMORY, BALLAST = 1000, 1200  # MB: limit of the first attempt, and what the script takes
 MOST_MINUTES = 180  # what the run with faults may ask for; twice `train_defense`'s would be 240
