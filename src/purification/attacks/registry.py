@@ -30,6 +30,7 @@ class AttackEntry:
             which the zero-gradient check computes anyway.
         norm: by which `epsilon` bounds it, one of `contract.NORMS`, or None.
         lengths: those of its settings that are lengths in pixel units.
+        ends_early: it leaves an image at its first success.
     """
 
     function: Callable[..., Tensor]
@@ -40,6 +41,7 @@ class AttackEntry:
     takes_gradient: bool
     norm: str | None
     lengths: tuple[str, ...]
+    ends_early: bool
 
     @classmethod
     def of(cls, function: Callable[..., Tensor]) -> "AttackEntry":
@@ -61,6 +63,7 @@ class AttackEntry:
             takes_gradient="first_gradient" in names,
             norm=norm,
             lengths=getattr(function, "lengths", lengths),
+            ends_early=getattr(function, "ends_early", False),
         )
 
 
