@@ -1,12 +1,21 @@
 """A randomised Defense-GAN in a table, judged by its protocols."""
 
+import json
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
+import torch
 from conftest import Jobs, Workflow, rows
 
-from purification.storage import read_attributes, read_field
+from purification.evaluation.protocols import judging_seed
+from purification.models.checkpoints import load_network
+from purification.models.prediction import predict
+from purification.purifiers.batches import purify_images
+from purification.purifiers.loading import load_purifier
+from purification.randomness import draw_seeds
+from purification.storage import read_attributes, read_field, read_image_set, read_split
 
 REDRAWN = {
     **{"method": "defense_gan", "generator": "wgan_gp", "steps": 3, "restarts": 2},
@@ -72,6 +81,8 @@ def test_a_randomised_defense_stands_in_a_table(drawn: Workflow) -> None:
     first, second = (read_field(clean, "images", group=f"draw{k}") for k in (1, 2))
     assert not np.array_equal(first, second)
 
+    _computed_again(drawn, file, clean)
+
     # The deterministic one beside it has one row each, and no protocol.
     same = [row for row in rows(results / "mine.long.csv") if row["defense"] == "same"]
     assert [row["threat_model"] for row in same] == ["none", "white_box", "gray_box"]
@@ -96,3 +107,40 @@ def test_a_randomised_defense_stands_in_a_table(drawn: Workflow) -> None:
     assert drawn.stale("results/mine.csv").rules == {
         **{"attack_defense": 1, "purify_images": 1, "measure": 2, "paper_table": 1}
     }
+
+
+def _computed_again(workflow: Workflow, file: Path, clean: Path) -> None:
+    """Purified images and predictions of all draws, from the checkpoints that they were made from,
+    in the batches in which they were made."""
+    run = workflow.folder / PLACE
+    with h5py.File(file) as held:
+        recipe = json.loads(held.attrs["recipe"])
+    files = {"generator": str(run / "generators/wgan_gp.safetensors")}
+    purifier = load_purifier(recipe["purifier"], files)
+    classifier = load_network(run / "classifiers/plain/D.safetensors", "Classifier")
+    judged, known = judging_seed(recipe), judging_seed(recipe, known=True)
+    assert judged != known
+
+    def again(images: np.ndarray, seed: int, draw: int) -> tuple[np.ndarray, np.ndarray]:
+        seeds = draw_seeds(seed, range(len(images)), draw)
+        given = {"batch_size": 4, "device": torch.device("cpu"), "seeds": seeds}
+        made = purify_images(purifier, torch.from_numpy(images), **given).images
+        classes = predict(classifier, made, batch_size=4, device="cpu").argmax(dim=1)
+        return made.numpy(), classes.numpy()
+
+    for name in ("white_box", "gray_box", "white_box_fixed"):
+        attacked = read_image_set(file, group=name)
+        adversarial = attacked.fields["adversarial"]
+        found = [again(adversarial, judged, draw) for draw in range(3)]
+        assert (np.stack([one[1] for one in found], 1) == attacked.fields["predictions"]).all()
+        first = found[0]
+        if name == "white_box_fixed":
+            first = again(adversarial, known, 0)
+            assert (first[1] == attacked.fields["known_predictions"]).all()
+        np.testing.assert_allclose(first[0], attacked.images, atol=1e-5)
+        if name != "gray_box":
+            assert (attacked.fields["success"] == (first[1] != attacked.labels)).all()
+    images, _ = read_split(workflow.folder / "results/digits/dataset.h5", "test", 20)
+    for draw in range(3):
+        stored = read_image_set(clean, group=f"draw{draw + 1}").images
+        np.testing.assert_allclose(again(images, judged, draw)[0], stored, atol=1e-5)
