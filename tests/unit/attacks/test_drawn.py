@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from math import sqrt
 from typing import Any
 
+import foolbox
 import pytest
 import torch
 from made_up_noise import Linear, Noise
@@ -269,3 +270,21 @@ def test_an_attack_that_ends_at_its_first_success_is_refused_on_fresh_draws() ->
     reached = known.success & (known.clean_predictions == 1)
     assert reached.any()
     assert (log_odds_against(logits, labels)[reached] < 0.1).all()
+
+
+def test_foolbox_attacks_a_randomised_model_again_as_it_did() -> None:
+    images, labels = some_images(), torch.ones(COUNT, dtype=torch.int64)
+    model = Defended(Noise(0.4), Square(torch.tensor([1.0, -2.0, 0.5, 1.5])), seed=7)
+    attack = foolbox.attacks.LinfPGD(rel_stepsize=0.2, steps=5, random_start=False)
+
+    def attacked() -> Tensor:
+        shown = foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu")
+        found: Tensor = attack.run(
+            shown, images, foolbox.criteria.Misclassification(labels), epsilon=0.3
+        )
+        return found
+
+    first, second = attacked(), attacked()
+    model.restart_draws()
+    assert torch.equal(attacked(), first)
+    assert not torch.equal(second, first)
