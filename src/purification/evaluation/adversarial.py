@@ -162,22 +162,18 @@ def purify_set(
     else:
         given = open_split(files["dataset"], recipe["split"], first=recipe["images"])
     purifier = fitted_purifier(recipe["purifier"], files)
-    draws, judge = recipe.get("judged_draws"), judging_seed(recipe)
-    if draws is None:
-        judge = derive_seed(recipe["seed"], name_of(path))
+    draws, own = recipe.get("judged_draws"), derive_seed(recipe["seed"], name_of(path))
+    judge = own if draws is None else judging_seed(recipe)
     groups = [""] if draws is None else [draw_group(draw) for draw in range(draws)]
     with new_image_file(path, recipe, recipe["seed"]) as file:
         for draw, group in enumerate(groups):
             made = file.new_set(len(given.labels), group)
-            seeds = _seeds_of(purifier, judge, len(given.labels), draw)
+            seeds = None
+            if is_randomised(purifier):
+                seeds = draw_seeds(judge, range(len(given.labels)), draw)
             fields = purify_into(made, purifier, given.images, batch_size, device, seeds=seeds)
             attributes = given.attributes | purified_means(fields)
             made.finish(given.labels, given.fields | fields, attributes)
-
-
-def _seeds_of(purifier: nn.Module, judge: int, count: int, draw: int) -> torch.Tensor | None:
-    """The seeds of a draw of the first images of a set; None of a deterministic purifier."""
-    return draw_seeds(judge, range(count), draw) if is_randomised(purifier) else None
 
 
 def purify_into(
@@ -247,9 +243,12 @@ def attack_defense(
                 made = file.new_set(len(given.labels), threat_model)
                 model = attacked_model(threat_model, purifier, classifier)
                 place = f"{path}:{threat_model}"
+                judged: dict[str, Any] = {}
+                if is_randomised(purifier):
+                    fixed = knows_draws(threat_model)
+                    judged = {"judge": judging_seed(recipe, fixed), "known": fixed}
                 own = (model, recipe["attack"], recipe["seed"], place, batch_size)
-                fixed = knows_draws(threat_model)
-                attacker = Attacker(*own, judging_seed(recipe, fixed), fixed)
+                attacker = Attacker(*own, **judged)
                 try:
                     known = attacker.attack_into(made, "adversarial", given.images, given.labels)
                 except MaskedGradientError as error:
@@ -283,14 +282,14 @@ def _judged(
     """What is known of the purified images that are written, and the predictions: (N,) of a
     deterministic purifier, all of `attack_defense` of a randomised one."""
 
+    if not is_randomised(purifier):
+        kept = purify_into(made, purifier, attacked, batch_size, device, classifier)
+        return kept, {"predictions": kept["predictions"]}
+
     def purified(known: bool, draw: int, written: NewSet | None) -> Fields:
-        judge = judging_seed(recipe, known)
-        seeds = _seeds_of(purifier, judge, len(attacked), draw)
+        seeds = draw_seeds(judging_seed(recipe, known), range(len(attacked)), draw)
         return purify_into(written, purifier, attacked, batch_size, device, classifier, seeds)
 
-    if not is_randomised(purifier):
-        kept = purified(False, 0, made)
-        return kept, {"predictions": kept["predictions"]}
     draws, fixed = range(recipe["judged_draws"]), knows_draws(threat_model)
     kept = purified(fixed, 0, made)
     found = [kept] if not fixed else [purified(False, 0, None)]
