@@ -91,6 +91,14 @@ def lengths_among(settings: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(name for name, v in settings.items() if _schema_of(v).get("$ref") in kinds)
 
 
+def holds_for(stated: bool | Mapping[str, Any] | None, settings: Mapping[str, Any]) -> bool:
+    """Whether that which a class or function states of itself is so with these settings: it states
+    True, or the settings that make it so, all of which must hold."""
+    if isinstance(stated, Mapping):
+        return all(settings.get(name) == value for name, value in stated.items())
+    return bool(stated)
+
+
 def _schema_of(value: Any) -> dict[str, Any]:
     if isinstance(value, str):
         kind, _, description = value.partition(": ")

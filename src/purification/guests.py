@@ -12,17 +12,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from purification.randomness import generator, isolated_rng
+from purification.randomness import draw_seeds, generator, isolated_rng
 
 PROBES = 4
 """Images on which a guest is tried before the long work."""
+_DRAWS = 8
+"""Draws in which a randomised one must differ from its first, of one of these images at least."""
 TOLERANCE = 1e-3
 """By how much a pixel may differ, in the mean over an image, between two batches.
 
 Other batch sizes choose other kernels, whose float32 results differ by rounding: some 1e-6 a pixel
 in one pass through a network, more where a search of many steps enlarges it. An 8-bit step is 4e-3,
-and a randomised purifier that changes less in the mean than a quarter of one changes nothing that
-was in the images. The mean, and not the largest difference: one that rounds its pixels to levels
+and random numbers that change less in the mean than a quarter of one change nothing that was in the
+images. The mean, and not the largest difference: one that rounds its pixels to levels
 may turn rounding into a whole level, at a pixel or two that lie on the border of two."""
 LOGIT_TOLERANCE = 1e-3
 """The same for logits, of the largest of their image, or of 1 where that is smaller."""
@@ -169,24 +171,39 @@ class GuestPurifier(Guest):
     """A user's own purifier: images (N, C, H, W) in [0, 1] -> images of the same shape and range.
     Any call that returns something else raises GuestError.
 
-    Tried on a few of the first images that it is given: it must be a function of each image alone.
-    (Of a randomised one, one draw hides what its attacker has by the mean over many.)
+    Tried on a few of the first images that it is given: it must be a function of each image alone,
+    or, of one that is `randomised`, of each image and its seed; and then not of the image alone.
     """
 
     def __init__(self, guest: nn.Module, place: str) -> None:
         super().__init__(guest, place)
         self._tried = False
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, seeds: Tensor | None = None) -> Tensor:
         if not self._tried:
             given = images.detach()
             batch = torch.cat([given, given.flip(-1), given.flip(-2), 1 - given])[:PROBES]
-            _try(self, self._purified, batch, self._check_images, TOLERANCE)
+            self._try_on(batch, seeds is not None)
             self._tried = True
-        return self._purified(images)
+        return self._purified(images, seeds)
 
-    def _purified(self, images: Tensor) -> Tensor:
-        purified = self.guest(images.clone())
+    def _try_on(self, batch: Tensor, drawn: bool) -> None:
+        if not drawn:
+            _try(self, self._purified, batch, self._check_images, TOLERANCE)
+            return
+        seeds = [draw_seeds(0, range(len(batch)), draw) for draw in range(_DRAWS)]
+        _try(self, self._purified, batch, self._check_images, TOLERANCE, seeds[0])
+        with torch.no_grad(), isolated_rng(0):
+            first, *others = (self._purified(batch, own) for own in seeds)
+        if all(torch.equal(first, other) for other in others):
+            raise GuestError(
+                f"{self.place} states RANDOMISED and returned the same for {_DRAWS} different "
+                "seeds of each image: let what it draws be a function of `seeds`, or state nothing"
+            )
+
+    def _purified(self, images: Tensor, seeds: Tensor | None = None) -> Tensor:
+        given = () if seeds is None else (seeds.clone(),)
+        purified = self.guest(images.clone(), *given)
         check_tensor(self.place, purified, images.shape, images.dtype, images.device)
         return purified.clone()
 
@@ -264,23 +281,29 @@ def refuse_images(wrong: Tensor, complaint: str, indices: Sequence[int] | None =
 
 def _try(
     guest: Guest,
-    call: Callable[[Tensor], Tensor],
+    call: Callable[..., Tensor],
     images: Tensor,
     check: Callable[[Tensor], None],
     tolerance: float,
+    seeds: Tensor | None = None,
     *,
     relative: bool = False,
 ) -> None:
-    """Call a guest with `images` (at least 2), check the result, call it again and with parts of
-    them. Raises GuestError if the results differ by more than rounding: on the CPU, where the same
-    call is the same arithmetic, a second call by anything at all."""
+    """Call a guest with `images` (at least 2), and with their `seeds` if it is randomised, check
+    the result, call it again and with parts of them. Raises GuestError if the results differ by
+    more than rounding: on the CPU, where the same call is the same arithmetic, a second call by
+    anything at all."""
+
+    def called(rows: slice) -> Tensor:
+        return call(images[rows]) if seeds is None else call(images[rows], seeds[rows])
+
     # One global state for all calls, so that each draws other numbers; and none of the host's.
     with torch.no_grad(), isolated_rng(0):
-        whole = call(images)
+        whole = called(slice(None))
         check(whole)
-        again = call(images)
+        again = called(slice(None))
         try:
-            parts = torch.cat([call(images[:1]), call(images[1:])])
+            parts = torch.cat([called(slice(1)), called(slice(1, None))])
         except (GuestError, torch.OutOfMemoryError):
             raise
         except Exception as error:
@@ -290,6 +313,8 @@ def _try(
     whole, again, parts = (found.reshape(len(images), -1) for found in (whole, again, parts))
     unit = whole.abs().amax(1).clamp(min=1) if relative else 1.0
     same = 0.0 if images.device.type == "cpu" else tolerance
+    seen = "each image alone" if seeds is None else "each image and its seed alone"
+    way_out = " One that draws states RANDOMISED (docs/extend.md)" if seeds is None else ""
     for other, allowed, when in (
         (again, same, "on a second call with the same images"),
         (parts, tolerance, "for the same images in batches of other sizes"),
@@ -299,9 +324,9 @@ def _try(
         if not bool((difference <= allowed).all()):
             raise GuestError(
                 f"{guest.place} returned other results {when} (mean difference up to "
-                f"{difference.max().item():.3g}): what it returns must depend on each image alone, "
-                "not on random numbers, earlier calls or the rest of the batch (batch norm in "
-                "training mode). A randomised one cannot be measured here yet"
+                f"{difference.max().item():.3g}): what it returns must depend on {seen}, not on "
+                "other random numbers, earlier calls or the rest of the batch (batch norm in "
+                f"training mode).{way_out}"
             )
 
 

@@ -6,10 +6,11 @@ adding, removing or reordering steps leaves the numbers of all other steps as th
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor, nn
 
 
 def derive_seed(seed: int, *names: str) -> int:
@@ -41,6 +42,54 @@ def per_image_generators(seed: int, indices: Iterable[int]) -> list[torch.Genera
     integers and the elements of an integer tensor give the same generators.
     """
     return [generator(seed, "image", str(int(index))) for index in indices]
+
+
+def draw_seeds(seed: int, indices: Iterable[int], draws: int | Iterable[int]) -> Tensor:
+    """The seeds (N,), int64 on the CPU, of images' draws: functions of (seed, image, draw) alone.
+
+    `indices` as of `per_image_generators`, N of them; `draws`: which draw of each image this is,
+    from 0, one number or N. So the seeds of a batch are those of its images, in any batch.
+    """
+    numbers = [int(index) for index in indices]
+    counted = [draws] * len(numbers) if isinstance(draws, int) else [int(draw) for draw in draws]
+    pairs = zip(numbers, counted, strict=True)
+    made = [derive_seed(seed, "image", str(index), "draw", str(draw)) for index, draw in pairs]
+    return torch.tensor(made, dtype=torch.int64)
+
+
+def is_randomised(module: nn.Module) -> bool:
+    """Whether a purifier, or a model with one, takes seeds beside its images."""
+    return bool(getattr(module, "randomised", False))
+
+
+class Streams:
+    """A stream of random numbers for each of N images, by `seeds` (N,), int64, as of `draw_seeds`.
+
+    What is drawn goes on where the draw before ended, for each image by itself: row i of all that
+    is drawn is a function of seeds[i] and of what was asked for before. Numbers are drawn on the
+    CPU in float32, so that a GPU and float64 get the same ones.
+    """
+
+    def __init__(self, seeds: Tensor) -> None:
+        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds.tolist()]
+
+    def normal(self, shape: Sequence[int]) -> Tensor:
+        """(N, *shape) from N(0, 1)."""
+        return torch.stack([torch.randn(*shape, generator=g) for g in self._generators])
+
+    def uniform(self, shape: Sequence[int]) -> Tensor:
+        """(N, *shape), uniform in [0, 1)."""
+        return torch.stack([torch.rand(*shape, generator=g) for g in self._generators])
+
+
+def normal_of(seeds: Tensor, shape: Sequence[int]) -> Tensor:
+    """(N, *shape) from N(0, 1), row i a function of seeds[i] alone: `Streams`' first draw."""
+    return Streams(seeds).normal(shape)
+
+
+def uniform_of(seeds: Tensor, shape: Sequence[int]) -> Tensor:
+    """The same, uniform in [0, 1)."""
+    return Streams(seeds).uniform(shape)
 
 
 @contextmanager

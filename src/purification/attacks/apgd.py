@@ -13,7 +13,7 @@ from purification.attacks.balls import Ball, L2Ball, LinfBall
 from purification.attacks.best import Best
 from purification.attacks.contract import attack
 from purification.attacks.gradient import logits_of, loss_gradient, per_image
-from purification.randomness import derive_seed
+from purification.randomness import derive_seed, is_randomised
 
 OPTIONS = {
     "iterations": "count",
@@ -61,7 +61,8 @@ def apgd(
     result is its first misclassified iterate, else the iterate of the greatest loss of all runs (of
     `targeted_dlr`: the greatest margin). At most 1 + runs (iterations + 1) forward passes and
     runs * iterations backward passes; runs are `restarts`, times the targets. The choice of images
-    that go on waits for the device in each step.
+    that go on waits for the device in each step. Before a randomised model, where a success is one
+    of one draw, all images go on to the end, and the greatest loss decides alone.
 
     Args:
         epsilon: l-inf radius, in pixel units of [0, 1].
@@ -137,7 +138,10 @@ def _attack(
     if loss not in _UNTARGETED:
         raise ValueError(f"{method}: loss must be one of {', '.join(_UNTARGETED)}; got {loss!r}")
     images, indices = ball.images, list(indices)
-    best = Best(images, labels, lambda logits, rows: _UNTARGETED[loss](logits, labels[rows]))
+    best = Best(
+        *(images, labels, lambda logits, rows: _UNTARGETED[loss](logits, labels[rows])),
+        successes=not is_randomised(model),
+    )
     rows = torch.arange(len(images), device=images.device)
     logits = logits_of(model, images, rows)
     best.see(rows, images, logits)

@@ -12,7 +12,8 @@ from purification.attacks.losses import left
 
 class Best:
     """For each image of a batch the best candidate so far: a misclassified one before all others,
-    then that of the greatest loss, then the first.
+    then that of the greatest loss, then the first. Without `successes` the loss alone decides, and
+    none is called misclassified: of a randomised model that would be luck.
 
     Attributes:
         images: (N, C, H, W), the images themselves as long as nothing was seen.
@@ -20,13 +21,18 @@ class Best:
     """
 
     def __init__(
-        self, images: Tensor, labels: Tensor, loss: Callable[[Tensor, Tensor], Tensor]
+        self,
+        images: Tensor,
+        labels: Tensor,
+        loss: Callable[[Tensor, Tensor], Tensor],
+        *,
+        successes: bool = True,
     ) -> None:
         """`images` (N, C, H, W), `labels` int64 (N,). `loss`: (logits (n, K), int64 (n,), the rows
         of the batch that they are of) -> (n,)."""
         self.images = images.clone()
         self.wrong = torch.zeros_like(labels, dtype=torch.bool)
-        self._labels, self._loss = labels, loss
+        self._labels, self._loss, self._successes = labels, loss, successes
         self._losses: Tensor | None = None
 
     def see(self, rows: Tensor, candidates: Tensor, logits: Tensor) -> Tensor:
@@ -35,6 +41,8 @@ class Best:
         if self._losses is None:
             self._losses = logits.new_full((len(self.images),), -math.inf)
         wrong, losses = left(logits, self._labels[rows]), self._loss(logits, rows)
+        if not self._successes:
+            wrong = torch.zeros_like(wrong)
         before = self.wrong[rows]
         better = (wrong & ~before) | ((wrong == before) & (losses > self._losses[rows]))
         chosen = torch.where(per_image(better, candidates), candidates, self.images[rows])

@@ -19,6 +19,7 @@ def attack(
     gradient_based: bool = True,
     model_free: bool = False,
     labels: bool = True,
+    ends_early: bool | Mapping[str, Any] = False,
     above: str | None = None,
     paper_name: str | None = None,
 ) -> Callable[[_Attack], _Attack]:
@@ -35,6 +36,9 @@ def attack(
         model_free: it looks at no model and no label, so that its images are the same for every
             attacker, and are measured in the gray box alone.
         labels: it climbs away from a label, of which the config's `labels` says which.
+        ends_early: it leaves an image at its first success, or builds on single successes: True, or
+            the settings with which it does. On one draw of a randomised model that is luck, so that
+            it is refused before one whose draws its attacker does not know.
         above: with a norm, the setting that `epsilon` must be above, a step that is part of it.
         paper_name: what papers call it, if that is not the function's name.
 
@@ -49,6 +53,7 @@ def attack(
     def stated(function: _Attack) -> _Attack:
         vars(function).update(norm=norm, lengths=lengths_among(settings or {}))
         vars(function).update(gradient_based=gradient_based and not model_free)
+        vars(function).update(ends_early=ends_early)
         return function
 
     return stated

@@ -14,11 +14,12 @@ _EXTRA_LENGTH, _SMALLEST_NORM = 1e-4, 1e-8
 
 
 @attack(
+    ends_early=True,
     settings={
         "iterations": "count",
         "overshoot": "not_negative",
         "candidates": {"type": "integer", "minimum": 2},
-    }
+    },
 )
 def deepfool(
     model: nn.Module,

@@ -26,7 +26,7 @@ _DUAL = {math.inf: 1.0, 2.0: 2.0}
 _TINY = 1e-30
 
 
-@attack(norm="linf", settings={"epsilon": "epsilon", **OPTIONS})
+@attack(norm="linf", settings={"epsilon": "epsilon", **OPTIONS}, ends_early=True)
 def fab(
     model: nn.Module,
     images: Tensor,
@@ -74,7 +74,7 @@ def fab(
     return _attack("fab", math.inf, model, images.detach(), labels, *given)
 
 
-@attack(norm="l2", settings={"epsilon": "length", **OPTIONS})
+@attack(norm="l2", settings={"epsilon": "length", **OPTIONS}, ends_early=True)
 def fab_l2(
     model: nn.Module,
     images: Tensor,

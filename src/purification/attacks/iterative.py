@@ -12,7 +12,7 @@ from purification.attacks.balls import Ball, L2Ball, LinfBall
 from purification.attacks.best import Best
 from purification.attacks.contract import attack
 from purification.attacks.gradient import logits_of, loss_gradient
-from purification.randomness import derive_seed
+from purification.randomness import derive_seed, is_randomised
 
 SETTINGS = {"epsilon": "epsilon", "step_size": "epsilon", "iterations": "count"}
 OPTIONS = {
@@ -24,6 +24,7 @@ OPTIONS = {
     "keep": "last|worst|first_success = last",
 }
 """What PGD has besides, in both norms."""
+EARLY = {"keep": "first_success"}
 LOWEST = 1 / 20
 """The last step of the cosine schedule, as a share of the first."""
 TRAVEL = 2.5
@@ -61,7 +62,11 @@ def bim(
     return _climb(model, images, LinfBall(images.detach(), epsilon), steps, _log_odds(labels))
 
 
-@attack(norm="linf", settings={**SETTINGS, "step_size": "epsilon = None", **OPTIONS})
+@attack(
+    norm="linf",
+    settings={**SETTINGS, "step_size": "epsilon = None", **OPTIONS},
+    ends_early=EARLY,
+)
 def pgd(
     model: nn.Module,
     images: Tensor,
@@ -102,7 +107,8 @@ def pgd(
     misclassified, and it costs no more passes, in further runs neither. Both look at the last
     iterate too, a forward pass more, and at the image itself, which is another one with
     `start: random`. Of the runs of an image the result is that which is misclassified, then that
-    of the greatest loss, then the first; of `targeted` the margin decides, as its runs differ.
+    of the greatest loss, then the first; of `targeted` the margin decides, as its runs differ. Of a
+    randomised model, where a success is one of one draw, the loss alone decides.
 
     A strong attack for few passes, at a first step of 0.4 epsilon: `{iterations: 25, loss: margin,
     momentum: 0.75, schedule: cosine, start: image, keep: first_success}`. The margin climbs towards
@@ -140,6 +146,7 @@ def pgd(
         "iterations": "count",
         **OPTIONS,
     },
+    ends_early=EARLY,
 )
 def pgd_l2(
     model: nn.Module,
@@ -304,7 +311,7 @@ def _restarted(
     def known(logits: Tensor, rows: Tensor) -> Tensor:
         return untargeted(logits, labels[rows])
 
-    best = Best(images, labels, known)
+    best = Best(images, labels, known, successes=not is_randomised(model))
     everything = torch.arange(len(images), device=images.device)
     targets = None
     if plan.loss == "targeted" or (plan.start == "random" and plan.keep != "last"):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from purification.attacks.gradient import loss_gradient
+from purification.randomness import is_randomised
 
 
 class LastLook:
@@ -17,9 +18,10 @@ class LastLook:
 
     Only images of which a pixel differs from the look before are given to the model, as a smaller
     batch. This assumes the contract of this project's models: an image's logits depend on that
-    image alone, and are the same each time. A model that draws random numbers, counts its calls or
-    looks at the rest of its batch (batch norm in training mode) is asked less often, and about
-    other batches, than the attack has steps.
+    image alone, and are the same each time. A model that counts its calls or looks at the rest of
+    its batch (batch norm in training mode) is asked less often, and about other batches, than the
+    attack has steps. One that is `randomised` (`attacks.drawn`) is asked about all images, because
+    another look is another draw.
 
     From the second look on, the choice of the images waits for the device. That is little beside a
     pass through a purifier; on a GPU it may take as long as a pass through a small bare classifier.
@@ -42,6 +44,7 @@ class LastLook:
         Where it has no slope in any of them, there is no backward pass."""
         self._model, self._loss = model, loss
         self._images: Tensor | None = None
+        self._draws = is_randomised(model)
 
     def at(self, images: Tensor) -> Tensor:
         """Looks at `images` (N, C, H, W), as many and in the same order each time, which must not
@@ -51,7 +54,7 @@ class LastLook:
         """
         images = images.detach()
         before, self._images = self._images, images
-        if before is None:
+        if before is None or self._draws:
             rows = torch.arange(len(images), device=images.device)
         else:
             # NaN differs from itself, so that it is asked about again.

@@ -1,9 +1,10 @@
 """Attacks by name: those of this room's files that state what they are, and users' own."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from typing import Any
 
 from torch import Tensor
 
@@ -30,6 +31,7 @@ class AttackEntry:
             which the zero-gradient check computes anyway.
         norm: by which `epsilon` bounds it, one of `contract.NORMS`, or None.
         lengths: those of its settings that are lengths in pixel units.
+        ends_early: it leaves an image at its first success, or the settings with which it does.
     """
 
     function: Callable[..., Tensor]
@@ -40,6 +42,7 @@ class AttackEntry:
     takes_gradient: bool
     norm: str | None
     lengths: tuple[str, ...]
+    ends_early: bool | Mapping[str, Any]
 
     @classmethod
     def of(cls, function: Callable[..., Tensor]) -> "AttackEntry":
@@ -61,6 +64,7 @@ class AttackEntry:
             takes_gradient="first_gradient" in names,
             norm=norm,
             lengths=getattr(function, "lengths", lengths),
+            ends_early=getattr(function, "ends_early", False),
         )
 
 

@@ -4,17 +4,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
+from purification.attacks.drawn import Draws, Policy
 from purification.attacks.gradient import logits_and_input_gradient
 from purification.attacks.registry import ATTACKS, AttackEntry, find_attack
 from purification.attacks.watch import watched
+from purification.facts import holds_for
 from purification.guests import GuestError, check_images, name_of, refuse_not_finite
 from purification.parts import Images, joined
 from purification.plugins import files_for
+from purification.randomness import derive_seed, is_randomised
 from purification.runtime import Progress
 
 LABEL_CHOICES = ("ground_truth", "predicted")
@@ -37,6 +40,10 @@ class AttackResult:
         linf: (N,), largest absolute change of a pixel, in pixel units of [0, 1].
         zero_gradient: bool (N,), the gradient of the label's log-odds at the image given is exactly
             zero everywhere: a masked gradient, not robustness.
+
+    Of a randomised model `predictions` and `success` are of the first draw of the judgement, which
+    no look of the attack was, unless the draws are fixed; `clean_predictions` and `zero_gradient`
+    of a look of its own, the mean over `expectation` draws.
     """
 
     images: Tensor
@@ -64,6 +71,8 @@ def run_attack(
     settings: Mapping[str, Any],
     files: Mapping[str, str] | None = None,
     progress: Progress | None = None,
+    draws: Policy = "fresh",
+    judge: int | None = None,
 ) -> AttackResult:
     """Attack images in batches and say what came of it.
 
@@ -84,14 +93,23 @@ def run_attack(
             the true label, "predicted" from the model's prediction, as the published Defense-GAN
             code does (an image that was misclassified may then return to its true class); and
             `pixel_range`, the range of images in whose units its `lengths` are: [0, 1] (default),
-            or another such as [-1, 1], where 0.3 means 0.15 of ours.
+            or another such as [-1, 1], where 0.3 means 0.15 of ours; and `expectation`, the number
+            K of draws of a randomised model whose mean logits are one look of the attack (1 is the
+            default): attacks by gradients, scores and decisions alike see the classifier of these
+            logits (expectation over transformation; Athalye et al. 2018, section 4.2). Then there
+            are K times fewer images in a batch.
         files: of a user's own attack, the SHA-256 of each file that it reads, by name; it is given
             their paths (`plugins.files_for`).
         progress: told of the images done and, as `success`, of the last batch's success rate.
+        draws: of a randomised model (`attacks.drawn`): "fresh", each look at an image is another
+            draw; or "fixed", all are the one on which it is judged: known random numbers.
+        judge: the seed of the draws of the judgement; None: one of this attack's own.
 
     Raises:
         ValueError: unknown attack, unknown or missing setting (names the allowed), images outside
-            [0, 1], arguments of different lengths, or files that are not found.
+            [0, 1], arguments of different lengths, or files that are not found; an `expectation`
+            of more than one draw of a deterministic model; or an attack that ends at an image's
+            first success, on fresh draws.
         MaskedGradientError: the gradient is zero for every image, so that the attack cannot move.
         FloatingPointError: a logit of the model, or a gradient through it, is not finite, at the
             images given, in a step of the attack or at the images returned; names the first image.
@@ -107,6 +125,8 @@ def run_attack(
             settings=settings,
             files=files,
             progress=progress,
+            draws=draws,
+            judge=judge,
         )
     )
 
@@ -123,6 +143,8 @@ def attacked_parts(
     settings: Mapping[str, Any],
     files: Mapping[str, str] | None = None,
     progress: Progress | None = None,
+    draws: Policy = "fresh",
+    judge: int | None = None,
 ) -> Iterator[AttackResult]:
     """As `run_attack`, each batch as it is made: of more images than fit into memory.
 
@@ -130,9 +152,13 @@ def attacked_parts(
     the iterator has ended or is closed, and frozen before.
     """
     entry = find_attack(method)
-    own_settings, climbed = _split_settings(method, entry, settings)
+    own_settings, climbed, expectation = _split_settings(method, entry, settings)
+    judge = derive_seed(seed, "judgement") if judge is None else judge
+    drawn = Draws(seed, judge, draws, expectation)
+    _check_draws(method, entry, own_settings, model, drawn)
     indices = [int(index) for index in indices]
     _check_inputs(images, labels, indices, batch_size)
+    batch_size = max(batch_size // drawn.passes, 1)
     device = next((p.device for p in model.parameters()), images.device)
     batches = [slice(i, i + batch_size) for i in range(0, len(images), batch_size)]
 
@@ -141,7 +167,7 @@ def attacked_parts(
 
     with _frozen(model):
         looks: Iterable[_CleanLook] = (
-            _clean_look(model, images, labels, i, device, climbed, indices) for i in batches
+            _clean_look(model, images, labels, i, device, climbed, indices, drawn) for i in batches
         )
         if not entry.takes_gradient:
             # All images first: a long attack should fail at once where a number is not finite.
@@ -156,7 +182,8 @@ def attacked_parts(
                 keywords["first_gradient"] = torch.zeros_like(given) if zero else look.gradient
             climbed_labels = labels[batch] if climbed == "ground_truth" else look.predictions
             weights = _versions(model)
-            with watched(model, len(given), device) as (shown, watch):
+            asked = drawn.attacked(model, numbers, "looks")
+            with watched(asked, len(given), device) as (shown, watch):
                 # Copies: on the CPU these are the caller's own images and labels.
                 result = entry.function(
                     shown,
@@ -175,7 +202,7 @@ def attacked_parts(
                 _refuse_outside(name, entry.norm, own_settings["epsilon"], result - given, numbers)
             model.eval()  # whatever the attack has made of it
             with torch.no_grad():
-                logits = model(result)
+                logits = drawn.judged(model, result, numbers)
             refuse_not_finite(logits, f"{name}: the logits of its images", numbers)
             predictions, found = logits.argmax(dim=1).cpu(), result.cpu()
             wrong = predictions != labels[batch].cpu()
@@ -195,10 +222,19 @@ def attacked_parts(
 
 def _split_settings(
     method: str, entry: AttackEntry, settings: Mapping[str, Any]
-) -> tuple[dict[str, Any], str]:
-    """The attack's own settings, checked by name, in units of [0, 1]; and the choice of labels."""
+) -> tuple[dict[str, Any], str, int]:
+    """The attack's own settings, checked by name, in units of [0, 1]; the choice of labels; and the
+    draws of a look."""
     own = dict(settings)
     climbed = own.pop("labels", "ground_truth")
+    # One with a setting of that name is told it as its own.
+    general = "expectation" not in entry.settings
+    expectation = own.pop("expectation", 1) if general else 1
+    if not isinstance(expectation, int) or expectation < 1:
+        raise ValueError(
+            f"attack {method!r}: expectation must be a number of draws, at least 1; got "
+            f"{expectation!r}"
+        )
     # An attack without such settings, or with a setting of that name, is told as it was.
     measured = bool(entry.lengths) and "pixel_range" not in entry.settings
     low, high = own.pop("pixel_range", (0, 1)) if measured else (0, 1)
@@ -208,7 +244,8 @@ def _split_settings(
         raise ValueError(
             f"attack {method!r}: labels must be one of {', '.join(LABEL_CHOICES)}; got {climbed!r}"
         )
-    allowed = ", ".join((*entry.settings, "labels", *(["pixel_range"] if measured else [])))
+    further = [*(["pixel_range"] if measured else []), *(["expectation"] if general else [])]
+    allowed = ", ".join((*entry.settings, "labels", *further))
     unknown = [name for name in own if name not in entry.settings]
     missing = [name for name in entry.required if name not in own]
     for what, names in (("unknown", unknown), ("missing", missing)):
@@ -220,7 +257,31 @@ def _split_settings(
     if width != 1:
         given = [name for name in entry.lengths if own.get(name) is not None]
         own |= {name: own[name] / width for name in given}
-    return own, climbed
+    return own, climbed, expectation
+
+
+def _check_draws(
+    method: str,
+    entry: AttackEntry,
+    settings: Mapping[str, Any],
+    model: nn.Module,
+    drawn: Draws,
+) -> None:
+    if drawn.policy not in get_args(Policy):
+        known = ", ".join(get_args(Policy))
+        raise ValueError(f"attack {method!r}: draws must be one of {known}; got {drawn.policy!r}")
+    if drawn.expectation > 1 and not is_randomised(model):
+        raise ValueError(
+            f"attack {method!r}: expectation is {drawn.expectation}, and {name_of(model)} is "
+            "deterministic: all draws of it are the same. Leave expectation out"
+        )
+    early = holds_for(entry.ends_early, settings)
+    if early and is_randomised(model) and drawn.policy == "fresh":
+        raise ValueError(
+            f"attack {method!r} ends at an image's first success, which on one draw of the "
+            f"randomised {name_of(model)} is luck and proves nothing of another: take another "
+            'attack, or draws="fixed", draws that the attacker knows'
+        )
 
 
 def _check_inputs(images: Images, labels: Tensor, indices: list[int], batch_size: int) -> None:
@@ -256,9 +317,11 @@ def _clean_look(
     device: torch.device,
     climbed: str,
     indices: Sequence[int],
+    drawn: Draws,
 ) -> _CleanLook:
+    asked = drawn.attacked(model, indices[batch], "clean look")
     label = labels[batch].to(device) if climbed == "ground_truth" else None
-    logits, gradient = logits_and_input_gradient(model, images[batch].to(device), label)
+    logits, gradient = logits_and_input_gradient(asked, images[batch].to(device), label)
     for what, values in (("logits", logits), ("gradients of the log-odds", gradient)):
         refuse_not_finite(values, f"{name_of(model)}: the {what}", indices[batch])
     zero = (gradient == 0).flatten(1).all(dim=1)

@@ -57,6 +57,12 @@ def part_of_batch(images: Tensor, rows: Tensor | None) -> Tensor:
     return images
 
 
+def rows_of(images: Tensor) -> Tensor | None:
+    """The rows that `part_of_batch` told of a tensor, or None."""
+    rows: Tensor | None = getattr(images, "_rows", None)
+    return rows
+
+
 @contextmanager
 def watched(
     model: nn.Module, count: int, device: torch.device
@@ -70,14 +76,14 @@ def watched(
 
     def before(_: nn.Module, arguments: tuple[Any, ...]) -> None:
         images = arguments[0]
-        rows = getattr(images, "_rows", None)
+        rows = rows_of(images)
         # Once a tensor: an attack may hand in the same one in every step.
         if images.requires_grad and not getattr(images, "_watched", False):
             images._watched = True
             images.register_hook(lambda slope: watch.note("gradients", slope, rows))
 
     def after(_: nn.Module, arguments: tuple[Any, ...], logits: Tensor) -> None:
-        watch.note("logits", logits, getattr(arguments[0], "_rows", None))
+        watch.note("logits", logits, rows_of(arguments[0]))
 
     hooks = (shown.register_forward_pre_hook(before), shown.register_forward_hook(after))
     try:

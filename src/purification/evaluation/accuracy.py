@@ -9,12 +9,13 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+def wilson_interval(correct: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval (low, high) of a proportion, without continuity correction.
 
     Wilson 1927, "Probable inference, the law of succession, and statistical inference", JASA 22.
     Unlike the normal approximation it stays in [0, 1] and keeps a width at 0 and at n, where the
     accuracies of strong attacks and of clean images lie: 0 <= low <= correct / n <= high <= 1.
+    `correct` may be a mean of several counts of the same n.
 
     Raises ValueError unless 0 <= correct <= n, n >= 1 and the coverage `confidence` is in (0, 1).
     """
@@ -31,9 +32,9 @@ def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[flo
     return low, high
 
 
-def wilson_intervals(correct: Iterable[int], n: Iterable[int]) -> list[tuple[float, float]]:
+def wilson_intervals(correct: Iterable[float], n: Iterable[int]) -> list[tuple[float, float]]:
     """The 95 % `wilson_interval` of each pair of counts."""
-    return [wilson_interval(int(k), int(of)) for k, of in zip(correct, n, strict=True)]
+    return [wilson_interval(float(k), int(of)) for k, of in zip(correct, n, strict=True)]
 
 
 def share(correct: "np.ndarray") -> dict[str, float | int]:

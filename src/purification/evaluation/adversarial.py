@@ -16,16 +16,17 @@ from torch import nn
 from purification.attacks import MaskedGradientError, attacked_parts
 from purification.attacks.reach import too_short
 from purification.datasets import BLACK_BOX_HOLD_OUT, evaluation_images
+from purification.evaluation.protocols import draw_group, judging_seed
 from purification.evaluation.purifiers import BatchSize, Files, fitted_purifier
 from purification.evaluation.refusals import record_refusals
 from purification.evaluation.summary import attack_summary
-from purification.evaluation.threat_models import attacked_model
+from purification.evaluation.threat_models import attacked_model, knows_draws
 from purification.models.checkpoints import load_network, queries_of
 from purification.models.prediction import predict
 from purification.parts import Images
 from purification.provenance import name_of
 from purification.purifiers.batches import purified_parts
-from purification.randomness import derive_seed
+from purification.randomness import derive_seed, draw_seeds, is_randomised
 from purification.runtime import progress, warn
 from purification.storage import (
     ImageFile,
@@ -66,13 +67,16 @@ class Growing:
 @dataclass(frozen=True)
 class Attacker:
     """A model under an attack of an `Attack` recipe. Random numbers come from `seed` and the `path`
-    of the artifact that is made."""
+    of the artifact that is made. Of a randomised model `judge` is the seed of the draws on which it
+    is judged, which the attacker knows if they are `known`."""
 
     model: nn.Module
     attack: Mapping[str, Any]
     seed: int
     path: str
     batch_size: int
+    judge: int | None = None
+    known: bool = False
 
     def attack_into(
         self, made: NewSet, name: str, images: Images, labels: np.ndarray, start: int = 0
@@ -94,6 +98,8 @@ class Attacker:
                 settings=self.attack["settings"],
                 files=self.attack.get("files"),
                 progress=bar,
+                draws="fixed" if self.known else "fresh",
+                judge=self.judge,
             ):
                 made.append(name, part.images.numpy())
                 found.add({name: getattr(part, name).numpy() for name in known})
@@ -155,6 +161,9 @@ def purify_set(
     """Writes purified images of a split or of a black-box set to `path`, as a `PurifiedImages` or
     `PurifiedBlackBox` recipe says; what the black-box set says of each image is kept.
 
+    Of a randomised purifier that is judged, there is a set for each of the recipe's `judged_draws`
+    (`draw_group`), and no other; of one that is not, as for training images, its first draw alone.
+
     `files` are the recipe's inputs by name.
     """
     if recipe["kind"] == "PurifiedBlackBox":
@@ -162,27 +171,37 @@ def purify_set(
     else:
         given = open_split(files["dataset"], recipe["split"], first=recipe["images"])
     purifier = fitted_purifier(recipe["purifier"], files)
+    draws, own = recipe.get("judged_draws"), derive_seed(recipe["seed"], name_of(path))
+    judge = own if draws is None else judging_seed(recipe)
+    groups = [""] if draws is None else [draw_group(draw) for draw in range(draws)]
     with new_image_file(path, recipe, recipe["seed"]) as file:
-        made = file.new_set(len(given.labels))
-        fields = purify_into(made, purifier, given.images, batch_size, device)
-        attributes = given.attributes | purified_means(fields)
-        made.finish(given.labels, given.fields | fields, attributes)
+        for draw, group in enumerate(groups):
+            made = file.new_set(len(given.labels), group)
+            seeds = None
+            if is_randomised(purifier):
+                seeds = draw_seeds(judge, range(len(given.labels)), draw)
+            fields = purify_into(made, purifier, given.images, batch_size, device, seeds=seeds)
+            attributes = given.attributes | purified_means(fields)
+            made.finish(given.labels, given.fields | fields, attributes)
 
 
 def purify_into(
-    made: NewSet,
+    made: NewSet | None,
     purifier: nn.Module,
     images: Images,
     batch_size: BatchSize,
     device: torch.device,
     classifier: nn.Module | None = None,
+    seeds: torch.Tensor | None = None,
 ) -> Fields:
-    """Purify images, and write them into a set. Returns what is known of each: `PURIFIED_FIELDS`,
-    and of a classifier behind the purifier its `predictions`, (N,). Raises as `purify_images` and
-    `predict`."""
+    """Purify images, a randomised purifier with `seeds` (N,), and write them into a set, or nowhere
+    (None). Returns what is known of each: `PURIFIED_FIELDS`, and of a classifier behind the
+    purifier its `predictions`, (N,). Raises as `purify_images` and `predict`."""
     found = Growing(len(images))
-    for part in purified_parts(purifier, images, batch_size=batch_size, device=device):
-        made.append("images", part.images.numpy())
+    sizes: dict[str, Any] = {"batch_size": batch_size, "device": device, "seeds": seeds}
+    for part in purified_parts(purifier, images, **sizes):
+        if made is not None:
+            made.append("images", part.images.numpy())
         known = {name: getattr(part, name).numpy() for name in PURIFIED_FIELDS}
         if classifier is not None:
             size = {"batch_size": len(part.images), "first": found.rows}
@@ -208,6 +227,11 @@ def attack_defense(
     error; and what `ATTACK_FIELDS` says of the attack against the model that it attacked (in the
     gray box that is the plain classifier).
 
+    Of a randomised purifier `predictions` are (N, D), one for each draw on which it is judged
+    (`protocols`), none of which the attack saw, and the purified images are those of the first. A
+    set whose attacker knew the draw has those of that draw, and `known_predictions` (N,) on it.
+    `success` is on the first of the D draws, or on the known one.
+
     A threat model in which the attack cannot move, its gradient masked, has no images; why, all
     sets say (`refusals`). Where there is no other, this raises MaskedGradientError.
 
@@ -230,7 +254,12 @@ def attack_defense(
                 made = file.new_set(len(given.labels), threat_model)
                 model = attacked_model(threat_model, purifier, classifier)
                 place = f"{path}:{threat_model}"
-                attacker = Attacker(model, recipe["attack"], recipe["seed"], place, batch_size)
+                judged: dict[str, Any] = {}
+                if is_randomised(purifier):
+                    fixed = knows_draws(threat_model)
+                    judged = {"judge": judging_seed(recipe, fixed), "known": fixed}
+                own = (model, recipe["attack"], recipe["seed"], place, batch_size)
+                attacker = Attacker(*own, **judged)
                 try:
                     known = attacker.attack_into(made, "adversarial", given.images, given.labels)
                 except MaskedGradientError as error:
@@ -239,16 +268,45 @@ def attack_defense(
                     continue
                 attacked = made.complete("adversarial")
             # Batches as in the attack: CW ends on the boundary, where the last bit decides.
-            kept = purify_into(made, purifier, attacked, batch_size, device, classifier)
-            own = {name: known[name] for name in ATTACK_FIELDS}
-            fields = {name: kept[name] for name in PURIFIED_FIELDS} | own
-            fields["predictions"] = kept["predictions"]
+            sizes = (batch_size, device, classifier)
+            kept, drawn = _judged(made, recipe, threat_model, purifier, attacked, *sizes)
+            attack = {name: known[name] for name in ATTACK_FIELDS}
+            fields = {name: kept[name] for name in PURIFIED_FIELDS} | attack | drawn
             made.finish(
-                given.labels, fields, purified_means(kept) | attack_summary(own, given.labels)
+                given.labels, fields, purified_means(kept) | attack_summary(attack, given.labels)
             )
         if not file.sets:
             raise MaskedGradientError(" ".join(refused.values()))
         record_refusals(file.sets, refused)
+
+
+def _judged(
+    made: NewSet,
+    recipe: Mapping[str, Any],
+    threat_model: str,
+    purifier: nn.Module,
+    attacked: Images,
+    batch_size: int,
+    device: torch.device,
+    classifier: nn.Module,
+) -> tuple[Fields, Fields]:
+    """What is known of the purified images that are written, and the predictions: (N,) of a
+    deterministic purifier, all of `attack_defense` of a randomised one."""
+
+    if not is_randomised(purifier):
+        kept = purify_into(made, purifier, attacked, batch_size, device, classifier)
+        return kept, {"predictions": kept["predictions"]}
+
+    def purified(known: bool, draw: int, written: NewSet | None) -> Fields:
+        seeds = draw_seeds(judging_seed(recipe, known), range(len(attacked)), draw)
+        return purify_into(written, purifier, attacked, batch_size, device, classifier, seeds)
+
+    draws, fixed = range(recipe["judged_draws"]), knows_draws(threat_model)
+    kept = purified(fixed, 0, made)
+    found = [kept] if not fixed else [purified(False, 0, None)]
+    found += [purified(False, draw, None) for draw in draws[1:]]
+    fields = {"predictions": np.stack([one["predictions"] for one in found], axis=1)}
+    return kept, fields | ({"known_predictions": kept["predictions"]} if fixed else {})
 
 
 _WAY_OUT = {
@@ -256,6 +314,11 @@ _WAY_OUT = {
     "pixels or compresses: drop `white_box` from the defense's `threat_models` in the config, and "
     "take `white_box_bpda`."
 }
+_WAY_OUT["white_box_fixed"] = (
+    _WAY_OUT["white_box"]
+    .replace("`white_box`", "`white_box_fixed`")
+    .replace("`white_box_bpda`", "`white_box_bpda_fixed`")
+)
 
 
 def _copied(made: NewSet, name: str, images: Images, batch_size: int) -> StoredImages:

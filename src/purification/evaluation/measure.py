@@ -7,6 +7,12 @@ from typing import Any
 import numpy as np
 
 from purification.evaluation.accuracy import share
+from purification.evaluation.protocols import (
+    FIXED,
+    PROTOCOL_COLUMNS,
+    draw_group,
+    share_under,
+)
 from purification.evaluation.reconstructions import open_source
 from purification.evaluation.refusals import REFUSED, refusal
 from purification.evaluation.summary import attack_summary
@@ -36,7 +42,8 @@ paper has too: why, and so why no paper's number stands beside."""
 
 def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The columns of the file that holds these rows of `measure`."""
-    further = (*BLACK_BOX_COLUMNS, *ATTACK_UNIT_COLUMNS, NAMING_COLUMN, REFUSED)
+    further = (*BLACK_BOX_COLUMNS, *ATTACK_UNIT_COLUMNS, *PROTOCOL_COLUMNS)
+    further += (NAMING_COLUMN, REFUSED)
     return [*COLUMNS, *(name for name in further if any(name in row for row in rows))]
 
 
@@ -47,6 +54,10 @@ def measure(cells: Sequence[Mapping[str, Any]], threads: int = 1) -> list[dict[s
     in the white and gray box hold the predictions of the model that the cell is about; for others
     the classifier is asked. The attack's success rate, norms and share of zero gradients, against
     the model that it attacked, are those of `attack_summary`.
+
+    A cell of a randomised defence says its protocol (`protocols`), by which its images' draws are
+    counted; there are further columns then, `PROTOCOL_COLUMNS`. Success rate and norms are on the
+    first of these draws, or on the known one.
 
     A cell whose attack was refused (`refusals`) has a row without numbers: n is 0, and the column
     `refused` says why.
@@ -59,7 +70,9 @@ def predictions_and_labels(
 ) -> tuple[np.ndarray, np.ndarray]:
     """What the model of a cell says of each image, and the true labels, both (N,). The set's own
     predictions, or else the classifier's, as in `measure`. The cell's attack must not have been
-    refused."""
+    refused. Raises ValueError of a randomised defence, which says something else in each draw."""
+    if "protocol" in cell["labels"]:
+        raise ValueError(f"{cell['images']}: a randomised defence has no one prediction an image")
     image_set = open_source(cell)
     return _predictions(cell, image_set, threads), image_set.labels
 
@@ -68,15 +81,36 @@ def _row(cell: Mapping[str, Any], threads: int) -> dict[str, Any]:
     if reason := refusal(cell["images"], cell["group"]):
         numbers = dict.fromkeys(("accuracy", "ci_low", "ci_high", *ATTACK_COLUMNS))
         return {**cell["labels"], "n": 0, "correct": 0, **numbers, REFUSED: reason}
-    image_set = open_source(cell)
+    image_set = open_source(_first_draw(cell))
     attack: dict[str, float | int | None] = dict.fromkeys(ATTACK_COLUMNS)
     if "success" in image_set.fields:
         summary = attack_summary(image_set.fields, image_set.labels)
         attack = {name: None if math.isnan(value) else value for name, value in summary.items()}
     if "queries" in image_set.attributes:
         attack["queries"] = image_set.attributes["queries"]
+    if protocol := cell["labels"].get("protocol"):
+        right = _drawn_predictions(cell, image_set, threads) == image_set.labels[:, None]
+        judged = share_under(protocol, cell["labels"]["evaluations"], right)
+        return {**cell["labels"], **judged, **attack}
     predictions = _predictions(cell, image_set, threads)
     return {**cell["labels"], **share(predictions == image_set.labels), **attack}
+
+
+def _first_draw(cell: Mapping[str, Any], draw: int = 0) -> Mapping[str, Any]:
+    """A cell of clean images of a randomised defence with the set of one of its draws."""
+    own = "protocol" in cell["labels"] and cell["group"] is None
+    return {**cell, "group": draw_group(draw)} if own else cell
+
+
+def _drawn_predictions(cell: Mapping[str, Any], image_set: StoredSet, threads: int) -> np.ndarray:
+    """Of a randomised defence, (N, D): on its draws, or on the one that the attacker knew."""
+    labels = cell["labels"]
+    if cell["group"] is not None:
+        known = labels["protocol"] == FIXED
+        found = image_set.fields["known_predictions" if known else "predictions"]
+        return found[:, None] if known else found[:, : labels["draws"]]
+    sets = [open_source(_first_draw(cell, draw)) for draw in range(labels["draws"])]
+    return np.stack([_predictions(cell, one, threads) for one in sets], axis=1)
 
 
 def _predictions(cell: Mapping[str, Any], image_set: StoredSet, threads: int) -> np.ndarray:

@@ -5,6 +5,9 @@ are the gray box of any purifier that is later put before the classifier (AE-GAN
 `white_box`: purifier and classifier, by the true gradient of both, through all steps of a search.
 `white_box_bpda`: the same, the purifier's backward pass replaced by the identity (Athalye et al.
 2018), for comparison with the attacks in the literature.
+`white_box_fixed`, `white_box_bpda_fixed`: the same models of a randomised purifier, by an attacker
+who knows the draw of each image (the defence's seed) on which the image is judged. In the two above
+every look is another draw.
 
 The published Defense-GAN code's "white box" had no gradient at all through the search, which is why
 the paper's white-box numbers beat the gray- and black-box ones.
@@ -26,10 +29,16 @@ def attacked_model(
         return classifier
     if purifier is None:
         raise ValueError(f"the threat model {threat_model!r} needs a purifier")
-    if threat_model == "white_box":
+    if threat_model in ("white_box", "white_box_fixed"):
         return Defended(purifier, classifier)
-    if threat_model == "white_box_bpda":
+    if threat_model in ("white_box_bpda", "white_box_bpda_fixed"):
         return Defended(StraightThrough(purifier), classifier)
     raise ValueError(
-        f"unknown threat model {threat_model!r}; known: classifier, white_box, white_box_bpda"
+        f"unknown threat model {threat_model!r}; known: classifier, white_box, white_box_bpda, "
+        "white_box_fixed, white_box_bpda_fixed"
     )
+
+
+def knows_draws(threat_model: str) -> bool:
+    """Whether an attacker knows the draws of a randomised defence."""
+    return threat_model.endswith("_fixed")

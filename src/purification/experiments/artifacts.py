@@ -367,12 +367,14 @@ class BuiltPurifier(Artifact):
 @dataclass(frozen=True)
 class PurifiedImages(OfRun):
     """Images of a split, purified. `images` is how many of its first ones; None: all. `deployment`
-    is the defence's key in the config where that is another than the purifier's."""
+    is the defence's key in the config where that is another than the purifier's. `judged_draws`: of
+    a randomised one, draws of each image, a set for each (`draw1`, ...); None: there is one set."""
 
     split: str
     images: int | None
     purifier: BuiltPurifier
     deployment: str | None = later(None)
+    judged_draws: int | None = later(None)
 
     @property
     def path(self) -> str:
@@ -543,7 +545,9 @@ class AttackedDefense(OfRun):
     all): `white_box` (through purifier and classifier), `white_box_bpda` (the same, with the
     identity for the purifier's backward pass), `gray_box` (the images of `gray`, made by one who
     knows of no defence). One file for all: a job for each would spend more time on starting than
-    on computing. `deployment`: as of `PurifiedImages`.
+    on computing. `deployment`: as of `PurifiedImages`. `judged_draws`: of a randomised one,
+    the draws on which it is judged; there are `white_box_fixed` and `white_box_bpda_fixed` of it,
+    too, in which the attacker knows the draw.
     """
 
     attack: Attack
@@ -552,6 +556,7 @@ class AttackedDefense(OfRun):
     purifier: BuiltPurifier
     gray: AdversarialSet | None = field(metadata={"source": "gray_box"})
     deployment: str | None = later(None)
+    judged_draws: int | None = later(None)
 
     @property
     def path(self) -> str:

@@ -35,6 +35,7 @@ from purification.experiments.config import ConfigError
 from purification.experiments.grids import sweep_cells, sweep_epsilons
 from purification.experiments.names import PLAIN, VARIED, Names, base_name
 from purification.experiments.papers import PAPERS
+from purification.experiments.protocols import KNOWN
 from purification.experiments.references import SEARCHES, WGAN_GP
 from purification.facts import facts_at
 from purification.plugins import file_digest, source_digest
@@ -241,7 +242,8 @@ class Catalogue(Names):
         data = self.dataset(dataset)
         data = data if split == "test" else data.for_training
         place = self._place_of(purifier, defense)
-        return PurifiedImages(data, seed, split, images, purifier, place)
+        draws = self.judged_draws(defense) if split == "test" else None
+        return PurifiedImages(data, seed, split, images, purifier, place, draws)
 
     @cache  # noqa: B019
     def classifier(self, dataset: str, seed: int, trained_for: str, classifier: str) -> Classifier:
@@ -278,9 +280,11 @@ class Catalogue(Names):
         trained_for = base_name(self.deployment_of(defense)) if retrained else PLAIN
         return self.classifier(dataset, seed, trained_for, classifier)
 
-    def attack(self, attack: str) -> Attack:
+    def attack(self, attack: str, *, draws: bool = False) -> Attack:
+        """An attack; `draws`: on a randomised model, on which alone its `expectation` tells."""
         entry = self._lookup("attacks", attack)
-        others = ("method", "images", "paper_name", "files", "settings")
+        others = ["method", "images", "paper_name", "files", "settings"]
+        others += [] if draws else ["expectation"]
         settings = {k: v for k, v in entry.items() if k not in others}
         settings = {**entry.get("settings", {}), **settings}
         return Attack(attack, entry["method"], settings, **_own(entry["method"], entry))
@@ -307,8 +311,9 @@ class Catalogue(Names):
         self, dataset: str, seed: int, defense: str, classifier: str, attack: str
     ) -> AttackedDefense:
         """A purifier and its classifier under an attack, in the defence's threat models."""
-        own = self._lookup("attacks", attack)
-        threat_models = {name: own["images"][name] for name in self.threat_models(defense)}
+        own, draws = self._lookup("attacks", attack), self.judged_draws(defense)
+        models = self.threat_models(defense)
+        threat_models = {name: own["images"][name.removesuffix(KNOWN)] for name in models}
         model_free = facts_at("attacks", own["method"]).stated.get("model_free")
         if VARIED in attack or model_free:
             # Of an attack of another strength there is the gray box alone: what pictures show. One
@@ -319,12 +324,13 @@ class Catalogue(Names):
         return AttackedDefense(
             self.dataset(dataset),
             seed,
-            self.attack(attack),
+            self.attack(attack, draws=draws is not None),
             threat_models,
             self.deployed(dataset, seed, defense, classifier),
             purifier,
             gray if "gray_box" in threat_models else None,
             None if purifier.name == defense else defense,
+            draws,
         )
 
     @cache  # noqa: B019
@@ -336,6 +342,7 @@ class Catalogue(Names):
         _check_unvaried(oracle)
         purifier = None
         if oracle != PLAIN and self.purifies(oracle):
+            self._check_deterministic(oracle, "be asked for labels")
             purifier = self.purifier(dataset, seed, self.for_classifier(oracle, classifier))
         network = self._lookup("classifiers", substitute)
         own = {key: network.get(key, "paper") for key in ("architecture", "dropout")}
@@ -364,10 +371,16 @@ class Catalogue(Names):
         self, dataset: str, seed: int, defense: str, **names: str
     ) -> PurifiedBlackBox:
         """The images of `black_box`, purified by a defence."""
+        self._check_deterministic(defense, "be judged on transferred attacks")
         attacked = self.black_box(dataset, seed, **names)
         purifier = self.purifier(dataset, seed, defense)
         place = self._place_of(purifier, defense)
         return PurifiedBlackBox(self.dataset(dataset), seed, attacked, purifier, place)
+
+    def _check_deterministic(self, defense: str, what: str) -> None:
+        """What is asked for by its file, and not for a study, which looks at its own defences."""
+        if self.judged_draws(defense) is not None:
+            raise ConfigError(f"defenses.{defense} is randomised, and cannot {what} here yet")
 
     def _place_of(self, purifier: BuiltPurifier, defense: str) -> str | None:
         """The folder of what a purifier with another L or R makes; None: the purifier's own name.
@@ -419,6 +432,7 @@ class Catalogue(Names):
     def _searcher(self, dataset: str, seed: int, defense: str) -> BuiltPurifier:
         """A search-based purifier without its own L and R."""
         _check_unvaried(defense)
+        self._check_deterministic(defense, "be swept")
         if self._lookup("defenses", self.deployment_of(defense))["method"] not in SEARCHES:
             raise ConfigError(f"defenses.{defense} is no latent search")
         purifier = self.purifier(dataset, seed, defense)
@@ -429,6 +443,7 @@ class Catalogue(Names):
     def timing(self, dataset: str, seed: int, defense: str, table: str = "table13") -> Timing:
         """How long the defence's search takes, as a table asks for it."""
         _check_unvaried(defense)
+        self._check_deterministic(defense, "be timed")
         study = self.study(table)
         settings = self._lookup("defenses", defense)
         if settings["method"] not in SEARCHES:

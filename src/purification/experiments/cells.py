@@ -8,6 +8,7 @@ from purification.experiments.catalogue import Catalogue
 from purification.experiments.methods import architectures, settings_of, stated
 from purification.experiments.names import PLAIN, base_name
 from purification.experiments.papers import Study
+from purification.experiments.protocols import protocols
 from purification.experiments.studies import encoder_column
 from purification.facts import decorated
 
@@ -34,7 +35,8 @@ def clean_cells(
         if catalogue.purifies(defense):
             purifier = catalogue.for_classifier(defense, classifier)
             purified = catalogue.purified_images(dataset, seed, purifier, "test")
-            yield Cell(labels, deployed, purified, hold_out=hold_out)
+            for protocol in protocols(CLEAN, catalogue.judged_draws(defense)):
+                yield Cell(labels | protocol, deployed, purified, hold_out=hold_out)
         else:
             data = catalogue.dataset(dataset)
             yield Cell(labels, deployed, data, split="test", hold_out=hold_out)

@@ -13,7 +13,12 @@ from purification.experiments.config_form import (
 from purification.experiments.image_counts import SWEPT
 from purification.experiments.layers import prepared
 from purification.experiments.papers import STUDIES, Study, place_of, studies_of
-from purification.experiments.references import broken_rules, located, wrong_references
+from purification.experiments.references import (
+    broken_rules,
+    located,
+    not_measured,
+    wrong_references,
+)
 from purification.experiments.schema import of_form, shared, wrong_form
 
 __all__ = ["ConfigError", "check_config", "check_study", "uses"]
@@ -41,7 +46,7 @@ def check_study(config: Mapping[str, Any], schema: Mapping[str, Any], study: Stu
     """Raise ConfigError, as `check_config`, for a study of a config that this has made. What the
     study `uses` must be right."""
     settings, place = study.settings, place_of(study)
-    form = of_form(schema, study.form)
+    form, own = of_form(schema, study.form), schema["$defs"]["forms"][study.form]
     _refuse(
         lambda: _wrong_settings(schema, study),
         # All sweeps are cut from one search: of which L and R, their settings say.
@@ -52,9 +57,10 @@ def check_study(config: Mapping[str, Any], schema: Mapping[str, Any], study: Stu
             for line in _wrong_settings(schema, other)
         ),
         lambda: wrong_references(settings, form, config, place),
+        lambda: () if own.get("randomised") else not_measured(settings, form, config, place),
         lambda: (
             located(place, where, what)
-            for rule in (*schema["$defs"]["forms"][study.form].get("rules", ()), "images")
+            for rule in (*own.get("rules", ()), "images", "draws")
             for where, what in getattr(studies, rule)(config, study)
         ),
     )

@@ -18,6 +18,7 @@ from purification.experiments.cells import (
 )
 from purification.experiments.names import PLAIN
 from purification.experiments.papers import Study
+from purification.experiments.protocols import protocols
 from purification.experiments.transferred import transferred_cells
 
 
@@ -42,7 +43,8 @@ def direct_cells(
         attacked = catalogue.attacked_defense(dataset, seed, defense, classifier, attack)
         for threat_model in attacked.threat_models:
             here = labels | {"threat_model": threat_model}
-            yield Cell(here, deployed, attacked, group=threat_model)
+            for protocol in protocols(threat_model, attacked.judged_draws):
+                yield Cell(here | protocol, deployed, attacked, group=threat_model)
     if attack in study.settings.get("transferred", ()):
         yield from transferred_cells(catalogue, study, dataset, seed, classifier, attack)
 

@@ -14,12 +14,14 @@ import jsonschema
 from purification.experiments.methods import (
     attack_branch,
     facts_for,
+    is_randomised,
     least_epsilon,
     own_settings,
     settings_of,
     stated,
     with_settings,
 )
+from purification.experiments.protocols import KNOWN
 from purification.experiments.references import Wrong, unknown, wrong_references
 from purification.experiments.schema import wrong_form
 from purification.facts import Facts, constant_of, decorated, facts_at, is_class
@@ -182,11 +184,39 @@ def _wrong_defense(
     given = [*(name for name in lessons if name != "images"), "seed", "device"]
     if fit and lessons and _misfit(fit, *given, "networks", "name", "resume"):
         yield f"{where}: expected fit(self, images, labels, *, {', '.join(given)})"
-    if facts.stated.get("randomised"):
-        yield (
-            f"{where} is RANDOMISED. Such a purifier needs a protocol of its own, because one draw "
-            "hides what its attacker has by the mean over many, and there is none here yet"
-        )
+    if stated := facts.stated.get("randomised"):
+        named = stated if isinstance(stated, Mapping) else {}
+        for key in named:
+            yield from (f"{where}.RANDOMISED: {text}" for text in unknown(key, facts.settings))
+        forward = methods.get("forward")
+        if forward and not _takes_seeds(forward):
+            yield (
+                f"{where} is RANDOMISED: expected forward(self, images, seeds), whose seeds are a "
+                "number for each image, on which alone its random numbers depend"
+            )
+
+
+def _takes_seeds(forward: ast.arguments) -> bool:
+    """Whether a `forward` can be called with images and seeds, and with nothing else."""
+    taken = [*forward.posonlyargs, *forward.args][1:]
+    more = len(taken) - len(forward.defaults) > 2 or None in forward.kw_defaults
+    return (len(taken) >= 2 or forward.vararg is not None) and not more
+
+
+def protocols(defense: Mapping[str, Any], config: Mapping[str, Any], _: Any) -> Wrong:
+    """Draws are counted, and known to an attacker, where there are some."""
+    entry = config["defenses"].get(defense.get("purifier"), defense)
+    if is_randomised(entry):
+        return
+    if "judged_draws" in defense:
+        yield "judged_draws", "the defense is not randomised: leave this key out"
+    for name in defense.get("threat_models", ()):
+        if name.endswith(KNOWN):
+            yield (
+                "threat_models",
+                f"got {name!r}, which is of a randomised defense whose draws the attacker knows; "
+                f"this one has none: write {name.removesuffix(KNOWN)}",
+            )
 
 
 def _is_purifier(facts: Facts) -> bool:
@@ -277,7 +307,9 @@ def copies(
     """What copies have otherwise is a number that their attack could have itself."""
     for name, changes in entries.items():
         attack = settings_of(config["attacks"][name])
-        numbers = [k for k, v in attack.items() if isinstance(v, int | float)]
+        # Of draws there are none: what is copied is attacked through a bare classifier.
+        general = attack.keys() - {"expectation"}
+        numbers = [k for k in attack if k in general and isinstance(attack[k], int | float)]
         if unknowns := [text for key in changes for text in unknown(key, numbers)]:
             yield from ((name, text) for text in unknowns)
             continue

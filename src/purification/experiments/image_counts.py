@@ -35,13 +35,13 @@ def available(config: Mapping[str, Any], dataset: str, split: str) -> int | None
 def too_many_images(config: Mapping[str, Any], settings: Mapping[str, Any]) -> Wrong:
     """Of the attacks and defences that a study names, those that have more images than any data set
     on which they stand, in this study or another. The references of this one must be right."""
-    for name in _named(settings, "attacks"):
+    for name in named(settings, "attacks"):
         used = _datasets(config, "attacks", name)
         for threat_model, number in config["attacks"].get(name, {}).get("images", {}).items():
             place = f"/attacks.{name}.images.{threat_model}"
             held_out = ATTACKERS_IMAGES if threat_model == "black_box" else 0
             yield from _beyond_all(config, place, number, used, "test", held_out)
-    for name in _named(settings, "defenses"):
+    for name in named(settings, "defenses"):
         purifier = config["defenses"].get(name, {}).get("purifier", name)
         deployed = [n for n, d in config["defenses"].items() if d.get("purifier") == purifier]
         used = [d for n in (purifier, *deployed) for d in _datasets(config, "defenses", n)]
@@ -70,7 +70,7 @@ def _parts(settings: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [settings, *map(_mapping, panels if isinstance(panels, list) else ())]
 
 
-def _named(settings: Mapping[str, Any], section: str) -> list[str]:
+def named(settings: Mapping[str, Any], section: str) -> list[str]:
     """The attacks or defences that a study names, each once."""
     keys = _NAMING[section]
     found = (n for part in _parts(settings) for key in keys for n in _names(part.get(key)))
@@ -87,7 +87,7 @@ def _datasets(config: Mapping[str, Any], section: str, name: str) -> list[str]:
             settings = {**shared, **wanted}
             for part in _parts(settings):
                 used = _names(part.get("datasets", part.get("dataset")))
-                found += used * (name in _named({**part, "panels": []}, section))
+                found += used * (name in named({**part, "panels": []}, section))
     return [dataset for dataset in found if dataset in config["datasets"]]
 
 

@@ -16,6 +16,7 @@ from purification.facts import (
     decorated,
     facts_at,
     facts_of,
+    holds_for,
     lengths_among,
 )
 
@@ -32,6 +33,19 @@ def facts_for(method: str) -> Facts | None:
     Raises ValueError as `facts_of`."""
     found = facts_of(method) if ":" in method else defenses().get(method)
     return found if found and found.methods is not None else None
+
+
+def is_randomised(defense: Mapping[str, Any]) -> bool:
+    """Whether a defence's entry makes a randomised purifier; of a redeployed one that is a question
+    to the entry of its purifier. False of what cannot be read (`entries.own_code`)."""
+    try:
+        facts = facts_for(defense.get("method", ""))
+    except ValueError:
+        return False
+    if facts is None:
+        return False
+    given = defense.get("settings", {}) if ":" in defense["method"] else defense
+    return holds_for(facts.stated.get("randomised"), {**facts.defaults, **given})
 
 
 @cache
@@ -98,6 +112,8 @@ def composed(schema: Mapping[str, Any]) -> dict[str, Any]:
 def _branch(shared: Mapping[str, Any], name: str, facts: Facts) -> dict[str, Any]:
     """The form of a defence of one method."""
     kept: dict[str, Any] = dict.fromkeys(facts.stated.get("keys", shared), True)
+    if not facts.stated.get("randomised"):
+        kept.pop("judged_draws", None)
     required = [*facts.required, *(k for k in ("classifier", "threat_models") if k in kept)]
     if kinds := facts.stated.get("generators"):
         named = {"type": "string", "names": "generators", "that": {"kind": list(kinds)}}
@@ -113,6 +129,7 @@ def attack_branch(shared: Mapping[str, Any], name: str, facts: Facts) -> dict[st
     """The same of an attack, of which it follows from its facts which of the shared keys it has."""
     climbs = facts.stated.get("labels", not facts.stated.get("model_free"))
     keys = ["images", "paper_name", *(["labels"] if climbs else [])]
+    keys += [] if facts.stated.get("model_free") else ["expectation"]
     measured = ["pixel_range"] if lengths_among(facts.stated["settings"]) else []
     if ":" in name:
         settings, strength = own_settings(facts), "epsilon" if "norm" in facts.stated else None

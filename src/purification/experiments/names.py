@@ -18,12 +18,17 @@ from purification.experiments.methods import (
     with_settings,
 )
 from purification.experiments.papers import STUDIES, Study, study_of
+from purification.experiments.protocols import JUDGED_DRAWS
+from purification.experiments.references import randomised
 from purification.experiments.schema import read_schema
 from purification.plugins import place_of_file
 
 PLAIN = "plain"
 """Training of the classifiers that belong to no defence."""
-THREAT_MODELS = ("white_box", "gray_box", "white_box_bpda")
+THREAT_MODELS = (
+    *("white_box", "gray_box", "white_box_bpda"),
+    *("white_box_fixed", "white_box_bpda_fixed"),
+)
 VARIED = "@"
 """Stands between a name of the config and what differs from its settings there: `fgsm@0.15`,
 `defense_gan@L50`."""
@@ -155,6 +160,13 @@ class Names:
     def purifies(self, defense: str) -> bool:
         """Whether a defence has a purifier, not only a classifier of its own."""
         return bool(self._lookup("defenses", defense)["method"] != "adversarial_training")
+
+    def judged_draws(self, defense: str) -> int | None:
+        """Draws on which a randomised defence is judged; None of a deterministic one."""
+        name = self.deployment_of(defense)
+        if not randomised(self.config, base_name(name)):
+            return None
+        return int(self._lookup("defenses", name).get("judged_draws", JUDGED_DRAWS))
 
     def threat_models(self, defense: str) -> list[str]:
         """What is measured of a purifier, in an order that the config's does not change."""

@@ -13,7 +13,7 @@ from typing import Any
 import jsonschema
 
 from purification.experiments.config_form import did_you_mean, listed
-from purification.experiments.methods import defenses, norm_of
+from purification.experiments.methods import defenses, is_randomised, norm_of
 from purification.experiments.papers import studies_of
 from purification.experiments.schema import Validator
 
@@ -28,6 +28,11 @@ Wrong = Iterator[tuple[str, str]]
 def purifier_of(config: Mapping[str, Any], defense: str) -> str:
     """The defence that a redeployed one takes its purifier from, or itself."""
     return str(config["defenses"].get(defense, {}).get("purifier", defense))
+
+
+def randomised(config: Mapping[str, Any], defense: str) -> bool:
+    """Whether a defence is randomised, itself or by the purifier that it deploys."""
+    return is_randomised(config["defenses"].get(purifier_of(config, defense), {}))
 
 
 def kind_of(generator: Mapping[str, Any]) -> str:
@@ -92,6 +97,21 @@ def wrong_references(
             yield jsonschema.ValidationError(f"/defenses.{name}.threat_models\n{needed}")
 
     yield from _lines({"names": names, "measured_in": measured_in}, value, schema, place)
+
+
+def not_measured(
+    value: Any, schema: Mapping[str, Any], config: Mapping[str, Any], place: str
+) -> Iterator[str]:
+    """Randomised defences, in the settings of a study that has no protocol for them."""
+
+    def names(_: Any, section: str, text: str, own: Mapping[str, Any]) -> Iterator[Any]:
+        if section == "defenses" and randomised(config, text):
+            yield jsonschema.ValidationError(
+                f"{text!r} is randomised, and is judged in tables of the forms direct and searches "
+                "alone: one draw of it, as it would be looked at here, is no measurement"
+            )
+
+    yield from _lines({"names": names}, value, schema, place)
 
 
 def broken_rules(

@@ -10,12 +10,20 @@ from purification.experiments.image_counts import (
     ATTACKERS_IMAGES,
     available,
     beyond,
+    named,
     too_many_images,
     too_many_validation_images,
 )
-from purification.experiments.methods import least_epsilon
+from purification.experiments.methods import least_epsilon, stated
 from purification.experiments.papers import Study
-from purification.experiments.references import Wrong, kind_of, purifier_of, unknown
+from purification.experiments.references import (
+    Wrong,
+    kind_of,
+    purifier_of,
+    randomised,
+    unknown,
+)
+from purification.facts import holds_for
 
 Settings = Mapping[str, Any]
 
@@ -71,6 +79,9 @@ def transferred(config: Settings, table: Study) -> Wrong:
             yield "pairs", f"{pair!r}: {told}"
     if "pairs" in table.settings:
         yield from hold_out(config, table)
+        for name in dict.fromkeys([*table.settings["defenses"], table.settings.get("oracle", "")]):
+            if randomised(config, name):
+                yield "pairs", f"{name!r} is randomised, and is not judged on transferred attacks"
 
 
 def hold_out(config: Settings, study: Study) -> Wrong:
@@ -108,6 +119,8 @@ def compared(config: Settings, comparison: Study) -> Wrong:
         elif "gray_box" not in models:
             needed = f"{place[1:]} needs gray_box; got {', '.join(models)}"
             yield f"/defenses.{name}.threat_models", needed
+        elif randomised(config, name):
+            yield place, f"{name!r} is randomised: no two single draws are compared"
     first, second = (config["defenses"][name] for name in pair)
     for key in ("generator", "steps", "restarts", "classifier"):
         if first.get(key) != second.get(key):
@@ -146,6 +159,46 @@ def one_search(config: Settings, sweep: Study) -> Wrong:
 def images(config: Settings, study: Study) -> Wrong:
     """No more than the data sets have: of every study."""
     yield from too_many_images(config, study.settings)
+
+
+def draws(config: Settings, study: Study) -> Wrong:
+    """An attack by the mean over draws, and one that ends at its first success, beside what has
+    draws, and has none: of every study."""
+    defenses = named(study.settings, "defenses")
+    drawn = [name for name in defenses if randomised(config, name)]
+    for name in named(study.settings, "attacks"):
+        attack = config["attacks"].get(name, {})
+        if attack.get("expectation", 1) > 1 and not drawn:
+            yield (
+                f"/attacks.{name}.expectation",
+                "{place} has no randomised defense, of which there are draws to take the mean of; "
+                f"got {attack['expectation']}",
+            )
+        elif drawn and holds_for(
+            stated("attacks", attack.get("method", "")).get("ends_early"), attack
+        ):
+            for defense in drawn:
+                fresh = {"white_box", "white_box_bpda"} & set(
+                    config["defenses"][defense]["threat_models"]
+                )
+                if fresh:
+                    yield (
+                        "attacks",
+                        f"{name!r} ends at an image's first success, which on one draw of "
+                        f"{defense!r} is luck; that is randomised, and measured in "
+                        f"{', '.join(sorted(fresh))}",
+                    )
+
+
+def detectors(config: Settings, _: Study) -> Wrong:
+    """The purifiers of Table 4 are detectors by one score an image."""
+    for name in config.get("table4", {}).get("defenses", ()):
+        if randomised(config, name):
+            yield (
+                "/table4.defenses",
+                f"{{place}} looks at all of them, and {name!r} is randomised: it has a score for "
+                "each draw, of which there is no protocol here yet",
+            )
 
 
 def beyond_pruning(config: Settings, figure: Study) -> Wrong:

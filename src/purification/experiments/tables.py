@@ -146,7 +146,13 @@ def table_notes(catalogue: Catalogue, name: str) -> list[str]:
         settings = config["defenses"][defense]
         # Of a user's own with its defaults, which stand nowhere else.
         own = {"settings": catalogue.settings_of(defense)} if ":" in settings["method"] else {}
-        notes.append(f"Defense `{defense}`: {_listed(settings | own, hide=('threat_models',))}.")
+        note = f"Defense `{defense}`: {_listed(settings | own, hide=('threat_models',))}."
+        if draws := catalogue.judged_draws(defense):
+            note += (
+                f" It is randomised: every image is judged on {draws} draws that no look of an "
+                "attack was."
+            )
+        notes.append(note)
         if "generator" in settings:
             generator = settings["generator"]
             network = config["generators"][generator]

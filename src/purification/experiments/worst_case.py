@@ -15,13 +15,19 @@ some of these.)"""
 
 def worst_case(catalogue: Catalogue) -> Made:
     """The worst case for reading. Its job is told the summaries (`cells`) of all cells of the
-    config's `worst_case.tables` that are attacks of a bounded strength, each set of images once."""
+    config's `worst_case.tables` that are attacks of a bounded strength, each set of images once.
+
+    Randomised defences are left out: which attack is best for an image is known after its draws
+    alone, and the best of several by the draws on which they are judged would be a lucky one.
+    """
     cells = {
         (cell.classifier.path, cell.images.path, cell.group): cell
         for name in catalogue.study("worst_case").settings["tables"]
         for measurement in paper_table(catalogue, name).measurements
         for cell in (measurement.cells if isinstance(measurement, Measurement) else ())
-        if cell.labels["threat_model"] in THREAT_MODELS and cell.labels["epsilon"] is not None
+        if cell.labels["threat_model"] in THREAT_MODELS
+        and cell.labels["epsilon"] is not None
+        and "protocol" not in cell.labels
     }
     summaries = [_with_norm(catalogue, cell) for cell in cells.values()]
     job = told({"cells": summaries}, files_of(cells.values()).values())

@@ -132,7 +132,7 @@ class EncoderSearch(Purifier):
         self.generator.eval()
         return self
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, seeds: Tensor | None = None) -> Tensor:
         return self.reconstruct(images).images
 
     def reconstruct(self, images: Tensor) -> Reconstructed:
@@ -169,5 +169,5 @@ class EncoderSearch(Purifier):
             return self.indicator(purified, images)
         return self.indicator(self.generator(self.encoder(images)), images)
 
-    def score(self, images: Tensor) -> Tensor:
+    def score(self, images: Tensor, seeds: Tensor | None = None) -> Tensor:
         return self.indicator(self.generator(self.encoder(images)), images)

@@ -1,10 +1,13 @@
 """What a purifier is, and what a classifier behind one is."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
+
+from purification.randomness import draw_seeds, is_randomised
 
 
 def reconstruction_error(reconstructions: Tensor, images: Tensor) -> Tensor:
@@ -19,16 +22,20 @@ def reconstruction_error(reconstructions: Tensor, images: Tensor) -> Tensor:
 class Purifier(nn.Module):
     """Maps images to purified images, both (N, C, H, W) float32 in [0, 1].
 
-    A subclass implements `forward`. It must be deterministic, treat each image by itself, and let
-    gradients through to its input (a purifier that optimises inside opens `torch.enable_grad()`
-    itself, because attack libraries call models under `no_grad`).
+    A subclass implements `forward`. It must treat each image by itself and let gradients through to
+    its input (a purifier that optimises inside opens `torch.enable_grad()` itself, because attack
+    libraries call models under `no_grad`). It is deterministic, or it states RANDOMISED and takes
+    `forward(images, seeds)`: `seeds` (N,), int64 on the CPU, is a number for each image, and all
+    that is random for image i is a function of seeds[i] alone (`randomness.Streams`). At equal
+    seeds it is deterministic, too.
 
     A defence of the config is a subclass that is built by `Mine(settings, image_shape)`, from the
     config's settings with their defaults, and (C, H, W). It may take `networks` (under "generator"
     the one that the config names) and `files` (paths by the config's names) besides. It states of
     itself, in literals that are read without running the file (`purification.facts`): SETTINGS,
     what each may be; LEARNS_FROM; COLUMN, its name in tables, if not its key in the config; and
-    RANDOMISED, which is refused so far.
+    RANDOMISED, True or the settings that make it so: {"redraw": True}, all of which must hold. Of
+    one that is loaded by its recipe `randomised` says whether they do; `__init__` may set it.
 
     One with LEARNS_FROM, of "images", "copies", "classifier" and "networks", is trained in a job
     that keeps its `state_dict`, by `fit(images, labels, *, seed, device)`; both are on the CPU.
@@ -41,8 +48,15 @@ class Purifier(nn.Module):
     METHOD: ClassVar[str]  # of those of this library: its name in the config
     SETTINGS: ClassVar[Mapping[str, Any]]
     LEARNS_FROM: ClassVar[tuple[str, ...]] = ()
+    RANDOMISED: ClassVar[bool | Mapping[str, Any]] = False
     WEIGHTS: ClassVar[str] = "weights"  # what they are called among a recipe's networks
     snapshots: ClassVar[Mapping[int, Mapping[str, Tensor]]] = {}
+    randomised: bool = False
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if "randomised" not in vars(cls):
+            cls.randomised = cls.RANDOMISED is True
 
     @property
     def trained(self) -> nn.Module:
@@ -56,31 +70,114 @@ class Purifier(nn.Module):
         """That of a `Purifier` recipe which is not trained itself."""
         return cls(recipe["settings"], image_shape)  # type: ignore[call-arg]
 
-    def forward(self, images: Tensor) -> Tensor:
-        raise NotImplementedError(f"{type(self).__name__} must implement forward(images)")
+    def forward(self, *images: Any, **seeds: Any) -> Tensor:
+        taken = "images, seeds" if self.randomised else "images"
+        raise NotImplementedError(f"{type(self).__name__} must implement forward({taken})")
 
     def score_purified(self, images: Tensor, purified: Tensor) -> Tensor:
         """Detection score (N,) of `images` whose purified form is known; higher = more suspect."""
         return reconstruction_error(purified, images)
 
-    def score(self, images: Tensor) -> Tensor:
-        """Detection score (N,) of `images`; higher = more likely adversarial."""
-        return self.score_purified(images, self(images))
+    def score(self, images: Tensor, seeds: Tensor | None = None) -> Tensor:
+        """Detection score (N,) of `images`; higher = more likely adversarial. `seeds`: of one that
+        is randomised."""
+        return self.score_purified(images, purified_by(self, images, seeds))
+
+
+NO_TRANSFORMS = "call the model on whole batches, with torch.autograd.grad"
+
+
+def is_transformed(tensor: Tensor) -> bool:
+    """Whether a tensor is one within a transform of `torch.func`, or a batched gradient."""
+    kinds = torch._C._functorch
+    return kinds.is_functorch_wrapped_tensor(tensor) or kinds.is_legacy_batchedtensor(tensor)
+
+
+def purified_by(purifier: nn.Module, images: Tensor, seeds: Tensor | None) -> Tensor:
+    """What a purifier makes of images (N, C, H, W), a randomised one with `seeds` (N,), which no
+    other is given. Raises ValueError if a randomised one gets none, or not one an image."""
+    if not is_randomised(purifier):
+        made: Tensor = purifier(images)
+        return made
+    if seeds is None or seeds.shape != images.shape[:1]:
+        got = "none" if seeds is None else f"shape {tuple(seeds.shape)}"
+        raise ValueError(
+            f"a randomised purifier needs seeds of shape ({len(images)},), one an image; got {got}"
+        )
+    made = purifier(images, seeds)
+    return made
 
 
 class Defended(nn.Module):
     """A classifier behind a purifier: again a plain classifier, (N, C, H, W) -> logits (N, K).
 
-    foolbox, AutoAttack or a user's own attack take it as they take any classifier.
+    foolbox, AutoAttack or a user's own attack take it as they take any classifier. It is in
+    evaluation mode when it is made, purifier and classifier included. Images must be in [0, 1]:
+    where those of its first call are above, as in 0..255, it warns.
+
+    **Randomised purifiers.** Each call draws anew: the images of all calls are counted from 0, and
+    the draw of image number i is a function of (`seed`, i). So the same calls in the same order
+    give the same results, and `restart_draws` begins again. A caller who knows better gives `seeds`
+    (N,), int64, as of `randomness.draw_seeds`: then nothing is counted. `attacks.run_attack` does
+    so, and gives each image its draws by its number, in whatever batch it is.
+
+    **torch's modes and transforms.** It gives the same values under `torch.no_grad` and
+    `torch.inference_mode`, also with a search. Those of `torch.func` (`vmap(grad(...))`) and
+    batched gradients (`is_grads_batched`, `torch.autograd.functional.jacobian(vectorize=True)`)
+    work where the purifier is a plain network, such as MagNet's or a VAE. Before a search, and
+    those of `torch.func` before a randomised purifier, whose images would share one draw, they
+    raise NotImplementedError: call `torch.autograd.grad` for batch after batch. Behind
+    `StraightThrough`, whose way back is the identity, batched gradients work too.
     """
 
-    def __init__(self, purifier: nn.Module, classifier: nn.Module) -> None:
+    def __init__(self, purifier: nn.Module, classifier: nn.Module, seed: int = 0) -> None:
         super().__init__()
         self.purifier = purifier
         self.classifier = classifier
+        self.seed = seed
+        self._counted = 0
+        self._looked_at_range = False
+        self.eval()
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.classifier(self.purifier(images))
+    @property
+    def randomised(self) -> bool:
+        """Whether its purifier is: then it takes seeds."""
+        return is_randomised(self.purifier)
+
+    def restart_draws(self) -> None:
+        """Begin again with the draws of the first call."""
+        self._counted = 0
+
+    def forward(self, images: Tensor, seeds: Tensor | None = None) -> Tensor:
+        if not is_transformed(images):
+            self._warn_of_range(images)
+        elif self.randomised:
+            raise NotImplementedError(
+                "a randomised purifier is not to be had under torch.func's transforms, where the "
+                f"images of a batch would share one draw: {NO_TRANSFORMS}"
+            )
+        if self.randomised and seeds is None:
+            numbers = range(self._counted, self._counted + len(images))
+            self._counted = numbers.stop
+            seeds = draw_seeds(self.seed, numbers, 0)
+        logits: Tensor = self.classifier(purified_by(self.purifier, images, seeds))
+        return logits
+
+    def _warn_of_range(self, images: Tensor) -> None:
+        """Once, because a GPU must be waited for."""
+        if self._looked_at_range or not images.numel():
+            return
+        self._looked_at_range = True
+        if (largest := images.detach().amax().item()) > _ABOVE_RANGE:
+            warnings.warn(
+                f"images in [0, 1] are expected, and the largest value given is {largest:.4g}: "
+                "divide images in 0..255 by 255",
+                stacklevel=3,
+            )
+
+
+_ABOVE_RANGE = 1.001
+"""A little above 1, which rounding may pass."""
 
 
 class StraightThrough(nn.Module):
@@ -90,8 +187,13 @@ class StraightThrough(nn.Module):
         super().__init__()
         self.purifier = purifier
 
-    def forward(self, images: Tensor) -> Tensor:
+    @property
+    def randomised(self) -> bool:
+        """Whether the purifier is."""
+        return is_randomised(self.purifier)
+
+    def forward(self, images: Tensor, seeds: Tensor | None = None) -> Tensor:
         with torch.no_grad():
-            purified = self.purifier(images.detach())
+            purified = purified_by(self.purifier, images.detach(), seeds)
         # The parentheses keep the value exact: images - images.detach() is zero, bit for bit.
         return purified + (images - images.detach())

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from purification.guests import check_images, name_of, refuse_not_finite
 from purification.parts import Images, joined
-from purification.purifiers.base import reconstruction_error
+from purification.purifiers.base import purified_by, reconstruction_error
 from purification.runtime import progress
 
 Result = TypeVar("Result")
@@ -31,18 +31,31 @@ class Purified:
 
 
 def purify_images(
-    purifier: nn.Module, images: Images, *, batch_size: int | Literal["auto"], device: torch.device
+    purifier: nn.Module,
+    images: Images,
+    *,
+    batch_size: int | Literal["auto"],
+    device: torch.device,
+    seeds: Tensor | None = None,
 ) -> Purified:
-    """Purify `images` (N, C, H, W), `batch_size` at a time, as `in_batches` has it.
+    """Purify `images` (N, C, H, W), `batch_size` at a time, as `in_batches` has it. `seeds` (N,),
+    int64: of a randomised purifier, the draw of each image (`randomness.draw_seeds`).
 
-    Raises GuestError if the purifier returns something else than images of the same shape in
-    [0, 1], FloatingPointError if a score is not finite; both name the first such image.
+    Raises ValueError if a randomised purifier gets no seeds, GuestError if the purifier returns
+    something else than images of the same shape in [0, 1], FloatingPointError if a score is not
+    finite; the last two name the first such image.
     """
-    return joined(purified_parts(purifier, images, batch_size=batch_size, device=device))
+    parts = purified_parts(purifier, images, batch_size=batch_size, device=device, seeds=seeds)
+    return joined(parts)
 
 
 def purified_parts(
-    purifier: nn.Module, images: Images, *, batch_size: int | Literal["auto"], device: torch.device
+    purifier: nn.Module,
+    images: Images,
+    *,
+    batch_size: int | Literal["auto"],
+    device: torch.device,
+    seeds: Tensor | None = None,
 ) -> Iterator[Purified]:
     """As `purify_images`, each batch as it is made: of more images than fit into memory."""
     purifier, done = purifier.to(device), 0
@@ -53,7 +66,8 @@ def purified_parts(
     def purify(batch: Tensor) -> Purified:
         numbers = range(done, done + len(batch))
         given = batch.to(device)
-        result = purifier(given)
+        own = None if seeds is None else seeds[numbers.start : numbers.stop]
+        result = purified_by(purifier, given, own)
         check_images(name, result, given, numbers)
         error = reconstruction_error(result, given)
         score = error if score_of is None else score_of(given, result)

@@ -68,6 +68,7 @@ class Cowboy(DefenseGAN):
         settings: of the search; its objective is replaced. Of its precisions "tf32" is the
             discriminator's as well, "bfloat16" the generator's alone.
         sigma, discriminator_weight: of `CleaningObjective`.
+        redrawn: as of `DefenseGAN`.
 
     Raises:
         ValueError: as `CleaningObjective`.
@@ -77,6 +78,7 @@ class Cowboy(DefenseGAN):
     GENERATORS = ("gan",)
     RULES = ("optimizer",)
     UNFILLED = True
+    RANDOMISED = {"redraw": True}
     SETTINGS = {
         "steps": "count: steps L of the search",
         "restarts": "count: starts R of the search",
@@ -85,6 +87,7 @@ class Cowboy(DefenseGAN):
         "sigma": "positive: the images' deviation, in pixel units of [-1, 1]",
         "discriminator_weight": "not_negative: of its term; 0 in Table 2's Defense-GAN, else 1",
         "optimizer": "gradient_descent|lbfgs = gradient_descent: of the steps; lbfgs: momentum 0",
+        "redraw": "boolean = False: starts are drawn anew for each image and evaluation",
     }
 
     def __init__(
@@ -96,10 +99,11 @@ class Cowboy(DefenseGAN):
         *,
         sigma: float,
         discriminator_weight: float = 1.0,
+        redrawn: float | None = None,
     ) -> None:
         frozen = discriminator.eval().requires_grad_(False)
         objective = CleaningObjective(frozen, sigma, discriminator_weight)
-        super().__init__(generator, starts, replace(settings, objective=objective))
+        super().__init__(generator, starts, replace(settings, objective=objective), redrawn)
         self.objective = objective  # a module of this one, which goes along to a device
 
     @classmethod
@@ -122,11 +126,12 @@ class Cowboy(DefenseGAN):
             search_settings(settings, settings.get("steps", 0)),
             sigma=settings["sigma"],
             discriminator_weight=settings["discriminator_weight"],
+            redrawn=1.0 if settings.get("redraw") else None,
         )
 
     def score_purified(self, images: Tensor, purified: Tensor) -> Tensor:
         """Minus the logit of D(images), (N,); `purified` has no part in it."""
         return self.score(images)
 
-    def score(self, images: Tensor) -> Tensor:
+    def score(self, images: Tensor, seeds: Tensor | None = None) -> Tensor:
         return -self.objective.discriminator(images)

@@ -23,6 +23,14 @@ class DefenseGAN(Purifier):
     nothing but the image, and an attacker who knows the seed knows every start (the paper's third
     threat model, section 2.1). R starts are the first R of any larger set from the same generator
     of random numbers.
+
+    Args:
+        generator: z (M, d) -> images (M, C, H, W) in [0, 1].
+        starts: (R, latent).
+        settings: of the search.
+        redrawn: None, or the standard deviation of starts that are drawn anew for each image from
+            its seed, as many and as long as `starts`, whose values then have no part: a randomised
+            purifier, whose starts an attacker does not know.
     """
 
     METHOD = "defense_gan"
@@ -31,6 +39,7 @@ class DefenseGAN(Purifier):
     RULES = ("prune", "optimizer")
     UNFILLED = True
     VARIANTS = {"reconstructions": "rec", "originals": "orig"}
+    RANDOMISED = {"redraw": True}
     SETTINGS = {
         "steps": "count: steps L of the search",
         "restarts": "count: starts R of the search",
@@ -42,23 +51,47 @@ class DefenseGAN(Purifier):
         "tolerance": "fraction = 0.0: a search ends whose objective falls by no larger share",
         "patience": "count = 10: steps between two looks at the tolerance",
         "optimizer": "gradient_descent|lbfgs = gradient_descent: of the steps; lbfgs: momentum 0",
+        "redraw": "boolean = False: starts are drawn anew for each image and evaluation",
     }
+    starts: Tensor
 
-    def __init__(self, generator: nn.Module, starts: Tensor, settings: SearchSettings) -> None:
+    def __init__(
+        self,
+        generator: nn.Module,
+        starts: Tensor,
+        settings: SearchSettings,
+        redrawn: float | None = None,
+    ) -> None:
         super().__init__()
         self.generator = generator.eval().requires_grad_(False)
         self.register_buffer("starts", starts)
         self.settings = settings
+        self.redrawn = redrawn
+        self.randomised = redrawn is not None
 
     @classmethod
     def of_recipe(
         cls, recipe: Mapping[str, Any], networks: Mapping[str, nn.Module], image_shape: Any
     ) -> Self:
         own = recipe["settings"]
-        return cls(*search_of(recipe, networks["generator"], own["steps"], own["restarts"]))
+        search = search_of(recipe, networks["generator"], own["steps"], own["restarts"])
+        deviation = start_deviation(search[1].shape[1], own.get("starts", "published"))
+        return cls(*search, redrawn=deviation if own.get("redraw") else None)
 
-    def forward(self, images: Tensor) -> Tensor:
-        return latent_search(self.generator, images, self.starts, self.settings).reconstructions
+    def forward(self, images: Tensor, seeds: Tensor | None = None) -> Tensor:
+        starts = self.starts_of(seeds)
+        return latent_search(self.generator, images, starts, self.settings).reconstructions
+
+    def starts_of(self, seeds: Tensor | None) -> Tensor:
+        """The starts (R, latent) of all images or, redrawn, those (N, R, latent) of `seeds` (N,):
+        fewer restarts have the first of more. Raises ValueError without the seeds that it needs."""
+        if self.redrawn is None:
+            return self.starts
+        if seeds is None:
+            raise ValueError("starts that are redrawn need seeds, one for each image")
+        streams, (restarts, latent) = randomness.Streams(seeds), self.starts.shape
+        codes = torch.stack([streams.normal((latent,)) for _ in range(restarts)], dim=1)
+        return self.redrawn * codes
 
 
 def search_of(
@@ -91,12 +124,19 @@ def draw_starts(
     "published": from N(0, 1/latent), as in the published code. "prior": from N(0, 1), of which the
     codes were that the generator was trained with. Either kind is the other one scaled.
     """
-    drawn = draw_codes(restarts, latent, random)
-    if starts == "prior":
-        return drawn
-    if starts == "published":
-        return drawn / math.sqrt(latent)
-    raise ValueError(f"starts must be one of {get_args(Starts)}, got {starts!r}")
+    return draw_codes(restarts, latent, random) / _divisor(latent, starts)
+
+
+def start_deviation(latent: int, starts: Starts = "published") -> float:
+    """The standard deviation of the starts of `draw_starts`."""
+    return 1 / _divisor(latent, starts)
+
+
+def _divisor(latent: int, starts: Starts) -> float:
+    divisors = {"published": math.sqrt(latent), "prior": 1.0}
+    if starts not in divisors:
+        raise ValueError(f"starts must be one of {get_args(Starts)}, got {starts!r}")
+    return divisors[starts]
 
 
 def draw_codes(count: int, latent: int, random: torch.Generator) -> Tensor:

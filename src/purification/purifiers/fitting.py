@@ -17,9 +17,9 @@ from purification.models.bigan import JointDiscriminator
 from purification.models.checkpoints import Shape, network_of
 from purification.models.wgan import Critic
 from purification.provenance import name_of
-from purification.purifiers.base import Purifier
+from purification.purifiers.base import Purifier, purified_by
 from purification.purifiers.loading import new_purifier, purifier_class
-from purification.randomness import derive_seed, isolated_rng
+from purification.randomness import derive_seed, draw_seeds, is_randomised, isolated_rng
 from purification.text_tables import MARKS
 from purification.training.ae_gan import train_ae_gan
 from purification.training.bigan import train_bigan
@@ -120,8 +120,9 @@ def _check_deployed(place: str, made: Purifier, deployed: Purifier, images: Tens
         # Of one layout in memory, because another one rounds otherwise.
         purifier.to(images.device, memory_format=torch.contiguous_format)
         guest = GuestPurifier(purifier.eval(), place)
+        seeds = draw_seeds(0, range(len(images)), 0) if is_randomised(guest) else None
         with torch.no_grad():
-            purified = guest(images)
+            purified = purified_by(guest, images, seeds)
             score = guest.score_purified(images, purified)
         results.append(torch.cat([purified.flatten(1), score[:, None]], 1).nan_to_num())
     allowed = 0.0 if images.device.type == "cpu" else TOLERANCE

@@ -21,6 +21,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor, nn
 
+from purification.purifiers.base import NO_TRANSFORMS, is_transformed
 from purification.purifiers.descent import (
     SearchResult,
     SearchSettings,
@@ -50,8 +51,30 @@ def latent_search(
     rounding, which has no useful derivative, attacks are weaker (docs/performance.md). Each image's
     result is a function of that image alone. L-BFGS has another gradient, in the images alone:
     that of the minimum that it approaches (`lbfgs.with_gradient`).
+
+    Raises ValueError for starts of another shape, NotImplementedError within a transform of
+    `torch.func` and, on the way back, for batched gradients.
     """
-    starts = _starts_of_each(starts, images)
+    _refuse_transformed(images)
+    found = _found(generator, images, _starts_of_each(starts, images), settings)
+    if found.reconstructions.requires_grad:
+        found.reconstructions.register_hook(_refuse_transformed)
+    return found
+
+
+def _refuse_transformed(tensor: Tensor) -> None:
+    """Raise NotImplementedError for images, or a gradient, that stand for several at once."""
+    if is_transformed(tensor):
+        raise NotImplementedError(
+            "a latent search is not to be had under torch.func's transforms, or with batched "
+            f"gradients: {NO_TRANSFORMS}"
+        )
+
+
+def _found(
+    generator: nn.Module, images: Tensor, starts: Tensor, settings: SearchSettings
+) -> SearchResult:
+    """`latent_search` from `starts` (N, R, d)."""
     network, generator = _networks(generator, settings)
     wanted = images.requires_grad or starts.requires_grad
     differentiable = torch.is_grad_enabled() and wanted

@@ -8,13 +8,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from purification.facts import class_that_states
+from purification.facts import class_that_states, holds_for
 from purification.guests import GuestPurifier
 from purification.models.checkpoints import Shape, load_network
 from purification.plugins import files_for, import_named
 from purification.purifiers.base import Purifier
 from purification.purifiers.defense_gan import search_of
 from purification.purifiers.descent import SearchSettings
+from purification.randomness import is_randomised
 
 VALIDATION = "validation"
 """Among a recipe's networks, what is none: purified validation images, whose scores a threshold is
@@ -74,11 +75,22 @@ def new_purifier(
     settings = deepcopy(dict(recipe["settings"]))
     own = ":" in (method := recipe.get("method", ""))
     further = files_for(method, build, recipe.get("files")) if own else {}
+    # A copy again: whoever is built may change its settings.
+    randomised = holds_for(getattr(build, "RANDOMISED", False), dict(recipe["settings"]))
     if own and not (isinstance(build, type) and issubclass(build, Purifier)):
-        return build(settings, networks, recipe["seed"], **further)
-    if "networks" in signature(build).parameters:
-        further["networks"] = networks
-    return build(settings, tuple(image_shape), **further)
+        made = build(settings, networks, recipe["seed"], **further)
+    else:
+        if "networks" in signature(build).parameters:
+            further["networks"] = networks
+        made = build(settings, tuple(image_shape), **further)
+    if is_randomised(made) and not isinstance(build, type):
+        raise ValueError(
+            f"{method} returned a randomised purifier. Name its class in the config, which states "
+            "RANDOMISED, so that it is measured as one"
+        )
+    if randomised or is_randomised(made):
+        made.randomised = randomised
+    return made
 
 
 def load_search(

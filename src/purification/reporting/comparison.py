@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
+from purification.evaluation.protocols import ONE_SHOT
 from purification.evaluation.refusals import REFUSED
-from purification.reporting.long_tables import over_seeds, read_long_table
+from purification.reporting.long_tables import over_seeds, read_long_table, text_of
 from purification.reporting.markdown_tables import grid
 
 WITHIN = (0.02, 0.05)
@@ -75,7 +76,9 @@ def compared_cells(long: pd.DataFrame) -> pd.DataFrame:
     searched = cells["defense"].isin(SEARCHING) & (cells["threat_model"] == "white_box")
     cells["counted"] = ~searched & cells["accuracy"].notna()
     deployed = [name for name in _DEPLOYED if name in long]
-    clean = long[long["attack"] == "none"].groupby(deployed, dropna=False)["accuracy"].mean()
+    once = text_of(long, "protocol").isin(("", ONE_SHOT))
+    clean = long[once & (long["attack"] == "none")]
+    clean = clean.groupby(deployed, dropna=False)["accuracy"].mean()
     return cells.merge(clean.rename("clean_value").reset_index(), "left", deployed)
 
 

@@ -97,13 +97,23 @@ def typed_rows(
         raise ValueError(f"{path}: {error}") from error
 
 
+def judgements(rows: pd.DataFrame) -> pd.Series:
+    """How often each image of a row was judged, each time counted in `correct`: once, or on each of
+    a randomised defence's draws (`evaluation.protocols`)."""
+    if "draws" not in rows:
+        return pd.Series(1, rows.index)
+    draws, evaluations = (pd.to_numeric(rows[name]) for name in ("draws", "evaluations"))
+    return (draws.astype(float) / evaluations.astype(float)).fillna(1).astype(int)
+
+
 def _check_counts(path: Path, rows: pd.DataFrame) -> None:
     """Raise ValueError, naming file and row, where an accuracy is not correct / n."""
     # A reader that has no use for one of the columns has not asked for its type.
     rows = rows.assign(**{name: pd.to_numeric(rows[name]) for name in ("n", "correct", "accuracy")})
-    whole = (rows["n"] >= 1) & (rows["correct"] >= 0) & (rows["correct"] <= rows["n"])
+    judged = rows["n"] * judgements(rows)
+    whole = (rows["n"] >= 1) & (rows["correct"] >= 0) & (rows["correct"] <= judged)
     # Four decimals, as a long table has them, are enough to tell a wrong one.
-    right = (rows["accuracy"] - rows["correct"] / rows["n"]).abs() < 1e-4
+    right = (rows["accuracy"] - rows["correct"] / judged).abs() < 1e-4
     # A refused attack has no number, and says why (`evaluation.refusals`).
     reasons = rows[REFUSED].fillna("") if REFUSED in rows else pd.Series("", rows.index)
     refused = (rows["n"] == 0) & rows["accuracy"].isna() & (reasons != "")

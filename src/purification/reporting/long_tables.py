@@ -3,8 +3,10 @@
 A measurement row is one accuracy (`MEASUREMENT_COLUMNS`). Black-box rows have three more columns:
 ``substitute``, which is part of a row's identity, ``oracle`` and ``queries``; rows of an attack
 that the config gives in other units or under another name than the paper's, ``paper_attack`` and
-``pixel_range``; rows of what is not what its name says, ``not_as_named``; and rows whose attack was
-refused, with n = 0 and no accuracy, ``refused``, the reason.
+``pixel_range``; rows of randomised defences those of `evaluation.protocols.PROTOCOL_COLUMNS`, of
+which ``protocol`` is part of a row's identity; rows of what is not what its name says,
+``not_as_named``; and rows whose attack was refused, with n = 0 and no accuracy, ``refused``, the
+reason.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,23 +19,36 @@ from purification.evaluation.accuracy import wilson_intervals
 from purification.evaluation.flags import FLAGS, flag_column
 from purification.evaluation.measure import ATTACK_COLUMNS, ATTACK_UNIT_COLUMNS, NAMING_COLUMN
 from purification.evaluation.measure import COLUMNS as MEASUREMENT_COLUMNS
+from purification.evaluation.protocols import EVALUATIONS, FIXED, ONE_SHOT
 from purification.evaluation.refusals import REFUSED
-from purification.reporting.csv_files import NAMES, all_rows, read_rows, write_formatted
+from purification.reporting.csv_files import (
+    NAMES,
+    all_rows,
+    judgements,
+    read_rows,
+    write_formatted,
+)
 from purification.reporting.papers import ATTACHED_COLUMNS, attach_paper_values
 from purification.text_tables import read_text_table
 
-_FURTHER_TEXT = ("substitute", "oracle", *ATTACK_UNIT_COLUMNS, NAMING_COLUMN, REFUSED)
+_FURTHER_TEXT = ("substitute", "oracle", *ATTACK_UNIT_COLUMNS, "protocol", NAMING_COLUMN, REFUSED)
+_FURTHER_COUNTS = ("queries", "evaluations", "draws")
+_PROTOCOLS = ("", ONE_SHOT, FIXED, EVALUATIONS)
 _COUNTS = ("iterations_L", "restarts_R", "n", "correct")
 _NUMBERS = ("epsilon", "accuracy", "ci_low", "ci_high", *ATTACK_COLUMNS)
 _DEFENSE_ORDER = ("none", "defense_gan", "magnet", "adv_training")
-THREAT_ORDER = ("none", "white_box", "gray_box", "white_box_bpda", "black_box")
+THREAT_ORDER = (
+    *("none", "white_box", "white_box_fixed", "gray_box"),
+    *("white_box_bpda", "white_box_bpda_fixed", "black_box"),
+)
 SEARCH = ("iterations_L", "restarts_R")
 _OVER_SEEDS = {
     "accuracy": ("accuracy", "mean"),
     "std": ("accuracy", "std"),
     "seeds": ("accuracy", "count"),
     **{name: (name, "sum") for name in ("n", "correct")},
-    **{name: (name, "mean") for name in ("success_rate", "mean_l2", "difference")},
+    **{name: (name, "mean") for name in ("success_rate", "mean_l2", "difference", "spread")},
+    **{name: (name, "first") for name in ("protocol", "evaluations", "draws")},
     "zero_gradient_share": ("zero_gradient_share", "max"),
     **{name: (name, "first") for name in ("epsilon", "threat_model", "defense", "variant")},
     **{name: (name, "first") for name in ("ci_low", "ci_high", *ATTACHED_COLUMNS[:-1])},
@@ -59,7 +74,7 @@ def long_table(
     Returns:
         Rows sorted by dataset and attack (order of first appearance, no attack first), epsilon,
         classifier, defence (undefended, the paper's, users' own by appearance), variant, threat
-        model, search settings and seed; columns `MEASUREMENT_COLUMNS`, what
+        model, protocol, search settings and seed; columns `MEASUREMENT_COLUMNS`, what
         `purification.reporting.papers.attach_paper_values` adds, and last `FLAGS`, a seed's own.
 
     Raises as `all_rows`, and ValueError for an attack without threat model or the reverse, or two
@@ -79,6 +94,7 @@ def long_table(
             "defense": _rank(rows["defense"], first=_DEFENSE_ORDER),
             "variant": rows["variant"],
             "threat_model": _rank(rows["threat_model"], first=THREAT_ORDER),
+            "protocol": _rank(text_of(rows, "protocol"), first=_PROTOCOLS),
             **{name: rows[name].fillna(-1) for name in SEARCH},
             "seed": rows["seed"],
         }
@@ -89,8 +105,10 @@ def long_table(
     rows = rows.loc[ranks.sort_values([*ranks], kind="stable").index].reset_index(drop=True)
     for name in set(_FURTHER_TEXT) & set(rows):
         rows[name] = rows[name].fillna("")
-    if "queries" in rows:
-        rows["queries"] = pd.to_numeric(rows["queries"]).astype("Int64")
+    for name in set(_FURTHER_COUNTS) & set(rows):
+        rows[name] = pd.to_numeric(rows[name]).astype("Int64")
+    if "spread" in rows:
+        rows["spread"] = pd.to_numeric(rows["spread"])
     rows = rows[[*MEASUREMENT_COLUMNS, *(name for name in rows if name not in MEASUREMENT_COLUMNS)]]
     # As for the cells of its page: only in a swept table L and R tell a defence's rows apart.
     flags = flag_column(rows if searches is not None else rows.drop(columns=[*SEARCH]))
@@ -107,9 +125,11 @@ def read_long_table(path: Path) -> pd.DataFrame:
     Raises FileNotFoundError, or ValueError naming the file if it is no long table.
     """
     header = read_text_table(path).partition("\n")[0].split(",")
-    text = (*NAMES, "substitute") if "substitute" in header else NAMES
+    text = (*NAMES, *(name for name in ("substitute", "protocol") if name in header))
     numbers = (*_NUMBERS, "paper_value", "paper_std", "difference")
+    numbers += ("spread",) if "spread" in header else ()
     counts = (*_COUNTS, "seed", "paper_iterations_L", "paper_restarts_R")
+    counts += tuple(name for name in ("evaluations", "draws") if name in header)
     return read_rows(path, text=text, counts=counts, numbers=numbers)
 
 
@@ -139,8 +159,9 @@ def over_seeds(rows: pd.DataFrame, key: Sequence[str]) -> pd.DataFrame:
     cells = rows.groupby(list(key), sort=False, dropna=False).agg(**made).reset_index()
     pooled = cells["seeds"] > 1
     if pooled.any():
-        counts = (cells.loc[pooled, name] for name in ("correct", "n"))
-        cells.loc[pooled, ["ci_low", "ci_high"]] = wilson_intervals(*counts)
+        several = cells[pooled]
+        right = several["correct"] / judgements(several)
+        cells.loc[pooled, ["ci_low", "ci_high"]] = wilson_intervals(right, several["n"])
     return cells
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from purification.evaluation.flags import flagged
 from purification.evaluation.measure import NAMING_COLUMN
+from purification.evaluation.protocols import EVALUATIONS, FIXED, ONE_SHOT
 from purification.evaluation.refusals import REFUSED
 from purification.reporting.long_tables import SEARCH, THREAT_ORDER, epsilon_text, text_of
 from purification.reporting.wide_tables import KEY, main_threat_model, table_cells
@@ -19,6 +20,9 @@ _THREAT_MEANING = {
     "gray_box": "the attacker differentiates the bare classifier and does not know the defense.",
     "white_box_bpda": "the attacker runs the defense forward and replaces its gradient by the "
     "identity (backward pass differentiable approximation, BPDA).",
+    "white_box_fixed": "as `white_box`, by an attacker who knows the random numbers of a "
+    "randomised defense: the draw on which the image is judged.",
+    "white_box_bpda_fixed": "as `white_box_bpda`, by an attacker who knows that draw.",
     "black_box": "the attacker asks an oracle for labels (column `oracle` of the long table: "
     "`plain` is the bare classifier) and differentiates a substitute trained on them; success and "
     "norms are of the attack on the substitute.",
@@ -26,6 +30,14 @@ _THREAT_MEANING = {
 _PAPER_WHITE_BOX = (
     "The paper's white-box values of a defense with a latent search are not comparable with ours: "
     "in its published code no gradient passes the search, so the attack stood still."
+)
+_PROTOCOLS = (
+    "A randomised defense draws anew in each evaluation. Its columns are, by protocol: one-shot "
+    "(without a further name), each image judged once on a draw that no look of the attack was, as "
+    "the mean over several such draws ± their sample standard deviation; `*_evaluations`, right in "
+    "all of so many draws, to be read beside the accuracy without attack under as many; `*_fixed`, "
+    "the attacker knows the draw, and the image is judged on it; `*_fixed_fresh`, the same images "
+    "on draws that they were not made for."
 )
 _REFUSED = "no number: attack refused"
 _WARNINGS = {
@@ -140,11 +152,25 @@ def _cell_text(cell: tuple) -> str:
     if pd.notna(cell.ci_low):
         lines.append(f"[{cell.ci_low:.4f}, {cell.ci_high:.4f}]")
     lines.append(f"n = {cell.n}" + (f", {cell.seeds} seeds" if cell.seeds > 1 else ""))
+    lines += _protocol_lines(cell)
     if pd.notna(cell.mean_l2):
         lines.append(f"l2 = {cell.mean_l2:.2f}")
     if pd.notna(getattr(cell, "paper_value", None)):
         lines.append(f"paper {cell.paper_value:.4f}")
     return "<br>".join(lines)
+
+
+def _protocol_lines(cell: Any) -> list[str]:
+    """How a randomised defence was judged."""
+    protocol = getattr(cell, "protocol", "")
+    if protocol == FIXED:
+        return ["known draw"]
+    if protocol == EVALUATIONS:
+        return [f"right in all of {cell.evaluations} draws"]
+    if protocol == ONE_SHOT:
+        spread = f" ± {cell.spread:.4f}" if pd.notna(cell.spread) else ""
+        return [f"mean over {cell.draws} draws{spread}"]
+    return []
 
 
 def _brief_text(cell: Any) -> str:
@@ -206,6 +232,8 @@ def _legend(cells: pd.DataFrame) -> str:
         columns = {"none": " (columns `no_attack`, `*_clean`)", "white_box_bpda": " (`*_bpda`)"}
         meaning = _THREAT_MEANING.get(name, "as the configuration defines it.")
         lines.append(f"- `{name}`{columns.get(name, '')}: {meaning}")
+    if (text_of(cells, "protocol") != "").any():
+        lines += ["", _PROTOCOLS]
     searched = (cells["defense"] == "defense_gan") & (cells["threat_model"] == "white_box")
     if _is_printed(cells[searched]).any():
         lines += ["", _PAPER_WHITE_BOX]

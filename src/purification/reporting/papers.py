@@ -15,6 +15,7 @@ import pandas as pd
 import yaml
 
 from purification.evaluation.measure import NAMING_COLUMN
+from purification.evaluation.protocols import ONE_SHOT
 from purification.evaluation.refusals import REFUSED
 from purification.provenance import in_a_job
 from purification.reporting.csv_files import typed_rows
@@ -144,7 +145,7 @@ def attach_paper_values(
     [0, 1]), not beside our 0.3 of [0, 1]. A row with a ``paper_attack`` matches by it instead of
     its own name, and the networks of the paper's `own_classifiers` by its letter. A row that is
     something else than its names say (`evaluation.measure.NAMING_COLUMN` is not empty) matches
-    nothing.
+    nothing; of a randomised defence only its one-shot accuracy does.
 
     A difference on Defense-GAN's ``white_box`` rows is no error of either side. The paper (sec. 3,
     Table 4) describes an attacker who differentiates through the L search steps; in the code
@@ -174,6 +175,8 @@ def attach_paper_values(
     keys = _keys(_as_in_paper(long, known), match)
     if NAMING_COLUMN in long:
         keys = keys.where(long[NAMING_COLUMN] == "", "")
+    if "protocol" in long:
+        keys = keys.where(long["protocol"].isin(("", ONE_SHOT)), "")
     ambiguous = printed.loc[printed["key"].duplicated() & printed["key"].isin(keys), "key"]
     if not ambiguous.empty:
         cell = ", ".join(

@@ -9,8 +9,11 @@ has its columns without a change here:
   out for the strongest of a dataset, which the paper's Table 4 shows: ``adv_tr``; a weaker one
   stays ``adv_tr_eps=0.15``;
 - the threat model is a suffix: none for ``white_box`` (where no row is white-box: for
-  ``black_box``), ``_bpda`` for ``white_box_bpda``, ``_clean`` for no attack, else its own name
-  (``_gray_box``).
+  ``black_box``), ``_bpda`` for ``white_box_bpda``, ``_clean`` for no attack, ``_fixed`` and
+  ``_bpda_fixed`` where the attacker knows the draw, else its own name (``_gray_box``);
+- the protocol by which a randomised defence is judged comes last: none for one-shot and for known
+  draws, ``_5_evaluations``, and ``_fixed_fresh`` for images that were made for a known draw and are
+  judged on others.
 
 **Swept tables** (3 and 8 to 11) have defences at several L and R: each (L, R) is a row, and what
 has neither, such as no defence, repeats.
@@ -20,6 +23,7 @@ import re
 
 import pandas as pd
 
+from purification.evaluation.protocols import EVALUATIONS, ONE_SHOT
 from purification.reporting.long_tables import SEARCH, described, over_seeds, text_of
 from purification.reporting.papers import epsilon_key
 
@@ -34,6 +38,7 @@ _COLUMN_ORDER = (
     *("defense_gan_rec_clean", "defense_gan_orig_clean", "magnet_clean", "adv_tr_clean"),
 )
 _THREAT_SUFFIX = {"white_box": "", "white_box_bpda": "_bpda", "none": "_clean"}
+_THREAT_SUFFIX |= {"white_box_fixed": "_fixed", "white_box_bpda_fixed": "_bpda_fixed"}
 _ROW = ("dataset", "attack", "epsilon", "classifier", "substitute")
 KEY = ("dataset", "attack", "epsilon_key", "classifier", "substitute", *SEARCH)
 """What names a row among the cells. Without a sweep all cells have the search settings -1."""
@@ -95,16 +100,29 @@ def _column_names(long: pd.DataFrame) -> pd.Series:
     strongest = strength.notna() & (strength == strength.groupby(long["dataset"]).transform("max"))
     suffixes = _THREAT_SUFFIX | {main_threat_model(long): ""}
     names = []
-    for defense, variant, threat_model, hide in zip(
-        long["defense"], long["variant"], long["threat_model"], strongest, strict=True
+    protocols = _protocol_suffixes(long)
+    for defense, variant, threat_model, hide, protocol in zip(
+        long["defense"], long["variant"], long["threat_model"], strongest, protocols, strict=True
     ):
         if defense == "none" and threat_model == "none":
             names.append("no_attack")
             continue
         name = {"none": "no_defense", "adv_training": "adv_tr"}.get(defense, defense)
         name += f"_{variant}" if variant and not hide else ""
-        names.append(name + suffixes.get(threat_model, f"_{threat_model}"))
+        names.append(name + suffixes.get(threat_model, f"_{threat_model}") + protocol)
     return pd.Series(names, long.index, dtype=str)
+
+
+def _protocol_suffixes(long: pd.DataFrame) -> list[str]:
+    """What a row's protocol adds to the name of its column."""
+    if "protocol" not in long:
+        return [""] * len(long)
+    suffixes = []
+    columns = (long[name] for name in ("threat_model", "protocol", "evaluations"))
+    for threat_model, protocol, evaluations in zip(*columns, strict=True):
+        suffix = "_fresh" if protocol == ONE_SHOT and threat_model.endswith("_fixed") else ""
+        suffixes.append(f"_{evaluations}_evaluations" if protocol == EVALUATIONS else suffix)
+    return suffixes
 
 
 def _widen(cells: pd.DataFrame) -> pd.DataFrame:

@@ -193,6 +193,8 @@ def test_stated_defaults_are_those_of_the_code() -> None:
     found = defenses()["defense_gan"].defaults
     assert found.pop("starts") == "published"
     assert found.pop("prune") == list(search.prune)
+    redrawn = inspect.signature(class_that_states("purifiers", method="defense_gan"))
+    assert (found.pop("redraw"), redrawn.parameters["redrawn"].default) == (False, None)
     assert found == {name: getattr(search, name) for name in found}
     indicator = inspect.signature(class_that_states("purifiers", method="ae_gan"))
     assert defenses()["ae_gan"].defaults["indicator"] == indicator.parameters["indicator"].default
@@ -500,7 +502,17 @@ WRONG = {
     "randomised": (
         stating("COLUMN =", "RANDOMISED = True\n    COLUMN ="),
         EPOCHS,
-        ["Mine is RANDOMISED. Such a purifier needs a protocol of its own"],
+        ["contract_lab.py: Mine is RANDOMISED: expected forward(self, images, seeds)"],
+    ),
+    "randomised by no setting": (
+        stating("COLUMN =", 'RANDOMISED = {"widht": 3}\n    COLUMN ='),
+        EPOCHS,
+        ["Mine.RANDOMISED: got 'widht' (did you mean 'width'?); allowed: width, epochs"],
+    ),
+    "randomised otherwise": (
+        stating("COLUMN =", 'RANDOMISED = "yes"\n    COLUMN ='),
+        EPOCHS,
+        ["Mine.randomised: must be of type boolean or object; got 'yes'"],
     ),
     "column": (
         stating('"brighter"', '"clean"'),
