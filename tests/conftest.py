@@ -208,6 +208,7 @@ class Workflow:
         """Snakemake's report of a finished target: its front page, and its results' captions."""
         self.run(target, options=("--report", "report.html"))
         page = (self.folder / "report.html").read_text()
+        assert "system-message" not in page  # docutils' errors
         front, results = (
             json.loads(re.search(rf'^ *var {name} = (["{{].*?);?$', page, re.MULTILINE)[1])
             for name in ("workflow_desc", "results")

@@ -397,9 +397,10 @@ def test_report_holds_table_and_pictures_with_captions(workflow: Workflow) -> No
         "Data sets: digits.",
         "Attacks: fgsm, ε = 0.1 (pixels in [0, 1]); cw.",
         "gray box: the attacker differentiates the bare classifier",
-        "data:text/html;base64,",
     ):
         assert part in about and part in front
+    # The menu's link holds the table's page. On the front page it would be a line too long for docutils.
+    assert "data:text/html;base64," in about and "data:text/html;base64," not in front
     picture = captions["results/digits/seed0/figures/examples/D/fgsm.png"]
     assert "digits: fgsm, ε = 0.1 (pixels in [0, 1]). Gray box" in picture
     assert "wgan_gp on digits" in captions["results/digits/seed0/generators/wgan_gp.curve.png"]
