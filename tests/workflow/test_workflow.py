@@ -399,7 +399,7 @@ def test_report_holds_table_and_pictures_with_captions(workflow: Workflow) -> No
         "gray box: the attacker differentiates the bare classifier",
     ):
         assert part in about and part in front
-    # The menu's link holds the table's page. On the front page it would be a line too long for docutils.
+    # The menu's link holds the table's page. The front page has that itself.
     assert "data:text/html;base64," in about and "data:text/html;base64," not in front
     picture = captions["results/digits/seed0/figures/examples/D/fgsm.png"]
     assert "digits: fgsm, ε = 0.1 (pixels in [0, 1]). Gray box" in picture
