@@ -39,8 +39,8 @@ def hop_skip_jump(
     2, with the constants of the authors' code. From noise that leaves the label, an image goes to
     the boundary by bisection. Then, in turns: it estimates there, from the decisions at
     100 sqrt(t) points around it in iteration t, the gradient of the boundary, takes a step along it
-    that is halved until it leaves the label, and goes back to the boundary. An interval is bisected
-    20 times at most, where the paper's ratio of 1 / d^2, of d pixels, is below float32's digits.
+    that is halved until it leaves the label, and goes back to the boundary. There an interval is
+    bisected to 1 / d^2 of it, of d pixels, but 20 times at most: what is beyond float32 cannot tell.
 
     Like `deepfool` it has no `epsilon`: what it tells is the norm of each change, and the share of
     images of a larger norm is the accuracy at any epsilon. It needs neither gradients nor logits,
@@ -53,8 +53,8 @@ def hop_skip_jump(
     in all), which is counted as a failure. No image depends on the rest of its batch.
 
     Args:
-        queries: images that the model is shown for each image, at most, beside one look at the
-            image as it is given. The paper shows results up to 25,000.
+        queries: points that the model is shown for each image, at most, beside one look at the
+            image as it is given.
     """
     return _attack("hop_skip_jump", math.inf, model, images, labels, queries, seed, indices)
 
@@ -72,7 +72,8 @@ def hop_skip_jump_l2(
     """`hop_skip_jump` for the l2 nearest image. An interval is bisected to 1 / (d sqrt(d)).
 
     Args:
-        queries: as of `hop_skip_jump`.
+        queries: points that the model is shown for each image, at most, beside one look at the
+            image as it is given.
     """
     return _attack("hop_skip_jump_l2", 2.0, model, images, labels, queries, seed, indices)
 

@@ -102,10 +102,10 @@ def latent_l2(
 
     Args:
         epsilon: l2 radius, in pixel units of [0, 1].
-        iterations: as of `latent`.
-        learning_rate: as of `latent`.
-        restarts: as of `latent`.
-        confidence: as of `latent`.
+        iterations: Adam steps from each start.
+        learning_rate: Adam's, in units of the codes.
+        restarts: random starts beside the defence's own; 0 for none.
+        confidence: margin, in logits, by which another class must win.
     """
     search = _LatentAttack("latent_l2", model, images, labels, _ball_l2(images.detach(), epsilon))
     return search.run(epsilon, iterations, learning_rate, restarts, confidence, seed, indices)

@@ -92,10 +92,11 @@ def square_l2(
 
     Args:
         epsilon: l2 radius, in pixel units of [0, 1].
-        queries: as of `square`.
+        queries: passes of an image through the model in each restart, at most; the first look at
+            the image as it is given is one more.
         p_init: share of the pixels in the first squares, in (0, 1]; 0.8 in AutoAttack, 0.1 in the
             paper (ImageNet).
-        restarts: as of `square`.
+        restarts: random starts.
     """
     _check("square_l2", epsilon, queries, p_init, restarts)
     images = images.detach()
