@@ -20,6 +20,7 @@ def attack(
     model_free: bool = False,
     labels: bool = True,
     ends_early: bool | Mapping[str, Any] = False,
+    generator: bool = False,
     above: str | None = None,
     paper_name: str | None = None,
 ) -> Callable[[_Attack], _Attack]:
@@ -39,6 +40,9 @@ def attack(
         ends_early: it leaves an image at its first success, or builds on single successes: True, or
             the settings with which it does. On one draw of a randomised model that is luck, so that
             it is refused before one whose draws its attacker does not know.
+        generator: it searches the codes of a defence's generator (`purifiers.Purifier`). It has no
+            bare classifier to attack, and is measured in the white box alone, of defences that have
+            a generator.
         above: with a norm, the setting that `epsilon` must be above, a step that is part of it.
         paper_name: what papers call it, if that is not the function's name.
 

@@ -174,6 +174,12 @@ def draws(config: Settings, study: Study) -> Wrong:
                 "{place} has no randomised defense, of which there are draws to take the mean of; "
                 f"got {attack['expectation']}",
             )
+        elif drawn and stated("attacks", attack.get("method", "")).get("generator"):
+            yield (
+                "attacks",
+                f"{name!r} searches the codes at which a defense arrives, and {drawn[0]!r}, which "
+                "is randomised, arrives at others in each draw",
+            )
         elif drawn and holds_for(
             stated("attacks", attack.get("method", "")).get("ends_early"), attack
         ):

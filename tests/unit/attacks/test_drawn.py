@@ -262,6 +262,7 @@ def test_success_on_one_draw_does_not_count() -> None:
         ("apgd", {"epsilon": 0.01, "iterations": 7}),
         ("apgd_l2", {"epsilon": 0.01, "iterations": 7, "loss": "targeted_dlr", "targets": 1}),
         ("pgd", {"epsilon": 0.01, "iterations": 7, "keep": "worst"}),
+        ("square", {"epsilon": 0.01, "queries": 9}),
     ],
 )
 def test_success_on_one_draw_ends_nothing(method: str, settings: dict[str, Any]) -> None:
@@ -286,6 +287,7 @@ def test_success_on_one_draw_ends_nothing(method: str, settings: dict[str, Any])
         ("pgd_l2", {"epsilon": 0.1, "iterations": 2, "keep": "first_success"}),
         ("fab", {"epsilon": 0.1, "iterations": 2}),
         ("fab_l2", {"epsilon": 0.1, "iterations": 2}),
+        ("hop_skip_jump", {"queries": 20}),
     ],
 )
 def test_what_builds_on_single_successes_is_refused_on_fresh_draws(
@@ -297,6 +299,19 @@ def test_what_builds_on_single_successes_is_refused_on_fresh_draws(
     with pytest.raises(ValueError, match=f"'{method}' ends at an image's first success"):
         run_attack(method, Spy(), images, labels, **given)
     run_attack(method, Spy(), images, labels, **given, draws="fixed")
+
+
+def test_codes_of_a_randomised_defence_are_not_searched() -> None:
+    images, labels = numbered([1, 2]), torch.zeros(2, dtype=torch.int64)
+    given: dict[str, Any] = {"indices": [1, 2], "seed": 3, "batch_size": 2}
+    for policy in ("fresh", "fixed"):
+        with pytest.raises(ValueError, match=r"'latent' searches the codes.*deterministic"):
+            run_attack(
+                *("latent", Spy(), images, labels),
+                **given,
+                settings={"epsilon": 0.1},
+                draws=policy,
+            )
 
 
 def test_an_attack_that_ends_at_its_first_success_is_refused_on_fresh_draws() -> None:

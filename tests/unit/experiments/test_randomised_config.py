@@ -18,6 +18,11 @@ SEARCH = {
     **{"step_size": 10.0, "momentum": 0.7, "classifier": "originals"},
     "threat_models": ["white_box", "gray_box"],
 }
+CODES = {
+    **{"method": "latent", "epsilon": 0.1, "iterations": 3, "learning_rate": 0.1, "restarts": 0},
+    **{"confidence": 1.0, "labels": "ground_truth"},
+    "images": {"gray_box": 12, "white_box": 6, "white_box_bpda": 5},
+}
 DRAWN = {**SEARCH, "redraw": True}
 EOT = {
     **{"method": "fgsm", "epsilon": 0.1, "expectation": 4},
@@ -88,6 +93,16 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         "mine",
         "tables.mine.attacks: 'deepfool' ends at an image's first success, which on one draw of "
         "'drawn' is luck; that is randomised, and measured in white_box",
+    ),
+    "ends early by a setting": (
+        config(attacks={"pgd": {"keep": "first_success"}}, table={"attacks": ["pgd"]}),
+        "mine",
+        "tables.mine.attacks: 'pgd' ends at an image's first success",
+    ),
+    "codes": (
+        config(attacks={"codes": CODES}, table={"attacks": ["fgsm", "codes"]}),
+        "mine",
+        "tables.mine.attacks: 'codes' searches the codes at which a defense arrives, and 'drawn'",
     ),
     "transferred": (
         config(table={"pairs": ["D/E"], "transferred": ["fgsm"], "oracle": "classifier"})
