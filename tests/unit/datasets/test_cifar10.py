@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+import tarfile
 from pathlib import Path
 from urllib.error import URLError
 
@@ -97,6 +98,17 @@ def test_archive_is_read_where_it_lies(network: Network, tmp_path: Path) -> None
     finally:
         tmp_path.chmod(0o755)
     assert files_under(tmp_path) == {ARCHIVE: PACKED} and network.asked == []
+
+
+def test_archive_is_read_by_a_python_without_filters(
+    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before 3.11.4 (PEP 706)."""
+    unpack = tarfile.TarFile.extractall
+    monkeypatch.setattr(tarfile.TarFile, "extractall", lambda self, path: unpack(self, path))
+    monkeypatch.delattr(tarfile, "data_filter", raising=False)
+    (tmp_path / ARCHIVE).write_bytes(PACKED)
+    assert numbers(load(tmp_path)["train"]) == list(range(23))
 
 
 def test_archive_completes_a_folder_with_a_batch_missing(network: Network, tmp_path: Path) -> None:

@@ -410,10 +410,10 @@ def test_purifier_is_deterministic_and_scores_by_reconstruction_error(
 
 
 def test_batch_norm_stays_in_evaluation_mode(trained: VAE, pairs: tuple) -> None:
-    """`predict` puts a new `Defended` back into training mode, and all that is in it."""
+    """`predict` puts a `Defended` back into training mode, and all that is in it."""
     purifier, images = purifier_of(trained), pairs[0][0]
     expected = purifier(images)
-    model = Defended(purifier, new_classifier())
+    model = Defended(purifier, new_classifier()).train()
     predict(model, images, device="cpu")
     assert model.training
     assert torch.equal(purifier(images), expected)
