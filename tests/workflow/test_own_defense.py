@@ -2,7 +2,6 @@
 
 import csv
 import re
-from pathlib import Path
 
 import pytest
 import yaml
@@ -19,8 +18,8 @@ def block(name: str) -> str:
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Workflow:
-    workflow = Workflow(tmp_path / "workflow")
+def own(workflow: Workflow) -> Workflow:
+    """Added to a finished run, so that its own jobs alone are left."""
     (workflow.folder / "lab.py").write_text(block("lab.py"))
     added = yaml.safe_load(block("config/lab.yaml"))
     workflow.config["defenses"] |= added["defenses"]
