@@ -19,6 +19,7 @@ def attack(
     gradient_based: bool = True,
     model_free: bool = False,
     labels: bool = True,
+    generator: bool = False,
     above: str | None = None,
     paper_name: str | None = None,
 ) -> Callable[[_Attack], _Attack]:
@@ -35,6 +36,9 @@ def attack(
         model_free: it looks at no model and no label, so that its images are the same for every
             attacker, and are measured in the gray box alone.
         labels: it climbs away from a label, of which the config's `labels` says which.
+        generator: it searches the codes of a defence's generator (`purifiers.Purifier`). It has no
+            bare classifier to attack, and is measured in the white box alone, of defences that have
+            a generator.
         above: with a norm, the setting that `epsilon` must be above, a step that is part of it.
         paper_name: what papers call it, if that is not the function's name.
 

@@ -35,7 +35,8 @@ class Watch:
         wrong = ~values.detach().isfinite().flatten(1).all(dim=1)
         kept = self._wrong[name]
         if rows is not None:
-            kept[rows] |= wrong
+            # Of an image that stands in several rows one is enough.
+            kept.index_put_((rows,), wrong, accumulate=True)
         else:
             kept |= wrong if wrong.shape == kept.shape else wrong.any()
 
@@ -52,7 +53,8 @@ class Watch:
 
 def part_of_batch(images: Tensor, rows: Tensor | None) -> Tensor:
     """The same tensor, of which a `Watch` now knows that it is these rows of the batch under
-    attack, int64 (n,) for images (n, C, H, W); None: unknown. A copy or view of it is not known."""
+    attack, int64 (n,) for images (n, C, H, W), each any number of times; None: unknown. A copy or
+    view of it is not known."""
     images._rows = rows  # type: ignore[attr-defined]
     return images
 

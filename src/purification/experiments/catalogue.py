@@ -159,7 +159,7 @@ class Catalogue(Names):
         lists = {key: value for key, value in settings.items() if isinstance(value, list)}
         single = {key: value for key, value in settings.items() if key not in lists}
         variants = [(f"{k}={v}", {k: v}) for k, values in sorted(lists.items()) for v in values]
-        base = self.attack(attack)
+        base = self._attack_on_network(attack)
         attacks = tuple(
             (name, replace(base, settings={**base.settings, **single, **own}))
             for name, own in variants or [("copy", {})]
@@ -285,6 +285,16 @@ class Catalogue(Names):
         settings = {**entry.get("settings", {}), **settings}
         return Attack(attack, entry["method"], settings, **_own(entry["method"], entry))
 
+    def _attack_on_network(self, attack: str) -> Attack:
+        """An attack that a bare classifier is made for. Raises ConfigError for another."""
+        if self.searches_codes(attack):
+            raise ConfigError(
+                f"attacks.{attack} searches the codes of a defense's generator, and a bare "
+                "classifier has none: expected only among the attacks of a table of the form "
+                "`direct`, such as table4 (not first, where its picture is)"
+            )
+        return self.attack(attack)
+
     @cache  # noqa: B019
     def attacked_classifier(
         self,
@@ -300,7 +310,7 @@ class Catalogue(Names):
         number = number if split == "test" else None
         victim = self.classifier(dataset, seed, trained_for, classifier)
         data = self.dataset(dataset) if split == "test" else self.dataset(dataset).for_training
-        return AdversarialSet(data, seed, self.attack(attack), number, victim, split)
+        return AdversarialSet(data, seed, self._attack_on_network(attack), number, victim, split)
 
     @cache  # noqa: B019
     def attacked_defense(
@@ -314,7 +324,12 @@ class Catalogue(Names):
             # Of an attack of another strength there is the gray box alone: what pictures show. One
             # that looks at no model makes the same images for every attacker.
             threat_models = {k: v for k, v in threat_models.items() if k == "gray_box"}
-        gray = self.attacked_classifier(dataset, seed, PLAIN, classifier, attack)
+        if self.searches_codes(attack):
+            # It has no gray box, and BPDA's backward pass has no part in it.
+            threat_models = {k: v for k, v in threat_models.items() if k == "white_box"}
+        gray = None
+        if "gray_box" in threat_models:
+            gray = self.attacked_classifier(dataset, seed, PLAIN, classifier, attack)
         purifier = self.purifier(dataset, seed, self.for_classifier(defense, classifier))
         return AttackedDefense(
             self.dataset(dataset),
@@ -323,7 +338,7 @@ class Catalogue(Names):
             threat_models,
             self.deployed(dataset, seed, defense, classifier),
             purifier,
-            gray if "gray_box" in threat_models else None,
+            gray,
             None if purifier.name == defense else defense,
         )
 
@@ -358,7 +373,9 @@ class Catalogue(Names):
         """An attack on that substitute."""
         number = self._lookup("attacks", attack)["images"].get("black_box")
         surrogate = self.substitute(dataset, seed, oracle, classifier, substitute)
-        return BlackBoxSet(self.dataset(dataset), seed, self.attack(attack), number, surrogate)
+        return BlackBoxSet(
+            self.dataset(dataset), seed, self._attack_on_network(attack), number, surrogate
+        )
 
     def purified_black_box(
         self, dataset: str, seed: int, defense: str, **names: str

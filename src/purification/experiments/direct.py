@@ -26,13 +26,18 @@ def direct_cells(
 ) -> Iterator[Cell]:
     """Accuracy under one attack, undefended and behind each of the table's defences in each of its
     threat models; and by way of the table's substitutes, if the attack is one of `transferred`.
+    An attack on a generator's codes has the white box of those defences that have one, alone.
 
     The gray box of every purifier is one and the same set of images, made against the plain
     classifier: what the attacker has who knows of no defence.
     """
     common = of_run(catalogue, dataset, seed, classifier, attack)
-    yield undefended(catalogue, dataset, seed, classifier, attack)
-    for defense in defenses_of(catalogue, study):
+    defenses, on_codes = defenses_of(catalogue, study), catalogue.searches_codes(attack)
+    if on_codes:
+        defenses = [defense for defense in defenses if catalogue.generates(defense)]
+    else:
+        yield undefended(catalogue, dataset, seed, classifier, attack)
+    for defense in defenses:
         labels = common | named_defense(catalogue, study, defense)
         deployed = catalogue.deployed(dataset, seed, defense, classifier)
         if not catalogue.purifies(defense):

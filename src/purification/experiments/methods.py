@@ -60,6 +60,14 @@ def stated(room: str, place: str) -> Mapping[str, Any]:
         return {}
 
 
+def has_generator(facts: Facts) -> bool:
+    """Whether a defence states a generator (`purifiers.base.Purifier`), itself or by a base of this
+    library."""
+    bases = (facts_of(base) for base in facts.bases if base.startswith("purification."))
+    own = {"latent_codes", "generate"} <= (facts.methods or {}).keys()
+    return own or any(map(has_generator, bases))
+
+
 def norm_of(attack: Mapping[str, Any]) -> str | None:
     """The norm by which an attack's `epsilon` bounds it; None: nothing does, or nothing is said."""
     norm: str | None = stated("attacks", attack["method"]).get("norm")

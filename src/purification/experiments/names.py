@@ -12,9 +12,11 @@ from purification.experiments.config_form import did_you_mean, is_number
 from purification.experiments.entries import OWN_CODE, checkpoints_of
 from purification.experiments.methods import (
     facts_for,
+    has_generator,
     least_epsilon,
     norm_of,
     settings_of,
+    stated,
     with_settings,
 )
 from purification.experiments.papers import STUDIES, Study, study_of
@@ -155,6 +157,16 @@ class Names:
     def purifies(self, defense: str) -> bool:
         """Whether a defence has a purifier, not only a classifier of its own."""
         return bool(self._lookup("defenses", defense)["method"] != "adversarial_training")
+
+    def searches_codes(self, attack: str) -> bool:
+        """Whether an attack searches the codes of a defence's generator."""
+        method = self._lookup("attacks", attack)["method"]
+        return bool(stated("attacks", method).get("generator"))
+
+    def generates(self, defense: str) -> bool:
+        """Whether a defence's purifier has a generator, whose codes can be searched."""
+        facts = self._facts[base_name(self.deployment_of(defense))]
+        return facts is not None and has_generator(facts)
 
     def threat_models(self, defense: str) -> list[str]:
         """What is measured of a purifier, in an order that the config's does not change."""

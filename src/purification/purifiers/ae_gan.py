@@ -153,6 +153,25 @@ class EncoderSearch(Purifier):
         result = once.index_put((rows,), found.reconstructions)
         return Reconstructed(result, searched, count.index_add(0, rows, found.evaluations))
 
+    def latent_codes(self, images: Tensor) -> Tensor:
+        """Those of `forward`'s images: the encoder's, or where the search from them ends. (N, C, H,
+        W) -> (N, d)."""
+        codes = self.encoder(images)
+        if self.settings is None:
+            return codes
+        searched = torch.ones(len(images), dtype=torch.bool, device=images.device)
+        if self.threshold is not None:
+            searched = self.suspicious(self.indicator(self.generator(codes), images))
+        (rows,) = searched.nonzero(as_tuple=True)
+        if not len(rows):
+            return codes
+        found = latent_search(self.generator, images[rows], codes[rows, None], self.settings)
+        return codes.index_put((rows,), found.latents)
+
+    def generate(self, codes: Tensor) -> Tensor:
+        """The generator's images, (N, d) -> (N, C, H, W) in [0, 1]."""
+        return self.generator(codes)
+
     def suspicious(self, score: Tensor) -> Tensor:
         """Which images of detection scores (N,) the rule searches, (N,) bool. The scores may be
         those that a set of purified images was saved with.

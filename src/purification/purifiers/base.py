@@ -36,6 +36,11 @@ class Purifier(nn.Module):
     images, of the setting `copies`; the bare `classifier`; `networks`. With copies or a classifier
     there is one for each classifier. torch's global generators are seeded. It returns its history:
     rows, mappings from names to numbers.
+
+    One whose images are a generator's says so by two more methods, which the attack on its codes
+    (`attacks.latent`) asks for: `latent_codes(images)`, (N, d), those at which it arrives, and
+    `generate(codes)`, their images (N, C, H, W) in [0, 1], differentiable in the codes, each a
+    function of its own code alone.
     """
 
     METHOD: ClassVar[str]  # of those of this library: its name in the config
@@ -95,3 +100,9 @@ class StraightThrough(nn.Module):
             purified = self.purifier(images.detach())
         # The parentheses keep the value exact: images - images.detach() is zero, bit for bit.
         return purified + (images - images.detach())
+
+    def __getattr__(self, name: str) -> Any:
+        """Its generator is the purifier's (`Purifier`)."""
+        if name in ("latent_codes", "generate"):
+            return getattr(super().__getattr__("purifier"), name)
+        return super().__getattr__(name)

@@ -60,6 +60,14 @@ class DefenseGAN(Purifier):
     def forward(self, images: Tensor) -> Tensor:
         return latent_search(self.generator, images, self.starts, self.settings).reconstructions
 
+    def latent_codes(self, images: Tensor) -> Tensor:
+        """Where the search of each image ends: (N, C, H, W) -> (N, latent)."""
+        return latent_search(self.generator, images, self.starts, self.settings).latents
+
+    def generate(self, codes: Tensor) -> Tensor:
+        """The generator's images, (N, latent) -> (N, C, H, W) in [0, 1]."""
+        return self.generator(codes)
+
 
 def search_of(
     recipe: Mapping[str, Any], generator: nn.Module, steps: int, restarts: int

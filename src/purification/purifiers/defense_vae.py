@@ -67,6 +67,14 @@ class DefenseVAE(Purifier):
     def forward(self, images: Tensor) -> Tensor:
         return self.vae(images)
 
+    def latent_codes(self, images: Tensor) -> Tensor:
+        """The means of the images' codes: (N, C, H, W) -> (N, latent)."""
+        return self.vae.encode(images)[0]
+
+    def generate(self, codes: Tensor) -> Tensor:
+        """The decoder's images, (N, latent) -> (N, C, H, W) in [0, 1]."""
+        return self.vae.decode(codes)
+
 
 class EndToEnd(DefenseVAE):
     """A VAE and the classifier behind it, trained together; as a purifier it is the VAE."""

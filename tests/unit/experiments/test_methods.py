@@ -32,7 +32,7 @@ def test_all_that_the_schema_allows_is_found() -> None:
         name: definitions[name]["anyOf"][0]["enum"]
         for name in ("attack_method", "dataset_source", "architecture")
     }
-    assert allowed["attack_method"] == list(ATTACKS) and len(ATTACKS) == 15
+    assert allowed["attack_method"] == list(ATTACKS) and len(ATTACKS) == 21
     assert allowed["dataset_source"] == list(SOURCES) and len(SOURCES) == 6
     assert allowed["architecture"] == list(ARCHITECTURES) == list(architectures())
     for name in allowed["architecture"]:
@@ -69,6 +69,8 @@ OTHER_MEANINGS = {
     "celeba": {"reporting/papers.py"},
     "digits": {"schemas/config.schema.yaml"},
 }
+ALSO_SETTINGS = {"latent"}
+"""Names that a network's setting has, too, in many files: there they stand behind no `method`."""
 
 
 @pytest.mark.parametrize("name", [*decorated("attacks"), *decorated("datasets")])
@@ -82,6 +84,8 @@ def test_its_own_file_alone_knows_its_name(name: str) -> None:
                 continue
             text = re.sub(r'"""(.|\n)*?"""|#.*|description: .*', "", file.read_text())
             named = rf"\b{name}\b" if file.suffix == ".yaml" else rf"[\"']{name}[\"']"
+            if name in ALSO_SETTINGS:
+                named = rf"method\W+{name}\b"
             if re.search(named, text):
                 found.add(f"{file.parent.name}/{file.name}")
     assert found <= OTHER_MEANINGS.get(name, set())
@@ -247,6 +251,64 @@ def test_own_attack_that_looks_at_no_model_is_in_the_gray_box_alone(lab: Path) -
     assert set(catalogue.attacked_defense("digits", 0, "magnet", "D", "mine").threat_models) == {
         "gray_box"
     }
+
+
+CODES = {
+    **{"method": "latent", "images": IMAGES, "epsilon": 0.1, "iterations": 3},
+    **{"learning_rate": 0.05, "restarts": 1, "confidence": 20.0},
+}
+BEHIND = ["defense_gan", "magnet", "adv_training", "ae_gan_rs_rule", "cowboy", "defense_vae"]
+OWN_GENERATOR = """
+from purification.purifiers import Purifier
+from purification.purifiers.defense_gan import DefenseGAN
+
+
+class Mine(DefenseGAN):
+    SETTINGS = {}
+    LEARNS_FROM = ()
+
+
+class Filter(Purifier):
+    SETTINGS = {}
+"""
+
+
+def test_an_attack_on_codes_has_the_white_box_of_defences_with_a_generator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "lab.py").write_text(OWN_GENERATOR)
+    own = {"classifier": "originals", "threat_models": ["white_box", "gray_box"]}
+    mine = {name: {"method": f"lab:{name}", **own} for name in ("Mine", "Filter")}
+    catalogue = micro_catalogue(
+        attacks={"mine": CODES},
+        defenses=mine,
+        table4={"attacks": ["fgsm", "mine"], "defenses": [*BEHIND, *mine]},
+    )
+    cells = [c for m in paper_table(catalogue, "table4").measurements for c in m.cells]
+    found = {
+        (cell.labels["defense"], cell.labels["threat_model"])
+        for cell in cells
+        if cell.labels["attack"] == "mine"
+    }
+    names = {"defense_gan", "cowboy", "defense_vae", "Mine"}
+    assert found >= {(name, "white_box") for name in names} and len(found) == len(names) + 1
+    attacked = catalogue.attacked_defense("digits", 0, "defense_gan", "D", "mine")
+    assert attacked.gray is None and attacked.threat_models == {"white_box": 4}
+
+
+def test_an_attack_on_codes_is_refused_where_there_is_no_defence() -> None:
+    catalogue = micro_catalogue(
+        attacks={"mine": CODES}, table4={"attacks": ["mine"]}, copies={"mine": {"restarts": [0, 1]}}
+    )
+    run = ("digits", 0)
+    for made in (
+        lambda: catalogue.attacked_classifier(*run, "plain", "D", "mine"),
+        lambda: catalogue.copies(*run, "D", "mine"),
+        lambda: catalogue.black_box(*run, "plain", "D", "E", "mine"),
+    ):
+        with pytest.raises(ConfigError, match=r"attacks\.mine searches the codes .*form `direct`"):
+            made()
 
 
 def test_a_plain_function_is_an_attack_of_unknown_norm(lab: Path) -> None:

@@ -335,6 +335,12 @@ ATTACK_SETTINGS = {
     "fab_l2": {"epsilon": 1.0, "iterations": 3, "targeted": False},
     "half_masked": {"half": "top", "fill": 0.0},
     "random_signs": {"epsilon": 0.1},
+    "square": {"epsilon": 0.1, "queries": 20},
+    "square_l2": {"epsilon": 1.0, "queries": 20},
+    "hop_skip_jump": {"queries": 150},
+    "hop_skip_jump_l2": {"queries": 150},
+    "latent": {"epsilon": 0.1, "iterations": 3},
+    "latent_l2": {"epsilon": 1.0, "iterations": 3},
 }
 
 
@@ -342,6 +348,9 @@ ATTACK_SETTINGS = {
 def test_attacks(method: str) -> None:
     def attacked(device: torch.device) -> Any:
         model, images, labels = classifier().to(device), images_of(), labels_of()
+        if method.startswith("latent"):  # an attack on a generator's codes
+            purifier = purifiers()["defense_gan"]().to(device)
+            model = attacked_model("white_box", purifier, model)
         if method == "cw_l2":
             labels = predict(model, images, device=device).argmax(dim=1)
         result = run_attack(
