@@ -122,6 +122,7 @@ wildcard_constraints:
     defense=r"[^/]+",
     classifier=r"[^/]+",
     attack=r"[^/]+",
+    cascade=r"[^/]+",
     generator=r"[^/]+",
     oracle=r"[^/]+",
     substitute=r"[^/]+",

@@ -10,12 +10,15 @@ from purification.experiments.artifacts import (
     AdversarialSet,
     Artifact,
     Attack,
+    AttackedAdaptively,
     AttackedDefense,
     BlackBoxSet,
     BuiltPurifier,
+    CascadeStage,
     Classifier,
     Dataset,
     EndToEnd,
+    OtherDefense,
     PurifiedBlackBox,
     PurifiedImages,
     Substitute,
@@ -31,9 +34,11 @@ from purification.experiments.artifacts import (
     TrainedVAE,
     cell_group,
 )
-from purification.experiments.config import ConfigError
+from purification.experiments.cascades import TRANSFER
+from purification.experiments.config import ConfigError, check_cascade
 from purification.experiments.grids import sweep_cells, sweep_epsilons
-from purification.experiments.names import PLAIN, VARIED, Names, base_name
+from purification.experiments.image_counts import available, beyond
+from purification.experiments.names import NONE, PLAIN, VARIED, Names, base_name
 from purification.experiments.papers import PAPERS
 from purification.experiments.references import SEARCHES, WGAN_GP
 from purification.facts import facts_at
@@ -341,6 +346,81 @@ class Catalogue(Names):
             gray,
             None if purifier.name == defense else defense,
         )
+
+    @cache  # noqa: B019
+    def cascade(
+        self, dataset: str, seed: int, cascade: str, defense: str, classifier: str
+    ) -> AttackedAdaptively:
+        """A defence under a cascade of the config; "none": the plain classifier.
+
+        It has those of its stages that mean something for it (`_concerns`). One that would be an
+        attack on the same network a second time is left out.
+        """
+        settings = check_cascade(self.config, self._schema, cascade)
+        self._check_images(f"cascades.{cascade}", settings["images"], dataset)
+        own = self._deployment(dataset, seed, defense, classifier)
+        plain = self.classifier(dataset, seed, PLAIN, classifier)
+        stages: dict[tuple[str, str], CascadeStage] = {}
+        others: dict[str, OtherDefense] = {}
+        for stage in settings["stages"]:
+            attack, threat_model = stage["attack"], stage["threat_model"]
+            if not self._concerns(attack, threat_model, defense):
+                continue
+            attacked = threat_model
+            if threat_model.startswith(TRANSFER):
+                other = threat_model.removeprefix(TRANSFER)
+                others[other] = self._deployment(dataset, seed, other, classifier)
+            elif threat_model == "gray_box":
+                attacked = plain.path
+            elif threat_model == "classifier" or own.purifier is None:
+                attacked = own.classifier.path
+            if own.purifier is None and attacked == own.classifier.path:
+                threat_model = "white_box"  # by whatever name: it has the whole defence
+            made = CascadeStage(self.attack(attack), threat_model)
+            stages.setdefault((attack, attacked), made)
+        if not stages:
+            raise ConfigError(f"cascades.{cascade}: none of its stages is for {defense}")
+        asked = {made.threat_model for made in stages.values()}
+        return AttackedAdaptively(
+            self.dataset(dataset),
+            seed,
+            cascade,
+            defense,
+            settings["norm"],
+            settings["epsilon"],
+            settings["images"],
+            tuple(stages.values()),
+            own.classifier,
+            own.purifier,
+            plain if "gray_box" in asked and plain != own.classifier else None,
+            others,
+        )
+
+    def _concerns(self, attack: str, threat_model: str, defense: str) -> bool:
+        """Whether a stage of a cascade means something for a defence: without a purifier there is
+        no backward pass to replace, an attack on a generator's codes needs one, and nothing is
+        transferred from the defence to itself."""
+        purifies = defense != NONE and self.purifies(defense)
+        if threat_model == "white_box_bpda" and not purifies:
+            return False
+        if self.searches_codes(attack) and not (purifies and self.generates(defense)):
+            return False
+        return threat_model != f"{TRANSFER}{defense}"
+
+    def _check_images(self, place: str, number: int | None, dataset: str) -> None:
+        """Raise ConfigError for more test images than a data set has."""
+        there = available(self.config, dataset, "test")
+        for key, what in beyond("images", number or 1, f"datasets.{dataset}.test", there):
+            raise ConfigError(f"the config is wrong:\n  {place}.{key}: {what}")
+
+    def _deployment(self, dataset: str, seed: int, defense: str, classifier: str) -> OtherDefense:
+        """What a defence deploys; "none": the plain classifier."""
+        if defense == NONE:
+            return OtherDefense(self.classifier(dataset, seed, PLAIN, classifier), None)
+        deployed, purifier = self.deployed(dataset, seed, defense, classifier), None
+        if self.purifies(defense):
+            purifier = self.purifier(dataset, seed, self.for_classifier(defense, classifier))
+        return OtherDefense(deployed, purifier)
 
     @cache  # noqa: B019
     def substitute(

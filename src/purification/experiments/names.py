@@ -23,6 +23,8 @@ from purification.experiments.papers import STUDIES, Study, study_of
 from purification.experiments.schema import read_schema
 from purification.plugins import place_of_file
 
+NONE = "none"
+"""The folder of what is measured without a defence."""
 PLAIN = "plain"
 """Training of the classifiers that belong to no defence."""
 THREAT_MODELS = ("white_box", "gray_box", "white_box_bpda")
