@@ -35,7 +35,7 @@ from purification.experiments.artifacts import (
     cell_group,
 )
 from purification.experiments.cascades import TRANSFER
-from purification.experiments.config import ConfigError, check_cascade
+from purification.experiments.config import ConfigError
 from purification.experiments.grids import sweep_cells, sweep_epsilons
 from purification.experiments.image_counts import available, beyond
 from purification.experiments.names import NONE, PLAIN, VARIED, Names, base_name
@@ -356,7 +356,7 @@ class Catalogue(Names):
         It has those of its stages that mean something for it (`_concerns`). One that would be an
         attack on the same network a second time is left out.
         """
-        settings = check_cascade(self.config, self._schema, cascade)
+        settings = self.cascade_settings(cascade)
         self._check_images(f"cascades.{cascade}", settings["images"], dataset)
         own = self._deployment(dataset, seed, defense, classifier)
         plain = self.classifier(dataset, seed, PLAIN, classifier)

@@ -31,7 +31,9 @@ from purification.evaluation.cascade import (
 )
 from purification.models.checkpoints import load_network, save_network
 from purification.models.classifiers import build_classifier
+from purification.models.vae import VAE
 from purification.purifiers import Defended, StraightThrough
+from purification.purifiers.loading import load_purifier
 from purification.randomness import isolated_rng
 from purification.storage import read_image_set, write_dataset
 
@@ -535,6 +537,47 @@ def test_a_state_holds_what_was_found(tmp_path: Path) -> None:
         assert torch.equal(getattr(loaded, name), getattr(found, name))
     assert Saved(saved.path, "another").load() is None
     assert Saved(tmp_path / "nowhere", "digest").load() is None
+
+
+def test_each_threat_model_has_the_networks_of_its_name(
+    files: dict[str, str], tmp_path: Path
+) -> None:
+    """The deployed classifier, the plain one, and another defence, with purifiers and without."""
+    with isolated_rng(9):
+        vae = VAE(3, 2, (1, 8, 8))
+    size = {"kind": "DefenseVAE", "settings": {"latent": 3, "width": 2}}
+    save_network(tmp_path / "vae", vae, size, (1, 8, 8))
+    purifier = {"method": "defense_vae", "settings": {}, "networks": {"vae": size}, "seed": 0}
+    purifier |= {"name": "vae"}
+    given = files | {"vae": str(tmp_path / "vae"), "transfer_other_vae": str(tmp_path / "vae")}
+    images = images_of(3).repeat(1, 1, 2, 2)
+    own, gray, other = (
+        load_network(given[name], "Classifier")
+        for name in ("classifier", "gray_box", "transfer_other_classifier")
+    )
+
+    def defended(network: nn.Module) -> Tensor:
+        return network(load_purifier(purifier, given)(images))
+
+    for behind, before in ((None, None), (purifier, purifier), (purifier, None), (None, purifier)):
+        others = {"other": {"classifier": CLASSIFIER, "purifier": before}}
+        recipe = RECIPE | {"purifier": behind, "others": others}
+        attackers = cascade._Attackers.of(recipe, given, torch.device("cpu"))
+        expected = {
+            "white_box": defended(own) if behind else own(images),
+            "classifier": own(images),
+            "gray_box": gray(images),
+            "transfer:other": defended(other) if before else other(images),
+        }
+        expected |= {"white_box_bpda": expected["white_box"]} if behind else {}
+        assert attackers.models.keys() == expected.keys()
+        for name, logits in expected.items():
+            assert torch.allclose(attackers.models[name](images), logits, atol=1e-5), name
+        assert len(attackers.counted["passes"]) == (2 if behind else 1)
+        assert len(attackers.counted["purifier_passes"]) == (behind is not None) + (
+            before is not None
+        )
+        assert len(attackers.counted["classifier_passes"]) == 3
 
 
 def test_a_randomised_purifier_is_refused(
