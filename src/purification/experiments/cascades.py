@@ -1,4 +1,4 @@
-"""Rules of the config's `cascades`. One is looked at when a file of it is asked for, as a table is."""
+"""Rules of the config's `cascades`. Like a table, one is looked at when it is asked for."""
 
 import math
 from collections.abc import Iterator, Mapping
