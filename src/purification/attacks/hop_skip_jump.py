@@ -40,7 +40,7 @@ def hop_skip_jump(
     the boundary by bisection. Then, in turns: it estimates there, from the decisions at
     100 sqrt(t) points around it in iteration t, the gradient of the boundary, takes a step along it
     that is halved until it leaves the label, and goes back to the boundary. There an interval is
-    bisected to 1 / d^2 of it, of d pixels, but 20 times at most: what is beyond float32 cannot tell.
+    bisected to 1 / d^2 of it, of d pixels, but 20 times at most: beyond are float32's last digits.
 
     Like `deepfool` it has no `epsilon`: what it tells is the norm of each change, and the share of
     images of a larger norm is the accuracy at any epsilon. It needs neither gradients nor logits,
