@@ -7,9 +7,11 @@ from typing import Any
 from purification.experiments.methods import norm_of, settings_of, stated
 from purification.experiments.references import Wrong, unknown
 
-THREAT_MODELS = ("white_box", "white_box_bpda", "classifier", "gray_box")
+WHOLE = ("white_box", "white_box_bpda")
+"""Threat models whose attacker has the whole defence, if it has a purifier."""
+THREAT_MODELS = (*WHOLE, "classifier", "gray_box")
 TRANSFER = "transfer:"
-"""Begins the threat model of an attacker of another defence, whose name follows."""
+"""As `evaluation.cascade.TRANSFER`, which this room may not import."""
 _ROUNDING = 1e-9  # of a radius in units of [-1, 1], which is divided by 2
 
 

@@ -1,6 +1,6 @@
 """From the config's names to artifacts: what the rules ask for everything they make."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import cache
 from typing import Any
@@ -34,7 +34,7 @@ from purification.experiments.artifacts import (
     TrainedVAE,
     cell_group,
 )
-from purification.experiments.cascades import TRANSFER
+from purification.experiments.cascades import THREAT_MODELS, TRANSFER, WHOLE
 from purification.experiments.config import ConfigError
 from purification.experiments.grids import sweep_cells, sweep_epsilons
 from purification.experiments.image_counts import available, beyond
@@ -351,36 +351,18 @@ class Catalogue(Names):
     def cascade(
         self, dataset: str, seed: int, cascade: str, defense: str, classifier: str
     ) -> AttackedAdaptively:
-        """A defence under a cascade of the config; "none": the plain classifier.
-
-        It has those of its stages that mean something for it (`_concerns`). One that would be an
-        attack on the same network a second time is left out.
-        """
+        """A defence under a cascade of the config; "none": the plain classifier. It has those of
+        the stages that mean something for it (`_stages_for`)."""
         settings = self.cascade_settings(cascade)
         self._check_images(f"cascades.{cascade}", settings["images"], dataset)
-        own = self._deployment(dataset, seed, defense, classifier)
-        plain = self.classifier(dataset, seed, PLAIN, classifier)
-        stages: dict[tuple[str, str], CascadeStage] = {}
-        others: dict[str, OtherDefense] = {}
-        for stage in settings["stages"]:
-            attack, threat_model = stage["attack"], stage["threat_model"]
-            if not self._concerns(attack, threat_model, defense):
-                continue
-            attacked = threat_model
-            if threat_model.startswith(TRANSFER):
-                other = threat_model.removeprefix(TRANSFER)
-                others[other] = self._deployment(dataset, seed, other, classifier)
-            elif threat_model == "gray_box":
-                attacked = plain.path
-            elif threat_model == "classifier" or own.purifier is None:
-                attacked = own.classifier.path
-            if own.purifier is None and attacked == own.classifier.path:
-                threat_model = "white_box"  # by whatever name: it has the whole defence
-            made = CascadeStage(self.attack(attack), threat_model)
-            stages.setdefault((attack, attacked), made)
+        run = (dataset, seed)
+        own = self._deployment(*run, defense, classifier)
+        plain = self.classifier(*run, PLAIN, classifier)
+        stages = self._stages_for(defense, own, plain, settings["stages"])
         if not stages:
             raise ConfigError(f"cascades.{cascade}: none of its stages is for {defense}")
-        asked = {made.threat_model for made in stages.values()}
+        asked = dict.fromkeys(stage.threat_model for stage in stages)
+        others = [name.removeprefix(TRANSFER) for name in asked if name.startswith(TRANSFER)]
         return AttackedAdaptively(
             self.dataset(dataset),
             seed,
@@ -389,12 +371,37 @@ class Catalogue(Names):
             settings["norm"],
             settings["epsilon"],
             settings["images"],
-            tuple(stages.values()),
+            stages,
             own.classifier,
             own.purifier,
             plain if "gray_box" in asked and plain != own.classifier else None,
-            others,
+            {name: self._deployment(*run, name, classifier) for name in others},
         )
+
+    def _stages_for(
+        self,
+        defense: str,
+        own: OtherDefense,
+        plain: Classifier,
+        stages: Sequence[Mapping[str, str]],
+    ) -> tuple[CascadeStage, ...]:
+        """The stages of a cascade for a defence that deploys `own`: without those that do not
+        concern it, and without a second one of an attack on the same network."""
+        made: dict[tuple[str, str], CascadeStage] = {}
+        for stage in stages:
+            attack, threat_model = stage["attack"], stage["threat_model"]
+            if not self._concerns(attack, threat_model, defense):
+                continue
+            attacked = threat_model
+            if threat_model == "gray_box":
+                attacked = plain.path
+            elif threat_model in THREAT_MODELS and not (own.purifier and threat_model in WHOLE):
+                attacked = own.classifier.path
+            if own.purifier is None and attacked == own.classifier.path:
+                threat_model = "white_box"  # by whatever name: that is the whole defence
+            found = CascadeStage(self.attack(attack), threat_model)
+            made.setdefault((attack, attacked), found)
+        return tuple(made.values())
 
     def _concerns(self, attack: str, threat_model: str, defense: str) -> bool:
         """Whether a stage of a cascade means something for a defence: without a purifier there is

@@ -6,7 +6,8 @@ import pytest
 import yaml
 from conftest import DEFAULT, MICRO, SCHEMA, edit, merged, micro_catalogue, remade
 
-from purification.experiments import Catalogue, ConfigError, paper_table
+from purification.evaluation import cascade as evaluation
+from purification.experiments import Catalogue, ConfigError, cascades, paper_table
 from purification.experiments.artifacts import AttackedAdaptively
 from purification.experiments.layers import layered
 
@@ -94,6 +95,10 @@ def test_a_cascade_that_is_not_there() -> None:
         micro_catalogue(cascades={"a b": {}})
     with pytest.raises(ConfigError, match=r"cascades: .* differs from 'standard' in capital"):
         micro_catalogue(cascades={"Standard": {}})
+
+
+def test_both_rooms_call_a_transfer_the_same() -> None:
+    assert cascades.TRANSFER == evaluation.TRANSFER
 
 
 def test_strengths_are_compared_in_one_unit() -> None:
