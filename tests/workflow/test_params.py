@@ -16,6 +16,7 @@ TARGETS = (
     *("all", "defense_gan", "defense_vae", "ae_gan", "cowboy", "results/comparison.md"),
     *("results/worst_case.md", "results/generator_quality.md", "results/figures/cost_accuracy.png"),
     "results/figures/generator_quality.png",
+    "results/digits/seed0/adaptive/standard/magnet/A.h5",
     "results/digits/seed0/classifiers/plain/own.safetensors",
     "results/digits/seed0/generators/own.safetensors",
 )

@@ -358,6 +358,7 @@ def test_gpu_is_asked_for_by_training_attacks_and_purification(gpu: int) -> None
     training = {"train_classifier", "train_network", "train_wgan_gp", "train_gan"}
     training |= {"train_defense", "train_defense_for"}
     expected = training | {"adopt_classifier", "train_substitute", "attack_defense"}
+    expected |= {"attack_adaptively"}
     expected |= {"attack_classifier", "attack_substitute", "attack_validation"}
     expected |= {"score_images", "follow_training", "measure_inference_rule"}
     expected |= {"purify_images", "purify_black_box", "time_search"}

@@ -59,6 +59,31 @@ rule attack_defense:
         "../scripts/attack_defense.py"
 
 
+rule attack_adaptively:
+    """Attack a defense by a cascade of attacks, each on what those before have left"""
+    input:
+        unpack(inputs("cascade")),
+    output:
+        attacked="results/{dataset}/seed{seed}/adaptive/{cascade}/{defense}/{classifier}.h5",
+        costs="results/{dataset}/seed{seed}/adaptive/{cascade}/{defense}/{classifier}.costs.csv",
+    log:
+        "logs/attack_adaptively/{dataset}/seed{seed}/{cascade}/{defense}/{classifier}.log",
+    threads: config["threads"]
+    resources:
+        mem_mb=growing(3000),
+        runtime=growing(24 * 60),
+        gpu=GPUS,
+    params:
+        recipe=recipe("cascade"),
+        # Not an output: Snakemake deletes outputs before a job, and this is what a rerun resumes from.
+        state="results/{dataset}/seed{seed}/adaptive/{cascade}/{defense}/{classifier}.state.safetensors",
+    message:
+        "Cascade {wildcards.cascade} on {wildcards.defense} and classifier {wildcards.classifier}, "
+        "{wildcards.dataset}"
+    script:
+        "../scripts/attack_adaptively.py"
+
+
 rule craft_copies:
     """Attack all training images, for a Defense-VAE to learn from"""
     input:

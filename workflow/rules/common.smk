@@ -122,6 +122,7 @@ wildcard_constraints:
     defense=r"[^/]+",
     classifier=r"[^/]+",
     attack=r"[^/]+",
+    cascade=r"[^/]+",
     generator=r"[^/]+",
     oracle=r"[^/]+",
     substitute=r"[^/]+",
@@ -154,12 +155,15 @@ def asked(make, *names, **named):
     return made
 
 
-# Studies that the command line names are looked at here: an error in the functions of a rule is told with their trace.
+# Studies and cascades that the command line names are looked at here: an error in the functions of a rule is told with their trace.
 if workflow.is_main_process:
     for study in studies_of(CATALOGUE.config):
         files = [*study.paths, f"results/{study.paper}.md"]
         if {study.paper, *map(place, files)} & set(sys.argv[1:]):
             asked(CATALOGUE.study, study.name)
+    for cascade in CATALOGUE.config.get("cascades", ()):
+        if any(f"/adaptive/{cascade}/" in word for word in sys.argv[1:]):
+            asked(CATALOGUE.cascade_settings, cascade)
 
 
 def paths(files):

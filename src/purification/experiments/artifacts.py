@@ -565,6 +565,71 @@ class AttackedDefense(OfRun):
 
 
 @dataclass(frozen=True)
+class CascadeStage(Artifact):
+    """An attack of a cascade on what the attacker of a threat model has."""
+
+    attack: Attack
+    threat_model: str
+
+
+@dataclass(frozen=True)
+class OtherDefense(Artifact):
+    """What a defence deploys whose images are transferred: a classifier, and the purifier before
+    it, if there is one."""
+
+    classifier: Classifier
+    purifier: BuiltPurifier | None
+
+
+@dataclass(frozen=True)
+class AttackedAdaptively(OfRun):
+    """A defence under a cascade of attacks, each on the images that those before have left: the
+    strongest image that was found for each of the first `images` (None: all) test images. `norm`
+    and `epsilon`: of the ball. `defense` is its key in the config, "none" of the plain classifier.
+
+    `gray` is the plain classifier where a stage attacks it and it is not the deployed one; `others`
+    are the defences that stages attack, by name. What the stages cost is in a file of its own,
+    because part of it is measured time.
+    """
+
+    PATH = "{0.stem}.h5"
+
+    cascade: str
+    defense: str
+    norm: str
+    epsilon: float
+    images: int | None
+    stages: tuple[CascadeStage, ...]
+    classifier: Classifier
+    purifier: BuiltPurifier | None
+    gray: Classifier | None = field(metadata={"source": "gray_box"})
+    others: Mapping[str, OtherDefense]
+
+    @property
+    def stem(self) -> str:
+        """What its files have in common."""
+        return f"{self.folder}/adaptive/{self.cascade}/{self.defense}/{self.classifier.name}"
+
+    @property
+    def parts(self) -> list["Part"]:
+        return [self.costs]
+
+    @property
+    def costs(self) -> "Part":
+        """What each stage cost."""
+        return Part(self, f"{self.stem}.costs.csv")
+
+    @property
+    def sources(self) -> dict[str, File]:
+        found = super().sources
+        for name, other in self.others.items():
+            networks = other.purifier.networks if other.purifier else {}
+            parts = {"classifier": other.classifier, **networks}
+            found |= {f"transfer_{name}_{part}": file for part, file in parts.items()}
+        return found
+
+
+@dataclass(frozen=True)
 class Substitute(OfRun):
     """The black-box attacker's own classifier, trained on labels of an oracle: `classifier`, behind
     `purifier` if there is one. `oracle` names it: "plain", or the defence that is deployed.

@@ -1,6 +1,6 @@
 """From the config's names to artifacts: what the rules ask for everything they make."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import cache
 from typing import Any
@@ -10,12 +10,15 @@ from purification.experiments.artifacts import (
     AdversarialSet,
     Artifact,
     Attack,
+    AttackedAdaptively,
     AttackedDefense,
     BlackBoxSet,
     BuiltPurifier,
+    CascadeStage,
     Classifier,
     Dataset,
     EndToEnd,
+    OtherDefense,
     PurifiedBlackBox,
     PurifiedImages,
     Substitute,
@@ -31,9 +34,11 @@ from purification.experiments.artifacts import (
     TrainedVAE,
     cell_group,
 )
+from purification.experiments.cascades import THREAT_MODELS, TRANSFER, WHOLE
 from purification.experiments.config import ConfigError
 from purification.experiments.grids import sweep_cells, sweep_epsilons
-from purification.experiments.names import PLAIN, VARIED, Names, base_name
+from purification.experiments.image_counts import available, beyond
+from purification.experiments.names import NONE, PLAIN, VARIED, Names, base_name
 from purification.experiments.papers import PAPERS
 from purification.experiments.protocols import KNOWN
 from purification.experiments.references import SEARCHES, WGAN_GP
@@ -347,6 +352,96 @@ class Catalogue(Names):
             None if purifier.name == defense else defense,
             draws,
         )
+
+    @cache  # noqa: B019
+    def cascade(
+        self, dataset: str, seed: int, cascade: str, defense: str, classifier: str
+    ) -> AttackedAdaptively:
+        """A defence under a cascade of the config; "none": the plain classifier. It has those of
+        the stages that mean something for it (`_stages_for`)."""
+        settings = self.cascade_settings(cascade)
+        self._check_images(f"cascades.{cascade}", settings["images"], dataset)
+        transferred = [stage["threat_model"].partition(TRANSFER)[2] for stage in settings["stages"]]
+        for name in (defense, *transferred):
+            if name and name != NONE and self.judged_draws(name) is not None:
+                raise ConfigError(
+                    f"cascades.{cascade}: the defense {name!r} is randomised, and a cascade is for "
+                    "deterministic ones: which attack is best for an image it would choose by the "
+                    "draws on which it judges"
+                )
+        run = (dataset, seed)
+        own = self._deployment(*run, defense, classifier)
+        plain = self.classifier(*run, PLAIN, classifier)
+        stages = self._stages_for(defense, own, plain, settings["stages"])
+        if not stages:
+            raise ConfigError(f"cascades.{cascade}: none of its stages is for {defense}")
+        asked = dict.fromkeys(stage.threat_model for stage in stages)
+        others = [name.removeprefix(TRANSFER) for name in asked if name.startswith(TRANSFER)]
+        return AttackedAdaptively(
+            self.dataset(dataset),
+            seed,
+            cascade,
+            defense,
+            settings["norm"],
+            settings["epsilon"],
+            settings["images"],
+            stages,
+            own.classifier,
+            own.purifier,
+            plain if "gray_box" in asked and plain != own.classifier else None,
+            {name: self._deployment(*run, name, classifier) for name in others},
+        )
+
+    def _stages_for(
+        self,
+        defense: str,
+        own: OtherDefense,
+        plain: Classifier,
+        stages: Sequence[Mapping[str, str]],
+    ) -> tuple[CascadeStage, ...]:
+        """The stages of a cascade for a defence that deploys `own`: without those that do not
+        concern it, and without a second one of an attack on the same network."""
+        made: dict[tuple[str, str], CascadeStage] = {}
+        for stage in stages:
+            attack, threat_model = stage["attack"], stage["threat_model"]
+            if not self._concerns(attack, threat_model, defense):
+                continue
+            attacked = threat_model
+            if threat_model == "gray_box":
+                attacked = plain.path
+            elif threat_model in THREAT_MODELS and not (own.purifier and threat_model in WHOLE):
+                attacked = own.classifier.path
+            if own.purifier is None and attacked == own.classifier.path:
+                threat_model = "white_box"  # by whatever name: that is the whole defence
+            found = CascadeStage(self.attack(attack), threat_model)
+            made.setdefault((attack, attacked), found)
+        return tuple(made.values())
+
+    def _concerns(self, attack: str, threat_model: str, defense: str) -> bool:
+        """Whether a stage of a cascade means something for a defence: without a purifier there is
+        no backward pass to replace, an attack on a generator's codes needs one, and nothing is
+        transferred from the defence to itself."""
+        purifies = defense != NONE and self.purifies(defense)
+        if threat_model == "white_box_bpda" and not purifies:
+            return False
+        if self.searches_codes(attack) and not (purifies and self.generates(defense)):
+            return False
+        return threat_model != f"{TRANSFER}{defense}"
+
+    def _check_images(self, place: str, number: int | None, dataset: str) -> None:
+        """Raise ConfigError for more test images than a data set has."""
+        there = available(self.config, dataset, "test")
+        for key, what in beyond("images", number or 1, f"datasets.{dataset}.test", there):
+            raise ConfigError(f"the config is wrong:\n  {place}.{key}: {what}")
+
+    def _deployment(self, dataset: str, seed: int, defense: str, classifier: str) -> OtherDefense:
+        """What a defence deploys; "none": the plain classifier."""
+        if defense == NONE:
+            return OtherDefense(self.classifier(dataset, seed, PLAIN, classifier), None)
+        deployed, purifier = self.deployed(dataset, seed, defense, classifier), None
+        if self.purifies(defense):
+            purifier = self.purifier(dataset, seed, self.for_classifier(defense, classifier))
+        return OtherDefense(deployed, purifier)
 
     @cache  # noqa: B019
     def substitute(

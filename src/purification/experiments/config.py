@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from purification.experiments import entries, studies
+from purification.experiments.cascades import wrong_stages
 from purification.experiments.config_form import (
     ConfigError,
+    did_you_mean,
     wrong_data_root,
     wrong_names,
     wrong_values,
@@ -19,9 +21,9 @@ from purification.experiments.references import (
     not_measured,
     wrong_references,
 )
-from purification.experiments.schema import of_form, shared, wrong_form
+from purification.experiments.schema import of_cascade, of_form, shared, wrong_form
 
-__all__ = ["ConfigError", "check_config", "check_study", "uses"]
+__all__ = ["ConfigError", "check_cascade", "check_config", "check_study", "uses"]
 
 
 def check_config(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,7 +31,7 @@ def check_config(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[s
     names checked; of studies nothing else. Raises ConfigError naming each wrong place and what is
     allowed there: first of the form, then of references, then of rules of several keys."""
     made, part = prepared(config), shared(schema)
-    always = {k: v for k, v in made.items() if k not in STUDIES and k != "tables"}
+    always = {k: v for k, v in made.items() if k not in (*STUDIES, "tables", "cascades")}
     _refuse(
         lambda: (*wrong_values(always), *wrong_form(made, part)),
         lambda: (
@@ -64,6 +66,29 @@ def check_study(config: Mapping[str, Any], schema: Mapping[str, Any], study: Stu
             for where, what in getattr(studies, rule)(config, study)
         ),
     )
+
+
+def check_cascade(
+    config: Mapping[str, Any], schema: Mapping[str, Any], name: str
+) -> Mapping[str, Any]:
+    """A cascade of a config that `check_config` has made. Raises ConfigError, as there, if there is
+    none of that name or it is wrong."""
+    known: Mapping[str, Any] = config.get("cascades", {})
+    if name not in known:
+        listed = ", ".join(known) or "none"
+        hint = did_you_mean(name, list(known))
+        raise ConfigError(f"no {name!r} under cascades in the config{hint}: {listed}")
+    settings: Mapping[str, Any] = known[name]
+    form, place = of_cascade(schema), f"cascades.{name}"
+    _refuse(
+        lambda: (*wrong_values(settings, place), *wrong_form(settings, form, place)),
+        lambda: wrong_references(settings, form, config, place),
+        lambda: (
+            located(place, where, what.replace("{cascade}", place))
+            for where, what in wrong_stages(config, settings)
+        ),
+    )
+    return settings
 
 
 def _wrong_settings(schema: Mapping[str, Any], study: Study) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import Any
 from purification.experiments.papers import wrong_tables
 
 FILES_BESIDE = {
-    *("classifier", "cleaning", "curve", "history", "long"),
+    *("classifier", "cleaning", "costs", "curve", "history", "long"),
     *("samples", "scores", "snapshots", "state", "vae"),
 }
 """What stands between a name and the suffix in paths of the rules: `wgan_gp.state.safetensors`."""
@@ -68,7 +68,16 @@ def wrong_names(config: Mapping[str, Any], reserved: Iterable[str]) -> Iterator[
     """Names whose files would be another's. `reserved`: those that a defence may not have."""
     yield from wrong_tables(config)
     reserved = {word.casefold(): word for word in reserved}
-    for section in ("datasets", "classifiers", "generators", "attacks", "defenses", "tables"):
+    sections = (
+        "datasets",
+        "classifiers",
+        "generators",
+        "attacks",
+        "defenses",
+        "tables",
+        "cascades",
+    )
+    for section in sections:
         same: dict[str, str] = {}
         for name in config.get(section, ()):
             place = f"{section}: the name {name!r}"

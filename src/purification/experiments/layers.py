@@ -14,7 +14,16 @@ from purification.experiments.papers import PAPERS, STUDIES
 DEFAULT_FILES = ("config/config.yaml", *(f"config/papers/{paper}.yaml" for paper in PAPERS))
 """What is read always, one over another: what the papers share, and each paper's own."""
 NAMED_ENTRIES = (
-    *("datasets", "classifiers", "generators", "attacks", "copies", "defenses", "tables"),
+    *(
+        "datasets",
+        "classifiers",
+        "generators",
+        "attacks",
+        "copies",
+        "defenses",
+        "tables",
+        "cascades",
+    ),
     *("tables.*.trained_on", "tables.*.trained_on.*"),
     *("classifiers.*.per_dataset", "generators.*.per_dataset", "copies.*"),
     *(f"{section}.*.files" for section in ("datasets", "classifiers", "attacks", "defenses")),

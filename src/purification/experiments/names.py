@@ -7,7 +7,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from purification.experiments.config import ConfigError, check_config, check_study, uses
+from purification.experiments.config import (
+    ConfigError,
+    check_cascade,
+    check_config,
+    check_study,
+    uses,
+)
 from purification.experiments.config_form import did_you_mean, is_number
 from purification.experiments.entries import OWN_CODE, checkpoints_of
 from purification.experiments.methods import (
@@ -25,6 +31,8 @@ from purification.experiments.references import randomised
 from purification.experiments.schema import read_schema
 from purification.plugins import place_of_file
 
+NONE = "none"
+"""The folder of what is measured without a defence."""
 PLAIN = "plain"
 """Training of the classifiers that belong to no defence."""
 THREAT_MODELS = (
@@ -65,6 +73,10 @@ class Names:
             self.study(used)
         check_study(self.config, self._schema, found)
         return found
+
+    def cascade_settings(self, name: str) -> Mapping[str, Any]:
+        """Those of a cascade, looked at here as those of a study."""
+        return check_cascade(self.config, self._schema, name)
 
     def runs(self, name: str) -> list[tuple[str, int]]:
         """Each data set of a study with each seed."""

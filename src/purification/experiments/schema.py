@@ -33,9 +33,15 @@ def read_schema(file: Path) -> dict[str, Any]:
 
 
 def shared(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema of what is checked always; of studies it knows the names alone."""
-    sections = schema["properties"].items()
-    return {**schema, "properties": {k: k in STUDIES or form for k, form in sections}}
+    """The schema of what is checked always; of studies and cascades it knows the names alone."""
+    sections = {k: k in STUDIES or form for k, form in schema["properties"].items()}
+    cascades = {**schema["properties"]["cascades"], "additionalProperties": True}
+    return {**schema, "properties": {**sections, "cascades": cascades}}
+
+
+def of_cascade(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema of a cascade."""
+    return {"$defs": schema["$defs"], **schema["properties"]["cascades"]["additionalProperties"]}
 
 
 def of_form(schema: Mapping[str, Any], form: str) -> dict[str, Any]:

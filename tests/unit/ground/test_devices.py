@@ -19,6 +19,7 @@ from purification import runtime
 from purification.attacks import ATTACKS, run_attack
 from purification.evaluation import timing
 from purification.evaluation.adversarial import attack_defense, attack_network, purify_set
+from purification.evaluation.cascade import attack_adaptively
 from purification.evaluation.copies import craft_copies, read_copies
 from purification.evaluation.discriminator import discriminator_scores
 from purification.evaluation.inference_rule import rule_rows
@@ -599,6 +600,17 @@ def test_attacked_and_purified_sets(files: dict[str, str], tmp_path: Path) -> No
     on_both(made(purify_set, purified, "auto", None), tolerance=1e-4)
     on_both(made(attack_defense, defended, 3, "gray_box", "white_box"), tolerance=1e-3)
     on_both(made(craft_copies, copies, 3, "fgsm@0.1"))
+    models = ("gray_box", "white_box", "white_box_bpda", "classifier")
+    cascade = defended | {"stages": [{"attack": FGSM, "threat_model": name} for name in models]}
+    cascade |= {"norm": "linf", "epsilon": 0.1, "images": 5, "cascade": "c", "defense": "d"}
+    cascade |= {"classifier": CLASSIFIER | {"name": "D"}, "gray": CLASSIFIER, "others": {}}
+    networks = files | {"gray_box": files["classifier"]}
+
+    def adaptively(device: torch.device) -> list[ImageSet]:
+        attack_adaptively(cascade, networks, path, 3, device)
+        return [read_image_set(path)]
+
+    on_both(adaptively, tolerance=1e-3)
     with pretended_gpu():
         craft_copies(copies, files, path, 3, CUDA)
         assert not read_copies([copies], {"copies_some": path})[0].is_cuda

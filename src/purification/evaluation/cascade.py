@@ -1,0 +1,446 @@
+"""A cascade of attacks on one model, cheap ones first, each on the images that are still right.
+
+An accuracy under one attack is an upper bound of what a model withstands. The bound is tighter if
+an image counts as broken by whichever attack breaks it (Carlini et al. 2019, "On evaluating
+adversarial robustness", ask for the worst case example by example). Where each attack runs on what
+those before have left, as in AutoAttack (Croce and Hein 2020, "Reliable evaluation of adversarial
+robustness with an ensemble of diverse parameter-free attacks"), dear attacks see few images.
+
+An image is broken if what an attack returns lies within `epsilon` of it, in the norm of the
+cascade, and the defended model errs on it, in a pass of its own. Which model was attacked, and what
+that said, plays no part. So an attack without a bound (DeepFool, CW, HopSkipJump) counts where its
+image happens to lie in the ball. Which images are broken does not depend on the order of the
+attacks; which attack is named for an image does, and what all of them cost.
+"""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from purification.attacks import MaskedGradientError, run_attack
+from purification.attacks.losses import margin
+from purification.attacks.run import ROUNDING
+from purification.evaluation.accuracy import share
+from purification.evaluation.adversarial import warn_if_too_short
+from purification.evaluation.purifiers import Files, fitted_purifier
+from purification.evaluation.threat_models import attacked_model
+from purification.models.checkpoints import load_network
+from purification.models.prediction import predict
+from purification.provenance import DamagedFile, digest_of, name_of, place_of
+from purification.randomness import derive_seed
+from purification.runtime import progress, warn
+from purification.storage import (
+    ImageSet,
+    read_split,
+    read_state,
+    write_checkpoint,
+    write_image_set,
+)
+
+CLEAN, LEFT = -2, -1
+"""`found_by` of an image that is misclassified without attack, and of one that no stage broke."""
+TRANSFER = "transfer:"
+"""Begins the threat model of an attacker of another defence, whose name follows."""
+PASSES = ("passes", "purifier_passes", "classifier_passes")
+COST_COLUMNS = (
+    *("dataset", "seed", "classifier", "defense", "cascade", "norm", "epsilon"),
+    *("stage", "attack", "threat_model", "asked", "broken", "outside", "left", "accuracy"),
+    *(*PASSES, "seconds", "refused"),
+)
+"""Columns of the costs of a cascade, a row a stage, of which the first, `clean` (stage -1), is the
+pass of the images as they are. asked: images that the stage attacked; broken: those that it broke;
+outside: those on whose image the defended model errs, but which lie outside the ball; left and
+accuracy: images that are right after it, and their share of all. passes: images in forward passes
+of the defended model, for the attack and for the judgement after it; purifier_passes and
+classifier_passes: in those of purifiers and of bare classifiers, of which the defended model is
+made and which are attacked by themselves. seconds: measured, for all this. refused: why the stage
+has no images, its gradient being masked."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """An attack on a model.
+
+    Attributes:
+        attack: `name`, `method`, `settings` and, of a user's own, `files`, as in an `Attack`
+            recipe.
+        threat_model: what the attacker has, in a word.
+        model: what it attacks, images (N, C, H, W) in [0, 1] to logits: the defended model, or one
+            with its predictions and another gradient, or a third, whose images are transferred.
+    """
+
+    attack: Mapping[str, Any]
+    threat_model: str
+    model: nn.Module
+
+
+@dataclass
+class Found:
+    """What a cascade has found so far, of N images.
+
+    Attributes:
+        images: float32 (N, C, H, W), the strongest image of each: that which broke it, or, as long
+            as none did, that of greatest margin, the image itself included.
+        found_by: int64 (N,), the number of the stage that broke it, from 0; `CLEAN` or `LEFT`.
+        predictions: int64 (N,), the defended model's of `images`.
+        margin: float32 (N,), its largest other logit minus the label's for `images`.
+        costs: of the clean pass and of each stage, by the names of `COST_COLUMNS` from `stage` on.
+    """
+
+    images: Tensor
+    found_by: Tensor
+    predictions: Tensor
+    margin: Tensor
+    costs: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def left(self) -> Tensor:
+        """The numbers of the images that are right under all that was run, ascending."""
+        return (self.found_by == LEFT).nonzero().squeeze(1)
+
+    def record(self, cost: Mapping[str, Any], seconds: float) -> None:
+        """Add the costs of a stage, and say them."""
+        left = len(self.left)
+        shares = {"left": left, "accuracy": left / len(self.found_by)}
+        self.costs.append({**cost, **shares, "seconds": round(seconds, 3)})
+        why = f"; refused: {cost['refused']}" if cost["refused"] else ""
+        print(
+            f"{cost['attack']}, {cost['threat_model']}: asked {cost['asked']}, broken "
+            f"{cost['broken']}, left {left} of {len(self.found_by)}, {seconds:.1f} s{why}"
+        )
+
+
+@dataclass(frozen=True)
+class Saved:
+    """Where the state of a cascade is kept after each stage, and of which cascade it is: `digest`
+    is one of all that decides what it finds."""
+
+    path: Path
+    digest: str
+
+    def save(self, found: Found) -> None:
+        tensors = {name: getattr(found, name) for name in _TENSORS}
+        write_checkpoint(self.path, tensors, {"digest": self.digest}, costs=json.dumps(found.costs))
+
+    def load(self) -> Found | None:
+        """The state, if there is one of this cascade. A damaged one is set aside."""
+        if not self.path.exists():
+            return None
+        try:
+            tensors, metadata = read_state(self.path)
+        except DamagedFile as error:
+            aside = self.path.with_name(f"{self.path.name}.damaged")
+            self.path.replace(aside)
+            warn(f"{error}. It is now {aside}; the cascade begins anew")
+            return None
+        if metadata["recipe"].get("digest") != self.digest:
+            return None
+        return Found(**tensors, costs=json.loads(metadata["costs"]))
+
+
+_TENSORS = ("images", "found_by", "predictions", "margin")
+_ORDER = {"linf": float("inf"), "l2": 2.0}
+_RESULT = ("broken", "outside")
+
+
+def run_cascade(
+    defended: nn.Module,
+    stages: Sequence[Stage],
+    images: Tensor,
+    labels: Tensor,
+    *,
+    norm: str,
+    epsilon: float,
+    seed: int,
+    batch_size: int,
+    counted: Mapping[str, Iterable[nn.Module]] | None = None,
+    saved: Saved | None = None,
+) -> Found:
+    """Attack images by stage after stage, each on those that are right under all before it.
+
+    An image that is misclassified as it is counts as broken, and is not attacked. A stage whose
+    gradient is exactly zero for all images that it is asked about is recorded as refused, and the
+    next one runs. An attack draws random numbers by (`seed`, its name, its threat model, the number
+    of the image), so that what it does to an image depends neither on the other images, nor on the
+    batch size, nor on the place of its stage.
+
+    Args:
+        defended: the deterministic model that is judged, (N, C, H, W) in [0, 1] -> logits (N, K).
+        stages: in this order. Those that are done in the saved state are passed over.
+        images: float32 (N, C, H, W) in [0, 1], on the CPU: the first N of a set, in its order.
+        labels: int64 (N,).
+        norm: "linf" or "l2".
+        epsilon: radius of the ball around each image, in pixel units of [0, 1].
+        seed: of the attacks' random numbers.
+        batch_size: images at a time.
+        counted: the modules whose passes are counted, by the names of `PASSES`; if not given, those
+            of `defended` as `passes`.
+        saved: where the state is kept after each stage; that of the same cascade is taken up.
+
+    Raises:
+        ValueError: unknown norm, or as `run_attack`, whose other errors it raises, too, but for
+            MaskedGradientError.
+    """
+    if norm not in _ORDER:
+        raise ValueError(f"norm must be one of {', '.join(_ORDER)}; got {norm!r}")
+    judge = _Judge(defended, images, labels, norm, epsilon, batch_size)
+    found = saved.load() if saved else None
+    with _counting({"passes": [defended]} if counted is None else counted) as passes:
+        if found is None:
+            found = _clean(judge, passes)
+        done = len(found.costs) - 1
+        for number, stage in enumerate(stages[done:], done):
+            _run(stage, number, judge, found, passes, seed)
+            if saved:
+                saved.save(found)
+    return found
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """The defended model, and the images as they are, with their labels."""
+
+    defended: nn.Module
+    images: Tensor
+    labels: Tensor
+    norm: str
+    epsilon: float
+    batch_size: int
+
+    def says(self, images: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Predictions and margins (n,) of images that stand for `rows` (n,)."""
+        device = next((p.device for p in self.defended.parameters()), images.device)
+        logits = predict(self.defended, images, batch_size=self.batch_size, device=device)
+        return logits.argmax(dim=1), margin(logits, self.labels[rows])
+
+    def inside(self, images: Tensor, rows: Tensor) -> Tensor:
+        """Which images lie in the balls of `rows`, bool (n,), up to what float32 rounds."""
+        lengths = change(images, self.images[rows], self.norm)
+        return lengths <= self.epsilon + ROUNDING * max(1.0, self.epsilon)
+
+
+def change(images: Tensor, originals: Tensor, norm: str) -> Tensor:
+    """The norm ("linf" or "l2") of each image's change, float64 (N,), in pixel units of [0, 1]."""
+    difference = images.double() - originals.double()
+    lengths: Tensor = torch.linalg.vector_norm(difference.flatten(1), ord=_ORDER[norm], dim=1)
+    return lengths
+
+
+def _clean(judge: _Judge, passes: Counter[str]) -> Found:
+    """All images as they are."""
+    began, everything = time.perf_counter(), torch.arange(len(judge.images))
+    predictions, margins = judge.says(judge.images, everything)
+    wrong = predictions != judge.labels
+    found_by = torch.where(wrong, CLEAN, LEFT)
+    found = Found(judge.images.clone(), found_by, predictions, margins)
+    cost = {"stage": -1, "attack": "clean", "threat_model": "clean", "asked": len(wrong)}
+    cost |= {"broken": int(wrong.sum()), "outside": 0, **_taken(passes), "refused": None}
+    found.record(cost, time.perf_counter() - began)
+    return found
+
+
+def _run(
+    stage: Stage, number: int, judge: _Judge, found: Found, passes: Counter[str], seed: int
+) -> None:
+    """A stage, and its costs."""
+    began, rows, refused = time.perf_counter(), found.left, None
+    result = dict.fromkeys(_RESULT, 0)
+    if len(rows):
+        try:
+            attacked = _attacked(stage, judge, rows, seed)
+        except MaskedGradientError as error:
+            refused = " ".join(str(error).split())
+        else:
+            result = _take(attacked, rows, number, judge, found)
+    name = {"attack": stage.attack["name"], "threat_model": stage.threat_model}
+    cost = {"stage": number, **name, "asked": len(rows), **result, **_taken(passes)}
+    found.record({**cost, "refused": refused}, time.perf_counter() - began)
+
+
+def _attacked(stage: Stage, judge: _Judge, rows: Tensor, seed: int) -> Tensor:
+    """What the stage's attack makes of the images `rows`."""
+    attack = stage.attack
+    warn_if_too_short(attack)
+    with progress(len(rows), f"{attack['name']}, {stage.threat_model}", "image") as bar:
+        return run_attack(
+            attack["method"],
+            stage.model,
+            judge.images[rows],
+            judge.labels[rows],
+            indices=rows.tolist(),
+            seed=derive_seed(seed, attack["name"], stage.threat_model),
+            batch_size=judge.batch_size,
+            settings=attack["settings"],
+            files=attack.get("files"),
+            progress=bar,
+        ).images
+
+
+def _take(
+    attacked: Tensor, rows: Tensor, number: int, judge: _Judge, found: Found
+) -> dict[str, int]:
+    """Judge what a stage made of the images `rows`, and keep what is stronger than before."""
+    predictions, margins = judge.says(attacked, rows)
+    inside, wrong = judge.inside(attacked, rows), predictions != judge.labels[rows]
+    broken = wrong & inside
+    kept = broken | (inside & (margins > found.margin[rows]))
+    stronger = rows[kept]
+    found.images[stronger] = attacked[kept]
+    found.predictions[stronger], found.margin[stronger] = predictions[kept], margins[kept]
+    found.found_by[rows[broken]] = number
+    counts = (broken, wrong & ~inside)
+    return {name: int(one.sum()) for name, one in zip(_RESULT, counts, strict=True)}
+
+
+@contextmanager
+def _counting(groups: Mapping[str, Iterable[nn.Module]]) -> Iterator[Counter[str]]:
+    """Counts the images in forward passes of modules inside the block, by the name of the group."""
+    passes: Counter[str] = Counter()
+    with ExitStack() as stack:
+        for name, modules in groups.items():
+
+            def count(_: nn.Module, arguments: tuple[Any, ...], name: str = name) -> None:
+                passes[name] += len(arguments[0])
+
+            for module in modules:
+                stack.callback(module.register_forward_pre_hook(count).remove)
+        yield passes
+
+
+def _taken(passes: Counter[str]) -> dict[str, int]:
+    """The passes since the last call."""
+    taken = {name: passes[name] for name in PASSES}
+    passes.clear()
+    return taken
+
+
+def attack_adaptively(
+    recipe: Mapping[str, Any],
+    files: Files,
+    path: str,
+    batch_size: int,
+    device: torch.device,
+    state: str | Path | None = None,
+) -> list[dict[str, Any]]:
+    """Writes the strongest images that a cascade found to `path`, as an `AttackedAdaptively` recipe
+    says, and returns what they cost: rows of `COST_COLUMNS`.
+
+    The file has for each image what `Found` says, and `linf` and `l2`, the norms of its change. Its
+    attributes: `norm`, `epsilon`, `clean_correct` and `correct` (images that are right without
+    attack, and under all stages), their share `accuracy` with Wilson's 95 % interval `ci_low` and
+    `ci_high`, `attackers` (stages that were not refused), and `stages`, a JSON list that has of the
+    clean pass and of each stage what `COST_COLUMNS` says, without seconds: the same recipe gives
+    the same bytes.
+
+    `state`: the file that keeps what is done after each stage, and that a rerun takes up if it is
+    of this recipe; `finish_cascade` removes it. `files` are the recipe's inputs by name.
+
+    Raises ValueError for a randomised purifier, and otherwise as `run_cascade`.
+    """
+    images, labels = map(torch.from_numpy, read_split(files["dataset"], "test", recipe["images"]))
+    attackers = _Attackers.of(recipe, files, device)
+    stages = [
+        Stage(one["attack"], one["threat_model"], attackers.models[one["threat_model"]])
+        for one in recipe["stages"]
+    ]
+    found = run_cascade(
+        attackers.models["white_box"],
+        stages,
+        images,
+        labels,
+        norm=recipe["norm"],
+        epsilon=recipe["epsilon"],
+        seed=derive_seed(recipe["seed"], name_of(path)),
+        batch_size=batch_size,
+        counted=attackers.counted,
+        saved=None if state is None else Saved(place_of(state), digest_of(recipe)),
+    )
+    write_image_set(path, _image_set(found, images, labels, recipe), recipe, recipe["seed"])
+    named = {"dataset": recipe["dataset"]["name"], "classifier": recipe["classifier"]["name"]}
+    named |= {name: recipe[name] for name in ("seed", "defense", "cascade", "norm", "epsilon")}
+    return [named | cost for cost in found.costs]
+
+
+def finish_cascade(state: str | Path) -> None:
+    """Remove the state of a cascade, all files of whose job are written."""
+    place_of(state).unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class _Attackers:
+    """What each attacker attacks, by the threat model, and the parts whose passes are counted. The
+    defended model is that of `white_box`."""
+
+    models: Mapping[str, nn.Module]
+    counted: Mapping[str, list[nn.Module]]
+
+    @classmethod
+    def of(cls, recipe: Mapping[str, Any], files: Files, device: torch.device) -> "_Attackers":
+        """Of an `AttackedAdaptively` recipe."""
+        purifier, classifier = _parts(recipe, files, device)
+        models = {"white_box": classifier, "classifier": classifier, "gray_box": classifier}
+        if purifier is not None:
+            for name in ("white_box", "white_box_bpda"):
+                models[name] = attacked_model(name, purifier, classifier)
+        if recipe["gray"] is not None:
+            models["gray_box"] = load_network(files["gray_box"], "Classifier").to(device)
+        purifiers, classifiers = [purifier], [classifier, models["gray_box"]]
+        for name, other in recipe["others"].items():
+            own, network = _parts(other, _of_other(other, files, name), device, name)
+            models[TRANSFER + name] = network
+            if own is not None:
+                models[TRANSFER + name] = attacked_model("white_box", own, network)
+            purifiers, classifiers = [*purifiers, own], [*classifiers, network]
+        counted = {
+            "passes": [models[name] for name in ("white_box", "white_box_bpda") if name in models],
+            "purifier_passes": [one for one in purifiers if one is not None],
+            "classifier_passes": [*dict.fromkeys(classifiers)],
+        }
+        return cls(models, counted)
+
+
+def _parts(
+    recipe: Mapping[str, Any], files: Files, device: torch.device, defense: str | None = None
+) -> tuple[nn.Module | None, nn.Module]:
+    """Purifier, if there is one, and classifier of a defence."""
+    classifier = load_network(files["classifier"], "Classifier").to(device)
+    if recipe["purifier"] is None:
+        return None, classifier
+    purifier = fitted_purifier(recipe["purifier"], files).to(device)
+    if getattr(purifier, "randomised", False):
+        raise ValueError(
+            f"the defense {defense or recipe['defense']} is randomised, and a cascade is for "
+            "deterministic ones: which attack is best for an image it would choose by the draws on "
+            "which it judges"
+        )
+    return purifier, classifier
+
+
+def _of_other(other: Mapping[str, Any], files: Files, name: str) -> dict[str, str]:
+    """The files of another defence, whose images are transferred, by the names that it knows."""
+    networks = (other["purifier"] or {}).get("networks", ())
+    own = {part: files[f"transfer_{name}_{part}"] for part in ("classifier", *networks)}
+    return {"dataset": files["dataset"], **own}
+
+
+def _image_set(found: Found, images: Tensor, labels: Tensor, recipe: Mapping[str, Any]) -> ImageSet:
+    fields = {name: getattr(found, name).numpy() for name in _TENSORS if name != "images"}
+    fields |= {norm: change(found.images, images, norm).float().numpy() for norm in _ORDER}
+    stages = [{k: v for k, v in cost.items() if k != "seconds"} for cost in found.costs]
+    right = share((found.found_by == LEFT).numpy())
+    attributes = {
+        **{name: recipe[name] for name in ("norm", "epsilon")},
+        "clean_correct": int((found.found_by != CLEAN).sum()),
+        **{name: right[name] for name in ("correct", "accuracy", "ci_low", "ci_high")},
+        "attackers": sum(stage["refused"] is None for stage in stages[1:]),
+        "stages": json.dumps(stages),
+    }
+    return ImageSet(found.images.numpy(), labels.numpy(), fields, attributes)

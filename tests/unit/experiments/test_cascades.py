@@ -1,0 +1,213 @@
+"""Cascades in the config: what is refused, a defence's stages, and what an edit makes stale."""
+
+from typing import Any
+
+import pytest
+import yaml
+from conftest import DEFAULT, MICRO, SCHEMA, edit, merged, micro_catalogue, remade
+
+from purification.evaluation import cascade as evaluation
+from purification.experiments import Catalogue, ConfigError, cascades, paper_table
+from purification.experiments.artifacts import AttackedAdaptively
+from purification.experiments.layers import layered
+
+SMALL = yaml.safe_load(MICRO.read_text())
+SMALL["cascades"] = {"standard": {"images": 6}}
+
+
+def stage(attack: str, threat_model: str = "white_box") -> dict[str, str]:
+    return {"attack": attack, "threat_model": threat_model}
+
+
+def own(*stages: dict[str, str], **more: Any) -> dict[str, Any]:
+    """A config with a cascade `mine` of these stages."""
+    made = {"norm": "linf", "epsilon": 0.1, "images": 6, "stages": [*stages]} | more
+    return merged(merged(DEFAULT, SMALL), {"cascades": {"mine": made}})
+
+
+def cascade(
+    config: dict[str, Any], defense: str = "magnet", name: str = "mine"
+) -> AttackedAdaptively:
+    return Catalogue(config, SCHEMA).cascade("digits", 0, name, defense, "D")
+
+
+def names(made: AttackedAdaptively) -> list[str]:
+    return [f"{stage.attack.name} {stage.threat_model}" for stage in made.stages]
+
+
+@pytest.mark.parametrize(
+    ("config", "complaint"),
+    [
+        (
+            own(stage("fgsn")),
+            r"cascades\.mine\.stages\.attack: got 'fgsn' \(did you mean 'fgsm'\?\); allowed: ",
+        ),
+        (
+            own(stage("fgsm"), stage("fgsm", "white_bx")),
+            r"cascades\.mine\.stages\.1\.threat_model: got 'white_bx' \(did you mean "
+            r"'white_box'\?\); allowed: white_box, white_box_bpda, classifier, gray_box, transfer:",
+        ),
+        (
+            own(stage("fgsm", "transfer:magnat")),
+            r"stages\.0\.threat_model: got 'transfer:magnat' \(did you mean 'transfer:magnet'",
+        ),
+        (
+            own(stage("fgsm"), epsilon=0.2),
+            r"cascades\.mine\.stages\.0\.attack: attacks\.fgsm\.epsilon is 0\.1, and "
+            r"cascades\.mine\.epsilon is 0\.2: name an attack of that strength",
+        ),
+        (
+            own(stage("vam")),
+            r"stages\.0\.attack: attacks\.vam is bounded in the norm l2, and cascades\.mine\.norm "
+            "is linf: name an attack of that norm, or one without a bound",
+        ),
+        (own(), r"cascades\.mine\.stages: \[\] should be non-empty"),
+        (own(stage("fgsm"), stage("fgsm")), r"cascades\.mine\.stages: .* has non-unique elements"),
+        (own({"attack": "fgsm"}), r"cascades\.mine\.stages\.0: the key 'threat_model' is missing"),
+        (own(stage("fgsm"), norm="l1"), r"cascades\.mine\.norm: got 'l1'.*; allowed: linf, l2"),
+        (own(stage("deepfool"), epsilon=1.5), r"cascades\.mine\.epsilon: must be at most 1"),
+        (own(stage("fgsm"), epsilon="0.1"), r"cascades\.mine\.epsilon: must be of type number"),
+        (
+            own(stage("fgsm"), images=41),
+            r"cascades\.mine\.images: must be at most datasets\.digits\.test = 40",
+        ),
+        (own(stage("fgsm"), stagess=[]), r"cascades\.mine: unknown key 'stagess'"),
+    ],
+)
+def test_what_is_wrong_is_said_before_the_run(config: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        cascade(config)
+    # It hinders nobody who asks for something else.
+    paper_table(Catalogue(config, SCHEMA), "table4")
+
+
+def test_a_cascade_that_is_not_there() -> None:
+    config = own(stage("fgsm"))
+    with pytest.raises(ConfigError, match=r"no 'mien' .*did you mean 'mine'\?\): standard, mine"):
+        cascade(config, name="mien")
+    config = layered([("a", config), ("b", {"cascades": {"mine": None, "standard": None}})])
+    with pytest.raises(ConfigError, match="no 'mine' under cascades in the config: none"):
+        cascade(config)
+    del config["cascades"]
+    with pytest.raises(ConfigError, match="no 'mine' under cascades in the config: none"):
+        cascade(config)
+    with pytest.raises(ConfigError, match="cascades: the name 'a b' cannot be used here"):
+        micro_catalogue(cascades={"a b": {}})
+    with pytest.raises(ConfigError, match=r"cascades: .* differs from 'standard' in capital"):
+        micro_catalogue(cascades={"Standard": {}})
+
+
+def test_a_randomised_defence_is_refused_before_the_run() -> None:
+    redrawn = edit(
+        "defenses", "redrawn", value=DEFAULT["defenses"]["defense_gan"] | {"redraw": True}
+    )
+    for defense, threat_model in (("redrawn", "white_box"), ("magnet", "transfer:redrawn")):
+        config = own(stage("fgsm", threat_model))
+        redrawn(config)
+        with pytest.raises(
+            ConfigError, match=r"cascades\.mine: the defense 'redrawn' is randomised"
+        ):
+            cascade(config, defense)
+
+
+def test_both_rooms_call_a_transfer_the_same() -> None:
+    assert cascades.TRANSFER == evaluation.TRANSFER
+
+
+def test_strengths_are_compared_in_one_unit() -> None:
+    config = own(stage("doubled"))
+    doubled = {**config["attacks"]["fgsm"], "epsilon": 0.2, "pixel_range": [-1, 1]}
+    edit("attacks", "doubled", value=doubled)(config)
+    assert names(cascade(config)) == ["doubled white_box"]
+    edit("attacks", "doubled", "epsilon", value=0.1)(config)
+    with pytest.raises(ConfigError, match=r"is 0\.1 \(0\.05 in pixel units of \[0, 1\]\), and"):
+        cascade(config)
+    # What has no bound goes with any.
+    assert len(cascade(own(stage("deepfool"), stage("cw"), epsilon=0.3)).stages) == 2
+
+
+def test_a_defence_gets_the_stages_that_mean_something_for_it() -> None:
+    every = ("gray_box", "classifier", "white_box", "white_box_bpda", "transfer:magnet")
+    config = own(*(stage("fgsm", threat_model) for threat_model in every))
+    # Before the plain classifier the gray box is the bare one.
+    expected = {
+        "magnet": ["gray_box", "white_box", "white_box_bpda"],
+        "defense_gan": [*every],
+        "adv_training": ["gray_box", "white_box", "transfer:magnet"],
+        "none": ["white_box", "transfer:magnet"],
+    }
+    for defense, threat_models in expected.items():
+        found = names(cascade(config, defense))
+        assert found == [f"fgsm {threat_model}" for threat_model in threat_models], defense
+    with pytest.raises(ConfigError, match=r"cascades\.mine: none of its stages is for none"):
+        cascade(own(stage("fgsm", "white_box_bpda")), "none")
+
+
+def test_an_attack_on_codes_is_for_defences_with_a_generator() -> None:
+    latent = {
+        **{"method": "latent", "epsilon": 0.1, "iterations": 5, "learning_rate": 0.05},
+        **{"restarts": 1, "confidence": 5.0},
+        "images": {"gray_box": 1, "white_box": 1, "white_box_bpda": 1},
+    }
+    config = own(stage("fgsm"), stage("codes"))
+    edit("attacks", "codes", value=latent)(config)
+    assert names(cascade(config, "defense_gan")) == ["fgsm white_box", "codes white_box"]
+    assert names(cascade(config, "magnet")) == ["fgsm white_box"]
+    assert names(cascade(config, "none")) == ["fgsm white_box"]
+    edit("cascades", "mine", "stages", value=[stage("codes", "gray_box")])(config)
+    with pytest.raises(ConfigError, match=r"threat_model: got 'gray_box'; allowed: white_box$"):
+        cascade(config, "defense_gan")
+
+
+def test_what_a_cascade_is_made_from() -> None:
+    config = own(stage("fgsm", "gray_box"), stage("fgsm", "transfer:defense_gan"))
+    folder = "results/digits/seed0"
+    made = cascade(config, "adv_training")
+    assert made.path == f"{folder}/adaptive/mine/adv_training/D.h5"
+    assert [part.path for part in made.parts] == [
+        f"{folder}/adaptive/mine/adv_training/D.costs.csv"
+    ]
+    assert made.inputs == {
+        "dataset": "results/digits/dataset.h5",
+        "classifier": f"{folder}/classifiers/adv_training/D.safetensors",
+        "gray_box": f"{folder}/classifiers/plain/D.safetensors",
+        "transfer_defense_gan_classifier": f"{folder}/classifiers/defense_gan/D.safetensors",
+        "transfer_defense_gan_generator": f"{folder}/generators/wgan_gp.safetensors",
+    }
+    assert cascade(own(stage("fgsm")), "none").inputs == {
+        "dataset": "results/digits/dataset.h5",
+        "classifier": f"{folder}/classifiers/plain/D.safetensors",
+    }
+    # A purifier of its own for each classifier.
+    assert "vae" in cascade(own(stage("fgsm")), "defense_vae").inputs
+
+
+def test_an_edited_stage_makes_the_cascade_stale_and_nothing_else() -> None:
+    def files(catalogue: Catalogue) -> list[Any]:
+        made = [catalogue.cascade("digits", 0, "standard", d, "D") for d in ("magnet", "none")]
+        return [*made, paper_table(catalogue, "table4")]
+
+    both = {f"results/digits/seed0/adaptive/standard/{d}/D.h5" for d in ("magnet", "none")}
+    found = remade(files, SMALL, {"attacks": {"cascade_square": {"queries": 7}}})
+    assert (found.kinds, found.paths) == ({"AttackedAdaptively": 2}, both)
+    found = remade(files, SMALL, {"cascades": {"standard": {"images": 5}}})
+    assert (found.kinds, found.paths) == ({"AttackedAdaptively": 2}, both)
+    # How many images an attack has in tables plays no part, nor an attack of none of its stages.
+    images = {"cascade_fgsm": {"images": {"gray_box": 3}}, "pgd": {"iterations": 3}}
+    assert remade(files, SMALL, {"attacks": images}).kinds == {}
+    bpda = [s for s in DEFAULT["cascades"]["standard"]["stages"] if "bpda" not in s["threat_model"]]
+    found = remade(files, SMALL, {"cascades": {"standard": {"stages": bpda}}})
+    assert found.paths == {"results/digits/seed0/adaptive/standard/magnet/D.h5"}
+    found = remade(files, SMALL, {"defenses": {"magnet": {"epochs": 3}}})
+    assert "results/digits/seed0/adaptive/standard/magnet/D.h5" in found.paths
+    assert "results/digits/seed0/adaptive/standard/none/D.h5" not in found.paths
+
+
+def test_the_default_cascade_stands_whatever_strength_other_attacks_get() -> None:
+    changed = {name: {"epsilon": 0.3} for name in ("fgsm", "pgd", "bim", "mim")}
+    config = merged(merged(DEFAULT, SMALL), {"attacks": changed})
+    for defense in ("none", "adv_training", "magnet", "defense_gan", "defense_gan_orig"):
+        found = cascade(config, defense, "standard")
+        assert found.digest == cascade(merged(DEFAULT, SMALL), defense, "standard").digest
+        assert len(found.stages) == {"none": 6, "adv_training": 7}.get(defense, 9)
+        assert {stage.attack.settings["epsilon"] for stage in found.stages} == {0.1}
