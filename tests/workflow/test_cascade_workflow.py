@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from conftest import Workflow, rows
 
-from purification.evaluation.cascade import COST_COLUMNS
+from purification.evaluation.cascade import COST_COLUMNS, LEFT
 from purification.storage import read_image_set, read_split
 
 FOLDER = "results/digits/seed0/adaptive/small"
@@ -72,3 +72,24 @@ def test_a_wrong_cascade_is_told_without_a_trace(tmp_path: Path) -> None:
     assert failed.returncode
     assert "cascades.small.stages.attack: got 'cascade_fgsn' (did you mean" in failed.stdout
     assert "Traceback" not in failed.stdout
+
+
+def test_the_leaderboard_has_a_row_for_each_defence(tmp_path: Path) -> None:
+    workflow = Workflow(tmp_path / "workflow")
+    workflow.config["cascades"] = {"small": CASCADE}
+    workflow.config["attacks"] |= {"cascade_pgd_margin": STRONG, "cascade_square": {"queries": 9}}
+    workflow.config["leaderboard"] = {
+        **{"datasets": ["digits"], "classifiers": ["D"], "cascade": "small"},
+        "defenses": ["magnet"],
+    }
+    workflow.run("results/leaderboard.md")
+    found = {row["defense"]: row for row in rows(workflow.folder / "results/leaderboard.csv")}
+    assert found.keys() == {"none", "magnet"}
+    for defense, row in found.items():
+        made = read_image_set(workflow.folder / f"{FOLDER}/{defense}/D.h5")
+        assert int(row["correct"]) == (made.fields["found_by"] == LEFT).sum()
+        assert float(row["accuracy"]) <= float(row["clean_accuracy"])
+    assert workflow.stale("results/leaderboard.md").rules == {}
+    workflow.config["attacks"]["cascade_square"]["queries"] = 8
+    stale = {"attack_adaptively": 2, "leaderboard": 1}
+    assert workflow.stale("results/leaderboard.md").rules == stale

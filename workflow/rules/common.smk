@@ -31,6 +31,7 @@ from purification.experiments import (
     generator_quality,
     inference_rule,
     layered,
+    leaderboard,
     mcnemar_table,
     measurement,
     paper_comparison,

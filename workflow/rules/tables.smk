@@ -116,6 +116,27 @@ rule worst_case:
         "../scripts/worst_case.py"
 
 
+rule leaderboard:
+    """Tabulate what is left of each defense under a cascade of attacks"""
+    input:
+        lambda wildcards: asked(leaderboard, CATALOGUE).files,
+    output:
+        table=shown("results/leaderboard.csv"),
+        markdown="results/leaderboard.md",
+    log:
+        "logs/leaderboard/leaderboard.log",
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(30),
+    params:
+        recipe=lambda wildcards: asked(leaderboard, CATALOGUE).job,
+    message:
+        "What is left of each defense under a cascade of attacks"
+    script:
+        "../scripts/leaderboard.py"
+
+
 rule comparison:
     """Compare all of our numbers with the printed ones, cell by cell"""
     input:
