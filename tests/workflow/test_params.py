@@ -14,7 +14,12 @@ from purification.experiments.artifacts import Recipe
 
 TARGETS = (
     *("all", "defense_gan", "defense_vae", "ae_gan", "cowboy", "results/comparison.md"),
-    *("results/worst_case.md", "results/generator_quality.md", "results/figures/cost_accuracy.png"),
+    *(
+        "results/worst_case.md",
+        "results/leaderboard.md",
+        "results/generator_quality.md",
+        "results/figures/cost_accuracy.png",
+    ),
     "results/figures/generator_quality.png",
     "results/digits/seed0/adaptive/standard/magnet/A.h5",
     "results/digits/seed0/classifiers/plain/own.safetensors",
