@@ -180,6 +180,7 @@ def serve() -> NoReturn:
             else:
                 jobs.remove(key.data)
                 _tell_end(selector, key.data)
+    atexit._run_exitfuncs()
     os._exit(0)
 
 
@@ -272,6 +273,9 @@ def _as_the_job(request: dict[str, Any]) -> CodeType:
     os.environ.update(request["environment"])
     os.environ.pop(VARIABLE, None)
     sys.argv[:], sys.path[:] = request["arguments"], request["path"]
+    # What a library has made when it was imported, as matplotlib where it has no folder of the
+    # user's, is for all jobs, and the starter removes it.
+    atexit.unregister(shutil.rmtree)
     # As in any new process, these differ from job to job where nobody seeds them.
     random.seed()
     if "numpy" in sys.modules:

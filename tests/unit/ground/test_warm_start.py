@@ -35,6 +35,9 @@ MODULES = {
     "loaded_by": "import os; PROCESS = os.getpid()",
     "with_thread": "import threading, time\n"
     "threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()",
+    "with_folder": "import atexit, os, shutil\n"
+    "PLACE = os.path.join(os.path.dirname(__file__), 'made')\n"
+    "os.mkdir(PLACE); atexit.register(shutil.rmtree, PLACE)",
 }
 
 
@@ -58,6 +61,7 @@ def starter(tmp_path: Path) -> Iterator[str]:
     process.communicate()
     assert process.returncode == 0
     assert not Path(place).parent.exists()
+    assert not (tmp_path / "made").exists()
 
 
 @pytest.fixture
@@ -117,6 +121,13 @@ def test_what_a_script_imports_is_loaded_before_the_fork(job: Callable) -> None:
         process = job("import os, loaded_by; print(loaded_by.PROCESS, os.getppid())")
         processes += map(int, process.communicate()[0].split())
     assert len(set(processes)) == 1  # the starter, and it alone
+
+
+def test_a_folder_that_a_library_made_is_there_for_all_jobs(job: Callable) -> None:
+    """As that of matplotlib, where the user has none that can be written."""
+    for _ in range(3):
+        process = job("import os, with_folder; print(os.path.isdir(with_folder.PLACE))")
+        assert process.communicate() == ("True\n", "")
 
 
 @pytest.mark.slow
