@@ -190,7 +190,7 @@ def _failure_reporter(log: Path, shown_as: str) -> ExceptHook:
         sys.stdout.flush()
         sys.stderr.flush()
         lines, own = _last_lines(log), "".join(traceback.format_exception_only(error)).splitlines()
-        if own[-1] not in lines:  # the log's disk is full
+        if own[-1] not in lines:  # the log's disk is full, or the log was removed
             lines += own
         print(*advice, *lines, f"full log: {shown_as}", sep="\n", file=_original_stderr)
         if disk.number_of(error) is not None:
@@ -214,9 +214,13 @@ def _advice(error: BaseException, log: str) -> list[str]:
 
 
 def _last_lines(log: Path) -> list[str]:
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - TAIL_BYTES))
-        return file.read().decode("utf-8", errors="replace").splitlines()[-TAIL_LINES:]
+    """None of a log that was removed or cannot be read any more."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - TAIL_BYTES))
+            return file.read().decode("utf-8", errors="replace").splitlines()[-TAIL_LINES:]
+    except OSError:
+        return []
 
 
 def _make_cuda_deterministic() -> None:

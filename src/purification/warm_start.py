@@ -16,6 +16,7 @@ import atexit
 import ctypes
 import gc
 import importlib
+import io
 import json
 import os
 import random
@@ -27,6 +28,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import traceback
 from contextlib import suppress
 from pathlib import Path
 from types import CodeType
@@ -178,6 +180,7 @@ def serve() -> NoReturn:
             else:
                 jobs.remove(key.data)
                 _tell_end(selector, key.data)
+    atexit._run_exitfuncs()
     os._exit(0)
 
 
@@ -270,10 +273,15 @@ def _as_the_job(request: dict[str, Any]) -> CodeType:
     os.environ.update(request["environment"])
     os.environ.pop(VARIABLE, None)
     sys.argv[:], sys.path[:] = request["arguments"], request["path"]
+    # What a library has made when it was imported, as matplotlib where it has no folder of the
+    # user's, is for all jobs, and the starter removes it.
+    atexit.unregister(shutil.rmtree)
     # As in any new process, these differ from job to job where nobody seeds them.
     random.seed()
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed()
+    if "torch" in sys.modules:
+        sys.modules["torch"].default_generator.seed()  # of the CPU; CUDA is not in use yet
     main = vars(sys.modules["__main__"])
     for name in [name for name in main if not name.startswith("__")]:
         del main[name]
@@ -284,27 +292,66 @@ def _as_the_job(request: dict[str, Any]) -> CodeType:
 
 def _run(code: CodeType) -> NoReturn:
     """Executes a script at the top of `__main__`, and ends the process as Python would, but for one
-    thing: nothing is freed. To take apart all that the libraries have made costs a third of a
-    second a job, and those written with nanobind (triton) call a leak what `gc.freeze` put away.
+    thing: what the libraries have made is not freed. To take that apart costs a third of a second a
+    job, and those written with nanobind (triton) call a leak what `gc.freeze` put away.
     """
-    status, interrupted = 0, False
+    status, interrupted, libraries = 0, False, frozenset(sys.modules)
     try:
         exec(code, vars(sys.modules["__main__"]))
     except SystemExit as end:
         status = _status_of(end)
     except BaseException as error:
         status, interrupted = 1, isinstance(error, KeyboardInterrupt)
-        trace = error.__traceback__ and error.__traceback__.tb_next  # without this function
-        sys.excepthook(type(error), error.with_traceback(trace), trace)
+        # Without this function.
+        _show(error.with_traceback(error.__traceback__ and error.__traceback__.tb_next))
     threading._shutdown()  # waits for the script's threads
     atexit._run_exitfuncs()
+    _close_files(libraries)
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):
+        with suppress(AttributeError, OSError, ValueError):  # None, full, closed
             stream.flush()
     ctypes.CDLL(None).fflush(None)  # and those of libraries
     if interrupted:
         _end_as(-signal.SIGINT)
     os._exit(status)
+
+
+def _show(error: BaseException) -> None:
+    """As Python shows what ends a script, also where the script's own hook fails at it."""
+    try:
+        sys.excepthook(type(error), error, error.__traceback__)
+    except Exception as wrong:
+        print("Error in sys.excepthook:", file=sys.stderr)
+        trace = wrong.__traceback__ and wrong.__traceback__.tb_next
+        traceback.print_exception(type(wrong), wrong, trace, chain=False)
+        print("\nOriginal exception was:", file=sys.stderr)
+        sys.__excepthook__(type(error), error, error.__traceback__)
+
+
+def _close_files(libraries: frozenset[str]) -> None:
+    """What a script and users' modules have left open is written to the end, as where Python frees
+    it. `libraries`: the modules that were there before the script."""
+    threading.excepthook = lambda _: None  # of daemon threads, which find nothing any more
+    own = [sys.modules["__main__"]]
+    installed = (sys.prefix, sys.base_prefix, str(Path(__file__).parent))
+    for name in sys.modules.keys() - libraries:
+        file = getattr(sys.modules[name], "__file__", None)
+        if file and not file.startswith(installed):
+            own.append(sys.modules[name])
+    for module in own:
+        vars(module).clear()
+    gc.collect()
+    # What is held elsewhere. Those written in Python (gzip) first: they write to others.
+    left = [one for one in gc.get_objects() if issubclass(type(one), io.IOBase)]
+    for one in sorted(left, key=lambda file: type(file).__module__ == "_io"):
+        in_python = type(one).__module__ != "_io" and not isinstance(one, io.RawIOBase)
+        with suppress(Exception):  # closed, or full: nobody is told then by Python either
+            one.close() if in_python else one.flush()
+    if "h5py" in sys.modules:
+        h5py = sys.modules["h5py"]
+        for number in h5py.h5f.get_obj_ids(h5py.h5f.OBJ_ALL, h5py.h5f.OBJ_FILE):
+            with suppress(Exception):
+                h5py.File(number).close()
 
 
 def _status_of(end: SystemExit) -> int:

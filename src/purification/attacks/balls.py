@@ -12,6 +12,8 @@ from torch import Tensor
 from purification.attacks.gradient import per_image
 from purification.attacks.noise import per_image_noise
 
+_LARGEST_EXPONENT = 126  # 2 to which, and to its negative, is a float32
+
 
 def of_unit_l1(vectors: Tensor) -> Tensor:
     """Vectors (N, C, H, W), each divided by its l1 norm; one of zero stays zero."""
@@ -23,7 +25,16 @@ def of_unit_l2(vectors: Tensor) -> Tensor:
     return _of_unit(vectors, 2)
 
 
+def exponents(vectors: Tensor) -> Tensor:
+    """That e of each of N vectors (N, ...) with which its largest value is in [0.5, 1) once it is
+    divided by 2^e, which rounds nothing; int32 (N,), and 0 of a vector of zero."""
+    largest = vectors.flatten(1).abs().amax(dim=1)
+    return torch.frexp(largest).exponent.clamp(-_LARGEST_EXPONENT, _LARGEST_EXPONENT)
+
+
 def _of_unit(vectors: Tensor, order: int) -> Tensor:
+    # Squares of a gradient of 1e-23 are 0 in float32, those of 1e20 infinite.
+    vectors = torch.ldexp(vectors, per_image(-exponents(vectors), vectors))
     flat = vectors.flatten(1)
     lengths = flat.abs().sum(dim=1) if order == 1 else torch.linalg.vector_norm(flat, dim=1)
     lengths = per_image(lengths, vectors)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from purification.attacks.balls import exponents
 from purification.attacks.contract import attack
 from purification.attacks.gradient import logit_differences, logits_of, per_image
 from purification.attacks.losses import left, likeliest_others, margin
@@ -185,7 +186,8 @@ def _run(
     order, images, current = nearest.order, nearest.given[rows], start[rows]
     for _ in range(iterations):
         given = part_of_batch(current.detach().requires_grad_(), rows)
-        values, slopes = logit_differences(model, given, labels[rows], boundaries[rows])
+        found = logit_differences(model, given, labels[rows], boundaries[rows])
+        values, slopes = _scaled(*found)
         value, slope = _nearest_boundary(values, slopes, _DUAL[order])
         step = to_plane(current, value, slope, order)
         value_there = value + ((images - current) * slope).flatten(1).sum(dim=1)
@@ -199,6 +201,14 @@ def _run(
         nearest.see(rows, reached, wrong)
         back = (1 - _BETA) * images + _BETA * reached
         current = torch.where(per_image(wrong, reached), back, reached)
+
+
+def _scaled(values: Tensor, slopes: Tensor) -> tuple[Tensor, Tensor]:
+    """Linear functions, values (n, K) and slopes (K, n, C, H, W), each times a power of 2 with
+    which no square of its slope is lost: they are zero in the same places."""
+    powers = -exponents(slopes.flatten(0, 1)).view(slopes.shape[:2])
+    shape = (*powers.shape, *[1] * (slopes.dim() - 2))
+    return torch.ldexp(values, powers.T), torch.ldexp(slopes, powers.view(shape))
 
 
 def _nearest_boundary(values: Tensor, slopes: Tensor, dual: float) -> tuple[Tensor, Tensor]:

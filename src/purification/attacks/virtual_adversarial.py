@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from purification.attacks.balls import of_unit_l2
 from purification.attacks.contract import attack
-from purification.attacks.gradient import loss_gradient, per_image
+from purification.attacks.gradient import loss_gradient
 from purification.attacks.noise import per_image_noise
 
 SETTINGS = {"epsilon": "length", "xi": "length", "iterations": "count"}
@@ -63,10 +64,10 @@ def vam(
         """Not the KL, but with a multiple of its gradient."""
         return (_kl_slope(moved.detach(), clean) * moved).sum(dim=1)
 
-    direction = _of_unit_length(per_image_noise(torch.randn, images, seed, indices))
+    direction = of_unit_l2(per_image_noise(torch.randn, images, seed, indices))
     for _ in range(iterations):
         _, gradient = loss_gradient(model, images + xi * direction, divergence)
-        direction = _of_unit_length(gradient)
+        direction = of_unit_l2(gradient)
     return (images + epsilon * direction).clamp(0, 1)
 
 
@@ -83,9 +84,3 @@ def _kl_slope(moved: Tensor, clean: Tensor) -> Tensor:
     unit = torch.maximum(moved, clean).amax(dim=1, keepdim=True)
     others = (moved - unit).exp() - (clean - unit).exp()
     return torch.where(top, -others.sum(dim=1, keepdim=True), others)
-
-
-def _of_unit_length(vectors: Tensor) -> Tensor:
-    """Vectors (N, C, H, W), each divided by its l2 norm; one of zero stays zero."""
-    norms = per_image(torch.linalg.vector_norm(vectors.flatten(1), dim=1), vectors)
-    return torch.where(norms > 0, vectors / norms, 0)

@@ -164,6 +164,20 @@ def test_an_error_shows_where_the_log_cannot_be_written(tmp_path: Path) -> None:
     assert (error, place) == ("RuntimeError: the generator is missing", "full log: job.log")
 
 
+@pytest.mark.slow
+def test_an_error_shows_where_the_log_was_removed(tmp_path: Path) -> None:
+    script = """
+        import os
+        start("job.log", threads=1)
+        os.remove("job.log")
+        raise RuntimeError("the generator is missing")
+    """
+    done = _run(script, tmp_path)
+    assert done.returncode == 1
+    told = ["RuntimeError: the generator is missing", "full log: job.log"]
+    assert done.stderr.splitlines() == told
+
+
 def test_last_lines_of_short_and_of_huge_logs(tmp_path: Path) -> None:
     log = tmp_path / "job.log"
     for text, expected in (

@@ -1,5 +1,6 @@
 """Scripts that run in a fork of a process which has their libraries."""
 
+import gzip
 import json
 import os
 import re
@@ -8,9 +9,11 @@ import subprocess
 import sys
 import textwrap
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import h5py
 import psutil
 import pytest
 
@@ -32,6 +35,9 @@ MODULES = {
     "loaded_by": "import os; PROCESS = os.getpid()",
     "with_thread": "import threading, time\n"
     "threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()",
+    "with_folder": "import atexit, os, shutil\n"
+    "PLACE = os.path.join(os.path.dirname(__file__), 'made')\n"
+    "os.mkdir(PLACE); atexit.register(shutil.rmtree, PLACE)",
 }
 
 
@@ -55,6 +61,7 @@ def starter(tmp_path: Path) -> Iterator[str]:
     process.communicate()
     assert process.returncode == 0
     assert not Path(place).parent.exists()
+    assert not (tmp_path / "made").exists()
 
 
 @pytest.fixture
@@ -116,6 +123,13 @@ def test_what_a_script_imports_is_loaded_before_the_fork(job: Callable) -> None:
     assert len(set(processes)) == 1  # the starter, and it alone
 
 
+def test_a_folder_that_a_library_made_is_there_for_all_jobs(job: Callable) -> None:
+    """As that of matplotlib, where the user has none that can be written."""
+    for _ in range(3):
+        process = job("import os, with_folder; print(os.path.isdir(with_folder.PLACE))")
+        assert process.communicate() == ("True\n", "")
+
+
 @pytest.mark.slow
 def test_what_is_imported_late_is_loaded_before_the_fork(job: Callable) -> None:
     body = """
@@ -157,6 +171,8 @@ def test_what_is_imported_late_is_loaded_before_the_fork(job: Callable) -> None:
         ),
         ("import ctypes; ctypes.CDLL(None).printf(b'of a library')", 0, ""),
         ("sys.stdout.write('no line end'); sys.excepthook = print; 1 / 0", 1, ""),
+        ("sys.stdout = None", 0, ""),
+        ("sys.excepthook = lambda *_: [][1]\n1 / 0", 1, "Original exception was:"),
     ],
 )
 def test_a_job_ends_as_its_script(job: Callable, body: str, code: int, told: str) -> None:
@@ -245,3 +261,41 @@ def test_none_is_opened_where_no_socket_can_be(tmp_path: Path) -> None:
     environment |= {"TMPDIR": str(folder)}
     assert subprocess.check_output([sys.executable, "-c", code], env=environment) == b"None\n"
     assert [*folder.iterdir()] == []
+
+
+OPENED = {
+    "words.txt": "one = open('words.txt', 'w'); one.write('told')",
+    "words.gz": "import gzip; one = gzip.open('words.gz', 'wb'); one.write(b'told')",
+    "words.zip": "import zipfile; one = zipfile.ZipFile('words.zip', 'w'); one.writestr('a', 'b')",
+    "words.h5": "import h5py; one = h5py.File('words.h5', 'w'); one['a'] = [1.0, 2.0]",
+}
+
+
+@pytest.mark.parametrize("where", ["script", "module", "library"])
+@pytest.mark.parametrize("end", ["", "1 / 0"])
+def test_files_left_open_are_written(job: Callable, tmp_path: Path, where: str, end: str) -> None:
+    """By a script, by a module of a user's, and by what a library holds."""
+    lines = [*OPENED.values(), "import tempfile; last = tempfile.NamedTemporaryFile(dir='.')"]
+    if where == "library":
+        lines = [line for line in lines[:-1] if "zipfile" not in line]
+        lines = [f"{line}; kept.append(one)" for line in lines]
+        lines = ["import random; kept = random.kept = []", *lines]
+    if where == "module":
+        (tmp_path / "of_a_user.py").write_text("\n".join(lines))
+        lines = ["import importlib; importlib.import_module('of_a_user')"]  # as the workflow does
+    process = job("\n".join([*lines, end]))
+    _, err = process.communicate()
+    assert (process.returncode, "ZeroDivisionError" in err) == ((1, True) if end else (0, False))
+    assert (tmp_path / "words.txt").read_text() == "told"
+    with gzip.open(tmp_path / "words.gz") as words:
+        assert words.read() == b"told"
+    with h5py.File(tmp_path / "words.h5") as file:
+        assert file["a"][:].tolist() == [1, 2]
+    if where != "library":
+        assert zipfile.ZipFile(tmp_path / "words.zip").read("a") == b"b"
+    assert not [*tmp_path.glob("tmp*")]
+
+
+def test_torch_draws_other_numbers_in_each_job_where_nobody_seeds_it(job: Callable) -> None:
+    found = {job("import torch; print(torch.rand(1).item())").communicate()[0] for _ in range(3)}
+    assert len(found) == 3
