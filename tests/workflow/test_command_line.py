@@ -143,7 +143,7 @@ def test_documented_command_runs_as_it_stands(command: str, tmp_path: Path) -> N
         text=True,
     )
     assert result.returncode == 0, result.stdout
-    planned = r"^(paper_table|plot_roc|generator_quality_table) +[1-9]\d*$"
+    planned = r"^(paper_table|plot_roc|generator_quality_table|attack_adaptively) +[1-9]\d*$"
     assert re.search(planned, result.stdout, re.MULTILINE), result.stdout
 
 
