@@ -89,7 +89,8 @@ class L2Ball:
         return type(self)(self.images[rows], self.epsilon)
 
     def project(self, points: Tensor) -> Tensor:
-        """Points in the balls: first drawn back onto the ball, then clipped to the box.
+        """Points in the balls, those that are there as they are: first drawn back onto the ball,
+        then clipped to the box.
 
         The box comes last, and the ball still holds: the image is in the box, so that the clip
         brings each pixel nearer to the image's or leaves it. It is not the nearest point of the
@@ -97,9 +98,9 @@ class L2Ball:
         """
         change = points - self.images
         lengths = torch.linalg.vector_norm(change.flatten(1), dim=1)
-        shrink = (self.epsilon / lengths).clamp(max=1)  # 1 where the length is 0
-        shrink = torch.where(lengths > 0, shrink, 1)
-        return (self.images + per_image(shrink, points) * change).clamp(0, 1)
+        drawn_back = self.images + per_image(self.epsilon / lengths, points) * change
+        inside = per_image(lengths <= self.epsilon, points)
+        return torch.where(inside, points, drawn_back).clamp(0, 1)
 
     def normalised(self, gradients: Tensor) -> Tensor:
         """Gradients as momentum adds them up: of l2 norm 1."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from purification.attacks.contract import attack
+from purification.attacks.losses import left
 from purification.attacks.watch import part_of_batch
 from purification.randomness import per_image_generators
 
@@ -125,7 +126,7 @@ class _Asked:
         for row, part in zip(rows.split(self._at_once), points.split(self._at_once), strict=True):
             row = row.to(self._device)
             logits = self._model(part_of_batch(part.to(self._device), row))
-            found.append((logits.argmax(dim=1) != self._labels[row]).cpu())
+            found.append((left(logits, self._labels[row])).cpu())
         return torch.cat(found)
 
 

@@ -1,13 +1,14 @@
 """The attack in the latent space of a defence's generator (Jalal et al. 2017)."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from purification.attacks import losses
+from purification.attacks.balls import Ball, L2Ball, LinfBall
 from purification.attacks.contract import attack
 from purification.attacks.drawn import Drawn
 from purification.attacks.gradient import per_image
@@ -73,7 +74,7 @@ def latent(
             Defense-GAN on the digits (L=25, R=2, classifier A, epsilon 0.1, 100 images) 0.89 were
             left with 0, 0.84 with 3 and 0.69 with 10.
     """
-    search = _LatentAttack("latent", model, images, labels, _ball_linf(images.detach(), epsilon))
+    search = _LatentAttack("latent", model, images, labels, LinfBall(images.detach(), epsilon))
     return search.run(epsilon, iterations, learning_rate, restarts, confidence, seed, indices)
 
 
@@ -108,45 +109,15 @@ def latent_l2(
         restarts: random starts beside the defence's own; 0 for none.
         confidence: margin, in logits, by which another class must win.
     """
-    search = _LatentAttack("latent_l2", model, images, labels, _ball_l2(images.detach(), epsilon))
+    search = _LatentAttack("latent_l2", model, images, labels, L2Ball(images.detach(), epsilon))
     return search.run(epsilon, iterations, learning_rate, restarts, confidence, seed, indices)
-
-
-Projection = Callable[[Tensor, Tensor], Tensor]
-"""Points (n, C, H, W), and rows (n,) of the images around which the balls are -> nearest points."""
-
-
-def _ball_linf(images: Tensor, epsilon: float) -> Projection:
-    lowest, highest = (images - epsilon).clamp(min=0), (images + epsilon).clamp(max=1)
-
-    def project(points: Tensor, rows: Tensor) -> Tensor:
-        return points.clamp(lowest[rows], highest[rows])
-
-    return project
-
-
-def _ball_l2(images: Tensor, epsilon: float) -> Projection:
-    def project(points: Tensor, rows: Tensor) -> Tensor:
-        change = points - images[rows]
-        length = torch.linalg.vector_norm(change.flatten(1), dim=1)
-        inside = per_image(length <= epsilon, change)
-        # Between two images in [0, 1], so in [0, 1] but for rounding.
-        scaled = change * per_image(epsilon / length.clamp(min=1e-12), change)
-        return torch.where(inside, points, (images[rows] + scaled).clamp(0, 1))
-
-    return project
-
-
-def _margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """Logit of the label minus the largest other logit, (N,); negative if another class wins."""
-    return -losses.margin(logits, labels)
 
 
 class _LatentAttack:
     def __init__(
-        self, method: str, model: nn.Module, images: Tensor, labels: Tensor, project: Projection
+        self, method: str, model: nn.Module, images: Tensor, labels: Tensor, ball: Ball
     ) -> None:
-        self._method, self._model, self._project = method, model, project
+        self._method, self._model, self._ball = method, model, ball
         self._images, self._labels = images.detach(), labels
         self._purifier, self._classifier = _parts_of(method, model)
 
@@ -172,13 +143,12 @@ class _LatentAttack:
             count = len(self._images)
             raise ValueError(f"{self._method}: {len(indices)} indices for {count} images")
         with torch.no_grad():
-            best, least = self._images, _margin(self._model(self._images), self._labels)
+            best, least = self._images, -losses.margin(self._model(self._images), self._labels)
         for codes in self._starts(restarts, seed, indices):
             codes = self._descend(codes, iterations, learning_rate, confidence, indices)
             with torch.no_grad():
-                rows = torch.arange(len(codes), device=codes.device)
-                found = self._project(self._generated(codes), rows)
-                margin = _margin(self._model(found), self._labels)
+                found = self._ball.project(self._generated(codes))
+                margin = -losses.margin(self._model(found), self._labels)
             better = margin < least
             best = torch.where(per_image(better, found), found, best)
             least = torch.where(better, margin, least)
@@ -230,13 +200,12 @@ class _LatentAttack:
 
     def _objective(self, codes: Tensor, confidence: float) -> tuple[Tensor, Tensor]:
         """Its values (N,) and its gradient (N, d)."""
-        rows = torch.arange(len(codes), device=codes.device)
         # The caller may be under no_grad; the attack needs the graph all the same.
         with torch.enable_grad():
             codes = codes.detach().requires_grad_()
             generated = self._generated(codes)
-            margin = _margin(self._classifier(generated), self._labels)
-            excess = generated - self._project(generated, rows).detach()
+            margin = -losses.margin(self._classifier(generated), self._labels)
+            excess = generated - self._ball.project(generated).detach()
             # The nearest point's own motion has no part in the distance's gradient.
             distance = torch.linalg.vector_norm(excess.flatten(1), dim=1)
             objective = (margin + confidence).clamp(min=0) + distance

@@ -214,8 +214,8 @@ def attacked_parts(
                 success=wrong,
                 predictions=predictions,
                 clean_predictions=look.predictions,
-                l2=_lengths(change, "l2"),
-                linf=_lengths(change, "linf"),
+                l2=lengths_of(change, "l2"),
+                linf=lengths_of(change, "linf"),
                 zero_gradient=look.zero_gradient,
             )
 
@@ -359,18 +359,23 @@ def _unless_all_zero(method: str, looks: Iterable[_CleanLook]) -> Iterator[_Clea
     )
 
 
-def _lengths(change: Tensor, norm: str) -> Tensor:
+def lengths_of(change: Tensor, norm: str) -> Tensor:
     """The norm of each image's change (N, C, H, W), (N,)."""
     order = {"l2": 2.0, "linf": float("inf")}[norm]
     lengths: Tensor = torch.linalg.vector_norm(change.flatten(1), ord=order, dim=1)
     return lengths
 
 
+def within_ball(lengths: Tensor, epsilon: float) -> Tensor:
+    """Which changes of these norms (N,) are no longer than `epsilon`, up to what float32 rounds."""
+    return lengths <= epsilon + ROUNDING * max(1.0, epsilon)
+
+
 def _refuse_outside(
     name: str, norm: str, epsilon: float, change: Tensor, indices: Sequence[int]
 ) -> None:
-    lengths = _lengths(change, norm)
-    outside = (lengths > epsilon + ROUNDING * max(1.0, epsilon)).nonzero().flatten().tolist()
+    lengths = lengths_of(change, norm)
+    outside = (~within_ball(lengths, epsilon)).nonzero().flatten().tolist()
     if outside:
         raise GuestError(
             f"{name} left its ball: the {norm} norm of the change is "

@@ -120,11 +120,6 @@ def _share(p_init: float, query: int, queries: int) -> float:
     return p_init / 2.0 ** sum(at > halving for halving in _HALVINGS)
 
 
-def _margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """Logit of the label minus the largest other logit, (N,); negative if another class wins."""
-    return -losses.margin(logits, labels)
-
-
 @dataclass
 class _Squares:
     """Perturbed images of `square`, from random numbers in [0, 1)."""
@@ -359,7 +354,7 @@ class _Search:
         """Margins (n,) of candidates for the images `rows` (n,), after which the best are known."""
         labels = self._labels[rows]
         logits = self._model(part_of_batch(candidates, rows))
-        margin, wrong = _margin(logits, labels), losses.left(logits, labels)
+        margin, wrong = -losses.margin(logits, labels), losses.left(logits, labels)
         if self._by_luck:
             wrong = torch.zeros_like(wrong)
         better = wrong | (margin < self._least[rows])

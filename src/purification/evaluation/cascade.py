@@ -26,8 +26,9 @@ import torch
 from torch import Tensor, nn
 
 from purification.attacks import MaskedGradientError, run_attack
+from purification.attacks.contract import NORMS
 from purification.attacks.losses import margin
-from purification.attacks.run import ROUNDING
+from purification.attacks.run import lengths_of, within_ball
 from purification.evaluation.accuracy import share
 from purification.evaluation.adversarial import warn_if_too_short
 from purification.evaluation.purifiers import Files, fitted_purifier
@@ -147,7 +148,6 @@ class Saved:
 
 
 _TENSORS = ("images", "found_by", "predictions", "margin")
-_ORDER = {"linf": float("inf"), "l2": 2.0}
 _RESULT = ("broken", "outside")
 
 
@@ -189,8 +189,8 @@ def run_cascade(
         ValueError: unknown norm, or as `run_attack`, whose other errors it raises, too, but for
             MaskedGradientError.
     """
-    if norm not in _ORDER:
-        raise ValueError(f"norm must be one of {', '.join(_ORDER)}; got {norm!r}")
+    if norm not in NORMS:
+        raise ValueError(f"norm must be one of {', '.join(NORMS)}; got {norm!r}")
     judge = _Judge(defended, images, labels, norm, epsilon, batch_size)
     found = saved.load() if saved else None
     with _counting({"passes": [defended]} if counted is None else counted) as passes:
@@ -223,15 +223,12 @@ class _Judge:
 
     def inside(self, images: Tensor, rows: Tensor) -> Tensor:
         """Which images lie in the balls of `rows`, bool (n,), up to what float32 rounds."""
-        lengths = change(images, self.images[rows], self.norm)
-        return lengths <= self.epsilon + ROUNDING * max(1.0, self.epsilon)
+        return within_ball(change(images, self.images[rows], self.norm), self.epsilon)
 
 
 def change(images: Tensor, originals: Tensor, norm: str) -> Tensor:
     """The norm ("linf" or "l2") of each image's change, float64 (N,), in pixel units of [0, 1]."""
-    difference = images.double() - originals.double()
-    lengths: Tensor = torch.linalg.vector_norm(difference.flatten(1), ord=_ORDER[norm], dim=1)
-    return lengths
+    return lengths_of(images.double() - originals.double(), norm)
 
 
 def _clean(judge: _Judge, passes: Counter[str]) -> Found:
@@ -433,7 +430,7 @@ def _of_other(other: Mapping[str, Any], files: Files, name: str) -> dict[str, st
 
 def _image_set(found: Found, images: Tensor, labels: Tensor, recipe: Mapping[str, Any]) -> ImageSet:
     fields = {name: getattr(found, name).numpy() for name in _TENSORS if name != "images"}
-    fields |= {norm: change(found.images, images, norm).float().numpy() for norm in _ORDER}
+    fields |= {norm: change(found.images, images, norm).float().numpy() for norm in NORMS}
     stages = [{k: v for k, v in cost.items() if k != "seconds"} for cost in found.costs]
     right = share((found.found_by == LEFT).numpy())
     attributes = {
