@@ -17,6 +17,9 @@ from torch import nn
 
 from purification.purifiers import Defended, StraightThrough
 
+KNOWN = "_fixed"
+"""The end of the names of those whose attacker knows the draws."""
+
 
 def attacked_model(
     threat_model: str, purifier: nn.Module | None, classifier: nn.Module
@@ -41,4 +44,4 @@ def attacked_model(
 
 def knows_draws(threat_model: str) -> bool:
     """Whether an attacker knows the draws of a randomised defence."""
-    return threat_model.endswith("_fixed")
+    return threat_model.endswith(KNOWN)

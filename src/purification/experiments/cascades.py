@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from purification.experiments.methods import norm_of, settings_of, stated
-from purification.experiments.references import Wrong, unknown
+from purification.experiments.references import Wrong, randomised, unknown
+from purification.facts import holds_for
 
 WHOLE = ("white_box", "white_box_bpda")
 """Threat models whose attacker has the whole defence, if it has a purifier."""
@@ -19,13 +20,37 @@ def wrong_stages(config: Mapping[str, Any], cascade: Mapping[str, Any]) -> Wrong
     """Stages that do not go with their cascade: their references must be right."""
     if cascade["norm"] == "linf" and cascade["epsilon"] > 1:
         yield "epsilon", f"must be at most 1, the range of a pixel; got {cascade['epsilon']}"
-    for number, stage in enumerate(cascade["stages"]):
-        place = f"stages.{number}"
-        attack = config["attacks"][stage["attack"]]
-        for what in _wrong_strength(stage["attack"], attack, cascade):
-            yield f"{place}.attack", what
-        for what in _wrong_threat_model(config, stage["attack"], attack, stage["threat_model"]):
-            yield f"{place}.threat_model", what
+    drawn = cascade.get("randomised", {}).get("stages", ())
+    for key, stages in (("stages", cascade["stages"]), ("randomised.stages", drawn)):
+        for number, stage in enumerate(stages):
+            place, name, threat_model = f"{key}.{number}", stage["attack"], stage["threat_model"]
+            attack = config["attacks"][name]
+            for what in _wrong_strength(name, attack, cascade):
+                yield f"{place}.attack", what
+            wrong = [*_wrong_threat_model(config, name, attack, threat_model)]
+            yield from ((f"{place}.threat_model", what) for what in wrong)
+            looked_at = "defenses" if stages is drawn and threat_model in WHOLE else ""
+            if not wrong and threat_model.startswith(TRANSFER):
+                other = threat_model.removeprefix(TRANSFER)
+                looked_at = f"defenses.{other}" if randomised(config, other) else ""
+            if looked_at:
+                yield from ((f"{place}.attack", what) for what in _of_luck(name, attack, looked_at))
+
+
+def _of_luck(name: str, attack: Mapping[str, Any], looked_at: str) -> Iterator[str]:
+    """Of an attack that cannot be one on draws that are not known."""
+    facts = stated("attacks", attack["method"])
+    if facts.get("generator"):
+        yield (
+            f"{name!r} searches the codes at which a defense arrives, and randomised {looked_at} "
+            "arrive at others in each draw"
+        )
+    elif holds_for(facts.get("ends_early"), settings_of(attack)):
+        yield (
+            f"{name!r} ends at an image's first success, which on one draw of randomised "
+            f"{looked_at} is luck: name an attack that goes on to its end (`keep: last`, say, with "
+            "`expectation`)"
+        )
 
 
 def _wrong_strength(

@@ -40,7 +40,7 @@ from purification.experiments.grids import sweep_cells, sweep_epsilons
 from purification.experiments.image_counts import available, beyond
 from purification.experiments.names import NONE, PLAIN, VARIED, Names, base_name
 from purification.experiments.papers import PAPERS
-from purification.experiments.protocols import KNOWN
+from purification.experiments.protocols import KNOWN, SELECTION_DRAWS
 from purification.experiments.references import SEARCHES, WGAN_GP
 from purification.facts import facts_at
 from purification.plugins import file_digest, source_digest
@@ -355,24 +355,24 @@ class Catalogue(Names):
 
     @cache  # noqa: B019
     def cascade(
-        self, dataset: str, seed: int, cascade: str, defense: str, classifier: str
+        self,
+        dataset: str,
+        seed: int,
+        cascade: str,
+        defense: str,
+        classifier: str,
+        known_draw: bool = False,
     ) -> AttackedAdaptively:
         """A defence under a cascade of the config; "none": the plain classifier. It has those of
-        the stages that mean something for it (`_stages_for`)."""
+        the stages that mean something for it (`_stages_for`). A randomised one has stages of its
+        own, or, on a draw that the attacker knows, those of the deterministic ones."""
         settings = self.cascade_settings(cascade)
         self._check_images(f"cascades.{cascade}", settings["images"], dataset)
-        transferred = [stage["threat_model"].partition(TRANSFER)[2] for stage in settings["stages"]]
-        for name in (defense, *transferred):
-            if name and name != NONE and self.judged_draws(name) is not None:
-                raise ConfigError(
-                    f"cascades.{cascade}: the defense {name!r} is randomised, and a cascade is for "
-                    "deterministic ones: which attack is best for an image it would choose by the "
-                    "draws on which it judges"
-                )
+        wanted, draws = self._drawn_stages(cascade, settings, defense, known_draw)
         run = (dataset, seed)
         own = self._deployment(*run, defense, classifier)
         plain = self.classifier(*run, PLAIN, classifier)
-        stages = self._stages_for(defense, own, plain, settings["stages"])
+        stages = self._stages_for(defense, own, plain, wanted, known_draw)
         if not stages:
             raise ConfigError(f"cascades.{cascade}: none of its stages is for {defense}")
         asked = dict.fromkeys(stage.threat_model for stage in stages)
@@ -390,7 +390,29 @@ class Catalogue(Names):
             own.purifier,
             plain if "gray_box" in asked and plain != own.classifier else None,
             {name: self._deployment(*run, name, classifier) for name in others},
+            **draws,
         )
+
+    def _drawn_stages(
+        self, cascade: str, settings: Mapping[str, Any], defense: str, known_draw: bool
+    ) -> tuple[Sequence[Mapping[str, str]], dict[str, Any]]:
+        """The stages of a cascade, and the draws that they are about, for a defence."""
+        judged = None if defense == NONE else self.judged_draws(defense)
+        if judged is None:
+            if known_draw:
+                raise ConfigError(f"{defense} is not randomised: no attacker knows a draw of it")
+            return settings["stages"], {}
+        if known_draw:
+            return settings["stages"], {"known_draw": True}
+        own = settings.get("randomised")
+        if own is None:
+            raise ConfigError(
+                f"cascades.{cascade}: {defense!r} is randomised, and this cascade has no stages "
+                f"for such a defense: give it `randomised: {{stages: [...]}}`, of attacks that "
+                "end at no first success"
+            )
+        selected = own.get("selection_draws", SELECTION_DRAWS)
+        return own["stages"], {"selection_draws": selected, "judged_draws": judged}
 
     def _stages_for(
         self,
@@ -398,6 +420,7 @@ class Catalogue(Names):
         own: OtherDefense,
         plain: Classifier,
         stages: Sequence[Mapping[str, str]],
+        known_draw: bool,
     ) -> tuple[CascadeStage, ...]:
         """The stages of a cascade for a defence that deploys `own`: without those that do not
         concern it, and without a second one of an attack on the same network."""
@@ -406,26 +429,32 @@ class Catalogue(Names):
             attack, threat_model = stage["attack"], stage["threat_model"]
             if not self._concerns(attack, threat_model, defense):
                 continue
-            attacked = threat_model
+            attacked, looked_at = threat_model, threat_model.partition(TRANSFER)[2]
             if threat_model == "gray_box":
                 attacked = plain.path
             elif threat_model in THREAT_MODELS and not (own.purifier and threat_model in WHOLE):
                 attacked = own.classifier.path
             if own.purifier is None and attacked == own.classifier.path:
                 threat_model = "white_box"  # by whatever name: that is the whole defence
-            found = CascadeStage(self.attack(attack), threat_model)
+            elif threat_model in WHOLE:
+                looked_at = "" if known_draw else defense
+                threat_model += KNOWN if known_draw else ""
+            drawn = bool(looked_at) and self.judged_draws(looked_at) is not None
+            found = CascadeStage(self.attack(attack, draws=drawn), threat_model)
             made.setdefault((attack, attacked), found)
         return tuple(made.values())
 
     def _concerns(self, attack: str, threat_model: str, defense: str) -> bool:
         """Whether a stage of a cascade means something for a defence: without a purifier there is
-        no backward pass to replace, an attack on a generator's codes needs one, and nothing is
-        transferred from the defence to itself."""
+        no backward pass to replace, an attack on a generator's codes needs one, whose codes are
+        the same in all draws, and nothing is transferred from the defence to itself."""
         purifies = defense != NONE and self.purifies(defense)
         if threat_model == "white_box_bpda" and not purifies:
             return False
-        if self.searches_codes(attack) and not (purifies and self.generates(defense)):
-            return False
+        if self.searches_codes(attack):
+            draws = self.judged_draws(defense) if purifies else None
+            if not (purifies and self.generates(defense)) or draws is not None:
+                return False
         return threat_model != f"{TRANSFER}{defense}"
 
     def _check_images(self, place: str, number: int | None, dataset: str) -> None:
