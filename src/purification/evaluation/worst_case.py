@@ -69,13 +69,16 @@ def _row(key: tuple, cells: Sequence[Mapping[str, Any]], threads: int) -> dict[s
     }
 
 
-def right_under(cells: Sequence[Mapping[str, Any]], threads: int = 1) -> dict[str, np.ndarray]:
+def right_under(
+    cells: Sequence[Mapping[str, Any]], threads: int = 1, known: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
     """Which images a defence gets right under each attacker, bool (N,), by his name, such as "fgsm
-    white_box": N images of the set, as many as it has. Of two sets of one attacker, such as those of
-    one defence that the config has twice, with random starts of their own, an image must be right
-    in both. Cells as of `worst_case_rows`, none of them refused, and errors as there."""
+    white_box": the first N of the set, as many as he attacked. There may be two sets of one
+    attacker, of a defence that the config has twice, with other random starts: an image must be
+    right in both. Cells as of `worst_case_rows`, none of them refused, and errors as there; `known`
+    are true labels that these images, too, must have."""
     right: dict[str, np.ndarray] = {}
-    known = np.empty(0, np.int64)
+    known = np.empty(0, np.int64) if known is None else known
     for cell in cells:
         predicted, labels = predictions_and_labels(cell, threads)
         shared = min(len(known), len(labels))
