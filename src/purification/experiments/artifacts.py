@@ -893,6 +893,29 @@ class RunTimes(OfRun):
 
 
 @dataclass(frozen=True)
+class PurificationCosts(OfRun):
+    """What the purification of an image costs each of several purifiers before one classifier:
+    passes through its network, and measured wall time, of `images` images, `repeats` times. As of
+    `Timing`, the same recipe gives other times. `purifiers` by the names of their defences."""
+
+    PATH = "{0.folder}/purification_costs/{0.classifier}.csv"
+
+    classifier: str
+    purifiers: Mapping[str, BuiltPurifier]
+    images: int
+    repeats: int
+
+    @property
+    def sources(self) -> dict[str, File]:
+        networks = {
+            f"{defense}_{part}": file
+            for defense, purifier in self.purifiers.items()
+            for part, file in purifier.networks.items()
+        }
+        return super().sources | networks
+
+
+@dataclass(frozen=True)
 class InferenceRule(OfRun):
     """What a purifier that searches suspicious images alone searches, costs and saves, on clean
     images and on those of `attacked`. As of `Timing`, part of the content is measured wall time."""

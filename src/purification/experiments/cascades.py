@@ -22,16 +22,19 @@ def wrong_stages(config: Mapping[str, Any], cascade: Mapping[str, Any]) -> Wrong
     for number, stage in enumerate(cascade["stages"]):
         place = f"stages.{number}"
         attack = config["attacks"][stage["attack"]]
-        for what in _wrong_strength(stage["attack"], attack, cascade):
+        for what in wrong_strength(stage["attack"], attack, cascade):
             yield f"{place}.attack", what
         for what in _wrong_threat_model(config, stage["attack"], attack, stage["threat_model"]):
             yield f"{place}.threat_model", what
 
 
-def _wrong_strength(
-    name: str, attack: Mapping[str, Any], cascade: Mapping[str, Any]
+def wrong_strength(
+    name: str, attack: Mapping[str, Any], cascade: Mapping[str, Any], *, bounded: bool = False
 ) -> Iterator[str]:
+    """What keeps an attack out of a cascade's ball; `bounded`: that nothing bounds it does, too."""
     if (norm := norm_of(attack)) is None:  # what it finds counts where it lies in the ball
+        if bounded:
+            yield f"attacks.{name} has no bound: name an attack with an epsilon and a norm"
         return
     if norm != cascade["norm"]:
         yield (
