@@ -14,13 +14,13 @@ import pygments.formatters  # noqa: F401
 import requests  # noqa: F401
 import smart_open  # noqa: F401
 import snakemake.assets
+import snakemake.cli
 import snakemake.persistence.file
 import snakemake.profiles
 import snakemake.report.html_reporter
-import snakemake.storage  # noqa: F401
+import snakemake.storage
 import snakemake_executor_plugin_slurm  # noqa: F401
 import yte  # noqa: F401
-from snakemake.cli import main as plain
 
 from purification import (  # noqa: F401
     command_line,
@@ -40,4 +40,4 @@ sys.argv[:] = ["snakemake", *words]
 if command == "snakemake":
     command_line.main()
 sys.path.insert(0, str(Path.cwd()))
-plain()
+snakemake.cli.main()

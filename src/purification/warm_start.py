@@ -42,6 +42,9 @@ PR_SET_PDEATHSIG = 1
 BEFORE_A_SCRIPT = {"sys", "pickle", "snakemake", "logger", "Snakemake"}
 """The names in `__main__` that Snakemake's preamble brings; one of its values can import us."""
 LATE = {
+    # The values that Snakemake gives a script, recipes among them, and the log's last line.
+    "purification.runtime": ("purification.experiments", "snakemake.io", "psutil"),
+    "purification.datasets": ("torch", "sklearn.datasets"),
     "purification.attacks": ("torch.fx.experimental.symbolic_shapes",),
     "purification.training": ("torch._dynamo",),
     "purification.reporting.figures": (
@@ -49,9 +52,9 @@ LATE = {
         "matplotlib.backends.backend_pdf",
     ),
 }
-"""What is imported late, by what jobs import that all come to it: by torch itself at the first
-gradient of given outputs and at the first optimizer, by pictures at the first figure. Each takes
-half a second or more."""
+"""What is imported late, by what jobs import that all come to it: when its values are read, by the
+default data set, by torch itself at the first gradient of given outputs and at the first optimizer,
+by pictures at the first figure. Each takes a quarter of a second or more."""
 
 
 def open_starter() -> None:
