@@ -34,7 +34,14 @@ from purification.experiments.artifacts import (
     TrainedVAE,
     cell_group,
 )
-from purification.experiments.cascades import THREAT_MODELS, TRANSFER, WHOLE
+from purification.experiments.cascades import (
+    OTHER_SEED,
+    SURROGATE,
+    THREAT_MODELS,
+    TRANSFER,
+    WHOLE,
+    called,
+)
 from purification.experiments.config import ConfigError
 from purification.experiments.grids import sweep_cells, sweep_epsilons
 from purification.experiments.image_counts import available, beyond
@@ -328,7 +335,8 @@ class Catalogue(Names):
         """A purifier and its classifier under an attack, in the defence's threat models."""
         own, draws = self._lookup("attacks", attack), self.judged_draws(defense)
         models = self.threat_models(defense)
-        threat_models = {name: own["images"][name.removesuffix(KNOWN)] for name in models}
+        like = {"surrogate": "white_box"}
+        threat_models = {n: own["images"][like.get(n, n.removesuffix(KNOWN))] for n in models}
         model_free = facts_at("attacks", own["method"]).stated.get("model_free")
         if VARIED in attack or model_free:
             # Of an attack of another strength there is the gray box alone: what pictures show. One
@@ -351,6 +359,9 @@ class Catalogue(Names):
             gray,
             None if purifier.name == defense else defense,
             draws,
+            self._lookup("defenses", defense)["surrogate"]
+            if "surrogate" in threat_models
+            else None,
         )
 
     @cache  # noqa: B019
@@ -372,7 +383,7 @@ class Catalogue(Names):
         run = (dataset, seed)
         own = self._deployment(*run, defense, classifier)
         plain = self.classifier(*run, PLAIN, classifier)
-        stages = self._stages_for(defense, own, plain, wanted, known_draw)
+        stages = self._stages_for(seed, defense, own, plain, wanted, known_draw)
         if not stages:
             raise ConfigError(f"cascades.{cascade}: none of its stages is for {defense}")
         asked = dict.fromkeys(stage.threat_model for stage in stages)
@@ -389,14 +400,14 @@ class Catalogue(Names):
             own.classifier,
             own.purifier,
             plain if "gray_box" in asked and plain != own.classifier else None,
-            {name: self._deployment(*run, name, classifier) for name in others},
+            {name: self._other(*run, name, defense, classifier) for name in others},
             **draws,
         )
 
     def _drawn_stages(
         self, cascade: str, settings: Mapping[str, Any], defense: str, known_draw: bool
-    ) -> tuple[Sequence[Mapping[str, str]], dict[str, Any]]:
-        """The stages of a cascade, and the draws that they are about, for a defence."""
+    ) -> tuple[Sequence[Mapping[str, Any]], dict[str, Any]]:
+        """The stages of a cascade for a defence, and the draws on which they attack it."""
         judged = None if defense == NONE else self.judged_draws(defense)
         if judged is None:
             if known_draw:
@@ -408,54 +419,84 @@ class Catalogue(Names):
         if own is None:
             raise ConfigError(
                 f"cascades.{cascade}: {defense!r} is randomised, and this cascade has no stages "
-                f"for such a defense: give it `randomised: {{stages: [...]}}`, of attacks that "
-                "end at no first success"
+                "for such a defense: give it `randomised: {stages: [...]}`, of attacks that end at "
+                "no first success"
             )
         selected = own.get("selection_draws", SELECTION_DRAWS)
         return own["stages"], {"selection_draws": selected, "judged_draws": judged}
 
     def _stages_for(
         self,
+        seed: int,
         defense: str,
         own: OtherDefense,
         plain: Classifier,
-        stages: Sequence[Mapping[str, str]],
+        stages: Sequence[Mapping[str, Any]],
         known_draw: bool,
     ) -> tuple[CascadeStage, ...]:
         """The stages of a cascade for a defence that deploys `own`: without those that do not
         concern it, and without a second one of an attack on the same network."""
         made: dict[tuple[str, str], CascadeStage] = {}
         for stage in stages:
-            attack, threat_model = stage["attack"], stage["threat_model"]
-            if not self._concerns(attack, threat_model, defense):
+            attack, threat_model = stage["attack"], called(stage)
+            if not self._concerns(stage, seed, defense):
                 continue
-            attacked, looked_at = threat_model, threat_model.partition(TRANSFER)[2]
+            if own.purifier is None:  # then there is a classifier alone
+                threat_model = threat_model.removesuffix(":classifier")
+            attacked = threat_model
             if threat_model == "gray_box":
                 attacked = plain.path
             elif threat_model in THREAT_MODELS and not (own.purifier and threat_model in WHOLE):
                 attacked = own.classifier.path
+            drawn = self._is_drawn(threat_model, defense)
             if own.purifier is None and attacked == own.classifier.path:
                 threat_model = "white_box"  # by whatever name: that is the whole defence
-            elif threat_model in WHOLE:
-                looked_at = "" if known_draw else defense
-                threat_model += KNOWN if known_draw else ""
-            drawn = bool(looked_at) and self.judged_draws(looked_at) is not None
-            found = CascadeStage(self.attack(attack, draws=drawn), threat_model)
-            made.setdefault((attack, attacked), found)
+            elif known_draw and (threat_model in WHOLE or SURROGATE in stage):
+                threat_model, drawn = f"{threat_model}{KNOWN}", False
+            named = (self.attack(attack, draws=drawn), threat_model, stage.get(SURROGATE))
+            made.setdefault((attack, attacked), CascadeStage(*named))
         return tuple(made.values())
 
-    def _concerns(self, attack: str, threat_model: str, defense: str) -> bool:
+    def _is_drawn(self, threat_model: str, defense: str) -> bool:
+        """Whether an attacker of a threat model looks at a randomised purifier."""
+        other = threat_model.removeprefix(TRANSFER)
+        own = other == threat_model or OTHER_SEED.fullmatch(other)
+        name = defense if own else other
+        if name == NONE or threat_model in ("gray_box", "classifier"):
+            return False
+        return self.judged_draws(name) is not None
+
+    def _concerns(self, stage: Mapping[str, Any], seed: int, defense: str) -> bool:
         """Whether a stage of a cascade means something for a defence: without a purifier there is
-        no backward pass to replace, an attack on a generator's codes needs one, whose codes are
-        the same in all draws, and nothing is transferred from the defence to itself."""
-        purifies = defense != NONE and self.purifies(defense)
+        no backward pass to replace, an attack on a generator's codes needs one, as a surrogate
+        needs a cheaper version, and nothing is transferred from the defence to itself."""
+        threat_model, purifies = stage["threat_model"], defense != NONE and self.purifies(defense)
         if threat_model == "white_box_bpda" and not purifies:
             return False
-        if self.searches_codes(attack):
-            draws = self.judged_draws(defense) if purifies else None
-            if not (purifies and self.generates(defense)) or draws is not None:
-                return False
-        return threat_model != f"{TRANSFER}{defense}"
+        if threat_model == SURROGATE:
+            return purifies and self.has_surrogate(defense, stage[SURROGATE])
+        if self.searches_codes(stage["attack"]):
+            # Of a randomised one they are others in each draw.
+            return purifies and self.generates(defense) and self.judged_draws(defense) is None
+        if not threat_model.startswith(TRANSFER):
+            return True
+        other = threat_model.removeprefix(TRANSFER)
+        if found := OTHER_SEED.fullmatch(other):
+            return int(found["seed"]) != seed and (purifies or found["part"] != "purifier")
+        return other != defense
+
+    def _other(
+        self, dataset: str, seed: int, name: str, defense: str, classifier: str
+    ) -> OtherDefense:
+        """What the attacker of a transfer has: another defence, or this one, or a part of it,
+        trained with another seed."""
+        if not (found := OTHER_SEED.fullmatch(name)):
+            return self._deployment(dataset, seed, name, classifier)
+        made = self._deployment(dataset, int(found["seed"]), defense, classifier)
+        own = self._deployment(dataset, seed, defense, classifier)
+        if found["part"] == "purifier":
+            return replace(made, classifier=own.classifier)
+        return replace(made, purifier=own.purifier) if found["part"] else made
 
     def _check_images(self, place: str, number: int | None, dataset: str) -> None:
         """Raise ConfigError for more test images than a data set has."""
