@@ -547,7 +547,8 @@ class AttackedDefense(OfRun):
     knows of no defence). One file for all: a job for each would spend more time on starting than
     on computing. `deployment`: as of `PurifiedImages`. `judged_draws`: of a randomised one,
     the draws on which it is judged; there are `white_box_fixed` and `white_box_bpda_fixed` of it,
-    too, in which the attacker knows the draw.
+    too, in which the attacker knows the draw. `surrogate`: the settings of the cheaper version of
+    the purifier that the threat model of that name differentiates.
     """
 
     attack: Attack
@@ -557,6 +558,7 @@ class AttackedDefense(OfRun):
     gray: AdversarialSet | None = field(metadata={"source": "gray_box"})
     deployment: str | None = later(None)
     judged_draws: int | None = later(None)
+    surrogate: Mapping[str, Any] | None = later(None)
 
     @property
     def path(self) -> str:
@@ -566,10 +568,12 @@ class AttackedDefense(OfRun):
 
 @dataclass(frozen=True)
 class CascadeStage(Artifact):
-    """An attack of a cascade on what the attacker of a threat model has."""
+    """An attack of a cascade on what the attacker of a threat model has; `surrogate`: the settings
+    of the cheaper version of the defence, if it is that."""
 
     attack: Attack
     threat_model: str
+    surrogate: Mapping[str, Any] | None = later(None)
 
 
 @dataclass(frozen=True)

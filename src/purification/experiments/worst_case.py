@@ -11,7 +11,7 @@ from purification.experiments.names import base_name
 from purification.experiments.papers import ATTACKED_FORMS, studies_of
 from purification.experiments.tables import paper_table
 
-THREAT_MODELS = ("gray_box", "white_box", "white_box_bpda")
+THREAT_MODELS = ("gray_box", "white_box", "white_box_bpda", "surrogate")
 """Those whose attacks are on the same images, the first of the test set. (A black-box attacker has
 some of these.)"""
 
