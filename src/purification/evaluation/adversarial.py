@@ -25,7 +25,11 @@ from purification.evaluation.protocols import (
 from purification.evaluation.purifiers import BatchSize, Files, fitted_purifier
 from purification.evaluation.refusals import record_refusals
 from purification.evaluation.summary import attack_summary
-from purification.evaluation.threat_models import attacked_model, knows_draws
+from purification.evaluation.threat_models import (
+    attacked_model,
+    knows_draws,
+    surrogate_model,
+)
 from purification.models.checkpoints import load_network, queries_of
 from purification.models.prediction import predict
 from purification.parts import Images
@@ -265,7 +269,12 @@ def attack_defense(
             else:
                 given = open_split(files["dataset"], "test", first=number)
                 made = file.new_set(len(given.labels), threat_model)
-                model = attacked_model(threat_model, purifier, classifier)
+                if threat_model == "surrogate":
+                    images = given.images[:]
+                    own = (recipe["surrogate"], images.to(device))
+                    model = surrogate_model(purifier, classifier, *own)
+                else:
+                    model = attacked_model(threat_model, purifier, classifier)
                 place = f"{path}:{threat_model}"
                 judged: dict[str, Any] = {}
                 if is_randomised(purifier):

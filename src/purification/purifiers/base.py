@@ -34,8 +34,8 @@ class Purifier(nn.Module):
     config's settings with their defaults, and (C, H, W). It may take `networks` (under "generator"
     the one that the config names) and `files` (paths by the config's names) besides. It states of
     itself, in literals that are read without running the file (`purification.facts`): SETTINGS,
-    what each may be; LEARNS_FROM; COLUMN, its name in tables, if not its key in the config; and
-    RANDOMISED, True or the settings that make it so: {"redraw": True}, all of which must hold. Of
+    what each may be; LEARNS_FROM; COLUMN, its name in tables, if not its key in the config;
+    CHEAPER, below; and RANDOMISED, True or the settings that make it so: {"redraw": True}, all of which must hold. Of
     one that is loaded by its recipe `randomised` says whether they do; `__init__` may set it.
 
     One with LEARNS_FROM, of "images", "copies", "classifier" and "networks", is trained in a job
@@ -49,6 +49,13 @@ class Purifier(nn.Module):
     classifier's logits of them become (`aggregation.Aggregation`, `Defended`). It purifies one draw
     at a time all the same.
 
+    One of which an attacker could differentiate a cheaper version states CHEAPER, as SETTINGS what
+    that takes ({"steps": "count = None: at most so many"}), and has a method `cheaper(**these)`,
+    which returns it: a purifier of its own, of the same networks, whose images nobody needs to
+    like. It may take `images` besides, those that are attacked, (N, C, H, W), as they are. A key
+    that is also a setting says at most how much of it there is; a value that is no less leaves the
+    purifier as it is. A kind with `"known_draws": True` is not for one that is randomised.
+
     One whose images are a generator's says so by two more methods, which the attack on its codes
     (`attacks.latent`) asks for: `latent_codes(images)`, (N, d), those at which it arrives, and
     `generate(codes)`, their images (N, C, H, W) in [0, 1], differentiable in the codes, each a
@@ -59,6 +66,7 @@ class Purifier(nn.Module):
     SETTINGS: ClassVar[Mapping[str, Any]]
     LEARNS_FROM: ClassVar[tuple[str, ...]] = ()
     RANDOMISED: ClassVar[bool | Mapping[str, Any]] = False
+    CHEAPER: ClassVar[Mapping[str, Any]] = {}
     WEIGHTS: ClassVar[str] = "weights"  # what they are called among a recipe's networks
     snapshots: ClassVar[Mapping[int, Mapping[str, Tensor]]] = {}
     randomised: bool = False

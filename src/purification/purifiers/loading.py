@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from purification.facts import class_that_states, holds_for
-from purification.guests import GuestPurifier
+from purification.guests import GuestPurifier, name_of
 from purification.models.checkpoints import Shape, load_network
 from purification.plugins import files_for, import_named
 from purification.purifiers.base import Purifier
@@ -97,6 +97,23 @@ def new_purifier(
     if randomised or is_randomised(made):
         made.randomised = randomised
     return made
+
+
+def cheaper_version(purifier: nn.Module, settings: Mapping[str, Any], images: Tensor) -> nn.Module:
+    """A purifier that an attacker differentiates instead of this one, which states CHEAPER
+    (`Purifier`): by these settings, near `images` (N, C, H, W), those that are attacked.
+
+    A user's own stands behind the wall as the purifier does. Raises ValueError of one that has no
+    cheaper version; GuestError if it is no purifier.
+    """
+    own = purifier.guest if isinstance(purifier, GuestPurifier) else purifier
+    if not callable(make := getattr(own, "cheaper", None)):
+        raise ValueError(f"{name_of(purifier)} has no cheaper version: no method `cheaper`")
+    further = {"images": images} if "images" in signature(make).parameters else {}
+    made = make(**further, **deepcopy(dict(settings)))
+    if own is not purifier:
+        made = GuestPurifier(made, f"{name_of(purifier)}.cheaper")
+    return made.eval().requires_grad_(False)
 
 
 def load_search(
