@@ -252,7 +252,7 @@ class OfRun(File):
         return f"results/{self.dataset.name}/seed{self.seed}"
 
 
-PICTURED = {"generators": "wgan_gp", "gans": "gan"}
+PICTURED = {"generators": "wgan_gp", "gans": "gan", "diffusions": "diffusion"}
 """Folders of the networks of which samples and a loss curve are drawn, and their kinds."""
 
 
@@ -293,18 +293,32 @@ class TrainedNetwork(OfRun):
 
 
 @dataclass(frozen=True)
-class TrainedGenerator(TrainedNetwork):
-    """A WGAN-GP's generator."""
-
-    KIND = "Generator"
-
-    FOLDER = "generators"
+class ResumedNetwork(TrainedNetwork):
+    """One whose interrupted training goes on from its last saved state."""
 
     @property
     def resume_digest(self) -> str:
         """Equal for trainings that differ in length only: a longer one continues a shorter one."""
         settings = {k: v for k, v in self.settings.items() if k != "iterations"}
         return replace(self, settings=settings).digest
+
+
+@dataclass(frozen=True)
+class TrainedGenerator(ResumedNetwork):
+    """A WGAN-GP's generator."""
+
+    KIND = "Generator"
+
+    FOLDER = "generators"
+
+
+@dataclass(frozen=True)
+class TrainedDiffusion(ResumedNetwork):
+    """A diffusion model: what predicts the noise of an image."""
+
+    KIND = "Diffusion"
+
+    FOLDER = "diffusions"
 
 
 @dataclass(frozen=True)
@@ -593,7 +607,9 @@ class AttackedAdaptively(OfRun):
 
     `gray` is the plain classifier where a stage attacks it and it is not the deployed one; `others`
     are the defences that stages attack, by name. What the stages cost is in a file of its own,
-    because part of it is measured time.
+    because part of it is measured time. A randomised defence is attacked on a draw of each image
+    that the attacker knows (`known_draw`), or the attacker selects by `selection_draws` of its own
+    and the images are judged on `judged_draws` others.
     """
 
     PATH = "{0.stem}.h5"
@@ -608,11 +624,15 @@ class AttackedAdaptively(OfRun):
     purifier: BuiltPurifier | None
     gray: Classifier | None = field(metadata={"source": "gray_box"})
     others: Mapping[str, OtherDefense]
+    selection_draws: int | None = later(None)
+    judged_draws: int | None = later(None)
+    known_draw: bool = later(False)
 
     @property
     def stem(self) -> str:
         """What its files have in common."""
-        return f"{self.folder}/adaptive/{self.cascade}/{self.defense}/{self.classifier.name}"
+        folder = "adaptive_fixed" if self.known_draw else "adaptive"
+        return f"{self.folder}/{folder}/{self.cascade}/{self.defense}/{self.classifier.name}"
 
     @property
     def parts(self) -> list["Part"]:
