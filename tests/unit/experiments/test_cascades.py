@@ -211,7 +211,10 @@ def test_a_randomised_defence_has_stages_and_draws_of_its_own() -> None:
             drawn({**stage("deepfool", "surrogate"), "surrogate": {"steps": 2}}),
             r"randomised\.stages\.0\.attack: 'deepfool' ends at an image's first success",
         ),
-        (drawn(stage("codes")), "'codes' searches the codes at which a defense arrives, and a ra"),
+        (
+            drawn(stage("codes")),
+            "'codes' searches the codes at which a defense arrives, and a rand",
+        ),
         (
             own(stage("cascade_pgd_margin", "transfer:defense_gan_redrawn")),
             r"mine\.stages\.0\.attack: 'cascade_pgd_margin' ends at an image's first success",
