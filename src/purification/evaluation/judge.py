@@ -90,8 +90,9 @@ class Judge:
         """(n, K), on one of the draws."""
         seeds = draw_seeds(self.selection.seed, rows.tolist(), draw) if self.selection else None
         device = next((p.device for p in self.defended.parameters()), images.device)
-        size = {"batch_size": self.batch_size, "seeds": seeds}
-        return predict(self.defended, images, **size, device=device)
+        size = max(self.batch_size // getattr(self.defended, "passes", 1), 1)
+        own = {"batch_size": size, "seeds": seeds, "device": device}
+        return predict(self.defended, images, **own)
 
     def predictions(self, images: Tensor) -> Tensor:
         """Int64 (N, S), of images that stand for all, on each draw."""
