@@ -59,7 +59,8 @@ class Purifier(nn.Module):
     One whose images are a generator's says so by two more methods, which the attack on its codes
     (`attacks.latent`) asks for: `latent_codes(images)`, (N, d), those at which it arrives, and
     `generate(codes)`, their images (N, C, H, W) in [0, 1], differentiable in the codes, each a
-    function of its own code alone.
+    function of its own code alone. One that searches may say what each image costs it:
+    `network_passes(images, seeds)`, (N,), passes through its network (`evaluation.costs`).
     """
 
     METHOD: ClassVar[str]  # of those of this library: its name in the config
