@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from purification.attacks.losses import margin
 from purification.attacks.run import lengths_of, within_ball
 from purification.evaluation.accuracy import share
 from purification.evaluation.adversarial import warn_if_too_short
+from purification.evaluation.checks import DOUBLED, Bench, check_steps
 from purification.evaluation.purifiers import Files, fitted_purifier
 from purification.evaluation.threat_models import attacked_model
 from purification.models.checkpoints import load_network
@@ -53,11 +55,13 @@ TRANSFER = "transfer:"
 PASSES = ("passes", "purifier_passes", "classifier_passes")
 COST_COLUMNS = (
     *("dataset", "seed", "classifier", "defense", "cascade", "norm", "epsilon"),
-    *("stage", "attack", "threat_model", "asked", "broken", "outside", "left", "accuracy"),
+    *("stage", "check", "attack", "threat_model"),
+    *("asked", "broken", "outside", "left", "accuracy"),
     *(*PASSES, "seconds", "refused"),
 )
 """Columns of the costs of a cascade, a row a stage, of which the first, `clean` (stage -1), is the
-pass of the images as they are. asked: images that the stage attacked; broken: those that it broke;
+pass of the images as they are, and then one a step of the checks (`evaluation.checks`). check: of
+those, which. asked: images that the stage attacked; broken: those that it broke;
 outside: those on whose image the defended model errs, but which lie outside the ball; left and
 accuracy: images that are right after it, and their share of all. passes: images in forward passes
 of the defended model, for the attack and for the judgement after it; purifier_passes and
@@ -93,7 +97,9 @@ class Found:
         found_by: int64 (N,), the number of the stage that broke it, from 0; `CLEAN` or `LEFT`.
         predictions: int64 (N,), the defended model's of `images`.
         margin: float32 (N,), its largest other logit minus the label's for `images`.
-        costs: of the clean pass and of each stage, by the names of `COST_COLUMNS` from `stage` on.
+        costs: of the clean pass, of each stage and of each step of the checks, by the names of
+            `COST_COLUMNS` from `stage` on.
+        checked: what the checks found (`evaluation.checks`).
     """
 
     images: Tensor
@@ -101,6 +107,7 @@ class Found:
     predictions: Tensor
     margin: Tensor
     costs: list[dict[str, Any]] = field(default_factory=list)
+    checked: dict[str, Any] = field(default_factory=dict)
 
     @property
     def left(self) -> Tensor:
@@ -113,8 +120,9 @@ class Found:
         shares = {"left": left, "accuracy": left / len(self.found_by)}
         self.costs.append({**cost, **shares, "seconds": round(seconds, 3)})
         why = f"; refused: {cost['refused']}" if cost["refused"] else ""
+        named = [cost[name] for name in ("attack", "threat_model", "check") if cost.get(name)]
         print(
-            f"{cost['attack']}, {cost['threat_model']}: asked {cost['asked']}, broken "
+            f"{', '.join(named)}: asked {cost['asked']}, broken "
             f"{cost['broken']}, left {left} of {len(self.found_by)}, {seconds:.1f} s{why}"
         )
 
@@ -129,7 +137,8 @@ class Saved:
 
     def save(self, found: Found) -> None:
         tensors = {name: getattr(found, name) for name in _TENSORS}
-        write_checkpoint(self.path, tensors, {"digest": self.digest}, costs=json.dumps(found.costs))
+        further = {name: json.dumps(getattr(found, name)) for name in _NOTED}
+        write_checkpoint(self.path, tensors, {"digest": self.digest}, **further)
 
     def load(self) -> Found | None:
         """The state, if there is one of this cascade. A damaged one is set aside."""
@@ -144,10 +153,12 @@ class Saved:
             return None
         if metadata["recipe"].get("digest") != self.digest:
             return None
-        return Found(**tensors, costs=json.loads(metadata["costs"]))
+        noted = {name: json.loads(metadata[name]) for name in _NOTED if name in metadata}
+        return Found(**tensors, **noted)
 
 
 _TENSORS = ("images", "found_by", "predictions", "margin")
+_NOTED = ("costs", "checked")
 _RESULT = ("broken", "outside")
 
 
@@ -163,6 +174,7 @@ def run_cascade(
     batch_size: int,
     counted: Mapping[str, Iterable[nn.Module]] | None = None,
     saved: Saved | None = None,
+    checks: bool = False,
 ) -> Found:
     """Attack images by stage after stage, each on those that are right under all before it.
 
@@ -184,6 +196,8 @@ def run_cascade(
         counted: the modules whose passes are counted, by the names of `PASSES`; if not given, those
             of `defended` as `passes`.
         saved: where the state is kept after each stage; that of the same cascade is taken up.
+        checks: whether it is looked into, after all stages, what they may have missed
+            (`evaluation.checks`); the first of them is a further stage for each gradient attack.
 
     Raises:
         ValueError: unknown norm, or as `run_attack`, whose other errors it raises, too, but for
@@ -191,21 +205,28 @@ def run_cascade(
     """
     if norm not in NORMS:
         raise ValueError(f"norm must be one of {', '.join(NORMS)}; got {norm!r}")
-    judge = _Judge(defended, images, labels, norm, epsilon, batch_size)
+    judge = Judge(defended, images, labels, norm, epsilon, batch_size)
     found = saved.load() if saved else None
     with _counting({"passes": [defended]} if counted is None else counted) as passes:
         if found is None:
             found = _clean(judge, passes)
-        done = len(found.costs) - 1
-        for number, stage in enumerate(stages[done:], done):
-            _run(stage, number, judge, found, passes, seed)
+        run = partial(_run, judge, found, seed)
+        steps = [partial(run, stage, number) for number, stage in enumerate(stages)]
+        if checks:
+            attacked = partial(_attacked, judge, seed)
+            steps += check_steps(Bench(stages, found, judge, run, attacked))
+        for step in steps[len(found.costs) - 1 :]:
+            began = time.perf_counter()
+            cost = step()
+            cost |= {**_taken(passes), "refused": cost.pop("refused")}
+            found.record(cost, time.perf_counter() - began)
             if saved:
                 saved.save(found)
     return found
 
 
 @dataclass(frozen=True)
-class _Judge:
+class Judge:
     """The defended model, and the images as they are, with their labels."""
 
     defended: nn.Module
@@ -221,9 +242,11 @@ class _Judge:
         logits = predict(self.defended, images, batch_size=self.batch_size, device=device)
         return logits.argmax(dim=1), margin(logits, self.labels[rows])
 
-    def inside(self, images: Tensor, rows: Tensor) -> Tensor:
-        """Which images lie in the balls of `rows`, bool (n,), up to what float32 rounds."""
-        return within_ball(change(images, self.images[rows], self.norm), self.epsilon)
+    def inside(self, images: Tensor, rows: Tensor, epsilon: float | None = None) -> Tensor:
+        """Which images lie in the balls of `rows`, bool (n,), up to what float32 rounds; the radius
+        is that of the cascade if it is not given."""
+        radius = self.epsilon if epsilon is None else epsilon
+        return within_ball(change(images, self.images[rows], self.norm), radius)
 
 
 def change(images: Tensor, originals: Tensor, norm: str) -> Tensor:
@@ -231,7 +254,7 @@ def change(images: Tensor, originals: Tensor, norm: str) -> Tensor:
     return lengths_of(images.double() - originals.double(), norm)
 
 
-def _clean(judge: _Judge, passes: Counter[str]) -> Found:
+def _clean(judge: Judge, passes: Counter[str]) -> Found:
     """All images as they are."""
     began, everything = time.perf_counter(), torch.arange(len(judge.images))
     predictions, margins = judge.says(judge.images, everything)
@@ -245,24 +268,24 @@ def _clean(judge: _Judge, passes: Counter[str]) -> Found:
 
 
 def _run(
-    stage: Stage, number: int, judge: _Judge, found: Found, passes: Counter[str], seed: int
-) -> None:
-    """A stage, and its costs."""
-    began, rows, refused = time.perf_counter(), found.left, None
+    judge: Judge, found: Found, seed: int, stage: Stage, number: int, check: str | None = None
+) -> dict[str, Any]:
+    """A stage, which may be one of a check. Its costs, without passes and time."""
+    rows, refused = found.left, None
     result = dict.fromkeys(_RESULT, 0)
     if len(rows):
         try:
-            attacked = _attacked(stage, judge, rows, seed)
+            attacked = _attacked(judge, seed, stage, rows)
         except MaskedGradientError as error:
             refused = " ".join(str(error).split())
         else:
             result = _take(attacked, rows, number, judge, found)
-    name = {"attack": stage.attack["name"], "threat_model": stage.threat_model}
-    cost = {"stage": number, **name, "asked": len(rows), **result, **_taken(passes)}
-    found.record({**cost, "refused": refused}, time.perf_counter() - began)
+    name = {"check": check} if check else {}
+    name |= {"attack": stage.attack["name"], "threat_model": stage.threat_model}
+    return {"stage": number, **name, "asked": len(rows), **result, "refused": refused}
 
 
-def _attacked(stage: Stage, judge: _Judge, rows: Tensor, seed: int) -> Tensor:
+def _attacked(judge: Judge, seed: int, stage: Stage, rows: Tensor) -> Tensor:
     """What the stage's attack makes of the images `rows`."""
     attack = stage.attack
     warn_if_too_short(attack)
@@ -282,7 +305,7 @@ def _attacked(stage: Stage, judge: _Judge, rows: Tensor, seed: int) -> Tensor:
 
 
 def _take(
-    attacked: Tensor, rows: Tensor, number: int, judge: _Judge, found: Found
+    attacked: Tensor, rows: Tensor, number: int, judge: Judge, found: Found
 ) -> dict[str, int]:
     """Judge what a stage made of the images `rows`, and keep what is stronger than before."""
     predictions, margins = judge.says(attacked, rows)
@@ -359,6 +382,7 @@ def attack_adaptively(
         batch_size=batch_size,
         counted=attackers.counted,
         saved=None if state is None else Saved(place_of(state), digest_of(recipe)),
+        checks=recipe.get("checks", False),
     )
     write_image_set(path, _image_set(found, images, labels, recipe), recipe, recipe["seed"])
     named = {"dataset": recipe["dataset"]["name"], "classifier": recipe["classifier"]["name"]}
@@ -431,7 +455,11 @@ def _of_other(other: Mapping[str, Any], files: Files, name: str) -> dict[str, st
 def _image_set(found: Found, images: Tensor, labels: Tensor, recipe: Mapping[str, Any]) -> ImageSet:
     fields = {name: getattr(found, name).numpy() for name in _TENSORS if name != "images"}
     fields |= {norm: change(found.images, images, norm).float().numpy() for norm in NORMS}
-    stages = [{k: v for k, v in cost.items() if k != "seconds"} for cost in found.costs]
+    stages = [
+        {k: v for k, v in cost.items() if k != "seconds"}
+        for cost in found.costs
+        if cost.get("check") in (None, DOUBLED)
+    ]
     right = share((found.found_by == LEFT).numpy())
     attributes = {
         **{name: recipe[name] for name in ("norm", "epsilon")},
@@ -440,4 +468,6 @@ def _image_set(found: Found, images: Tensor, labels: Tensor, recipe: Mapping[str
         "attackers": sum(stage["refused"] is None for stage in stages[1:]),
         "stages": json.dumps(stages),
     }
+    if recipe.get("checks", False):
+        attributes["checks"] = json.dumps(found.checked)
     return ImageSet(found.images.numpy(), labels.numpy(), fields, attributes)

@@ -1,5 +1,7 @@
 """Flags of measurements: signs that the attack, not the defence, may explain an accuracy.
 
+Of a row of a long table:
+
 - `above_clean`: higher than the same model's accuracy without attack. On fewer images (n) than
   there, the choice of images may explain it, too.
 - `zero_gradient`: the gradient of at least one image is exactly zero: the attack cannot move it
@@ -10,6 +12,23 @@
   and strength, and their 95 % intervals do not overlap: the gradient is blocked or the attack badly
   tuned (Athalye et al. 2018, "Obfuscated gradients give a false sense of security", section 3.1).
 
+- `randomised`: the defence draws anew in each evaluation, so that one evaluation, and an attack by
+  gradients of single draws, may say little of others (the same, section 4.2).
+- `larger_epsilon_leaves_more`: the same attack with a smaller `epsilon`, on as many images, leaves
+  less, by more than `BEATS`: a larger ball holds the smaller one (Athalye et al. 2018, section 3.1;
+  Carlini et al. 2019, "On evaluating adversarial robustness").
+
+Of a cascade there are, besides `randomised`, `zero_gradient` and `larger_epsilon_leaves_more`
+(`evaluation.checks` says how each is measured):
+
+- `optimises_in_forward`: the defence optimises while it classifies, through which a gradient is
+  long, or left out (Croce et al. 2022, "Evaluating the adversarial robustness of adaptive test-time
+  defenses"; RobustBench, Croce et al. 2021, does not admit it, nor `randomised`, `zero_gradient`).
+- `queries_beat_gradients`: attacks by scores or decisions break more than `BEATS` of the images
+  that no gradient attack breaks (AutoAttack's own warning, Croce and Hein 2020).
+- `transfer_beats_white_box`: the same of images made on another model (Athalye et al. 2018).
+- `not_converged`: twice the iterations break more than a point that was left.
+
 Of a randomised defence accuracies are compared under the same number of evaluations, and those of
 known draws with one-shot ones.
 
@@ -18,6 +37,11 @@ Success and zero gradients are against the model that the attack was made on.
 
 import pandas as pd
 
+RANDOMISED, ZERO_GRADIENT, OPTIMISES = "randomised", "zero_gradient", "optimises_in_forward"
+QUERIES, TRANSFER = "queries_beat_gradients", "transfer_beats_white_box"
+NOT_CONVERGED, LARGER_EPSILON = "not_converged", "larger_epsilon_leaves_more"
+BEATS = 0.002
+"""The share of the images by more than which one attack must beat another: AutoAttack's."""
 FLAGS = "flags"
 """The column of the long tables: the names of a row's flags in this order, joined by `;`."""
 _MODEL = ("dataset", "seed", "classifier", "defense", "variant", "iterations_L", "restarts_R")

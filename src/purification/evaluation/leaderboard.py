@@ -6,18 +6,20 @@ from typing import Any
 
 from purification.evaluation.accuracy import share
 from purification.evaluation.cascade import LEFT
+from purification.evaluation.checks import CHECK_COLUMNS, check_columns
 from purification.storage import read_image_set
 
 _NAMED = ("dataset", "seed", "classifier", "defense", "variant", "iterations_L", "restarts_R")
 LEADERBOARD_COLUMNS = (
     *(*_NAMED, "norm", "epsilon", "n", "clean_accuracy", "correct", "accuracy"),
-    *("ci_low", "ci_high", "attackers", "strongest", "passes_per_image", "stages"),
+    *("ci_low", "ci_high", "attackers", "strongest", "passes_per_image", *CHECK_COLUMNS, "stages"),
 )
 """Columns of `leaderboard_rows`. n: images that were attacked; correct and accuracy: of those that
 are right as they are and under every attack, with Wilson's 95 % interval; attackers: the attacks
 that were not refused; strongest: the one that broke most images of those that it was asked about,
 in its place in the cascade; passes_per_image: passes of the defended model that all attacks took;
-stages: all of them in their order, each with the accuracy that is left after it."""
+stages: all of them in their order, each with the accuracy that is left after it. Between these two
+is what the checks found, `CHECK_COLUMNS`."""
 
 
 def leaderboard_rows(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -50,12 +52,14 @@ def _row(labels: Mapping[str, Any], attacked: str) -> dict[str, Any]:
         "attackers": len(attacks),
         "strongest": _name(strongest) if strongest and strongest["broken"] else None,
         "passes_per_image": sum(stage["passes"] for stage in stages[1:]) / n,
+        **check_columns(json.loads(found.attributes.get("checks", "null")), n),
         "stages": "; ".join(_left(stage) for stage in stages[1:]),
     }
 
 
 def _name(stage: Mapping[str, Any]) -> str:
-    return f"{stage['attack']} {stage['threat_model']}"
+    words = (stage["attack"], stage.get("check"), stage["threat_model"])
+    return " ".join(word for word in words if word)
 
 
 def _left(stage: Mapping[str, Any]) -> str:

@@ -588,8 +588,9 @@ class AttackedAdaptively(OfRun):
     and `epsilon`: of the ball. `defense` is its key in the config, "none" of the plain classifier.
 
     `gray` is the plain classifier where a stage attacks it and it is not the deployed one; `others`
-    are the defences that stages attack, by name. What the stages cost is in a file of its own,
-    because part of it is measured time.
+    are the defences that stages attack, by name. `checks`: whether what the stages may have missed
+    is looked into. What the stages cost is in a file of its own, because part of it is measured
+    time.
     """
 
     PATH = "{0.stem}.h5"
@@ -604,6 +605,7 @@ class AttackedAdaptively(OfRun):
     purifier: BuiltPurifier | None
     gray: Classifier | None = field(metadata={"source": "gray_box"})
     others: Mapping[str, OtherDefense]
+    checks: bool = later(False)
 
     @property
     def stem(self) -> str:

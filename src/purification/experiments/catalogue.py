@@ -390,6 +390,7 @@ class Catalogue(Names):
             own.purifier,
             plain if "gray_box" in asked and plain != own.classifier else None,
             {name: self._deployment(*run, name, classifier) for name in others},
+            settings.get("checks", False),
         )
 
     def _stages_for(
