@@ -45,6 +45,9 @@ BEATS = 0.002
 FLAGS = "flags"
 """The column of the long tables: the names of a row's flags in this order, joined by `;`."""
 _MODEL = ("dataset", "seed", "classifier", "defense", "variant", "iterations_L", "restarts_R")
+_LIKE = ("attack", "threat_model", "substitute", "oracle", "protocol", "n")
+"""With the model, what rows have in common that are compared over epsilon."""
+_ROUNDING = 1e-9
 _PROTOCOL = ("evaluations",)
 """Of randomised defences: an accuracy under N evaluations is compared with others under N."""
 _FRESH = ("white_box", "white_box_bpda")
@@ -55,7 +58,8 @@ def flagged(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """The rows of each flag in turn, in their order, the label of each in the column `row`.
 
     `rows`: of a long table, or with their seeds pooled and without `seed`. Beside what was compared
-    stand `accuracy_clean` and `n_clean`, or `accuracy_gray` and `ci_high_gray`.
+    stand `accuracy_clean` and `n_clean`; `accuracy_gray` and `ci_high_gray`; or `epsilon_smaller`
+    and `accuracy_smaller`, of the smaller epsilon that leaves least.
     """
     rows = rows.assign(row=rows.index, strength=rows["epsilon"].round(6))
     if "protocol" in rows:
@@ -71,12 +75,25 @@ def flagged(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     gray = rows.loc[rows["threat_model"] == "gray_box", [*same, "accuracy", "ci_high"]]
     white = attacked[attacked["threat_model"].isin((*_FRESH, *_KNOWN))]
     gray = white.merge(gray, on=same, suffixes=("", "_gray"))
+    drawn = attacked.get("protocol", pd.Series("", attacked.index)).fillna("") != ""
     return {
         "above_clean": clean[clean["accuracy"] > clean["accuracy_clean"]],
-        "zero_gradient": attacked[attacked["zero_gradient_share"] > 0],
+        RANDOMISED: attacked[drawn],
+        ZERO_GRADIENT: attacked[attacked["zero_gradient_share"] > 0],
         "low_success": attacked[attacked["success_rate"] < 0.05],
         "weaker_than_gray_box": gray[gray["ci_low"] > gray["ci_high_gray"]],
+        LARGER_EPSILON: _above_smaller(attacked[attacked["strength"].notna()], model),
     }
+
+
+def _above_smaller(rows: pd.DataFrame, model: list[str]) -> pd.DataFrame:
+    """The rows of which a smaller epsilon leaves less."""
+    same = [*model, *(name for name in _LIKE if name in rows)]
+    smaller = rows[[*same, "epsilon", "strength", "accuracy"]]
+    pairs = rows.merge(smaller, on=same, suffixes=("", "_smaller"))
+    more = pairs["accuracy"] - pairs["accuracy_smaller"] > BEATS + _ROUNDING
+    found = pairs[more & (pairs["strength_smaller"] < pairs["strength"])]
+    return found.loc[found.groupby("row", sort=False)["accuracy_smaller"].idxmin()]
 
 
 def flag_column(rows: pd.DataFrame) -> list[str]:
