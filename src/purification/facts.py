@@ -74,6 +74,11 @@ class Facts:
         return {name: told.get(name, {}) | _schema_of(value) for name, value in found}
 
     @property
+    def cheaper(self) -> Mapping[str, Any]:
+        """What its cheaper version takes, each as a JSON schema; nothing if it has none."""
+        return {name: _schema_of(v) for name, v in self.stated.get("cheaper", {}).items()}
+
+    @property
     def required(self) -> list[str]:
         """Those settings that have no default: neither in their schema nor as a parameter."""
         settings = self.settings.items()

@@ -12,6 +12,7 @@ from conftest import Jobs, Workflow, rows
 from purification.evaluation.protocols import judging_seed
 from purification.models.checkpoints import load_network
 from purification.models.prediction import predict
+from purification.purifiers import Defended
 from purification.purifiers.batches import purify_images
 from purification.purifiers.loading import load_purifier
 from purification.randomness import draw_seeds
@@ -25,6 +26,11 @@ REDRAWN = {
 }
 FIXED = {**REDRAWN, "threat_models": ["gray_box", "white_box"]}
 del FIXED["redraw"], FIXED["judged_draws"]
+VOTED = {
+    **{"method": "gaussian_noise", "deviation": 0.4, "draws": 3, "aggregation": "vote"},
+    **{"classifier": "originals", "threat_models": ["gray_box", "white_box", "white_box_fixed"]},
+    **{"clean_images": 20, "judged_draws": 2},
+}
 TABLE = {"form": "direct", "datasets": ["digits"], "classifiers": ["D"], "attacks": ["eot"]}
 PLACE = "results/digits/seed0"
 
@@ -35,8 +41,8 @@ def drawn(tmp_path: Path) -> Workflow:
     attack = {**{"method": "fgsm", "epsilon": 0.1, "expectation": 2}}
     attack["images"] = {"gray_box": 12, "white_box": 6, "white_box_bpda": 6}
     workflow.config["attacks"]["eot"] = attack
-    workflow.config["defenses"] |= {"redrawn": REDRAWN, "same": FIXED}
-    workflow.config["tables"] = {"mine": {**TABLE, "defenses": ["redrawn", "same"]}}
+    workflow.config["defenses"] |= {"redrawn": REDRAWN, "same": FIXED, "voted": VOTED}
+    workflow.config["tables"] = {"mine": {**TABLE, "defenses": ["redrawn", "same", "voted"]}}
     return workflow
 
 
@@ -83,6 +89,10 @@ def test_a_randomised_defense_stands_in_a_table(drawn: Workflow) -> None:
 
     _computed_again(drawn, file, clean)
 
+    _voted_again(
+        drawn, [row for row in rows(results / "mine.long.csv") if row["defense"] == "voted"]
+    )
+
     # The deterministic one beside it has one row each, and no protocol.
     same = [row for row in rows(results / "mine.long.csv") if row["defense"] == "same"]
     assert [row["threat_model"] for row in same] == ["none", "white_box", "gray_box"]
@@ -100,13 +110,46 @@ def test_a_randomised_defense_stands_in_a_table(drawn: Workflow) -> None:
     assert drawn.stale("results/mine.csv") == Jobs({}, set())
     drawn.config["attacks"]["eot"]["expectation"] = 3
     assert drawn.stale("results/mine.csv").rules == {
-        **{"attack_defense": 1, "measure": 1, "paper_table": 1}
+        **{"attack_defense": 2, "measure": 1, "paper_table": 1}
     }
     drawn.config["attacks"]["eot"]["expectation"] = 2
     drawn.config["defenses"]["redrawn"]["judged_draws"] = 2
     assert drawn.stale("results/mine.csv").rules == {
         **{"attack_defense": 1, "purify_images": 1, "measure": 2, "paper_table": 1}
     }
+
+
+def _voted_again(workflow: Workflow, found: list[dict[str, str]]) -> None:
+    """Votes of several draws, by the model that an attacker attacks, at the judgement's seeds."""
+    run = workflow.folder / PLACE
+    file, clean = run / "attacked/voted/D/eot.h5", run / "purified/clean/voted/test.h5"
+    with h5py.File(file) as held:
+        recipe = json.loads(held.attrs["recipe"])
+    network = load_network(run / "classifiers/plain/D.safetensors", "Classifier")
+    model = Defended(load_purifier(recipe["purifier"], {}, (1, 28, 28)), network)
+    assert len(read_attributes(clean)) == 6
+
+    def right(images: np.ndarray, labels: np.ndarray, draw: int, known: bool = False) -> np.ndarray:
+        seeds = draw_seeds(judging_seed(recipe, known), range(len(images)), draw)
+        with torch.no_grad():
+            return model(torch.from_numpy(images), seeds).argmax(1).numpy() == labels
+
+    images, labels = read_split(workflow.folder / "results/digits/dataset.h5", "test", 20)
+    expected = {"none": np.stack([right(images, labels, draw) for draw in range(2)])}
+    for name in ("white_box", "gray_box", "white_box_fixed"):
+        attacked = read_image_set(file, group=name)
+        given = (attacked.fields["adversarial"], attacked.labels)
+        expected[name] = np.stack([right(*given, draw) for draw in range(2)])
+    expected["fixed"] = right(*given, 0, known=True)[None]
+    for row in found:
+        one_shot = row["protocol"] == "one_shot"
+        made = expected["fixed" if row["protocol"] == "fixed" else row["threat_model"]]
+        assert int(row["correct"]) == (made.sum() if one_shot else made.all(axis=0).sum()), row
+    assert len(found) == 8
+    # One draw alone is another defence.
+    singles = [read_image_set(clean, group=f"draw{k}").images for k in (1, 4)]
+    alone = [predict(network, torch.from_numpy(one), device="cpu").argmax(1) for one in singles]
+    assert (np.stack(alone) == labels).sum() != expected["none"].sum()
 
 
 def _computed_again(workflow: Workflow, file: Path, clean: Path) -> None:

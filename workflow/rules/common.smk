@@ -38,6 +38,7 @@ from purification.experiments import (
     paper_figure,
     paper_page,
     paper_table,
+    purification_costs,
     quality_figure,
     quality_file,
     rule_table,

@@ -23,6 +23,7 @@ THREAT_MODELS = {
     "white_box": "white box: the attacker differentiates the classifier and the defense before it",
     "white_box_bpda": "BPDA: the attacker runs the defense, with the identity for its gradient",
     "gray_box": "gray box: the attacker differentiates the bare classifier and knows of no defense",
+    "surrogate": "surrogate: the attacker differentiates a cheaper version of the defense",
     "black_box": "black box: the attacker differentiates a substitute, trained with an oracle's labels",
 }
 # The forms of studies of attacks from one place alone. Others have their defenses' threat models, or none.

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from purification.attacks.balls import exponents
 from purification.attacks.contract import attack
 from purification.attacks.gradient import logit_differences, per_image
 from purification.attacks.losses import likeliest_others
@@ -11,6 +12,10 @@ from purification.attacks.watch import part_of_batch
 # Added to each step's length, and to gradients' norms before division: the authors' code and
 # foolbox have the same first number, foolbox the second. It carries steps past a flat boundary.
 _EXTRA_LENGTH, _SMALLEST_NORM = 1e-4, 1e-8
+# Powers of 2 between which the largest value of a gradient is taken as it is: below them the
+# smallest norm outweighs it, above them its square may be no float32.
+_SMALLEST_EXPONENT, _LARGEST_EXPONENT = -40, 50
+_LARGEST_DIFFERENCE = 1e30
 
 
 @attack(
@@ -80,8 +85,21 @@ def deepfool(
 
 def _nearest_step(differences: Tensor, gradients: Tensor) -> Tensor:
     """The shortest step (N, C, H, W) to where one of the K linearised differences is zero."""
+    differences, gradients = _of_usual_size(differences, gradients)
     norms = torch.linalg.vector_norm(gradients.flatten(2), dim=2).T + _SMALLEST_NORM
     distance, nearest = (differences.abs() / norms).min(dim=1)
     rows = torch.arange(len(nearest), device=nearest.device)
     length = (distance + _EXTRA_LENGTH) / norms[rows, nearest]
     return per_image(length, gradients[0]) * gradients[nearest, rows]
+
+
+def _of_usual_size(differences: Tensor, gradients: Tensor) -> tuple[Tensor, Tensor]:
+    """Differences (N, K) and their gradients (K, N, C, H, W), both divided by a power of 2 where
+    the gradient is very small or very large, as through a long search: the step is the same, and
+    its squares are float32. All others to the bit."""
+    size = exponents(gradients.flatten(0, 1)).view(gradients.shape[:2])
+    unusual = (size < _SMALLEST_EXPONENT) | (size > _LARGEST_EXPONENT)
+    shift = torch.where(unusual, -size, 0)
+    scaled = torch.ldexp(differences, shift.T).clamp(-_LARGEST_DIFFERENCE, _LARGEST_DIFFERENCE)
+    differences = torch.where(unusual.T, scaled, differences)
+    return differences, torch.ldexp(gradients, shift[..., None, None, None])

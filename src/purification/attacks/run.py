@@ -158,7 +158,8 @@ def attacked_parts(
     _check_draws(method, entry, own_settings, model, drawn)
     indices = [int(index) for index in indices]
     _check_inputs(images, labels, indices, batch_size)
-    batch_size = max(batch_size // drawn.passes, 1)
+    # A model that makes several passes of an image says so (`purifiers.base.Defended`).
+    batch_size = max(batch_size // (drawn.passes * getattr(model, "passes", 1)), 1)
     device = next((p.device for p in model.parameters()), images.device)
     batches = [slice(i, i + batch_size) for i in range(0, len(images), batch_size)]
 

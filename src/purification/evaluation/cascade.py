@@ -34,7 +34,7 @@ from purification.evaluation.accuracy import share
 from purification.evaluation.adversarial import warn_if_too_short
 from purification.evaluation.checks import DOUBLED, Bench, check_steps
 from purification.evaluation.purifiers import Files, fitted_purifier
-from purification.evaluation.threat_models import attacked_model
+from purification.evaluation.threat_models import attacked_model, surrogate_model
 from purification.models.checkpoints import load_network
 from purification.models.prediction import predict
 from purification.provenance import DamagedFile, digest_of, name_of, place_of
@@ -66,7 +66,8 @@ outside: those on whose image the defended model errs, but which lie outside the
 accuracy: images that are right after it, and their share of all. passes: images in forward passes
 of the defended model, for the attack and for the judgement after it; purifier_passes and
 classifier_passes: in those of purifiers and of bare classifiers, of which the defended model is
-made and which are attacked by themselves. seconds: measured, for all this. refused: why the stage
+made and which are attacked by themselves; of purifiers also other defences' and surrogates, which
+cost less. seconds: measured, for all this. refused: why the stage
 has no images, its gradient being masked."""
 
 
@@ -366,7 +367,7 @@ def attack_adaptively(
     Raises ValueError for a randomised purifier, and otherwise as `run_cascade`.
     """
     images, labels = map(torch.from_numpy, read_split(files["dataset"], "test", recipe["images"]))
-    attackers = _Attackers.of(recipe, files, device)
+    attackers = _Attackers.of(recipe, files, device, images)
     stages = [
         Stage(one["attack"], one["threat_model"], attackers.models[one["threat_model"]])
         for one in recipe["stages"]
@@ -404,8 +405,10 @@ class _Attackers:
     counted: Mapping[str, list[nn.Module]]
 
     @classmethod
-    def of(cls, recipe: Mapping[str, Any], files: Files, device: torch.device) -> "_Attackers":
-        """Of an `AttackedAdaptively` recipe."""
+    def of(
+        cls, recipe: Mapping[str, Any], files: Files, device: torch.device, images: Tensor
+    ) -> "_Attackers":
+        """Of an `AttackedAdaptively` recipe, which attacks `images`."""
         purifier, classifier = _parts(recipe, files, device)
         models = {"white_box": classifier, "classifier": classifier, "gray_box": classifier}
         if purifier is not None:
@@ -420,6 +423,11 @@ class _Attackers:
             if own is not None:
                 models[TRANSFER + name] = attacked_model("white_box", own, network)
             purifiers, classifiers = [*purifiers, own], [*classifiers, network]
+        for stage in recipe["stages"]:
+            if settings := stage.get("surrogate"):
+                made = surrogate_model(purifier, classifier, settings, images.to(device))
+                models[stage["threat_model"]] = made
+                purifiers.append(made.purifier)
         counted = {
             "passes": [models[name] for name in ("white_box", "white_box_bpda") if name in models],
             "purifier_passes": [one for one in purifiers if one is not None],

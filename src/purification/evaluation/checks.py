@@ -17,9 +17,9 @@ that makes up for that:
 - **looks**: whether the defence draws random numbers, optimises in its forward pass, or has
   gradients that are exactly zero (`evaluation.looks`).
 
-A gradient attack is one that climbs a gradient and attacks the whole defence, by its own gradient
-or by BPDA. What is measured is kept (`Found.checked`); which flags that raises is decided when it
-is read (`check_columns`).
+A gradient attack is one that climbs a gradient and attacks the whole defence: by its own gradient,
+by BPDA, or by way of a cheaper version of it. What is measured is kept (`Found.checked`); which
+flags that raises is decided when it is read (`check_columns`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -49,8 +49,9 @@ if TYPE_CHECKING:
 
 DOUBLED, CONTROL, LARGER, LOOKS = "doubled", "control", "larger_epsilon", "looks"
 """The checks, by what the column `check` of the costs calls them."""
-WHOLE = ("white_box", "white_box_bpda")
-"""Threat models whose attacker has the whole defence."""
+WHOLE = ("white_box", "white_box_bpda", "surrogate")
+"""Threat models whose attacker has the whole defence. A surrogate's name goes on with its settings,
+behind a colon."""
 UNCONVERGED = 0.01
 """Twice the iterations may take this share of the images of a converged attack."""
 CHECK_COLUMNS = (
@@ -101,7 +102,12 @@ class Bench:
 
 def is_gradient_attack(stage: "Stage") -> bool:
     """Whether a stage climbs a gradient, and attacks the whole defence."""
-    return stage.threat_model in WHOLE and find_attack(stage.attack["method"]).gradient_based
+    return _has_all(stage) and find_attack(stage.attack["method"]).gradient_based
+
+
+def _has_all(stage: "Stage") -> bool:
+    """Whether its attacker has the whole defence."""
+    return stage.threat_model.partition(":")[0] in WHOLE
 
 
 def check_steps(bench: Bench) -> list[Callable[[], _Cost]]:
@@ -243,7 +249,7 @@ def _beaten(bench: Bench) -> dict[str, int]:
         kind = {
             number
             for number, stage in enumerate(bench.stages)
-            if number not in gradients and (stage.threat_model in WHOLE) == whole
+            if number not in gradients and _has_all(stage) == whole
         }
         if gradients and kind:
             missed = [i for i, by in enumerate(found_by) if by in kind and i not in controlled]

@@ -100,3 +100,18 @@ def flag_column(rows: pd.DataFrame) -> list[str]:
     """The column `FLAGS` of `rows`, which are as for `flagged`; empty text for no flag."""
     found = {name: set(those["row"]) for name, those in flagged(rows).items()}
     return [";".join(name for name in found if row in found[name]) for row in rows.index]
+
+
+MEANINGS = {
+    "above_clean": "accuracy above the same model's without attack",
+    "zero_gradient": "images whose gradient is exactly zero: the attack cannot move them",
+    "low_success": "success on under 5 % of the images: robust, or an attack that fails",
+    "weaker_than_gray_box": "white box or BPDA leaves more than the gray box, beyond intervals",
+    "randomised": "the defense draws anew in each evaluation: one says little of others",
+    "larger_epsilon_leaves_more": "the same attack leaves more in a larger ball",
+    "optimises_in_forward": "the defense optimises while it classifies",
+    "queries_beat_gradients": "attacks by scores or decisions break what no gradient attack does",
+    "transfer_beats_white_box": "images made on another model break what no gradient attack does",
+    "not_converged": "twice the iterations break more than a point of what was left",
+}
+"""What a page says of each flag."""

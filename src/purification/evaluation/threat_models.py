@@ -5,6 +5,8 @@ are the gray box of any purifier that is later put before the classifier (AE-GAN
 `white_box`: purifier and classifier, by the true gradient of both, through all steps of a search.
 `white_box_bpda`: the same, the purifier's backward pass replaced by the identity (Athalye et al.
 2018), for comparison with the attacks in the literature.
+`surrogate`: classifier and a cheaper version of the purifier, by the true gradient of both, for an
+attacker to whom the whole is too dear (Lee and Kim 2023); the whole one judges what comes of it.
 `white_box_fixed`, `white_box_bpda_fixed`: the same models of a randomised purifier, by an attacker
 who knows the draw of each image (the defence's seed) on which the image is judged. In the two above
 every look is another draw.
@@ -13,15 +15,20 @@ The published Defense-GAN code's "white box" had no gradient at all through the 
 the paper's white-box numbers beat the gray- and black-box ones.
 """
 
-from torch import nn
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
 
 from purification.purifiers import Defended, StraightThrough
+from purification.purifiers.loading import cheaper_version
 
 
 def attacked_model(
     threat_model: str, purifier: nn.Module | None, classifier: nn.Module
 ) -> nn.Module:
-    """The differentiable model that an attacker of this threat model has.
+    """The differentiable model that an attacker of this threat model has; of a surrogate, see
+    `surrogate_model`.
 
     Raises ValueError for an unknown threat model, or one that needs a purifier where none is given.
     """
@@ -37,6 +44,14 @@ def attacked_model(
         f"unknown threat model {threat_model!r}; known: classifier, white_box, white_box_bpda, "
         "white_box_fixed, white_box_bpda_fixed"
     )
+
+
+def surrogate_model(
+    purifier: nn.Module, classifier: nn.Module, settings: Mapping[str, Any], images: Tensor
+) -> nn.Module:
+    """What the attacker of a surrogate has, by settings of the purifier's CHEAPER, to attack
+    `images` (N, C, H, W). Raises as `cheaper_version`."""
+    return Defended(cheaper_version(purifier, settings, images), classifier)
 
 
 def knows_draws(threat_model: str) -> bool:

@@ -547,7 +547,8 @@ class AttackedDefense(OfRun):
     knows of no defence). One file for all: a job for each would spend more time on starting than
     on computing. `deployment`: as of `PurifiedImages`. `judged_draws`: of a randomised one,
     the draws on which it is judged; there are `white_box_fixed` and `white_box_bpda_fixed` of it,
-    too, in which the attacker knows the draw.
+    too, in which the attacker knows the draw. `surrogate`: the settings of the cheaper version of
+    the purifier that the threat model of that name differentiates.
     """
 
     attack: Attack
@@ -557,6 +558,7 @@ class AttackedDefense(OfRun):
     gray: AdversarialSet | None = field(metadata={"source": "gray_box"})
     deployment: str | None = later(None)
     judged_draws: int | None = later(None)
+    surrogate: Mapping[str, Any] | None = later(None)
 
     @property
     def path(self) -> str:
@@ -566,10 +568,12 @@ class AttackedDefense(OfRun):
 
 @dataclass(frozen=True)
 class CascadeStage(Artifact):
-    """An attack of a cascade on what the attacker of a threat model has."""
+    """An attack of a cascade on what the attacker of a threat model has; `surrogate`: the settings
+    of the cheaper version of the defence, if it is that."""
 
     attack: Attack
     threat_model: str
+    surrogate: Mapping[str, Any] | None = later(None)
 
 
 @dataclass(frozen=True)
@@ -892,6 +896,29 @@ class RunTimes(OfRun):
         search = {"purifier": self.search.recipe, "files": self.search.inputs}
         search |= dict.fromkeys(("images", "batch_size"), self.settings["search_images"])
         return [*jobs, *({"name": n, **search, **own} for n, own in self.searches.items())]
+
+
+@dataclass(frozen=True)
+class PurificationCosts(OfRun):
+    """What the purification of an image costs each of several purifiers before one classifier:
+    passes through its network, and measured wall time, of `images` images, `repeats` times. As of
+    `Timing`, the same recipe gives other times. `purifiers` by the names of their defences."""
+
+    PATH = "{0.folder}/purification_costs/{0.classifier}.csv"
+
+    classifier: str
+    purifiers: Mapping[str, BuiltPurifier]
+    images: int
+    repeats: int
+
+    @property
+    def sources(self) -> dict[str, File]:
+        networks = {
+            f"{defense}_{part}": file
+            for defense, purifier in self.purifiers.items()
+            for part, file in purifier.networks.items()
+        }
+        return super().sources | networks
 
 
 @dataclass(frozen=True)

@@ -1,37 +1,60 @@
 """Rules of the config's `cascades`. Like a table, one is looked at when it is asked for."""
 
+import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from purification.experiments.methods import norm_of, settings_of, stated
+from purification.experiments.methods import facts_for, norm_of, settings_of, stated
 from purification.experiments.references import Wrong, unknown
+from purification.experiments.schema import wrong_form
 
 WHOLE = ("white_box", "white_box_bpda")
 """Threat models whose attacker has the whole defence, if it has a purifier."""
-THREAT_MODELS = (*WHOLE, "classifier", "gray_box")
+SURROGATE = "surrogate"
+"""That of a cheaper version of the defence; also the key of a stage that says which."""
+THREAT_MODELS = (*WHOLE, "classifier", "gray_box", SURROGATE)
 TRANSFER = "transfer:"
 """As `evaluation.cascade.TRANSFER`, which this room may not import."""
+OTHER_SEED = re.compile(r"@seed(?P<seed>0|[1-9]\d{0,18})(:(?P<part>purifier|classifier))?")
+"""What is transferred from the same defence of another seed: from the whole, or from a model that
+shares the other part with it."""
 _ROUNDING = 1e-9  # of a radius in units of [-1, 1], which is divided by 2
 
 
-def wrong_stages(config: Mapping[str, Any], cascade: Mapping[str, Any]) -> Wrong:
+def called(stage: Mapping[str, Any]) -> str:
+    """What a stage's threat model is called among others: a surrogate with its settings, such as
+    "surrogate:restarts=1,steps=5"."""
+    settings = stage.get(SURROGATE, {})
+    told = ",".join(f"{name}={json.dumps(settings[name])}" for name in sorted(settings))
+    return f"{SURROGATE}:{told}" if told else str(stage["threat_model"])
+
+
+def wrong_stages(
+    config: Mapping[str, Any], cascade: Mapping[str, Any], schema: Mapping[str, Any]
+) -> Wrong:
     """Stages that do not go with their cascade: their references must be right."""
     if cascade["norm"] == "linf" and cascade["epsilon"] > 1:
         yield "epsilon", f"must be at most 1, the range of a pixel; got {cascade['epsilon']}"
     for number, stage in enumerate(cascade["stages"]):
         place = f"stages.{number}"
         attack = config["attacks"][stage["attack"]]
-        for what in _wrong_strength(stage["attack"], attack, cascade):
+        for what in wrong_strength(stage["attack"], attack, cascade):
             yield f"{place}.attack", what
         for what in _wrong_threat_model(config, stage["attack"], attack, stage["threat_model"]):
             yield f"{place}.threat_model", what
+        for where, what in _wrong_surrogate(config, stage, schema):
+            yield f"{place}.{where}", what
 
 
-def _wrong_strength(
-    name: str, attack: Mapping[str, Any], cascade: Mapping[str, Any]
+def wrong_strength(
+    name: str, attack: Mapping[str, Any], cascade: Mapping[str, Any], *, bounded: bool = False
 ) -> Iterator[str]:
+    """What keeps an attack out of a cascade's ball; `bounded`: that nothing bounds it does, too."""
     if (norm := norm_of(attack)) is None:  # what it finds counts where it lies in the ball
+        if bounded:
+            yield f"attacks.{name} has no bound: name an attack with an epsilon and a norm"
         return
     if norm != cascade["norm"]:
         yield (
@@ -53,8 +76,33 @@ def _wrong_strength(
 def _wrong_threat_model(
     config: Mapping[str, Any], name: str, attack: Mapping[str, Any], threat_model: str
 ) -> Iterator[str]:
-    transfers = [f"{TRANSFER}{defense}" for defense in config["defenses"]]
+    seeds = f"{TRANSFER}@seed1"
+    if OTHER_SEED.fullmatch(threat_model.removeprefix(TRANSFER)) and TRANSFER in threat_model:
+        threat_model = seeds
+    transfers = [*(f"{TRANSFER}{defense}" for defense in config["defenses"]), seeds]
     allowed = [*THREAT_MODELS, *transfers]
     if stated("attacks", attack["method"]).get("generator"):
         allowed = ["white_box"]  # it has a generator to search there alone
     yield from unknown(threat_model, allowed)
+
+
+def _wrong_surrogate(
+    config: Mapping[str, Any], stage: Mapping[str, Any], schema: Mapping[str, Any]
+) -> Wrong:
+    """A surrogate has settings such as some defence of the config states; another stage has none."""
+    if (SURROGATE in stage) != (stage["threat_model"] == SURROGATE):
+        if SURROGATE in stage:
+            yield SURROGATE, f"is for the threat model {SURROGATE}; got {stage['threat_model']}"
+        else:
+            yield SURROGATE, "the key is missing: the settings of the cheaper version"
+        return
+    forms: dict[str, list[Any]] = {}
+    for defense in config["defenses"].values():
+        facts = facts_for(defense["method"])
+        for name, form in facts.cheaper.items() if facts else ():
+            forms.setdefault(name, []).append({"$defs": schema["$defs"], **form})
+    for name, value in stage.get(SURROGATE, {}).items():
+        yield from ((SURROGATE, text) for text in unknown(name, forms))
+        wrong = [list(wrong_form(value, form, "_")) for form in forms.get(name, ())]
+        if wrong and all(wrong):
+            yield f"{SURROGATE}.{name}", wrong[0][0].partition(": ")[2]

@@ -34,7 +34,13 @@ from purification.experiments.artifacts import (
     TrainedVAE,
     cell_group,
 )
-from purification.experiments.cascades import THREAT_MODELS, TRANSFER, WHOLE
+from purification.experiments.cascades import (
+    OTHER_SEED,
+    THREAT_MODELS,
+    TRANSFER,
+    WHOLE,
+    called,
+)
 from purification.experiments.config import ConfigError
 from purification.experiments.grids import sweep_cells, sweep_epsilons
 from purification.experiments.image_counts import available, beyond
@@ -328,7 +334,8 @@ class Catalogue(Names):
         """A purifier and its classifier under an attack, in the defence's threat models."""
         own, draws = self._lookup("attacks", attack), self.judged_draws(defense)
         models = self.threat_models(defense)
-        threat_models = {name: own["images"][name.removesuffix(KNOWN)] for name in models}
+        like = {"surrogate": "white_box"}
+        threat_models = {n: own["images"][like.get(n, n.removesuffix(KNOWN))] for n in models}
         model_free = facts_at("attacks", own["method"]).stated.get("model_free")
         if VARIED in attack or model_free:
             # Of an attack of another strength there is the gray box alone: what pictures show. One
@@ -351,6 +358,9 @@ class Catalogue(Names):
             gray,
             None if purifier.name == defense else defense,
             draws,
+            self._lookup("defenses", defense)["surrogate"]
+            if "surrogate" in threat_models
+            else None,
         )
 
     @cache  # noqa: B019
@@ -362,8 +372,9 @@ class Catalogue(Names):
         settings = self.cascade_settings(cascade)
         self._check_images(f"cascades.{cascade}", settings["images"], dataset)
         transferred = [stage["threat_model"].partition(TRANSFER)[2] for stage in settings["stages"]]
-        for name in (defense, *transferred):
-            if name and name != NONE and self.judged_draws(name) is not None:
+        named = (name for name in transferred if name and not OTHER_SEED.fullmatch(name))
+        for name in (defense, *named):
+            if name != NONE and self.judged_draws(name) is not None:
                 raise ConfigError(
                     f"cascades.{cascade}: the defense {name!r} is randomised, and a cascade is for "
                     "deterministic ones: which attack is best for an image it would choose by the "
@@ -372,7 +383,7 @@ class Catalogue(Names):
         run = (dataset, seed)
         own = self._deployment(*run, defense, classifier)
         plain = self.classifier(*run, PLAIN, classifier)
-        stages = self._stages_for(defense, own, plain, settings["stages"])
+        stages = self._stages_for(seed, defense, own, plain, settings["stages"])
         if not stages:
             raise ConfigError(f"cascades.{cascade}: none of its stages is for {defense}")
         asked = dict.fromkeys(stage.threat_model for stage in stages)
@@ -389,24 +400,27 @@ class Catalogue(Names):
             own.classifier,
             own.purifier,
             plain if "gray_box" in asked and plain != own.classifier else None,
-            {name: self._deployment(*run, name, classifier) for name in others},
+            {name: self._other(*run, name, defense, classifier) for name in others},
             settings.get("checks", False),
         )
 
     def _stages_for(
         self,
+        seed: int,
         defense: str,
         own: OtherDefense,
         plain: Classifier,
-        stages: Sequence[Mapping[str, str]],
+        stages: Sequence[Mapping[str, Any]],
     ) -> tuple[CascadeStage, ...]:
         """The stages of a cascade for a defence that deploys `own`: without those that do not
         concern it, and without a second one of an attack on the same network."""
         made: dict[tuple[str, str], CascadeStage] = {}
         for stage in stages:
-            attack, threat_model = stage["attack"], stage["threat_model"]
-            if not self._concerns(attack, threat_model, defense):
+            attack, threat_model = stage["attack"], called(stage)
+            if not self._concerns(stage, seed, defense):
                 continue
+            if own.purifier is None:  # then there is a classifier alone
+                threat_model = threat_model.removesuffix(":classifier")
             attacked = threat_model
             if threat_model == "gray_box":
                 attacked = plain.path
@@ -414,20 +428,40 @@ class Catalogue(Names):
                 attacked = own.classifier.path
             if own.purifier is None and attacked == own.classifier.path:
                 threat_model = "white_box"  # by whatever name: that is the whole defence
-            found = CascadeStage(self.attack(attack), threat_model)
+            found = CascadeStage(self.attack(attack), threat_model, stage.get("surrogate"))
             made.setdefault((attack, attacked), found)
         return tuple(made.values())
 
-    def _concerns(self, attack: str, threat_model: str, defense: str) -> bool:
+    def _concerns(self, stage: Mapping[str, Any], seed: int, defense: str) -> bool:
         """Whether a stage of a cascade means something for a defence: without a purifier there is
-        no backward pass to replace, an attack on a generator's codes needs one, and nothing is
-        transferred from the defence to itself."""
-        purifies = defense != NONE and self.purifies(defense)
+        no backward pass to replace, an attack on a generator's codes needs one, as a surrogate
+        needs a cheaper version, and nothing is transferred from the defence to itself."""
+        threat_model, purifies = stage["threat_model"], defense != NONE and self.purifies(defense)
         if threat_model == "white_box_bpda" and not purifies:
             return False
-        if self.searches_codes(attack) and not (purifies and self.generates(defense)):
+        if threat_model == "surrogate":
+            return purifies and self.has_surrogate(defense, stage["surrogate"])
+        if self.searches_codes(stage["attack"]) and not (purifies and self.generates(defense)):
             return False
-        return threat_model != f"{TRANSFER}{defense}"
+        if not threat_model.startswith(TRANSFER):
+            return True
+        other = threat_model.removeprefix(TRANSFER)
+        if found := OTHER_SEED.fullmatch(other):
+            return int(found["seed"]) != seed and (purifies or found["part"] != "purifier")
+        return other != defense
+
+    def _other(
+        self, dataset: str, seed: int, name: str, defense: str, classifier: str
+    ) -> OtherDefense:
+        """What the attacker of a transfer has: another defence, or this one, or a part of it,
+        trained with another seed."""
+        if not (found := OTHER_SEED.fullmatch(name)):
+            return self._deployment(dataset, seed, name, classifier)
+        made = self._deployment(dataset, int(found["seed"]), defense, classifier)
+        own = self._deployment(dataset, seed, defense, classifier)
+        if found["part"] == "purifier":
+            return replace(made, classifier=own.classifier)
+        return replace(made, purifier=own.purifier) if found["part"] else made
 
     def _check_images(self, place: str, number: int | None, dataset: str) -> None:
         """Raise ConfigError for more test images than a data set has."""

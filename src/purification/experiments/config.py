@@ -85,7 +85,7 @@ def check_cascade(
         lambda: wrong_references(settings, form, config, place),
         lambda: (
             located(place, where, what.replace("{cascade}", place))
-            for where, what in wrong_stages(config, settings)
+            for where, what in wrong_stages(config, settings, schema)
         ),
     )
     return settings

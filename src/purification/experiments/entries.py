@@ -14,11 +14,13 @@ import jsonschema
 from purification.experiments.methods import (
     attack_branch,
     facts_for,
+    is_cheaper,
     is_randomised,
     least_epsilon,
     own_settings,
     settings_of,
     stated,
+    surrogate_settings,
     with_settings,
 )
 from purification.experiments.protocols import KNOWN
@@ -184,6 +186,13 @@ def _wrong_defense(
     given = [*(name for name in lessons if name != "images"), "seed", "device"]
     if fit and lessons and _misfit(fit, *given, "networks", "name", "resume"):
         yield f"{where}: expected fit(self, images, labels, *, {', '.join(given)})"
+    if ("cheaper" in methods) != bool(facts.cheaper) and not unread:
+        yield f"{where}: a defense with a cheaper version has both CHEAPER and the method cheaper"
+    elif facts.cheaper and "cheaper" in methods:
+        taken = methods["cheaper"]
+        names = {argument.arg for argument in (*taken.args[1:], *taken.kwonlyargs)}
+        if not taken.kwarg and (missing := [key for key in facts.cheaper if key not in names]):
+            yield f"{where}.cheaper: the parameter {missing[0]!r} is missing, which CHEAPER names"
     if stated := facts.stated.get("randomised"):
         named = stated if isinstance(stated, Mapping) else {}
         for key in named:
@@ -217,6 +226,35 @@ def protocols(defense: Mapping[str, Any], config: Mapping[str, Any], _: Any) -> 
                 f"got {name!r}, which is of a randomised defense whose draws the attacker knows; "
                 f"this one has none: write {name.removesuffix(KNOWN)}",
             )
+
+
+def surrogate(
+    defense: Mapping[str, Any], config: Mapping[str, Any], schema: Mapping[str, Any]
+) -> Wrong:
+    """What is attacked instead of a defence is a cheaper version of it, such as its code states."""
+    if ("surrogate" in defense) != ("surrogate" in defense.get("threat_models", ())):
+        if "surrogate" in defense:
+            yield "surrogate", "it is not among the threat_models: add it there, or leave it out"
+        else:
+            yield "threat_models", "surrogate needs the key 'surrogate' beside it, which is missing"
+        return
+    entry = config["defenses"].get(defense.get("purifier"), defense)
+    try:
+        facts = facts_for(entry["method"]) if "surrogate" in defense else None
+    except ValueError:  # `own_code` says why
+        return
+    if "surrogate" not in defense:
+        return
+    if facts is None or not facts.cheaper:
+        yield "surrogate", f"{entry['method']} states no CHEAPER, and has no cheaper version"
+        return
+    form, wanted = {"$defs": schema["$defs"], **surrogate_settings(facts)}, defense["surrogate"]
+    wrong = list(wrong_form(wanted, form, "surrogate"))
+    for line in wrong:
+        where, _, text = line.partition(": ")
+        yield where, text
+    if not (wrong or is_cheaper(facts, entry, wanted, drawn=is_randomised(entry))):
+        yield "surrogate", f"is no cheaper version of this defense; got {dict(wanted)}"
 
 
 def _is_purifier(facts: Facts) -> bool:

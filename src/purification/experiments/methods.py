@@ -44,8 +44,28 @@ def is_randomised(defense: Mapping[str, Any]) -> bool:
         return False
     if facts is None:
         return False
+    return holds_for(facts.stated.get("randomised"), given_settings(facts, defense))
+
+
+def given_settings(facts: Facts, defense: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a defence's entry, with the defaults that its code states."""
     given = defense.get("settings", {}) if ":" in defense["method"] else defense
-    return holds_for(facts.stated.get("randomised"), {**facts.defaults, **given})
+    return {**facts.defaults, **given}
+
+
+def is_cheaper(
+    facts: Facts, defense: Mapping[str, Any], wanted: Mapping[str, Any], *, drawn: bool
+) -> bool:
+    """Whether the version of a defence with these settings, which it states under CHEAPER, is
+    another one than the defence: that has more of one of them, or one of them is no setting of it,
+    and not off. `drawn`: the defence is randomised."""
+    own = given_settings(facts, defense)
+    if drawn and any(facts.cheaper[name].get("known_draws") for name in wanted):
+        return False
+    return any(
+        own.get(name) is not None and value < own[name] if name in facts.settings else bool(value)
+        for name, value in wanted.items()
+    )
 
 
 @cache
@@ -122,6 +142,8 @@ def _branch(shared: Mapping[str, Any], name: str, facts: Facts) -> dict[str, Any
     kept: dict[str, Any] = dict.fromkeys(facts.stated.get("keys", shared), True)
     if not facts.stated.get("randomised"):
         kept.pop("judged_draws", None)
+    if not facts.cheaper:
+        kept.pop("surrogate", None)
     required = [*facts.required, *(k for k in ("classifier", "threat_models") if k in kept)]
     if kinds := facts.stated.get("generators"):
         named = {"type": "string", "names": "generators", "that": {"kind": list(kinds)}}
@@ -164,6 +186,17 @@ def _form(
             "properties": {**properties, key: True},
             "description": facts.summary,
         },
+    }
+
+
+def surrogate_settings(facts: Facts) -> dict[str, Any]:
+    """The schema of what a defence's cheaper version takes."""
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "minProperties": 1,
+        "required": [name for name, form in facts.cheaper.items() if "default" not in form],
+        "properties": dict(facts.cheaper),
     }
 
 

@@ -19,16 +19,18 @@ from purification.experiments.entries import OWN_CODE, checkpoints_of
 from purification.experiments.methods import (
     facts_for,
     has_generator,
+    is_cheaper,
     least_epsilon,
     norm_of,
     settings_of,
     stated,
+    surrogate_settings,
     with_settings,
 )
 from purification.experiments.papers import STUDIES, Study, study_of
 from purification.experiments.protocols import JUDGED_DRAWS
 from purification.experiments.references import randomised
-from purification.experiments.schema import read_schema
+from purification.experiments.schema import read_schema, wrong_form
 from purification.plugins import place_of_file
 
 NONE = "none"
@@ -37,7 +39,7 @@ PLAIN = "plain"
 """Training of the classifiers that belong to no defence."""
 THREAT_MODELS = (
     *("white_box", "gray_box", "white_box_bpda"),
-    *("white_box_fixed", "white_box_bpda_fixed"),
+    *("white_box_fixed", "white_box_bpda_fixed", "surrogate"),
 )
 VARIED = "@"
 """Stands between a name of the config and what differs from its settings there: `fgsm@0.15`,
@@ -191,6 +193,16 @@ class Names:
         """Whether a defence's purifier has a generator, whose codes can be searched."""
         facts = self._facts[base_name(self.deployment_of(defense))]
         return facts is not None and has_generator(facts)
+
+    def has_surrogate(self, defense: str, wanted: Mapping[str, Any]) -> bool:
+        """Whether a defence has a cheaper version with these settings."""
+        name = self.deployment_of(defense)
+        facts, entry = self._facts[base_name(name)], self._lookup("defenses", name)
+        if facts is None or not facts.cheaper:
+            return False
+        form = {"$defs": self._schema["$defs"], **surrogate_settings(facts)}
+        drawn = self.judged_draws(defense) is not None
+        return not any(wrong_form(wanted, form)) and is_cheaper(facts, entry, wanted, drawn=drawn)
 
     def threat_models(self, defense: str) -> list[str]:
         """What is measured of a purifier, in an order that the config's does not change."""

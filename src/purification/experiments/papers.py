@@ -139,6 +139,7 @@ def read_papers(folder: Path) -> dict[str, Paper]:
 # In the repository beside the source; else where an installation puts them (pyproject.toml).
 _PLACES = (Path(__file__).parents[3] / "resources/papers", Path(sys.prefix, "share/purification"))
 PAPERS: Mapping[str, Paper] = read_papers(next(filter(Path.is_dir, _PLACES), _PLACES[0]))
+_LEADERBOARD = ("csv", "md", "html", "times.csv")
 STUDIES: Mapping[str, Study] = {
     study.name: study
     for study in (
@@ -146,7 +147,7 @@ STUDIES: Mapping[str, Study] = {
         Study("generator_quality", "generator_quality"),
         Study("comparison", "comparison", at="comparison", files=("csv", "md")),
         Study("worst_case", "worst_case", at="worst_case", files=("csv", "md")),
-        Study("leaderboard", "leaderboard", at="leaderboard", files=("csv", "md")),
+        Study("leaderboard", "leaderboard", at="leaderboard", files=_LEADERBOARD),
     )
 }
 """All of them by their sections of the config, a paper's in its own order."""

@@ -85,6 +85,13 @@ class EncoderSearch(Purifier):
         "rule": "inference_rule = None: search only images of a higher score than most clean ones",
         "optimizer": "gradient_descent|lbfgs = gradient_descent: of steps; lbfgs: doubling null",
     }
+    CHEAPER = {
+        "steps": {
+            "type": "integer",
+            "minimum": 0,
+            "description": "at most so many steps, the first; 0: one pass, without a search",
+        },
+    }
     NEEDS = {
         "steps": ["step_size", "doubling"],
         **{"step_size": ["steps"], "doubling": ["steps"]},
@@ -135,6 +142,10 @@ class EncoderSearch(Purifier):
     def forward(self, images: Tensor, seeds: Tensor | None = None) -> Tensor:
         return self.reconstruct(images).images
 
+    def evaluations(self, images: Tensor, seeds: Tensor | None = None) -> Tensor:
+        """Passes through the generator that each image costs, (N,)."""
+        return self.reconstruct(images).evaluations
+
     def reconstruct(self, images: Tensor) -> Reconstructed:
         """Purified images (N, C, H, W), which of them were searched, and what each cost."""
         codes = self.encoder(images)
@@ -152,6 +163,16 @@ class EncoderSearch(Purifier):
         found = latent_search(self.generator, images[rows], codes[rows, None], self.settings)
         result = once.index_put((rows,), found.reconstructions)
         return Reconstructed(result, searched, count.index_add(0, rows, found.evaluations))
+
+    def cheaper(self, *, steps: int) -> "EncoderSearch":
+        """The same search cut short, of the same images; with 0 `steps` the pass before it alone, of
+        all images."""
+        searches = steps > 0 and self.settings is not None
+        settings = self.settings.shortened(steps, None) if searches else None
+        threshold = self.threshold if searches else None
+        made = EncoderSearch(self.encoder, self.generator, settings, threshold)
+        made.indicator = self.indicator
+        return made
 
     def latent_codes(self, images: Tensor) -> Tensor:
         """Those of `forward`'s images: the encoder's, or where the search from them ends. (N, C, H,

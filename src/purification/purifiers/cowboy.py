@@ -9,7 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from purification import randomness
-from purification.purifiers.defense_gan import DefenseGAN, draw_codes, search_settings
+from purification.purifiers.defense_gan import (
+    CHEAPER_SEARCH,
+    DefenseGAN,
+    draw_codes,
+    search_settings,
+)
 from purification.purifiers.descent import SearchSettings
 
 
@@ -79,6 +84,7 @@ class Cowboy(DefenseGAN):
     RULES = ("optimizer",)
     UNFILLED = True
     RANDOMISED = {"redraw": True}
+    CHEAPER = CHEAPER_SEARCH
     SETTINGS = {
         "steps": "count: steps L of the search",
         "restarts": "count: starts R of the search",
@@ -127,6 +133,15 @@ class Cowboy(DefenseGAN):
             sigma=settings["sigma"],
             discriminator_weight=settings["discriminator_weight"],
             redrawn=1.0 if settings.get("redraw") else None,
+        )
+
+    def searching(self, starts: Tensor, settings: SearchSettings) -> DefenseGAN:
+        own = self.objective
+        return Cowboy(
+            *(self.generator, own.discriminator, starts, settings),
+            sigma=own.sigma,
+            discriminator_weight=own.weight,
+            redrawn=self.redrawn,
         )
 
     def score_purified(self, images: Tensor, purified: Tensor) -> Tensor:

@@ -9,11 +9,22 @@ from torch import Tensor, nn
 
 from purification import randomness
 from purification.purifiers.base import Purifier
-from purification.purifiers.descent import SearchSettings
+from purification.purifiers.descent import SearchResult, SearchSettings
 from purification.purifiers.latent_search import latent_search
 
 Starts = Literal["published", "prior"]
 _SEARCH = ("step_size", "momentum", "precision", "tolerance", "patience", "optimizer")
+CHEAPER_SEARCH = {
+    "steps": "count = None: at most so many steps, the first",
+    "restarts": "count = None: at most so many restarts, the first",
+    "winner": {
+        "type": "boolean",
+        "default": False,
+        "known_draws": True,
+        "description": "that restart alone which wins for the image as it is given",
+    },
+}
+"""What the surrogates of searches from random starts take."""
 
 
 class DefenseGAN(Purifier):
@@ -40,6 +51,7 @@ class DefenseGAN(Purifier):
     UNFILLED = True
     VARIANTS = {"reconstructions": "rec", "originals": "orig"}
     RANDOMISED = {"redraw": True}
+    CHEAPER = CHEAPER_SEARCH
     SETTINGS = {
         "steps": "count: steps L of the search",
         "restarts": "count: starts R of the search",
@@ -79,8 +91,14 @@ class DefenseGAN(Purifier):
         return cls(*search, redrawn=deviation if own.get("redraw") else None)
 
     def forward(self, images: Tensor, seeds: Tensor | None = None) -> Tensor:
-        starts = self.starts_of(seeds)
-        return latent_search(self.generator, images, starts, self.settings).reconstructions
+        return self._search(images, seeds).reconstructions
+
+    def evaluations(self, images: Tensor, seeds: Tensor | None = None) -> Tensor:
+        """Passes through the generator that each image costs, (N,), as `SearchResult` has them."""
+        return self._search(images, seeds).evaluations
+
+    def _search(self, images: Tensor, seeds: Tensor | None) -> SearchResult:
+        return latent_search(self.generator, images, self.starts_of(seeds), self.settings)
 
     def starts_of(self, seeds: Tensor | None) -> Tensor:
         """The starts (R, latent) of all images or, redrawn, those (N, R, latent) of `seeds` (N,):
@@ -93,6 +111,33 @@ class DefenseGAN(Purifier):
         codes = torch.stack([streams.normal((latent,)) for _ in range(restarts)], dim=1)
         return self.redrawn * codes
 
+    def cheaper(
+        self,
+        images: Tensor,
+        *,
+        steps: int | None = None,
+        restarts: int | None = None,
+        winner: bool = False,
+    ) -> Purifier:
+        """The same search cut short, from the first restarts; as `winner` from that one of them
+        alone which wins in all steps for the image as it is given: `images`, from which the attack
+        sets out.
+
+        Raises ValueError for the winner of starts that are redrawn.
+        """
+        starts = self.starts[:restarts]
+        shorter = self.settings.shortened(steps, len(starts))
+        if not winner:
+            return self.searching(starts, shorter)
+        if self.redrawn is not None:
+            raise ValueError("starts that are redrawn have another winner in each draw")
+        whole = self.searching(starts, self.settings.shortened(None, len(starts)))
+        return WinnerSearch(whole, images, shorter.shortened(None, 1))
+
+    def searching(self, starts: Tensor, settings: SearchSettings) -> "DefenseGAN":
+        """The same of other starts and settings."""
+        return DefenseGAN(self.generator, starts, settings, self.redrawn)
+
     def latent_codes(self, images: Tensor) -> Tensor:
         """Where the search of each image ends: (N, C, H, W) -> (N, latent)."""
         return latent_search(self.generator, images, self.starts, self.settings).latents
@@ -100,6 +145,47 @@ class DefenseGAN(Purifier):
     def generate(self, codes: Tensor) -> Tensor:
         """The generator's images, (N, latent) -> (N, C, H, W) in [0, 1]."""
         return self.generator(codes)
+
+
+class WinnerSearch(Purifier):
+    """A search from one start an image: that which wins a whole search for the nearest of some
+    known images, as an attacker near one of them knows it. (Another start may win for an attacked
+    image; then this is another purifier, and only the whole search says what comes of it.)
+
+    Its cost is that of one restart, and once the whole search of each known image that is needed.
+    A function of the image alone, and of the known ones.
+
+    Args:
+        search: the whole one, whose start is chosen.
+        known: (N, C, H, W).
+        settings: of the search from that start.
+    """
+
+    def __init__(self, search: DefenseGAN, known: Tensor, settings: SearchSettings) -> None:
+        super().__init__()
+        self.search, self.known, self.settings = search, known.detach(), settings
+        self._winners: dict[int, int] = {}
+
+    def forward(self, images: Tensor) -> Tensor:
+        starts = self.search.starts[self.winners(images)][:, None]
+        return latent_search(self.search.generator, images, starts, self.settings).reconstructions
+
+    def winners(self, images: Tensor) -> Tensor:
+        """The numbers (M,) of the restarts that images (M, C, H, W) are searched from."""
+        distances = torch.cdist(
+            *(images.detach().flatten(1), self.known.to(images).flatten(1)),
+            compute_mode="donot_use_mm_for_euclid_dist",
+        )
+        nearest = distances.argmin(dim=1).tolist()
+        if unknown := sorted({*nearest} - self._winners.keys()):
+            search = self.search
+            with torch.no_grad():
+                found = latent_search(
+                    *(search.generator, self.known[unknown].to(images), search.starts),
+                    search.settings,
+                )
+            self._winners |= zip(unknown, found.restart.tolist(), strict=True)
+        return torch.tensor([self._winners[row] for row in nearest], device=images.device)
 
 
 def search_of(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -82,6 +82,13 @@ class SearchSettings:
                 "optimizer lbfgs has no momentum, doubling or cuda_graph: 0, None and False; got "
                 f"{self.momentum}, {self.doubling} and {self.cuda_graph}"
             )
+
+    def shortened(self, steps: int | None, restarts: int | None) -> Self:
+        """Those of the first `steps` of the same search, from at most so many `restarts`; None, and
+        more than there are: all."""
+        steps = self.steps if steps is None else min(steps, self.steps)
+        kept = [(s, r) for s, r in self.prune if s < steps and (restarts is None or r < restarts)]
+        return replace(self, steps=steps, prune=tuple(kept))
 
     def step_size_at(self, step: int) -> float:
         """s[k] of step k, from 0: with a doubling of 5 `step_size` in the steps 0 to 4, twice that

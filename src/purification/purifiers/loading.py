@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from purification.facts import class_that_states, holds_for
-from purification.guests import GuestPurifier
+from purification.guests import GuestPurifier, name_of
 from purification.models.checkpoints import Shape, load_network
 from purification.plugins import files_for, import_named
 from purification.purifiers.base import Purifier
@@ -32,7 +32,7 @@ def load_purifier(
     images of the same shape and range. It stands behind a wall (`guests.GuestPurifier`). Where the
     recipe has `files`, their SHA-256 by name, it is given their paths as `files` too.
 
-    image_shape: (C, H, W), for a user's own class that is not trained.
+    image_shape: (C, H, W), for a class that is neither trained nor built `from_recipe`.
 
     Raises ValueError if a user's own cannot be imported or its files are not found, or if a
     checkpoint is not its own; GuestError if it builds something else.
@@ -52,10 +52,10 @@ def load_purifier(
             )
         again = partial(new_purifier, build, networks)
         purifier = load_network(files[weights], made[weights]["kind"], again)
-    elif ":" in recipe["method"]:
-        purifier = new_purifier(build, networks, recipe, image_shape)
-    else:
+    elif from_recipe(recipe["method"], build):
         purifier = build.of_recipe(recipe, networks, image_shape)
+    else:
+        purifier = new_purifier(build, networks, recipe, image_shape)
     if ":" in recipe["method"]:
         purifier = GuestPurifier(purifier, recipe["method"])
     return purifier.eval().requires_grad_(False)
@@ -64,6 +64,12 @@ def load_purifier(
 def purifier_class(method: str) -> Any:
     """What a method of the config builds its purifier with: a class, or a user's function."""
     return import_named(method) if ":" in method else class_that_states("purifiers", method=method)
+
+
+def from_recipe(method: str, build: Any) -> bool:
+    """Whether a class builds itself from its whole recipe: searches of this library, whose starts
+    are drawn by the recipe's seed and name."""
+    return ":" not in method and hasattr(build, "of_recipe")
 
 
 def new_purifier(
@@ -91,6 +97,23 @@ def new_purifier(
     if randomised or is_randomised(made):
         made.randomised = randomised
     return made
+
+
+def cheaper_version(purifier: nn.Module, settings: Mapping[str, Any], images: Tensor) -> nn.Module:
+    """A purifier that an attacker differentiates instead of this one, which states CHEAPER
+    (`Purifier`): by these settings, near `images` (N, C, H, W), those that are attacked.
+
+    A user's own stands behind the wall as the purifier does. Raises ValueError of one that has no
+    cheaper version; GuestError if it is no purifier.
+    """
+    own = purifier.guest if isinstance(purifier, GuestPurifier) else purifier
+    if not callable(make := getattr(own, "cheaper", None)):
+        raise ValueError(f"{name_of(purifier)} has no cheaper version: no method `cheaper`")
+    further = {"images": images} if "images" in signature(make).parameters else {}
+    made = make(**further, **deepcopy(dict(settings)))
+    if own is not purifier:
+        made = GuestPurifier(made, f"{name_of(purifier)}.cheaper")
+    return made.eval().requires_grad_(False)
 
 
 def load_search(

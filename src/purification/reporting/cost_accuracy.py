@@ -45,6 +45,7 @@ COLUMNS = (
 """Columns of a figure's points. `share_of_reference`: evaluations over those of the reference at
 its best; `within_1_point`: accuracy no more than `WITHIN` below that best."""
 TITLES = {"gray_box": "Gray box", "white_box": "White box", "white_box_bpda": "White box (BPDA)"}
+TITLES |= {"surrogate": "Surrogate"}
 NO_DEFENSE, CLEAN = "No defence", "clean"
 _COUNTS = ("seed", "iterations_L", "restarts_R", "n", "correct")
 _NEEDED = (*NAMES, *_COUNTS, "epsilon")

@@ -39,7 +39,7 @@ _NUMBERS = ("epsilon", "accuracy", "ci_low", "ci_high", *ATTACK_COLUMNS)
 _DEFENSE_ORDER = ("none", "defense_gan", "magnet", "adv_training")
 THREAT_ORDER = (
     *("none", "white_box", "white_box_fixed", "gray_box"),
-    *("white_box_bpda", "white_box_bpda_fixed", "black_box"),
+    *("white_box_bpda", "white_box_bpda_fixed", "surrogate", "black_box"),
 )
 SEARCH = ("iterations_L", "restarts_R")
 _OVER_SEEDS = {

@@ -30,6 +30,9 @@ _THREAT_MEANING = {
     "white_box_fixed": "as `white_box`, by an attacker who knows the random numbers of a "
     "randomised defense: the draw on which the image is judged.",
     "white_box_bpda_fixed": "as `white_box_bpda`, by an attacker who knows that draw.",
+    "surrogate": "the attacker differentiates the classifier and a cheaper version of the defense "
+    "(config: `surrogate`); the whole defense judges the images, success and norms are of the "
+    "attack on that version.",
     "black_box": "the attacker asks an oracle for labels (column `oracle` of the long table: "
     "`plain` is the bare classifier) and differentiates a substitute trained on them; success and "
     "norms are of the attack on the substitute.",

@@ -8,13 +8,14 @@ import sys
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from purification.attacks import run_attack
 from purification.evaluation import cascade
 from purification.evaluation.accuracy import wilson_interval
 from purification.evaluation.cascade import (
@@ -32,10 +33,10 @@ from purification.evaluation.cascade import (
 from purification.models.checkpoints import load_network, save_network
 from purification.models.classifiers import build_classifier
 from purification.models.vae import VAE
-from purification.purifiers import Defended, StraightThrough
+from purification.purifiers import Defended, Purifier, StraightThrough
 from purification.purifiers.loading import load_purifier
-from purification.randomness import isolated_rng
-from purification.storage import read_image_set, write_dataset
+from purification.randomness import derive_seed, isolated_rng
+from purification.storage import read_image_set, read_split, write_dataset
 
 SHAPE = (1, 4, 4)
 COUNT = 60
@@ -450,8 +451,6 @@ def test_the_file_has_all_that_a_leaderboard_needs(files: dict[str, str], folder
 
 
 def read_images(files: dict[str, str]) -> np.ndarray:
-    from purification.storage import read_split
-
     return read_split(files["dataset"], "test", 12)[0]
 
 
@@ -562,7 +561,7 @@ def test_each_threat_model_has_the_networks_of_its_name(
     for behind, before in ((None, None), (purifier, purifier), (purifier, None), (None, purifier)):
         others = {"other": {"classifier": CLASSIFIER, "purifier": before}}
         recipe = RECIPE | {"purifier": behind, "others": others}
-        attackers = cascade._Attackers.of(recipe, given, torch.device("cpu"))
+        attackers = cascade._Attackers.of(recipe, given, torch.device("cpu"), images)
         expected = {
             "white_box": defended(own) if behind else own(images),
             "classifier": own(images),
@@ -578,6 +577,56 @@ def test_each_threat_model_has_the_networks_of_its_name(
             before is not None
         )
         assert len(attackers.counted["classifier_passes"]) == 3
+
+
+class Turned(Purifier):
+    """Turns images round. Its cheaper version does not, so that what breaks that is of no use."""
+
+    SETTINGS: ClassVar[dict[str, str]] = {}
+    CHEAPER: ClassVar[dict[str, str]] = {"turns": "boolean = False: whether it turns them"}
+
+    def __init__(self, settings: Any, image_shape: Any, turns: bool = True) -> None:
+        super().__init__()
+        self.turns = turns
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.flip(-1) if self.turns else images * 1.0
+
+    def cheaper(self, *, turns: bool = False) -> Purifier:
+        return Turned({}, (), turns)
+
+
+def test_the_images_of_a_surrogate_are_judged_by_the_whole_defence(
+    files: dict[str, str], folder: Path
+) -> None:
+    purifier = {"method": "test_cascade:Turned", "settings": {}, "networks": {}, "seed": 0}
+    purifier |= {"name": "turned"}
+    called = "surrogate:turns=false"
+    stage = {"attack": PGD, "threat_model": called, "surrogate": {"turns": False}}
+    recipe = RECIPE | {"purifier": purifier, "others": {}, "gray": None, "stages": [stage]}
+    costs = job(files, recipe)
+    made = read_image_set(MADE)
+    network = load_network(files["classifier"], "Classifier")
+    images, labels = map(torch.from_numpy, read_split(files["dataset"], "test", 12))
+    with torch.no_grad():
+        rows = (network(images.flip(-1)).argmax(1) == labels).nonzero().squeeze(1)
+    # What the attack makes of the bare classifier, which is what this surrogate is of it.
+    attacked = run_attack(
+        *("pgd", network, images[rows], labels[rows]),
+        indices=rows.tolist(),
+        seed=derive_seed(derive_seed(0, MADE), "pgd", called),
+        batch_size=5,
+        settings=PGD["settings"],
+    )
+    with torch.no_grad():
+        judged = network(attacked.images.flip(-1)).argmax(1)
+    assert bool((judged != attacked.predictions).any())
+    broken = {int(row) for row in rows[judged != labels[rows]]}
+    assert {*(made.fields["found_by"] == 0).nonzero()[0].tolist()} == broken
+    assert costs[1]["broken"] == len(broken) != int(attacked.success.sum())
+    # The surrogate's passes are those of a purifier, and none of the defended model's.
+    assert costs[1]["passes"] == len(rows)
+    assert costs[1]["purifier_passes"] > 2 * len(rows)
 
 
 def test_a_randomised_purifier_is_refused(

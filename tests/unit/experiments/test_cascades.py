@@ -19,6 +19,10 @@ def stage(attack: str, threat_model: str = "white_box") -> dict[str, str]:
     return {"attack": attack, "threat_model": threat_model}
 
 
+def surrogate(attack: str = "fgsm", **settings: Any) -> dict[str, Any]:
+    return {"attack": attack, "threat_model": "surrogate", "surrogate": settings}
+
+
 def own(*stages: dict[str, str], **more: Any) -> dict[str, Any]:
     """A config with a cascade `mine` of these stages."""
     made = {"norm": "linf", "epsilon": 0.1, "images": 6, "stages": [*stages]} | more
@@ -45,7 +49,8 @@ def names(made: AttackedAdaptively) -> list[str]:
         (
             own(stage("fgsm"), stage("fgsm", "white_bx")),
             r"cascades\.mine\.stages\.1\.threat_model: got 'white_bx' \(did you mean "
-            r"'white_box'\?\); allowed: white_box, white_box_bpda, classifier, gray_box, transfer:",
+            r"'white_box'\?\); allowed: white_box, white_box_bpda, classifier, gray_box, surrogate, "
+            "transfer:",
         ),
         (
             own(stage("fgsm", "transfer:magnat")),
@@ -72,6 +77,30 @@ def names(made: AttackedAdaptively) -> list[str]:
             r"cascades\.mine\.images: must be at most datasets\.digits\.test = 40",
         ),
         (own(stage("fgsm"), stagess=[]), r"cascades\.mine: unknown key 'stagess'"),
+        (
+            own(stage("fgsm", "surrogate")),
+            r"stages\.0\.surrogate: the key is missing: the settings of the cheaper version",
+        ),
+        (
+            own(stage("fgsm") | {"surrogate": {"steps": 2}}),
+            r"stages\.0\.surrogate: is for the threat model surrogate; got white_box",
+        ),
+        (
+            own(surrogate(step=2)),
+            r"stages\.0\.surrogate: got 'step' \(did you mean 'steps'\?\); allowed: steps, restarts",
+        ),
+        (own(surrogate(restarts=0)), r"stages\.0\.surrogate\.restarts: 0 is less than the minimum"),
+        (own(surrogate(winner=1)), r"stages\.0\.surrogate\.winner: must be of type boolean; got 1"),
+        (own(surrogate(steps=-1)), r"stages\.0\.surrogate\.steps: -1 is less than the minimum"),
+        (own(surrogate()), r"stages\.0\.surrogate: {} should be non-empty"),
+        (
+            own(stage("fgsm", "transfer:@seed01")),
+            r"threat_model: got 'transfer:@seed01' \(did you mean 'transfer:@seed1'\?\); allowed",
+        ),
+        (
+            own(stage("fgsm", "transfer:@seed1:generator")),
+            r"threat_model: got 'transfer:@seed1:gen",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_before_the_run(config: dict[str, Any], complaint: str) -> None:
@@ -157,6 +186,58 @@ def test_an_attack_on_codes_is_for_defences_with_a_generator() -> None:
     edit("cascades", "mine", "stages", value=[stage("codes", "gray_box")])(config)
     with pytest.raises(ConfigError, match=r"threat_model: got 'gray_box'; allowed: white_box$"):
         cascade(config, "defense_gan")
+
+
+def test_a_surrogate_is_for_defences_that_have_a_cheaper_version() -> None:
+    """The search of `SMALL` has 4 steps and 2 restarts."""
+    five, once = surrogate(steps=5), surrogate(steps=0)
+    one, known = surrogate(steps=5, restarts=1), surrogate(winner=True)
+    config = own(stage("fgsm"), surrogate(steps=2), five, once, one, known)
+    expected = {
+        "defense_gan": ["steps=2", "restarts=1,steps=5", "winner=true"],
+        "defense_gan_orig": ["steps=2", "restarts=1,steps=5", "winner=true"],
+        "cowboy": ["steps=2", "winner=true"],
+        "ae_gan_rs": ["steps=2", "steps=0"],
+        **dict.fromkeys(("ae_gan_r", "magnet", "defense_vae", "adv_training", "none"), []),
+    }
+    for defense, settings in expected.items():
+        found = cascade(config, defense)
+        assert names(found) == ["fgsm white_box", *(f"fgsm surrogate:{s}" for s in settings)]
+        assert [one.surrogate for one in found.stages[1:]] == [
+            {k: yaml.safe_load(v) for k, v in (pair.split("=") for pair in s.split(","))}
+            for s in settings
+        ]
+    # Nothing of it stands in the recipe of a stage that is none.
+    assert "surrogate" not in cascade(config).recipe["stages"][0]
+
+
+def test_transfers_between_seeds() -> None:
+    every = ("transfer:@seed1", "transfer:@seed1:purifier", "transfer:@seed1:classifier")
+    config = own(stage("fgsm"), *(stage("fgsm", one) for one in every))
+    made = cascade(config, "defense_gan")
+    assert names(made) == ["fgsm white_box", *(f"fgsm {one}" for one in every)]
+    run, other = "results/digits/seed0", "results/digits/seed1"
+    parts = ("@seed1", "@seed1:purifier", "@seed1:classifier")
+    assert made.inputs == {
+        "dataset": "results/digits/dataset.h5",
+        "classifier": f"{run}/classifiers/defense_gan/D.safetensors",
+        "generator": f"{run}/generators/wgan_gp.safetensors",
+        **{
+            f"transfer_{part}_classifier": f"{seed}/classifiers/defense_gan/D.safetensors"
+            for part, seed in zip(parts, (other, run, other), strict=True)
+        },
+        **{
+            f"transfer_{part}_generator": f"{seed}/generators/wgan_gp.safetensors"
+            for part, seed in zip(parts, (other, other, run), strict=True)
+        },
+    }
+    # The starts of the search are another seed's, too.
+    assert [made.others[part].purifier.seed for part in parts] == [1, 1, 0]
+    # Without a purifier there is a classifier alone; and none is its own other.
+    for defense in ("none", "adv_training"):
+        assert names(cascade(config, defense)) == ["fgsm white_box", "fgsm transfer:@seed1"]
+    found = Catalogue(config, SCHEMA).cascade("digits", 1, "mine", "defense_gan", "D")
+    assert names(found) == ["fgsm white_box"]
 
 
 def test_what_a_cascade_is_made_from() -> None:
