@@ -10,6 +10,7 @@ import numpy as np
 from purification.evaluation.accuracy import share
 from purification.evaluation.cascade import CLEAN, LEFT
 from purification.evaluation.checks import CHECK_COLUMNS, check_columns
+from purification.evaluation.flags import TRANSFER
 from purification.evaluation.measure import NAMING_COLUMN
 from purification.evaluation.refusals import refusal
 from purification.evaluation.worst_case import attacker, right_under
@@ -90,6 +91,9 @@ def _row(one: Mapping[str, Any], threads: int) -> dict[str, Any]:
     }
     stages = json.loads(found.attributes["stages"])[1:]
     left, further = by == LEFT, []
+    checked = json.loads(found.attributes.get("checks", "null"))
+    if checked and TRANSFER in checked:
+        checked[TRANSFER] += _only_transferred(sets, left)
     for name, right in sets.items():
         before = left.copy()
         left[: len(right)] &= right
@@ -109,11 +113,20 @@ def _row(one: Mapping[str, Any], threads: int) -> dict[str, Any]:
         "below_no_defense": None,
         "attackers": len(attacks) - len(further) + len(counted),
         "strongest": strongest["name"] if strongest and strongest["broken"] else None,
-        **check_columns(json.loads(found.attributes.get("checks", "null")), n),
+        **check_columns(checked, n),
         "purification_passes": one.get("passes"),
         "passes_per_image": sum(stage.get("passes", 0) for stage in stages) / n,
         "stages": "; ".join(_left(stage) for stage in stages),
     }
+
+
+def _only_transferred(sets: Mapping[str, np.ndarray], left: np.ndarray) -> int:
+    """How many of the images that the cascade has left, (N,), the papers' attacks on other models
+    break, and none of theirs on the whole defence does."""
+    right = {True: left.copy(), False: np.ones_like(left)}
+    for name, one in sets.items():
+        right[name.rpartition(" ")[2] in BOXES[1:]][: len(one)] &= one
+    return int((right[True] & ~right[False]).sum())
 
 
 def _box(
