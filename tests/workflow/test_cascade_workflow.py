@@ -1,8 +1,10 @@
 """A cascade of attacks in the workflow: its files, a run that is taken up, and what is stale."""
 
+import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from conftest import Workflow, rows
 
 from purification.evaluation.cascade import COST_COLUMNS, LEFT
@@ -74,22 +76,57 @@ def test_a_wrong_cascade_is_told_without_a_trace(tmp_path: Path) -> None:
     assert "Traceback" not in failed.stdout
 
 
-def test_the_leaderboard_has_a_row_for_each_defence(tmp_path: Path) -> None:
+def test_the_leaderboard_has_a_row_for_each_defence_and_protocol(tmp_path: Path) -> None:
     workflow = Workflow(tmp_path / "workflow")
-    workflow.config["cascades"] = {"small": CASCADE}
-    workflow.config["attacks"] |= {"cascade_pgd_margin": STRONG, "cascade_square": {"queries": 9}}
+    eot = [
+        {"attack": "cascade_pgd_eot", "threat_model": name} for name in ("gray_box", "white_box")
+    ]
+    workflow.config["cascades"] = {
+        "small": CASCADE | {"randomised": {"selection_draws": 3, "stages": eot}}
+    }
+    own = {
+        "cascade_pgd_margin": STRONG,
+        "cascade_square": {"queries": 9},
+        "cascade_pgd_eot": STRONG,
+    }
+    workflow.config["attacks"] |= own
+    workflow.config["defenses"]["defense_gan_redrawn"]["judged_draws"] = 2
     workflow.config["leaderboard"] = {
         **{"datasets": ["digits"], "classifiers": ["D"], "cascade": "small"},
-        "defenses": ["magnet"],
+        "defenses": ["magnet", "defense_gan_redrawn"],
     }
     workflow.run("results/leaderboard.md")
-    found = {row["defense"]: row for row in rows(workflow.folder / "results/leaderboard.csv")}
-    assert found.keys() == {"none", "magnet"}
-    for defense, row in found.items():
-        made = read_image_set(workflow.folder / f"{FOLDER}/{defense}/D.h5")
-        assert int(row["correct"]) == (made.fields["found_by"] == LEFT).sum()
+    written = rows(workflow.folder / "results/leaderboard.csv")
+    found = {(row["defense"], row["protocol"]): row for row in written}
+    redrawn = [("defense_gan_redrawn", name) for name in ("one_shot", "evaluations", "fixed")]
+    assert found.keys() == {("none", ""), ("magnet", ""), *redrawn}
+    for (defense, protocol), row in found.items():
         assert float(row["accuracy"]) <= float(row["clean_accuracy"])
+        if protocol in ("", "fixed"):
+            place = FOLDER.replace("adaptive", "adaptive_fixed") if protocol else FOLDER
+            made = read_image_set(workflow.folder / f"{place}/{defense}/D.h5")
+            assert int(row["correct"]) == (made.fields["found_by"] == LEFT).sum()
+    made = read_image_set(workflow.folder / f"{FOLDER}/defense_gan_redrawn/D.h5")
+    assert made.attributes["selection_draws"] == 3
+    said = {row["protocol"]: row for row in json.loads(made.attributes["protocols"])}
+    right = made.fields["predictions"] == made.labels[:, None]
+    assert int(found[redrawn[0]]["correct"]) == right.sum() == said["one_shot"]["correct"]
+    assert int(found[redrawn[1]]["correct"]) == right.all(axis=1).sum()
+    for name in ("one_shot", "evaluations"):
+        row = found["defense_gan_redrawn", name]
+        assert (row["evaluations"], row["draws"]) == ("1" if name == "one_shot" else "2", "2")
+        assert float(row["clean_accuracy"]) == pytest.approx(said[name]["clean_accuracy"], abs=1e-4)
+    costs = rows(workflow.folder / f"{FOLDER}/defense_gan_redrawn/D.costs.csv")
+    assert {(cost["draws"], cost["known"]) for cost in costs} == {("3", "False")}
+    page = (workflow.folder / "results/leaderboard.md").read_text()
+    assert "| one-shot, 2 draws |" in page
+    assert "| known draw |" in page
+
     assert workflow.stale("results/leaderboard.md").rules == {}
     workflow.config["attacks"]["cascade_square"]["queries"] = 8
-    stale = {"attack_adaptively": 2, "leaderboard": 1}
+    stale = {"attack_adaptively": 2, "attack_known_draws": 1, "leaderboard": 1}
+    assert workflow.stale("results/leaderboard.md").rules == stale
+    workflow.config["attacks"]["cascade_square"]["queries"] = 9
+    workflow.config["cascades"]["small"]["randomised"]["selection_draws"] = 4
+    stale = {"attack_adaptively": 1, "leaderboard": 1}
     assert workflow.stale("results/leaderboard.md").rules == stale

@@ -18,8 +18,9 @@ that makes up for that:
   gradients that are exactly zero (`evaluation.looks`).
 
 A gradient attack is one that climbs a gradient and attacks the whole defence: by its own gradient,
-by BPDA, or by way of a cheaper version of it. What is measured is kept (`Found.checked`); which
-flags that raises is decided when it is read (`check_columns`).
+by BPDA, or by way of a cheaper version of it. Of a randomised one an image is broken, as in the
+cascade, on which it errs in all draws by which the attacker selects. What is measured is kept
+(`Found.checked`); which flags that raises is decided when it is read (`check_columns`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -43,9 +44,11 @@ from purification.evaluation.flags import (
     ZERO_GRADIENT,
 )
 from purification.evaluation.looks import is_noisy, optimises, zero_gradient_share
+from purification.evaluation.threat_models import KNOWN
 
 if TYPE_CHECKING:
-    from purification.evaluation.cascade import Found, Judge, Stage
+    from purification.evaluation.cascade import Found, Stage
+    from purification.evaluation.judge import Judge
 
 DOUBLED, CONTROL, LARGER, LOOKS = "doubled", "control", "larger_epsilon", "looks"
 """The checks, by what the column `check` of the costs calls them."""
@@ -61,7 +64,8 @@ CHECK_COLUMNS = (
 """Columns of what the checks of a cascade found; all but `flags` are empty where a check was not
 made. flags: the names of those raised, joined by `;`. only_by_queries, only_by_transfer: images
 that a score or decision attack, or one on another model, breaks and no gradient attack does.
-taken_by_doubling: images that were left and that twice the iterations broke. larger_epsilon_leaves:
+taken_by_doubling: images that were left and that twice the iterations broke; of a randomised
+defence the sum of the shares of draws on which they are wrong since. larger_epsilon_leaves:
 images that the strongest gradient attack leaves in the larger ball, less those in the cascade's."""
 _LOOKED_AT = 32  # images
 _ITERATIONS = "iterations"
@@ -107,7 +111,7 @@ def is_gradient_attack(stage: "Stage") -> bool:
 
 def _has_all(stage: "Stage") -> bool:
     """Whether its attacker has the whole defence."""
-    return stage.threat_model.partition(":")[0] in WHOLE
+    return stage.threat_model.partition(":")[0].removesuffix(KNOWN) in WHOLE
 
 
 def check_steps(bench: Bench) -> list[Callable[[], _Cost]]:
@@ -146,10 +150,12 @@ def _with(stage: "Stage", settings: Mapping[str, Any]) -> "Stage":
 
 
 def _double(bench: Bench, stage: "Stage", number: int) -> _Cost:
+    before = bench.found.errors.sum()
     cost = bench.run(stage, number, DOUBLED)
     if cost["refused"] is None:
         checked = bench.found.checked
-        checked[DOUBLED] = checked.get(DOUBLED, 0) + cost["broken"]
+        taken = (bench.found.errors.sum() - before) / bench.judge.draws
+        checked[DOUBLED] = checked.get(DOUBLED, 0) + float(taken)
     return cost
 
 
@@ -178,8 +184,7 @@ def _attack(
         except MaskedGradientError as error:
             refused = " ".join(str(error).split())
         else:
-            predictions, _ = bench.judge.says(attacked, numbers)
-            wrong = predictions != bench.judge.labels[numbers]
+            wrong = bench.judge.says(attacked, numbers).errors == bench.judge.draws
             inside = bench.judge.inside(attacked, numbers, epsilon)
             broken, outside = (wrong & inside).tolist(), int((wrong & ~inside).sum())
     cost = {"attack": stage.attack["name"], "threat_model": stage.threat_model}
@@ -231,7 +236,8 @@ def _look(bench: Bench) -> _Cost:
     judge, checked = bench.judge, bench.found.checked
     some = (judge.defended, bench.found.images[:_LOOKED_AT], judge.batch_size)
     checked[RANDOMISED], checked[OPTIMISES] = is_noisy(*some), optimises(*some)
-    exact = next((one.model for one in bench.stages if one.threat_model == WHOLE[0]), None)
+    of_it = (one for one in bench.stages if one.threat_model.removesuffix(KNOWN) == WHOLE[0])
+    exact = next((one.model for one in of_it), None)
     if exact is not None:
         given = (exact, judge.images, judge.labels, judge.batch_size)
         checked[ZERO_GRADIENT] = zero_gradient_share(*given)

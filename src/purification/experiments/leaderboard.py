@@ -20,6 +20,7 @@ from purification.experiments.config import ConfigError
 from purification.experiments.direct import direct_cells
 from purification.experiments.names import NONE
 from purification.experiments.papers import PAPERS, Study
+from purification.experiments.protocols import KNOWN, protocols
 
 TIMED_IMAGES, TIMED_REPEATS = 50, 3
 """How many images are purified for the time of a purification, and how often."""
@@ -30,29 +31,42 @@ def leaderboard(catalogue: Catalogue) -> Made:
     under the cascade (`attacked`) and what that cost (`costs`), the cells of its sets under the
     papers' attacks (`cells`) and, if it has a purifier, the file of what a purification costs
     (`purification`), with its name there (`purifier`). There is one of each data set, seed and
-    classifier for the plain classifier and for each of the config's defences."""
+    classifier for the plain classifier and for each of the config's defences; of a randomised one
+    for each protocol (`protocols`)."""
     settings = catalogue.study("leaderboard").settings
     _check_strengths(catalogue, settings)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for dataset, seed in catalogue.runs("leaderboard"):
         for classifier in settings["classifiers"]:
             costs = purification_costs(catalogue, dataset, seed, classifier)
             for defense in (NONE, *settings["defenses"]):
                 run = (dataset, seed, classifier)
-                attacked = catalogue.cascade(
-                    dataset, seed, settings["cascade"], defense, classifier
-                )
-                row = {"labels": _labels(catalogue, *run, defense), "attacked": attacked}
-                row |= {"costs": attacked.costs, "cells": _cells(catalogue, *run, attacked)}
-                if attacked.purifier is not None:
-                    named = {"purifier": catalogue.deployment_of(defense)}
-                    row |= {"purification": costs, **named}
-                rows.append(row)
+                labels = _labels(catalogue, *run, defense)
+                for protocol, attacked in _judged(catalogue, *run, settings["cascade"], defense):
+                    row = {"labels": labels | protocol, "attacked": attacked}
+                    row |= {"costs": attacked.costs, "cells": _cells(catalogue, *run, attacked)}
+                    if attacked.purifier is not None:
+                        named = {"purifier": catalogue.deployment_of(defense)}
+                        row |= {"purification": costs, **named}
+                    rows.append(row)
     cells = [cell for row in rows for cell in row["cells"]]
     papers = {key: catalogue.printed_numbers(key) for key in PAPERS}
     shown = [{**row, "cells": [cell.summary for cell in row["cells"]]} for row in rows]
     content = {"rows": shown, "papers": papers}
     return Made("results/leaderboard.md", told(content, files_of(cells).values()))
+
+
+def _judged(
+    catalogue: Catalogue, dataset: str, seed: int, classifier: str, cascade: str, defense: str
+) -> Iterator[tuple[dict[str, Any], AttackedAdaptively]]:
+    """A defence under a cascade, by each protocol with the columns that name it."""
+    run = (dataset, seed, cascade, defense, classifier)
+    draws = None if defense == NONE else catalogue.judged_draws(defense)
+    for protocol in protocols("white_box", draws):
+        yield protocol, catalogue.cascade(*run)
+    if draws is not None:
+        (known, *_) = protocols(f"white_box{KNOWN}", draws)
+        yield known, catalogue.cascade(*run, known_draw=True)
 
 
 def purification_costs(

@@ -24,6 +24,7 @@ from purification.evaluation.leaderboard import (
     leaderboard_rows,
 )
 from purification.evaluation.measure import NAMING_COLUMN
+from purification.evaluation.protocols import EVALUATIONS, FIXED, ONE_SHOT
 from purification.reporting.claims import CLAIM_COLUMNS, claim_of, printed_claims
 from purification.reporting.csv_files import read_rows
 from purification.reporting.markdown_tables import MARK, grid
@@ -56,13 +57,14 @@ _MEANINGS = {
     "worst case": (
         "The share that is right as it is and under every attack, image by image: the papers', "
         "and a cascade of stronger ones, each on the images that are left, by an attacker who "
-        "knows the whole defense, its random numbers included. With Wilson's 95 % interval. "
+        "knows the whole defense, its random numbers included if it draws none anew. With "
+        "Wilson's 95 % interval. "
         f"{BELOW} marks a defense that ends below no defense. What no attack here has broken a "
         "better one may."
     ),
     "attackers": "How many attacks there were, each in a threat model; refused ones left out.",
     "broke most": (
-        "The attack that broke most images in its place: the cascade in its order, then the "
+        "The attack that took most accuracy in its place: the cascade in its order, then the "
         "papers' attacks. It says little of the later ones."
     ),
     "flags": (
@@ -75,6 +77,18 @@ _MEANINGS = {
     ),
     "passes of the attack": "Of the defended model, for the whole cascade, an image.",
 }
+
+_PROTOCOLS = {
+    "one-shot, all of so many draws, known draw": (
+        "The protocols of a randomised defense, which draws anew in each evaluation. Its attacker "
+        "selects among the images that all attacks made by draws of its own, of which no success "
+        "ends an attack; the selected images are judged on others, which no attack and no "
+        "selection saw. One-shot: the mean over them, with the standard deviation (±). All of so "
+        "many draws: an image counts only if it is right in each, the clean images by the same "
+        "rule. Known draw: the attacker knows the one on which the image is judged."
+    )
+}
+"""What the page says where there are such rows."""
 
 
 def leaderboard_tables(
@@ -125,7 +139,7 @@ def _costs(row: Mapping[str, Any]) -> dict[str, Any]:
 def leaderboard_page(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows of `leaderboard_tables` as GitHub's Markdown, legend included."""
     parts = ["# Leaderboard: what is left under attack", grid(_HEADER, map(_line, rows))]
-    parts += ["\n".join(f"- **{name}**: {text}" for name, text in _MEANINGS.items())]
+    parts += ["\n".join(f"- **{name}**: {text}" for name, text in _said_of(rows).items())]
     for heading, lines in _notes(rows).items():
         parts += [f"**{heading}:**", "\n".join(f"- {line}" for line in lines)]
     parts += [f"`leaderboard.csv` has all numbers with their intervals, {_TIMES}"]
@@ -139,7 +153,7 @@ _TIMES = (
 
 
 def _line(row: Mapping[str, Any]) -> list[Any]:
-    worst = f"**{row['accuracy']:.3f}** {_interval(row)}"
+    worst = f"**{row['accuracy']:.3f}**{_spread(row)} {_interval(row)}"
     return [
         *(_dataset(row), row["classifier"], _defense(row), _search(row), _ball(row), row["n"]),
         f"{row['clean_accuracy']:.3f}",
@@ -195,8 +209,29 @@ def _dataset(row: Mapping[str, Any]) -> str:
     return f"{row['dataset']} (seed {row['seed']})" if row["seed"] else str(row["dataset"])
 
 
+def _said_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """What the columns mean, and the protocols if there are any."""
+    return {**_MEANINGS, **(_PROTOCOLS if any(_protocol(row) for row in rows) else {})}
+
+
 def _defense(row: Mapping[str, Any]) -> str:
-    return f"{row['defense']} {row['variant'] or ''}".strip()
+    """Its name, and by which protocol it is judged, if it is randomised."""
+    judged = f": {_protocol(row)}" if _protocol(row) else ""
+    return f"{row['defense']} {row['variant'] or ''}".strip() + judged
+
+
+def _protocol(row: Mapping[str, Any]) -> str:
+    draws = row["draws"]
+    words = {
+        ONE_SHOT: f"one-shot, {draws} draws" if draws != 1 else "one-shot",
+        EVALUATIONS: f"all of {draws} draws",
+        FIXED: "known draw",
+    }
+    return words.get(row["protocol"], "")
+
+
+def _spread(row: Mapping[str, Any]) -> str:
+    return "" if _missing(row["spread"]) else f" ± {row['spread']:.3f}"
 
 
 def _search(row: Mapping[str, Any]) -> str:
@@ -263,7 +298,7 @@ def leaderboard_html(rows: Sequence[Mapping[str, Any]], times: Sequence[Mapping[
         _body(list(own))
         for _, own in groupby(paired, lambda pair: tuple(pair[0][n] for n in _GROUP))
     ]
-    meanings = {**_MEANINGS, "ms, seconds": _machines(times)}
+    meanings = {**_said_of(rows), "ms, seconds": _machines(times)}
     notes = [
         f"<h2>{escape(heading)}</h2>\n<ul>\n{_items(lines)}\n</ul>"
         for heading, lines in _notes(rows).items()
@@ -393,4 +428,4 @@ def _worst_cell(row: Mapping[str, Any], none: float | None) -> str:
     parts += [] if none is None else [f'<i class="bare" style="left:{100 * none:.1f}%"></i>']
     bar = f'<span class="bar" aria-hidden="true">{"".join(parts)}</span>'
     more = f"{_interval(row)}, n = {row['n']}"
-    return _cell(row["accuracy"], f"{row['accuracy']:.3f}", more, bar=bar)
+    return _cell(row["accuracy"], f"{row['accuracy']:.3f}{_spread(row)}", more, bar=bar)

@@ -191,6 +191,72 @@ def test_the_page_has_a_line_for_each(rows: list[Row]) -> None:
     assert "- `not_converged`: twice the iterations" in page
 
 
+# Randomised defences
+
+
+def drawn(folder: Path) -> str:
+    """A set of a randomised defence: four images on three draws, as `judge.judged_afresh` makes
+    it. Which stage found an image says nothing of how it is judged."""
+    truth = np.array([0, 0, 0, 0])
+    right = np.array([[1, 1, 1], [1, 0, 1], [0, 0, 0], [1, 1, 0]], bool)
+    clean = np.array([[1, 1, 1], [1, 1, 1], [1, 0, 1], [1, 1, 1]], bool)
+    fields = {
+        "found_by": np.array([LEFT, 0, 1, LEFT]),
+        "predictions": np.where(right, truth[:, None], 1),
+        "clean_predictions": np.where(clean, truth[:, None], 1),
+    }
+    stages = [stage("clean", 0, 0.975, -1), stage("pgd", 1, 0.95), stage("eot", 0, 0.6, 1)]
+    attributes = {"norm": "linf", "epsilon": 0.1, "stages": json.dumps(stages)}
+    path = folder / "drawn.h5"
+    made = ImageSet(np.zeros((4, 1, 2, 2), np.float32), truth, fields, attributes)
+    write_image_set(path, made, {})
+    return str(path)
+
+
+def test_a_randomised_defence_has_a_row_for_each_protocol(tmp_path: Path) -> None:
+    gray = stage("pgd", 3, 0.4, threat_model="gray_box")
+    known = attacked(tmp_path, "known", [LEFT, 0, 0, 0, LEFT], [gray])
+    named = {"iterations_L": 25, "restarts_R": 2, "evaluations": 1, "draws": 3}
+    made = leaderboard_rows(
+        [
+            row(drawn(tmp_path), "redrawn", protocol="one_shot", **named),
+            row(drawn(tmp_path), "redrawn", protocol="evaluations", **named | {"evaluations": 3}),
+            row(known, "redrawn", protocol="fixed", **named | {"draws": 1}),
+        ]
+    )
+    one_shot, fixed, every = made
+    assert [one["protocol"] for one in made] == ["one_shot", "fixed", "evaluations"]
+    assert (one_shot["correct"], one_shot["accuracy"]) == (7, pytest.approx(7 / 12))
+    assert one_shot["clean_accuracy"] == pytest.approx(11 / 12)
+    assert one_shot["spread"] == pytest.approx(np.std([3 / 4, 2 / 4, 2 / 4], ddof=1))
+    assert (every["correct"], every["accuracy"], every["clean_accuracy"]) == (1, 0.25, 0.75)
+    assert (fixed["correct"], fixed["accuracy"], fixed["clean_accuracy"]) == (2, 0.4, 1.0)
+    assert every["spread"] is fixed["spread"] is None
+    # It took most accuracy, though it broke fewer on all draws of the selection.
+    assert one_shot["strongest"] == "eot white_box"
+    # What a threat model's stages leave is known on a known draw alone.
+    assert [one["gray_box"] for one in made] == [None, 0.4, None]
+    assert one_shot["white_box"] is every["white_box"] is None
+
+    shown = [one | dict.fromkeys(CLAIM_COLUMNS) | {"purification_passes": 52} for one in made]
+    page = leaderboard_page(shown)
+    assert "selects among the images that all attacks made by draws of its own" in page
+    lines = [line for line in page.splitlines() if line.startswith("| digits")]
+    ends = (
+        ("one-shot, 3 draws | 25, 2 | 0.1 | 4 | 0.917 ", "| **0.583** ± 0.144 ["),
+        ("known draw | 25, 2 | 0.1 | 5 | 1.000 ", "| **0.400** ["),
+        ("all of 3 draws | 25, 2 | 0.1 | 4 | 0.750 ", "| **0.250** ["),
+    )
+    for line, (start, worst) in zip(lines, ends, strict=True):
+        assert line.startswith(f"| digits | A | redrawn: {start}")
+        assert worst in line
+
+
+def test_without_one_the_page_says_nothing_of_draws(rows: list[Row]) -> None:
+    shown = [one | dict.fromkeys(CLAIM_COLUMNS) | {"purification_passes": 1} for one in rows]
+    assert "one-shot" not in leaderboard_page(shown)
+
+
 # The papers' claims
 
 
