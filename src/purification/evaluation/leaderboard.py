@@ -200,7 +200,8 @@ def _of_stages(
     if not own or any(s["box"] != box and s["broken"] for s in before):
         return None, []
     by = found.fields["found_by"]
-    return (by != CLEAN) & ~np.isin(by, numbers), [_name(stage) for stage in own]
+    names = [f"{stage['attack']} {box}" for stage in own]
+    return (by != CLEAN) & ~np.isin(by, numbers), names
 
 
 def _name(stage: Mapping[str, Any]) -> str:

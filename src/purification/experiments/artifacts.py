@@ -252,7 +252,7 @@ class OfRun(File):
         return f"results/{self.dataset.name}/seed{self.seed}"
 
 
-PICTURED = {"generators": "wgan_gp", "gans": "gan"}
+PICTURED = {"generators": "wgan_gp", "gans": "gan", "diffusions": "diffusion"}
 """Folders of the networks of which samples and a loss curve are drawn, and their kinds."""
 
 
@@ -293,18 +293,32 @@ class TrainedNetwork(OfRun):
 
 
 @dataclass(frozen=True)
-class TrainedGenerator(TrainedNetwork):
-    """A WGAN-GP's generator."""
-
-    KIND = "Generator"
-
-    FOLDER = "generators"
+class ResumedNetwork(TrainedNetwork):
+    """One whose interrupted training goes on from its last saved state."""
 
     @property
     def resume_digest(self) -> str:
         """Equal for trainings that differ in length only: a longer one continues a shorter one."""
         settings = {k: v for k, v in self.settings.items() if k != "iterations"}
         return replace(self, settings=settings).digest
+
+
+@dataclass(frozen=True)
+class TrainedGenerator(ResumedNetwork):
+    """A WGAN-GP's generator."""
+
+    KIND = "Generator"
+
+    FOLDER = "generators"
+
+
+@dataclass(frozen=True)
+class TrainedDiffusion(ResumedNetwork):
+    """A diffusion model: what predicts the noise of an image."""
+
+    KIND = "Diffusion"
+
+    FOLDER = "diffusions"
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from purification.experiments.artifacts import (
     TrainedAutoencoder,
     TrainedBiGAN,
     TrainedDefense,
+    TrainedDiffusion,
     TrainedGAN,
     TrainedGenerator,
     TrainedNetwork,
@@ -45,6 +46,7 @@ from purification.experiments.cascades import (
 from purification.experiments.config import ConfigError
 from purification.experiments.grids import sweep_cells, sweep_epsilons
 from purification.experiments.image_counts import available, beyond
+from purification.experiments.methods import stated
 from purification.experiments.names import NONE, PLAIN, VARIED, Names, base_name
 from purification.experiments.papers import PAPERS
 from purification.experiments.protocols import KNOWN, SELECTION_DRAWS
@@ -56,11 +58,13 @@ SWEPT_SETTINGS = ("step_size", "momentum", "starts", "precision", "optimizer")
 """What a sweep has of its defence's search: it takes all steps of all restarts."""
 SEARCH_ARITHMETIC = 3
 """Raised when the latent search computes the same in another order, which changes the last bits."""
+DIFFUSION = "diffusion"
 GENERATIVE_MODELS: Mapping[str, type[TrainedNetwork]] = {
     WGAN_GP: TrainedGenerator,
     "ae_gan": TrainedAEGAN,
     "bigan": TrainedBiGAN,
     "gan": TrainedGAN,
+    DIFFUSION: TrainedDiffusion,
 }
 """Kinds of the config's generators."""
 TRAINED_DEFENSES = {made.KIND: made for made in (TrainedAutoencoder, TrainedVAE)}
@@ -119,8 +123,20 @@ class Catalogue(Names):
         own = settings.pop("kind", WGAN_GP)
         if kind not in (None, own):
             raise ConfigError(f"generators.{generator} is of the kind {own}, not {kind}")
+        if own == DIFFUSION:
+            self._check_sides(dataset, generator)
         make = GENERATIVE_MODELS[own]
         return make(self.dataset(dataset).for_training, seed, generator, settings)
+
+    def _check_sides(self, dataset: str, generator: str) -> None:
+        source = self._lookup("datasets", dataset)["source"]
+        _, *sides = stated("datasets", source).get("shape", [0])
+        if any(side % 4 for side in sides):
+            shown = "x".join(map(str, sides))
+            raise ConfigError(
+                f"generators.{generator}: a diffusion model needs images whose sides are multiples "
+                f"of 4; datasets.{dataset} has {shown}"
+            )
 
     def settings_of(self, defense: str) -> dict[str, Any]:
         """What the config sets of what a defence states, or of a user's own."""
