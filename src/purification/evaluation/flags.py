@@ -62,7 +62,9 @@ def flagged(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     and `accuracy_smaller`, of the smaller epsilon that leaves least.
     """
     rows = rows.assign(row=rows.index, strength=rows["epsilon"].round(6))
+    drawn = rows.iloc[:0]
     if "protocol" in rows:
+        drawn = rows[(rows["attack"] != "none") & (rows["protocol"].fillna("") != "")]
         # Known draws beside a draw that is not known. (What was made for a known draw and is judged
         # on others is no attack on those.)
         known = rows["threat_model"].isin(_KNOWN)
@@ -75,10 +77,9 @@ def flagged(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     gray = rows.loc[rows["threat_model"] == "gray_box", [*same, "accuracy", "ci_high"]]
     white = attacked[attacked["threat_model"].isin((*_FRESH, *_KNOWN))]
     gray = white.merge(gray, on=same, suffixes=("", "_gray"))
-    drawn = attacked.get("protocol", pd.Series("", attacked.index)).fillna("") != ""
     return {
         "above_clean": clean[clean["accuracy"] > clean["accuracy_clean"]],
-        RANDOMISED: attacked[drawn],
+        RANDOMISED: drawn,
         ZERO_GRADIENT: attacked[attacked["zero_gradient_share"] > 0],
         "low_success": attacked[attacked["success_rate"] < 0.05],
         "weaker_than_gray_box": gray[gray["ci_low"] > gray["ci_high_gray"]],

@@ -248,9 +248,8 @@ def _interval(row: Mapping[str, Any], name: str = "") -> str:
 
 
 def _flag_text(row: Mapping[str, Any]) -> str:
-    if _missing(row[RANDOMISED]):
-        return "not checked"
-    return ", ".join(_flags(row)) or "none"
+    none = "not checked" if _missing(row[RANDOMISED]) else "none"
+    return ", ".join(_flags(row)) or none
 
 
 def _flags(row: Mapping[str, Any]) -> list[str]:
