@@ -166,14 +166,20 @@ def snakemake(
     of_snakemake, of_jobs = starters()
     name = "snakemake" if front else "python -m snakemake"
     arguments = (str(TESTS / "snakemake_fork.py"), of_jobs, name, *words)
+    done = in_fork(of_snakemake, *arguments, folder=folder, environment=environment)
+    return subprocess.CompletedProcess([name, *words], done.returncode, done.stdout)
+
+
+def in_fork(
+    starter: str, *arguments: str, folder: Path, environment: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Run a script in a fork of a starter; its output, both streams together, is in `stdout`."""
     with tempfile.TemporaryFile("w+") as output, Path(os.devnull).open() as nothing:
         streams = (nothing.fileno(), output.fileno(), output.fileno())
-        fork = Fork(
-            *(of_snakemake, arguments), folder=folder, environment=environment, streams=streams
-        )
+        fork = Fork(starter, arguments, folder=folder, environment=environment, streams=streams)
         status = fork.wait()
         output.seek(0)
-        return subprocess.CompletedProcess([name, *words], status, output.read())
+        return subprocess.CompletedProcess(arguments, status, output.read())
 
 
 STARTERS = "PURIFICATION_TESTS_STARTERS"
