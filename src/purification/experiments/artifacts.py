@@ -909,7 +909,7 @@ class RunTimes(OfRun):
 
     @property
     def jobs(self) -> list[dict[str, Any]]:
-        """What is timed, as `evaluation.timing.run_time_rows` wants it; a search in one batch."""
+        """What is timed, as `evaluation.run_time.run_time_rows` wants it; a search in one batch."""
         once = {"purifier": self.purifier.recipe, "files": self.purifier.inputs}
         once |= {"images": self.settings["images"], "batch_size": self.settings["batch"]}
         jobs = [{"name": self.defense, **once}]
