@@ -418,6 +418,7 @@ class Catalogue(Names):
             plain if "gray_box" in asked and plain != own.classifier else None,
             {name: self._other(*run, name, defense, classifier) for name in others},
             **draws,
+            checks=settings.get("checks", False),
         )
 
     def _drawn_stages(
@@ -493,7 +494,9 @@ class Catalogue(Names):
             return purifies and self.has_surrogate(defense, stage[SURROGATE])
         if self.searches_codes(stage["attack"]):
             # Of a randomised one they are others in each draw.
-            return purifies and self.generates(defense) and self.judged_draws(defense) is None
+            drawn = purifies and self.judged_draws(defense) is not None
+            if drawn or not (purifies and self.generates(defense)):
+                return False
         if not threat_model.startswith(TRANSFER):
             return True
         other = threat_model.removeprefix(TRANSFER)

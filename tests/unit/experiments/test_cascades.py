@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import DEFAULT, MICRO, SCHEMA, edit, merged, micro_catalogue, remade
+from conftest import DEFAULT, SCHEMA, SMALL, edit, merged, micro_catalogue, remade
 
 from purification.evaluation import cascade as evaluation
 from purification.experiments import Catalogue, ConfigError, cascades, paper_table, protocols
@@ -12,7 +12,6 @@ from purification.experiments.artifacts import AttackedAdaptively
 from purification.experiments.layers import layered
 from purification.experiments.schema import read_schema
 
-SMALL = yaml.safe_load(MICRO.read_text())
 SMALL["cascades"] = {"standard": {"images": 6}}
 
 
@@ -160,6 +159,7 @@ def test_a_randomised_defence_has_stages_and_draws_of_its_own() -> None:
     ]
     known = [stage("cascade_pgd_margin"), stage("cascade_pgd_eot", "white_box_bpda")]
     known += [stage("codes"), stage("fgsm", "gray_box")]
+    known += [{**stage("cascade_pgd_margin", "surrogate"), "surrogate": {"steps": 2}}]
     config = drawn(*stages, known=known, selection_draws=7)
     fresh, fixed = of_draws(config), of_draws(config, known_draw=True)
     assert names(fresh) == [
@@ -174,7 +174,7 @@ def test_a_randomised_defence_has_stages_and_draws_of_its_own() -> None:
     # The codes at which it arrives are others in each draw: no stage for it.
     assert names(fixed) == [
         *("cascade_pgd_margin white_box_fixed", "cascade_pgd_eot white_box_bpda_fixed"),
-        "fgsm gray_box",
+        *("fgsm gray_box", "cascade_pgd_margin surrogate:steps=2_fixed"),
     ]
     assert all("expectation" not in one.attack.settings for one in fixed.stages)
     assert (fixed.selection_draws, fixed.judged_draws, fixed.known_draw) == (None, None, True)
@@ -205,6 +205,11 @@ def test_a_randomised_defence_has_stages_and_draws_of_its_own() -> None:
             "image's first success, which on one draw of a randomised defense is luck",
         ),
         (drawn(stage("fgsm", "gray_box"), stage("deepfool", "white_box_bpda")), "1.attack: 'deep"),
+        (drawn(stage("cascade_pgd_margin", "transfer:@seed1")), "0.attack: 'cascade_pgd_margin' e"),
+        (
+            drawn({**stage("deepfool", "surrogate"), "surrogate": {"steps": 2}}),
+            r"randomised\.stages\.0\.attack: 'deepfool' ends at an image's first success",
+        ),
         (
             drawn(stage("codes")),
             "'codes' searches the codes at which a defense arrives, and a rand",
