@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from purification.evaluation.purifiers import Files, fitted_purifier
 from purification.evaluation.timing import Candidate, describe_images, quartiles, time_purifiers
+from purification.purifiers.aggregation import aggregation_of
 from purification.purifiers.base import purified_by
 from purification.randomness import draw_seeds, is_randomised
 from purification.storage import read_split
@@ -24,14 +25,18 @@ images; ms: milliseconds an image, median and quartiles over the repeats."""
 
 class OnDraws(nn.Module):
     """A purifier without seeds: one that is randomised gets those of the images' places in the
-    batch."""
+    batch, and purifies all draws of an evaluation (`purifiers.aggregation`)."""
 
     def __init__(self, purifier: nn.Module, seed: int) -> None:
         super().__init__()
         self.purifier, self.seed = purifier, seed
 
     def forward(self, images: Tensor) -> Tensor:
-        return purified_by(self.purifier, images, _seeds(self.purifier, images, self.seed))
+        seeds, how = _seeds(self.purifier, images, self.seed), aggregation_of(self.purifier)
+        if seeds is None or how.draws == 1:
+            return purified_by(self.purifier, images, seeds)
+        copies = images.repeat_interleave(how.draws, dim=0)
+        return purified_by(self.purifier, copies, how.seeds(seeds).flatten())
 
 
 @torch.no_grad()
@@ -40,10 +45,13 @@ def passes_of(purifier: nn.Module, images: Tensor, seed: int = 0) -> float:
 
     A search says itself how often it looks at its generator (`evaluations`): the mean over `images`
     (N, C, H, W). Of another purifier they are the calls of its largest layer, by its own
-    parameters, for the first image; 0 without any. A randomised one is run on a draw of `seed`.
+    parameters, for the first image; 0 without any. A randomised one is run on a draw of `seed`; of
+    several draws in an evaluation each costs as many.
     """
+    draws = aggregation_of(purifier).draws if is_randomised(purifier) else 1
     if hasattr(purifier, "evaluations"):
-        return float(purifier.evaluations(images, _seeds(purifier, images, seed)).double().mean())
+        once = purifier.evaluations(images, _seeds(purifier, images, seed)).double().mean()
+        return draws * float(once)
     run, one = OnDraws(purifier, seed), images[:1]
     run(one)  # a user's own is tried when it is first called
     sizes = {m: sum(p.numel() for p in m.parameters(recurse=False)) for m in purifier.modules()}
@@ -54,7 +62,7 @@ def passes_of(purifier: nn.Module, images: Tensor, seed: int = 0) -> float:
         run(one)
     finally:
         hook.remove()
-    return float(len(calls)) if sizes[largest] else 0.0
+    return float(draws * len(calls)) if sizes[largest] else 0.0
 
 
 def _seeds(purifier: nn.Module, images: Tensor, seed: int) -> Tensor | None:
