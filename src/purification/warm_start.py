@@ -44,7 +44,6 @@ BEFORE_A_SCRIPT = {"sys", "pickle", "snakemake", "logger", "Snakemake"}
 LATE = {
     # The values that Snakemake gives a script, recipes among them, and the log's last line.
     "purification.runtime": ("purification.experiments", "snakemake.io", "psutil"),
-    "purification.datasets": ("torch", "sklearn.datasets"),
     "purification.attacks": ("torch.fx.experimental.symbolic_shapes",),
     "purification.training": ("torch._dynamo",),
     "purification.reporting.figures": (
@@ -52,9 +51,18 @@ LATE = {
         "matplotlib.backends.backend_pdf",
     ),
 }
-"""What is imported late, by what jobs import that all come to it: when its values are read, by the
-default data set, by torch itself at the first gradient of given outputs and at the first optimizer,
-by pictures at the first figure. Each takes a quarter of a second or more."""
+"""What is imported late, by what jobs import that all come to it: when their values are read, by
+torch itself at the first gradient of given outputs and at the first optimizer, by pictures at the
+first figure. Each takes a quarter of a second or more."""
+LATE_BY_SCRIPT = {
+    "purification.datasets": ("torch", "sklearn.datasets"),
+    "purification.evaluation.detection_rows": ("sklearn.metrics",),
+    "purification.evaluation.discriminator": ("sklearn.metrics",),
+    "purification.reporting.detection": ("sklearn.metrics",),
+    "purification.reporting.detection_curves": ("sklearn.metrics",),
+}
+"""The same, by what a script itself imports: others come to these modules, too, and never call what
+needs more, the digits or the area under a curve."""
 
 
 def open_starter() -> None:
@@ -309,8 +317,10 @@ def _loaded(request: dict[str, Any]) -> bool:
             importlib.import_module(name)
         except Exception:  # the job will meet it, too, and say so in its log
             continue
-    for early, late in LATE.items():
-        for name in late if early in sys.modules else ():
+    late = [late for early, late in LATE.items() if early in sys.modules]
+    late += [late for early, late in LATE_BY_SCRIPT.items() if early in names]
+    for modules in late:
+        for name in modules:
             with suppress(ImportError):  # of another version of torch
                 importlib.import_module(name)
     if len(sys.modules) > before:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from purification.evaluation.purifiers import Files, fitted_purifier
-from purification.evaluation.timing import Candidate, describe_images, quartiles, time_purifiers
+from purification.evaluation.run_time import Candidate, time_purifiers
+from purification.evaluation.timing import describe_images, quartiles
 from purification.purifiers.aggregation import aggregation_of
 from purification.purifiers.base import purified_by
 from purification.randomness import draw_seeds, is_randomised

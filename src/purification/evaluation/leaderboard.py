@@ -3,21 +3,27 @@ defence."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from purification.evaluation.accuracy import share
 from purification.evaluation.cascade import CLEAN, LEFT
-from purification.evaluation.flags import FLAGS
+from purification.evaluation.checks import CHECK_COLUMNS, check_columns
+from purification.evaluation.flags import TRANSFER
 from purification.evaluation.measure import NAMING_COLUMN
+from purification.evaluation.protocols import FIXED, share_under
 from purification.evaluation.refusals import refusal
+from purification.evaluation.threat_models import KNOWN
 from purification.evaluation.worst_case import attacker, right_under
 from purification.storage import StoredSet, open_image_set
 
 RUN = ("dataset", "seed", "classifier")
 """The columns that rows share which are compared."""
-NAMED = (*RUN, "defense", "variant", "iterations_L", "restarts_R")
+PROTOCOL = ("protocol", "evaluations", "draws")
+"""Those of randomised defences alone (`protocols.PROTOCOL_COLUMNS`)."""
+NAMED = (*RUN, "defense", "variant", "iterations_L", "restarts_R", *PROTOCOL)
 """The columns that name a row."""
 BOXES = ("gray_box", "white_box_bpda", "white_box")
 """The threat models of the papers' attacks, each with its columns."""
@@ -26,8 +32,8 @@ _NUMBERS = {"": "accuracy", "_ci_low": "ci_low", "_ci_high": "ci_high", "_n": "n
 LEADERBOARD_COLUMNS = (
     *(*NAMED, NAMING_COLUMN, "norm", "epsilon", "n", "clean_accuracy"),
     *(f"{box}{end}" for box in BOXES for end in BOX_ENDS),
-    *("correct", "accuracy", "ci_low", "ci_high", "below_no_defense", "attackers", "strongest"),
-    *(FLAGS, "purification_passes", "passes_per_image", "stages"),
+    *("correct", "accuracy", "ci_low", "ci_high", "spread", "below_no_defense", "attackers"),
+    *("strongest", *CHECK_COLUMNS, "purification_passes", "passes_per_image", "stages"),
 )
 """Columns of `leaderboard_rows`.
 
@@ -40,11 +46,18 @@ leave alone is unknown. correct and accuracy, the worst case: of the n images th
 as they are, under the whole cascade, and under all of the papers' attacks that attacked them.
 below_no_defense: "yes" where that is less than without defence in the same run. attackers: stages
 and sets of the papers' attacks (attack, threat model) that were not refused; one that is a stage,
-too, once. strongest: the attack that broke most images in its place: the stages in their order,
-then the papers' attacks. flags: what the set states (`flags`). purification_passes: passes of an
+too, once. strongest: the attack that took most accuracy in its place: the stages in their order,
+then the papers' attacks. Next is what the checks of the cascade found (`CHECK_COLUMNS`); of what
+other models' images alone break, the papers' attacks are part. purification_passes: passes of an
 image through the purifier's network. passes_per_image: of the defended model, for all stages.
 stages: all of them in their order, then what the papers' attacks broke in addition, each with the
-accuracy that is left after it."""
+accuracy that is left after it.
+
+A randomised defence has a row for each protocol. In the two on fresh draws clean_accuracy is of the
+images as they are, correct and accuracy are of those that the cascade's attacker has selected, by
+the same protocol and on the same draws; spread as of `protocols.PROTOCOL_COLUMNS`. strongest and
+stages are by the draws by which the attacker has selected, and so its opinion. The papers' attacks
+have no part: the best of them for an image would be chosen by the draws on which it is judged."""
 TIME_COLUMNS = (
     *(*NAMED, "purification_ms", "purification_ms_q1", "purification_ms_q3"),
     *("attack_seconds", "device", "threads", "torch"),
@@ -82,38 +95,74 @@ def _row(one: Mapping[str, Any], threads: int) -> dict[str, Any]:
     found = open_image_set(one["attacked"])
     cells = [cell for cell in one.get("cells", ()) if not refusal(cell["images"], cell["group"])]
     refused = [cell for cell in one.get("cells", ()) if cell not in cells]
+    protocol, evaluations = one["labels"].get("protocol"), one["labels"].get("evaluations", 1)
     by = found.fields["found_by"]
     # An image that is misclassified as it is may be right under an attack.
     sets = {
         name: right[: len(by)] & (by[: len(right)] != CLEAN)
         for name, right in right_under(cells, threads, found.labels).items()
     }
-    stages = json.loads(found.attributes["stages"])[1:]
-    left, further = by == LEFT, []
+    clean, left = _right(protocol, found)
+    stages, further = json.loads(found.attributes["stages"]), []
+    checked = json.loads(found.attributes.get("checks", "null"))
+    if checked and sets and TRANSFER in checked:
+        checked[TRANSFER] += _only_transferred(sets, left[:, 0])
     for name, right in sets.items():
         before = left.copy()
-        left[: len(right)] &= right
+        left[: len(right)] &= right[:, None]
         if broken := int(before.sum() - left.sum()):
             further.append({"name": name, "broken": broken, "accuracy": float(left.mean())})
     stages = [*({"name": _name(stage), **stage} for stage in stages), *further]
-    attacks = [stage for stage in stages if stage.get("refused") is None]
-    strongest = max(attacks, key=lambda stage: stage["broken"], default=None)
+    attacks = [stage | {"took": took} for stage, took in _taken(stages) if not stage.get("refused")]
+    stages = stages[1:]
+    strongest = max(attacks, key=lambda stage: stage["took"], default=None)
     counted = {attacker(cell) for cell in cells if not cell["labels"].get("again")}
-    n = len(left)
+    without, under = (share_under(protocol or FIXED, evaluations, one) for one in (clean, left))
+    # Which stages broke an image on fresh draws is the attacker's opinion.
+    n, known = len(left), stages if protocol in (None, FIXED) else []
     return {
         **{name: one["labels"].get(name) for name in (*NAMED, NAMING_COLUMN)},
         **{name: found.attributes[name] for name in ("norm", "epsilon")},
-        **{"n": n, "clean_accuracy": int(found.attributes["clean_correct"]) / n},
-        **{k: v for box in BOXES for k, v in _box(box, sets, refused, found, stages).items()},
-        **{name: value for name, value in share(left).items() if name != "n"},
+        **{"n": n, "clean_accuracy": without["accuracy"]},
+        **{k: v for box in BOXES for k, v in _box(box, sets, refused, found, known).items()},
+        **{name: value for name, value in under.items() if name != "n"},
         "below_no_defense": None,
         "attackers": len(attacks) - len(further) + len(counted),
-        "strongest": strongest["name"] if strongest and strongest["broken"] else None,
-        FLAGS: found.attributes.get(FLAGS, ""),
+        "strongest": strongest["name"] if strongest and strongest["took"] > 0 else None,
+        **check_columns(checked, n),
         "purification_passes": one.get("passes"),
         "passes_per_image": sum(stage.get("passes", 0) for stage in stages) / n,
         "stages": "; ".join(_left(stage) for stage in stages),
     }
+
+
+def _only_transferred(sets: Mapping[str, np.ndarray], left: np.ndarray) -> int:
+    """How many of the images that the cascade has left, (N,), the papers' attacks on other models
+    break, and none of theirs on the whole defence does."""
+    right = {True: left.copy(), False: np.ones_like(left)}
+    for name, one in sets.items():
+        right[name.rpartition(" ")[2] in BOXES[1:]][: len(one)] &= one
+    return int((right[True] & ~right[False]).sum())
+
+
+def _right(protocol: str | None, found: StoredSet) -> tuple[np.ndarray, np.ndarray]:
+    """What a defence gets right of the images as they are, and of those that were found, bool (N,
+    D). A deterministic one is as one of known draws."""
+    fields = found.fields
+    if protocol in (None, FIXED):
+        by = fields["found_by"][:, None]
+        return by != CLEAN, by == LEFT
+    truth = found.labels[:, None]
+    return fields["clean_predictions"] == truth, fields["predictions"] == truth
+
+
+def _taken(stages: Sequence[Mapping[str, Any]]) -> list[tuple[dict[str, Any], float]]:
+    """Each stage after the clean pass, and by how much it lowered the accuracy."""
+    return [
+        # Two that broke as many images took as much.
+        (dict(stage), round(before["accuracy"] - stage["accuracy"], 9))
+        for before, stage in pairwise(stages)
+    ]
 
 
 def _box(
@@ -144,17 +193,20 @@ def _of_stages(
 ) -> tuple[np.ndarray | None, list[str]]:
     """What the cascade's stages of one threat model leave, (N,), and their names; None if others
     have been before the last of them, or if there is none."""
-    own = [s for s in stages if s.get("threat_model") == box and s["refused"] is None]
+    stages = [s | {"box": s.get("threat_model", "").removesuffix(KNOWN)} for s in stages]
+    own = [s for s in stages if s["box"] == box and s["refused"] is None]
     numbers = [stage["stage"] for stage in own]
     before = [s for s in stages if s.get("stage", LEFT) in range(max(numbers, default=0))]
-    if not own or any(s["threat_model"] != box and s["broken"] for s in before):
+    if not own or any(s["box"] != box and s["broken"] for s in before):
         return None, []
     by = found.fields["found_by"]
-    return (by != CLEAN) & ~np.isin(by, numbers), [_name(stage) for stage in own]
+    names = [f"{stage['attack']} {box}" for stage in own]
+    return (by != CLEAN) & ~np.isin(by, numbers), names
 
 
 def _name(stage: Mapping[str, Any]) -> str:
-    return f"{stage['attack']} {stage['threat_model']}"
+    words = (stage["attack"], stage.get("check"), stage["threat_model"])
+    return " ".join(word for word in words if word)
 
 
 def _left(stage: Mapping[str, Any]) -> str:

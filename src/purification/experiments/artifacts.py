@@ -607,7 +607,10 @@ class AttackedAdaptively(OfRun):
 
     `gray` is the plain classifier where a stage attacks it and it is not the deployed one; `others`
     are the defences that stages attack, by name. What the stages cost is in a file of its own,
-    because part of it is measured time.
+    because part of it is measured time. A randomised defence is attacked on a draw of each image
+    that the attacker knows (`known_draw`), or the attacker selects by `selection_draws` of its own
+    and the images are judged on `judged_draws` others. `checks`: whether it is looked into what the
+    stages may have missed.
     """
 
     PATH = "{0.stem}.h5"
@@ -622,11 +625,16 @@ class AttackedAdaptively(OfRun):
     purifier: BuiltPurifier | None
     gray: Classifier | None = field(metadata={"source": "gray_box"})
     others: Mapping[str, OtherDefense]
+    selection_draws: int | None = later(None)
+    judged_draws: int | None = later(None)
+    known_draw: bool = later(False)
+    checks: bool = later(False)
 
     @property
     def stem(self) -> str:
         """What its files have in common."""
-        return f"{self.folder}/adaptive/{self.cascade}/{self.defense}/{self.classifier.name}"
+        folder = "adaptive_fixed" if self.known_draw else "adaptive"
+        return f"{self.folder}/{folder}/{self.cascade}/{self.defense}/{self.classifier.name}"
 
     @property
     def parts(self) -> list["Part"]:
@@ -901,7 +909,7 @@ class RunTimes(OfRun):
 
     @property
     def jobs(self) -> list[dict[str, Any]]:
-        """What is timed, as `evaluation.timing.run_time_rows` wants it; a search in one batch."""
+        """What is timed, as `evaluation.run_time.run_time_rows` wants it; a search in one batch."""
         once = {"purifier": self.purifier.recipe, "files": self.purifier.inputs}
         once |= {"images": self.settings["images"], "batch_size": self.settings["batch"]}
         jobs = [{"name": self.defense, **once}]

@@ -10,6 +10,7 @@ from purification.experiments.artifacts import (
     Cell,
     Made,
     PurificationCosts,
+    files_in,
     files_of,
     told,
 )
@@ -20,6 +21,7 @@ from purification.experiments.config import ConfigError
 from purification.experiments.direct import direct_cells
 from purification.experiments.names import NONE
 from purification.experiments.papers import PAPERS, Study
+from purification.experiments.protocols import KNOWN, protocols
 
 TIMED_IMAGES, TIMED_REPEATS = 50, 3
 """How many images are purified for the time of a purification, and how often."""
@@ -27,32 +29,54 @@ TIMED_IMAGES, TIMED_REPEATS = 50, 3
 
 def leaderboard(catalogue: Catalogue) -> Made:
     """The leaderboard for reading. Its job is told of each row what names it (`labels`), its set
-    under the cascade (`attacked`) and what that cost (`costs`), the cells of its sets under the
-    papers' attacks (`cells`) and, if it has a purifier, the file of what a purification costs
-    (`purification`), with its name there (`purifier`). There is one of each data set, seed and
-    classifier for the plain classifier and for each of the config's defences."""
+    under the cascade (`attacked`) and what that cost (`costs`), summaries of the cells of its sets
+    under the papers' attacks (`cells`) and, if it has a purifier, the file of what a purification
+    costs (`purification`), with its name there (`purifier`). There is one of each data set, seed
+    and classifier for the plain classifier and for each of the config's defences; of a randomised
+    one for each protocol (`protocols`)."""
     settings = catalogue.study("leaderboard").settings
     _check_strengths(catalogue, settings)
-    rows = []
+    rows, cells = [], []
     for dataset, seed in catalogue.runs("leaderboard"):
         for classifier in settings["classifiers"]:
-            costs = purification_costs(catalogue, dataset, seed, classifier)
             for defense in (NONE, *settings["defenses"]):
-                run = (dataset, seed, classifier)
-                attacked = catalogue.cascade(
-                    dataset, seed, settings["cascade"], defense, classifier
-                )
-                row = {"labels": _labels(catalogue, *run, defense), "attacked": attacked}
-                row |= {"costs": attacked.costs, "cells": _cells(catalogue, *run, attacked)}
-                if attacked.purifier is not None:
-                    named = {"purifier": catalogue.deployment_of(defense)}
-                    row |= {"purification": costs, **named}
-                rows.append(row)
-    cells = [cell for row in rows for cell in row["cells"]]
+                for row, own in _rows(catalogue, dataset, seed, classifier, defense):
+                    rows.append(row)
+                    cells += own
     papers = {key: catalogue.printed_numbers(key) for key in PAPERS}
-    shown = [{**row, "cells": [cell.summary for cell in row["cells"]]} for row in rows]
-    content = {"rows": shown, "papers": papers}
+    digests = [file.digest for file in files_in(rows)]
+    content = {"rows": rows, "papers": papers, "digests": digests}
     return Made("results/leaderboard.md", told(content, files_of(cells).values()))
+
+
+def _rows(
+    catalogue: Catalogue, dataset: str, seed: int, classifier: str, defense: str
+) -> Iterator[tuple[dict[str, Any], list[Cell]]]:
+    """What the job is told of the rows of a defence, one for each protocol, each with its cells."""
+    run = (dataset, seed, classifier)
+    labels = _labels(catalogue, *run, defense)
+    for protocol, attacked in _judged(catalogue, *run, defense):
+        cells = _cells(catalogue, *run, attacked)
+        row = {"labels": labels | protocol, "attacked": attacked, "costs": attacked.costs}
+        row["cells"] = [cell.summary for cell in cells]
+        if attacked.purifier is not None:
+            row["purification"] = purification_costs(catalogue, *run)
+            row["purifier"] = catalogue.deployment_of(defense)
+        yield row, cells
+
+
+def _judged(
+    catalogue: Catalogue, dataset: str, seed: int, classifier: str, defense: str
+) -> Iterator[tuple[dict[str, Any], AttackedAdaptively]]:
+    """A defence under the cascade, by each protocol with the columns that name it."""
+    cascade = catalogue.study("leaderboard").settings["cascade"]
+    run = (dataset, seed, cascade, defense, classifier)
+    draws = None if defense == NONE else catalogue.judged_draws(defense)
+    for protocol in protocols("white_box", draws):
+        yield protocol, catalogue.cascade(*run)
+    if draws is not None:
+        (known, *_) = protocols(f"white_box{KNOWN}", draws)
+        yield known, catalogue.cascade(*run, known_draw=True)
 
 
 def purification_costs(

@@ -71,6 +71,9 @@ class Purifier(nn.Module):
     snapshots: ClassVar[Mapping[int, Mapping[str, Tensor]]] = {}
     randomised: bool = False
     aggregation: Aggregation = ONE_DRAW
+    optimises: bool = False
+    """States of one that optimises while it purifies by derivatives that are written out: calls of
+    autograd, and of `latent_search`, are seen as it runs (`evaluation.looks`)."""
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from purification.evaluation.flags import FLAGS, MEANINGS
+from purification.evaluation.flags import FLAGS, MEANINGS, RANDOMISED
 from purification.evaluation.leaderboard import (
     LEADERBOARD_COLUMNS,
     NAMED,
@@ -24,9 +24,10 @@ from purification.evaluation.leaderboard import (
     leaderboard_rows,
 )
 from purification.evaluation.measure import NAMING_COLUMN
+from purification.evaluation.protocols import EVALUATIONS, FIXED, ONE_SHOT
 from purification.reporting.claims import CLAIM_COLUMNS, claim_of, printed_claims
 from purification.reporting.csv_files import read_rows
-from purification.reporting.markdown_tables import grid
+from purification.reporting.markdown_tables import MARK, grid
 
 COLUMNS = (*LEADERBOARD_COLUMNS, *CLAIM_COLUMNS)
 """Columns of the CSV."""
@@ -56,21 +57,38 @@ _MEANINGS = {
     "worst case": (
         "The share that is right as it is and under every attack, image by image: the papers', "
         "and a cascade of stronger ones, each on the images that are left, by an attacker who "
-        "knows the whole defense, its random numbers included. With Wilson's 95 % interval. "
+        "knows the whole defense, its random numbers included if it draws none anew. With "
+        "Wilson's 95 % interval. "
         f"{BELOW} marks a defense that ends below no defense. What no attack here has broken a "
         "better one may."
     ),
     "attackers": "How many attacks there were, each in a threat model; refused ones left out.",
     "broke most": (
-        "The attack that broke most images in its place: the cascade in its order, then the "
+        "The attack that took most accuracy in its place: the cascade in its order, then the "
         "papers' attacks. It says little of the later ones."
     ),
-    "flags": "Signs that the attack, not the defense, may explain the number.",
+    "flags": (
+        "Signs that the attack, not the defense, may explain the worst case, by checks that the "
+        f"cascade makes at its end; {MARK} marks the number, too. `leaderboard.csv` has what they "
+        "measured."
+    ),
     "passes of a purification": (
         "Of an image through the generator or network of the purifier, a mean over images."
     ),
     "passes of the attack": "Of the defended model, for the whole cascade, an image.",
 }
+
+_PROTOCOLS = {
+    "one-shot, all of so many draws, known draw": (
+        "The protocols of a randomised defense, which draws anew in each evaluation. Its attacker "
+        "selects among the images that all attacks made by draws of its own, of which no success "
+        "ends an attack; the selected images are judged on others, which no attack and no "
+        "selection saw. One-shot: the mean over them, with the standard deviation (±). All of so "
+        "many draws: an image counts only if it is right in each, the clean images by the same "
+        "rule. Known draw: the attacker knows the one on which the image is judged."
+    )
+}
+"""What the page says where there are such rows."""
 
 
 def leaderboard_tables(
@@ -121,7 +139,7 @@ def _costs(row: Mapping[str, Any]) -> dict[str, Any]:
 def leaderboard_page(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows of `leaderboard_tables` as GitHub's Markdown, legend included."""
     parts = ["# Leaderboard: what is left under attack", grid(_HEADER, map(_line, rows))]
-    parts += ["\n".join(f"- **{name}**: {text}" for name, text in _MEANINGS.items())]
+    parts += ["\n".join(f"- **{name}**: {text}" for name, text in _said_of(rows).items())]
     for heading, lines in _notes(rows).items():
         parts += [f"**{heading}:**", "\n".join(f"- {line}" for line in lines)]
     parts += [f"`leaderboard.csv` has all numbers with their intervals, {_TIMES}"]
@@ -135,14 +153,14 @@ _TIMES = (
 
 
 def _line(row: Mapping[str, Any]) -> list[Any]:
-    worst = f"**{row['accuracy']:.3f}** {_interval(row)}"
+    worst = f"**{row['accuracy']:.3f}**{_spread(row)} {_interval(row)}"
     return [
         *(_dataset(row), row["classifier"], _defense(row), _search(row), _ball(row), row["n"]),
         f"{row['clean_accuracy']:.3f}",
         "" if _missing(row["claim"]) else f"{row['claim']:.3f}",
         *(_boxed(row, box) for box in _BOXES),
-        f"{worst} {BELOW}" if row["below_no_defense"] else worst,
-        *(row["attackers"], row["strongest"] or "", ", ".join(_flags(row))),
+        " ".join([worst, *[BELOW] * bool(row["below_no_defense"]), *[MARK] * bool(_flags(row))]),
+        *(row["attackers"], row["strongest"] or "", _flag_text(row)),
         *(f"{row['purification_passes']:.4g}", f"{row['passes_per_image']:.0f}"),
     ]
 
@@ -191,8 +209,29 @@ def _dataset(row: Mapping[str, Any]) -> str:
     return f"{row['dataset']} (seed {row['seed']})" if row["seed"] else str(row["dataset"])
 
 
+def _said_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """What the columns mean, and the protocols if there are any."""
+    return {**_MEANINGS, **(_PROTOCOLS if any(_protocol(row) for row in rows) else {})}
+
+
 def _defense(row: Mapping[str, Any]) -> str:
-    return f"{row['defense']} {row['variant'] or ''}".strip()
+    """Its name, and by which protocol it is judged, if it is randomised."""
+    judged = f": {_protocol(row)}" if _protocol(row) else ""
+    return f"{row['defense']} {row['variant'] or ''}".strip() + judged
+
+
+def _protocol(row: Mapping[str, Any]) -> str:
+    draws = row["draws"]
+    words = {
+        ONE_SHOT: f"one-shot, {draws} draws" if draws != 1 else "one-shot",
+        EVALUATIONS: f"all of {draws} draws",
+        FIXED: "known draw",
+    }
+    return words.get(row["protocol"], "")
+
+
+def _spread(row: Mapping[str, Any]) -> str:
+    return "" if _missing(row["spread"]) else f" ± {row['spread']:.3f}"
 
 
 def _search(row: Mapping[str, Any]) -> str:
@@ -206,6 +245,11 @@ def _ball(row: Mapping[str, Any]) -> str:
 def _interval(row: Mapping[str, Any], name: str = "") -> str:
     low, high = (row[f"{name}_{end}" if name else end] for end in ("ci_low", "ci_high"))
     return f"[{low:.3f}, {high:.3f}]"
+
+
+def _flag_text(row: Mapping[str, Any]) -> str:
+    none = "not checked" if _missing(row[RANDOMISED]) else "none"
+    return ", ".join(_flags(row)) or none
 
 
 def _flags(row: Mapping[str, Any]) -> list[str]:
@@ -253,7 +297,7 @@ def leaderboard_html(rows: Sequence[Mapping[str, Any]], times: Sequence[Mapping[
         _body(list(own))
         for _, own in groupby(paired, lambda pair: tuple(pair[0][n] for n in _GROUP))
     ]
-    meanings = {**_MEANINGS, "ms, seconds": _machines(times)}
+    meanings = {**_said_of(rows), "ms, seconds": _machines(times)}
     notes = [
         f"<h2>{escape(heading)}</h2>\n<ul>\n{_items(lines)}\n</ul>"
         for heading, lines in _notes(rows).items()
@@ -330,7 +374,7 @@ def _html_row(row: Mapping[str, Any], times: Mapping[str, Any], none: float | No
         _worst_cell(row, none),
         _cell(row["attackers"], row["attackers"], detail=row["stages"].replace("; ", "\n")),
         _cell(None, row["strongest"] or ""),
-        _cell(None, ", ".join(_flags(row)), detail="\n".join(_meanings(row))),
+        _cell(None, _flag_text(row), detail="\n".join(_meanings(row))),
         _cell(row["purification_passes"], f"{row['purification_passes']:.4g}"),
         _cell(ms, "" if _missing(ms) else f"{ms:.3g}", detail=spread),
         _cell(row["passes_per_image"], f"{row['passes_per_image']:,.0f}"),
@@ -383,4 +427,4 @@ def _worst_cell(row: Mapping[str, Any], none: float | None) -> str:
     parts += [] if none is None else [f'<i class="bare" style="left:{100 * none:.1f}%"></i>']
     bar = f'<span class="bar" aria-hidden="true">{"".join(parts)}</span>'
     more = f"{_interval(row)}, n = {row['n']}"
-    return _cell(row["accuracy"], f"{row['accuracy']:.3f}", more, bar=bar)
+    return _cell(row["accuracy"], f"{row['accuracy']:.3f}{_spread(row)}", more, bar=bar)
