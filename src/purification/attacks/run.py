@@ -166,7 +166,7 @@ def attacked_parts(
     given_files = {} if method in ATTACKS else files_for(method, entry.function, files)
     name = f"attack {method!r}"
 
-    with _frozen(model):
+    with frozen(model):
         looks: Iterable[_CleanLook] = (
             _clean_look(model, images, labels, i, device, climbed, indices, drawn) for i in batches
         )
@@ -392,7 +392,7 @@ def _versions(model: nn.Module) -> list[int]:
 
 
 @contextmanager
-def _frozen(model: nn.Module) -> Iterator[None]:
+def frozen(model: nn.Module) -> Iterator[None]:
     """Eval mode and no parameter gradients inside; the model's own state after."""
     modes = [(module, module.training) for module in model.modules()]
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]

@@ -26,6 +26,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from purification.attacks import MaskedGradientError, run_attack
 from purification.attacks.contract import NORMS
 from purification.evaluation.accuracy import share
 from purification.evaluation.adversarial import warn_if_too_short
+from purification.evaluation.checks import DOUBLED, Bench, check_steps
 from purification.evaluation.judge import Judge, Selection, change, judged_afresh
 from purification.evaluation.protocols import FIXED, judging_seed
 from purification.evaluation.purifiers import Files, fitted_purifier
@@ -64,11 +66,13 @@ TRANSFER = "transfer:"
 PASSES = ("passes", "purifier_passes", "classifier_passes")
 COST_COLUMNS = (
     *("dataset", "seed", "classifier", "defense", "cascade", "norm", "epsilon", "draws", "known"),
-    *("stage", "attack", "threat_model", "asked", "broken", "outside", "left", "accuracy"),
+    *("stage", "check", "attack", "threat_model"),
+    *("asked", "broken", "outside", "left", "accuracy"),
     *(*PASSES, "seconds", "refused"),
 )
 """Columns of the costs of a cascade, a row a stage, of which the first, `clean` (stage -1), is the
-pass of the images as they are. asked: images that the stage attacked; broken: those that it broke;
+pass of the images as they are; behind the stages a row a step of the checks (`evaluation.checks`),
+which `check` names. asked: images that the stage attacked; broken: those that it broke;
 outside: those on whose image the defended model errs, but which lie outside the ball; left and
 accuracy: images that are right after it, and their share of all. Of a randomised model `draws` are
 those of each image by which the attacker selects, and `known` whether it is attacked and judged on
@@ -113,7 +117,9 @@ class Found:
         errors: int64 (N,), on how many of these draws it errs on `images`; of a deterministic one
             0 or 1.
         made_by: int64 (N,), the number of the stage that made `images`, -1 of the image itself.
-        costs: of the clean pass and of each stage, by the names of `COST_COLUMNS` from `stage` on.
+        costs: of the clean pass, of each stage and of each step of the checks, by the names of
+            `COST_COLUMNS` from `stage` on.
+        checked: what the checks found (`evaluation.checks`).
     """
 
     images: Tensor
@@ -123,6 +129,7 @@ class Found:
     errors: Tensor
     made_by: Tensor
     costs: list[dict[str, Any]] = field(default_factory=list)
+    checked: dict[str, Any] = field(default_factory=dict)
 
     @property
     def left(self) -> Tensor:
@@ -135,9 +142,10 @@ class Found:
         shares = {"left": left, "accuracy": (judged - int(self.errors.sum())) / judged}
         self.costs.append({**cost, **shares, "seconds": round(seconds, 3)})
         why = f"; refused: {cost['refused']}" if cost["refused"] else ""
+        named = [cost[name] for name in ("attack", "threat_model", "check") if cost.get(name)]
         print(
-            f"{cost['attack']}, {cost['threat_model']}: asked {cost['asked']}, broken "
-            f"{cost['broken']}, left {left} of {len(self.found_by)}, {seconds:.1f} s{why}"
+            f"{', '.join(named)}: asked {cost['asked']}, broken {cost['broken']}, left {left} of "
+            f"{len(self.found_by)}, {seconds:.1f} s{why}"
         )
 
 
@@ -151,7 +159,8 @@ class Saved:
 
     def save(self, found: Found) -> None:
         tensors = {name: getattr(found, name) for name in _TENSORS}
-        write_checkpoint(self.path, tensors, {"digest": self.digest}, costs=json.dumps(found.costs))
+        noted = {name: json.dumps(getattr(found, name)) for name in _NOTED}
+        write_checkpoint(self.path, tensors, {"digest": self.digest}, **noted)
 
     def load(self) -> Found | None:
         """The state, if there is one of this cascade. A damaged one is set aside."""
@@ -166,11 +175,13 @@ class Saved:
             return None
         if metadata["recipe"].get("digest") != self.digest or {*tensors} != {*_TENSORS}:
             return None  # of another cascade, or of an earlier version
-        return Found(**tensors, costs=json.loads(metadata["costs"]))
+        noted = {name: json.loads(metadata[name]) for name in _NOTED if name in metadata}
+        return Found(**tensors, **noted)
 
 
 _OF_DRAWS = ("errors", "made_by")
 _TENSORS = ("images", "found_by", "predictions", "margin", *_OF_DRAWS)
+_NOTED = ("costs", "checked")
 _RESULT = ("broken", "outside")
 
 
@@ -187,6 +198,7 @@ def run_cascade(
     counted: Mapping[str, Iterable[nn.Module]] | None = None,
     saved: Saved | None = None,
     selection: Selection | None = None,
+    checks: bool = False,
 ) -> Found:
     """Attack images by stage after stage, each on those that are right under all before it.
 
@@ -212,6 +224,8 @@ def run_cascade(
             of `defended` as `passes`.
         saved: where the state is kept after each stage; that of the same cascade is taken up.
         selection: of a randomised `defended`, the draws by which its attacker selects.
+        checks: whether it is looked into, after all stages, what they may have missed
+            (`evaluation.checks`); the first of them are further stages, of gradient attacks.
 
     Raises:
         ValueError: unknown norm, or as `run_attack`, whose other errors it raises, too, but for
@@ -227,9 +241,15 @@ def run_cascade(
     with _counting({"passes": [defended]} if counted is None else counted) as passes:
         if found is None:
             found = _clean(judge, passes)
-        done = len(found.costs) - 1
-        for number, stage in enumerate(stages[done:], done):
-            _run(stage, number, judge, found, passes, seed)
+        run = partial(_run, judge, found, seed)
+        steps = [partial(run, stage, number) for number, stage in enumerate(stages)]
+        if checks:
+            steps += check_steps(Bench(stages, found, judge, run, partial(_attacked, judge, seed)))
+        for step in steps[len(found.costs) - 1 :]:
+            began = time.perf_counter()
+            cost = step()
+            cost |= {**_taken(passes), "refused": cost.pop("refused")}
+            found.record(cost, time.perf_counter() - began, judge.draws)
             if saved:
                 saved.save(found)
     return found
@@ -255,24 +275,24 @@ def _clean(judge: Judge, passes: Counter[str]) -> Found:
 
 
 def _run(
-    stage: Stage, number: int, judge: Judge, found: Found, passes: Counter[str], seed: int
-) -> None:
-    """A stage, and its costs."""
-    began, rows, refused = time.perf_counter(), found.left, None
+    judge: Judge, found: Found, seed: int, stage: Stage, number: int, check: str | None = None
+) -> dict[str, Any]:
+    """A stage, which may be one of a check. Its costs, without passes and time."""
+    rows, refused = found.left, None
     result = dict.fromkeys(_RESULT, 0)
     if len(rows):
         try:
-            attacked = _attacked(stage, judge, rows, seed)
+            attacked = _attacked(judge, seed, stage, rows)
         except MaskedGradientError as error:
             refused = " ".join(str(error).split())
         else:
             result = _take(attacked, rows, number, judge, found)
-    name = {"attack": stage.attack["name"], "threat_model": stage.threat_model}
-    cost = {"stage": number, **name, "asked": len(rows), **result, **_taken(passes)}
-    found.record({**cost, "refused": refused}, time.perf_counter() - began, judge.draws)
+    name = {"check": check} if check else {}
+    name |= {"attack": stage.attack["name"], "threat_model": stage.threat_model}
+    return {"stage": number, **name, "asked": len(rows), **result, "refused": refused}
 
 
-def _attacked(stage: Stage, judge: Judge, rows: Tensor, seed: int) -> Tensor:
+def _attacked(judge: Judge, seed: int, stage: Stage, rows: Tensor) -> Tensor:
     """What the stage's attack makes of the images `rows`."""
     attack, own = stage.attack, judge.selection
     known = knows_draws(stage.threat_model)
@@ -349,7 +369,8 @@ def attack_adaptively(
     attack, and under all stages), their share `accuracy` with Wilson's 95 % interval `ci_low` and
     `ci_high`, `attackers` (stages that were not refused), and `stages`, a JSON list that has of the
     clean pass and of each stage what `COST_COLUMNS` says, without seconds: the same recipe gives
-    the same bytes.
+    the same bytes. With `checks` in the recipe, those at twice the iterations are among the stages,
+    and the attribute `checks` is `Found.checked` as JSON.
 
     A randomised purifier is attacked on known draws if the recipe says so (`known_draw`); all this
     is then on them, and the attribute `protocol` is `fixed`. Otherwise the set that is found is
@@ -379,6 +400,7 @@ def attack_adaptively(
         counted=attackers.counted,
         saved=None if state is None else Saved(place_of(state), digest_of(recipe)),
         selection=selection,
+        checks=recipe.get("checks", False),
     )
     made = _image_set(found, images, labels, recipe)
     if selection is not None and not selection.known:
@@ -461,7 +483,11 @@ def _image_set(found: Found, images: Tensor, labels: Tensor, recipe: Mapping[str
     kept = [name for name in _TENSORS[1:] if drawn or name not in _OF_DRAWS]
     fields = {name: getattr(found, name).numpy() for name in kept}
     fields |= {norm: change(found.images, images, norm).float().numpy() for norm in NORMS}
-    stages = [{k: v for k, v in cost.items() if k != "seconds"} for cost in found.costs]
+    stages = [
+        {k: v for k, v in cost.items() if k != "seconds"}
+        for cost in found.costs
+        if cost.get("check") in (None, DOUBLED)
+    ]
     attributes = {
         **{name: recipe[name] for name in ("norm", "epsilon")},
         "attackers": sum(stage["refused"] is None for stage in stages[1:]),
@@ -471,6 +497,8 @@ def _image_set(found: Found, images: Tensor, labels: Tensor, recipe: Mapping[str
         right = share((found.found_by == LEFT).numpy())
         attributes |= {name: right[name] for name in ("correct", "accuracy", "ci_low", "ci_high")}
         attributes["clean_correct"] = int((found.found_by != CLEAN).sum())
+    if recipe.get("checks"):
+        attributes["checks"] = json.dumps(found.checked)
     if recipe.get("known_draw"):
         attributes["protocol"] = FIXED
     return ImageSet(found.images.numpy(), labels.numpy(), fields, attributes)

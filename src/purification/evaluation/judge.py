@@ -100,9 +100,11 @@ class Judge:
         drawn = [self.logits(images, everything, draw) for draw in range(self.draws)]
         return torch.stack([logits.argmax(dim=1) for logits in drawn], dim=1)
 
-    def inside(self, images: Tensor, rows: Tensor) -> Tensor:
-        """Which images lie in the balls of `rows`, bool (n,), up to what float32 rounds."""
-        return within_ball(change(images, self.images[rows], self.norm), self.epsilon)
+    def inside(self, images: Tensor, rows: Tensor, epsilon: float | None = None) -> Tensor:
+        """Which images lie in the balls of `rows`, bool (n,), up to what float32 rounds; the radius
+        is `epsilon`, or that of the cascade if it is not given."""
+        radius = self.epsilon if epsilon is None else epsilon
+        return within_ball(change(images, self.images[rows], self.norm), radius)
 
 
 def change(images: Tensor, originals: Tensor, norm: str) -> Tensor:

@@ -10,7 +10,8 @@ import numpy as np
 
 from purification.evaluation.accuracy import share
 from purification.evaluation.cascade import CLEAN, LEFT
-from purification.evaluation.flags import FLAGS
+from purification.evaluation.checks import CHECK_COLUMNS, check_columns
+from purification.evaluation.flags import TRANSFER
 from purification.evaluation.measure import NAMING_COLUMN
 from purification.evaluation.protocols import FIXED, share_under
 from purification.evaluation.refusals import refusal
@@ -32,7 +33,7 @@ LEADERBOARD_COLUMNS = (
     *(*NAMED, NAMING_COLUMN, "norm", "epsilon", "n", "clean_accuracy"),
     *(f"{box}{end}" for box in BOXES for end in BOX_ENDS),
     *("correct", "accuracy", "ci_low", "ci_high", "spread", "below_no_defense", "attackers"),
-    *("strongest", FLAGS, "purification_passes", "passes_per_image", "stages"),
+    *("strongest", *CHECK_COLUMNS, "purification_passes", "passes_per_image", "stages"),
 )
 """Columns of `leaderboard_rows`.
 
@@ -46,7 +47,8 @@ as they are, under the whole cascade, and under all of the papers' attacks that 
 below_no_defense: "yes" where that is less than without defence in the same run. attackers: stages
 and sets of the papers' attacks (attack, threat model) that were not refused; one that is a stage,
 too, once. strongest: the attack that took most accuracy in its place: the stages in their order,
-then the papers' attacks. flags: what the set states (`flags`). purification_passes: passes of an
+then the papers' attacks. Next is what the checks of the cascade found (`CHECK_COLUMNS`); of what
+other models' images alone break, the papers' attacks are part. purification_passes: passes of an
 image through the purifier's network. passes_per_image: of the defended model, for all stages.
 stages: all of them in their order, then what the papers' attacks broke in addition, each with the
 accuracy that is left after it.
@@ -102,6 +104,9 @@ def _row(one: Mapping[str, Any], threads: int) -> dict[str, Any]:
     }
     clean, left = _right(protocol, found)
     stages, further = json.loads(found.attributes["stages"]), []
+    checked = json.loads(found.attributes.get("checks", "null"))
+    if checked and sets and TRANSFER in checked:
+        checked[TRANSFER] += _only_transferred(sets, left[:, 0])
     for name, right in sets.items():
         before = left.copy()
         left[: len(right)] &= right[:, None]
@@ -124,11 +129,20 @@ def _row(one: Mapping[str, Any], threads: int) -> dict[str, Any]:
         "below_no_defense": None,
         "attackers": len(attacks) - len(further) + len(counted),
         "strongest": strongest["name"] if strongest and strongest["took"] > 0 else None,
-        FLAGS: found.attributes.get(FLAGS, ""),
+        **check_columns(checked, n),
         "purification_passes": one.get("passes"),
         "passes_per_image": sum(stage.get("passes", 0) for stage in stages) / n,
         "stages": "; ".join(_left(stage) for stage in stages),
     }
+
+
+def _only_transferred(sets: Mapping[str, np.ndarray], left: np.ndarray) -> int:
+    """How many of the images that the cascade has left, (N,), the papers' attacks on other models
+    break, and none of theirs on the whole defence does."""
+    right = {True: left.copy(), False: np.ones_like(left)}
+    for name, one in sets.items():
+        right[name.rpartition(" ")[2] in BOXES[1:]][: len(one)] &= one
+    return int((right[True] & ~right[False]).sum())
 
 
 def _right(protocol: str | None, found: StoredSet) -> tuple[np.ndarray, np.ndarray]:
@@ -191,7 +205,8 @@ def _of_stages(
 
 
 def _name(stage: Mapping[str, Any]) -> str:
-    return f"{stage['attack']} {stage['threat_model']}"
+    words = (stage["attack"], stage.get("check"), stage["threat_model"])
+    return " ".join(word for word in words if word)
 
 
 def _left(stage: Mapping[str, Any]) -> str:

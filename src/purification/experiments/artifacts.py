@@ -609,7 +609,8 @@ class AttackedAdaptively(OfRun):
     are the defences that stages attack, by name. What the stages cost is in a file of its own,
     because part of it is measured time. A randomised defence is attacked on a draw of each image
     that the attacker knows (`known_draw`), or the attacker selects by `selection_draws` of its own
-    and the images are judged on `judged_draws` others.
+    and the images are judged on `judged_draws` others. `checks`: whether it is looked into what the
+    stages may have missed.
     """
 
     PATH = "{0.stem}.h5"
@@ -627,6 +628,7 @@ class AttackedAdaptively(OfRun):
     selection_draws: int | None = later(None)
     judged_draws: int | None = later(None)
     known_draw: bool = later(False)
+    checks: bool = later(False)
 
     @property
     def stem(self) -> str:
@@ -907,7 +909,7 @@ class RunTimes(OfRun):
 
     @property
     def jobs(self) -> list[dict[str, Any]]:
-        """What is timed, as `evaluation.timing.run_time_rows` wants it; a search in one batch."""
+        """What is timed, as `evaluation.run_time.run_time_rows` wants it; a search in one batch."""
         once = {"purifier": self.purifier.recipe, "files": self.purifier.inputs}
         once |= {"images": self.settings["images"], "batch_size": self.settings["batch"]}
         jobs = [{"name": self.defense, **once}]

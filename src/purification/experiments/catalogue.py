@@ -418,6 +418,7 @@ class Catalogue(Names):
             plain if "gray_box" in asked and plain != own.classifier else None,
             {name: self._other(*run, name, defense, classifier) for name in others},
             **draws,
+            checks=settings.get("checks", False),
         )
 
     def _drawn_stages(

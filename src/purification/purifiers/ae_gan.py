@@ -142,7 +142,7 @@ class EncoderSearch(Purifier):
     def forward(self, images: Tensor, seeds: Tensor | None = None) -> Tensor:
         return self.reconstruct(images).images
 
-    def evaluations(self, images: Tensor, seeds: Tensor | None = None) -> Tensor:
+    def network_passes(self, images: Tensor, seeds: Tensor | None = None) -> Tensor:
         """Passes through the generator that each image costs, (N,)."""
         return self.reconstruct(images).evaluations
 

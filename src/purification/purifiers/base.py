@@ -59,7 +59,8 @@ class Purifier(nn.Module):
     One whose images are a generator's says so by two more methods, which the attack on its codes
     (`attacks.latent`) asks for: `latent_codes(images)`, (N, d), those at which it arrives, and
     `generate(codes)`, their images (N, C, H, W) in [0, 1], differentiable in the codes, each a
-    function of its own code alone.
+    function of its own code alone. One that searches may say what each image costs it:
+    `network_passes(images, seeds)`, (N,), passes through its network (`evaluation.costs`).
     """
 
     METHOD: ClassVar[str]  # of those of this library: its name in the config
@@ -71,6 +72,9 @@ class Purifier(nn.Module):
     snapshots: ClassVar[Mapping[int, Mapping[str, Tensor]]] = {}
     randomised: bool = False
     aggregation: Aggregation = ONE_DRAW
+    optimises: bool = False
+    """States of one that optimises while it purifies by derivatives that are written out: calls of
+    autograd, and of `latent_search`, are seen as it runs (`evaluation.looks`)."""
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)

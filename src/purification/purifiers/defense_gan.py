@@ -93,7 +93,7 @@ class DefenseGAN(Purifier):
     def forward(self, images: Tensor, seeds: Tensor | None = None) -> Tensor:
         return self._search(images, seeds).reconstructions
 
-    def evaluations(self, images: Tensor, seeds: Tensor | None = None) -> Tensor:
+    def network_passes(self, images: Tensor, seeds: Tensor | None = None) -> Tensor:
         """Passes through the generator that each image costs, (N,), as `SearchResult` has them."""
         return self._search(images, seeds).evaluations
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from purification.evaluation.flags import FLAGS, MEANINGS
+from purification.evaluation.flags import FLAGS, MEANINGS, RANDOMISED
 from purification.evaluation.leaderboard import (
     LEADERBOARD_COLUMNS,
     NAMED,
@@ -27,7 +27,7 @@ from purification.evaluation.measure import NAMING_COLUMN
 from purification.evaluation.protocols import EVALUATIONS, FIXED, ONE_SHOT
 from purification.reporting.claims import CLAIM_COLUMNS, claim_of, printed_claims
 from purification.reporting.csv_files import read_rows
-from purification.reporting.markdown_tables import grid
+from purification.reporting.markdown_tables import MARK, grid
 
 COLUMNS = (*LEADERBOARD_COLUMNS, *CLAIM_COLUMNS)
 """Columns of the CSV."""
@@ -67,7 +67,11 @@ _MEANINGS = {
         "The attack that took most accuracy in its place: the cascade in its order, then the "
         "papers' attacks. It says little of the later ones."
     ),
-    "flags": "Signs that the attack, not the defense, may explain the number.",
+    "flags": (
+        "Signs that the attack, not the defense, may explain the worst case, by checks that the "
+        f"cascade makes at its end; {MARK} marks the number, too. `leaderboard.csv` has what they "
+        "measured."
+    ),
     "passes of a purification": (
         "Of an image through the generator or network of the purifier, a mean over images."
     ),
@@ -155,8 +159,8 @@ def _line(row: Mapping[str, Any]) -> list[Any]:
         f"{row['clean_accuracy']:.3f}",
         "" if _missing(row["claim"]) else f"{row['claim']:.3f}",
         *(_boxed(row, box) for box in _BOXES),
-        f"{worst} {BELOW}" if row["below_no_defense"] else worst,
-        *(row["attackers"], row["strongest"] or "", ", ".join(_flags(row))),
+        " ".join([worst, *[BELOW] * bool(row["below_no_defense"]), *[MARK] * bool(_flags(row))]),
+        *(row["attackers"], row["strongest"] or "", _flag_text(row)),
         *(f"{row['purification_passes']:.4g}", f"{row['passes_per_image']:.0f}"),
     ]
 
@@ -241,6 +245,11 @@ def _ball(row: Mapping[str, Any]) -> str:
 def _interval(row: Mapping[str, Any], name: str = "") -> str:
     low, high = (row[f"{name}_{end}" if name else end] for end in ("ci_low", "ci_high"))
     return f"[{low:.3f}, {high:.3f}]"
+
+
+def _flag_text(row: Mapping[str, Any]) -> str:
+    none = "not checked" if _missing(row[RANDOMISED]) else "none"
+    return ", ".join(_flags(row)) or none
 
 
 def _flags(row: Mapping[str, Any]) -> list[str]:
@@ -365,7 +374,7 @@ def _html_row(row: Mapping[str, Any], times: Mapping[str, Any], none: float | No
         _worst_cell(row, none),
         _cell(row["attackers"], row["attackers"], detail=row["stages"].replace("; ", "\n")),
         _cell(None, row["strongest"] or ""),
-        _cell(None, ", ".join(_flags(row)), detail="\n".join(_meanings(row))),
+        _cell(None, _flag_text(row), detail="\n".join(_meanings(row))),
         _cell(row["purification_passes"], f"{row['purification_passes']:.4g}"),
         _cell(ms, "" if _missing(ms) else f"{ms:.3g}", detail=spread),
         _cell(row["passes_per_image"], f"{row['passes_per_image']:,.0f}"),

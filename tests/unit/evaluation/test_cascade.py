@@ -444,7 +444,7 @@ def test_the_file_has_all_that_a_leaderboard_needs(files: dict[str, str], folder
         (s["attack"]["name"], s["threat_model"]) for s in RECIPE["stages"]
     ]
     # The costs are the same with seconds, and with what they are of.
-    assert {*costs[0]} == {*COST_COLUMNS}
+    assert {*costs[0], "check"} == {*COST_COLUMNS}
     assert [{k: c[k] for k in stages[0]} for c in costs] == stages
     assert all(c["seconds"] >= 0 and c["defense"] == "none" for c in costs)
     assert sum(c["broken"] for c in costs) == 12 - right.sum()
@@ -461,10 +461,10 @@ def read_images(files: dict[str, str]) -> np.ndarray:
 RUN = cascade._run
 
 
-def noted(numbers: list[int], stage: Stage, number: int, *rest: Any) -> None:
-    """Runs a stage, and notes its number."""
-    numbers.append(number)
-    RUN(stage, number, *rest)
+def noted(numbers: list[int], *arguments: Any) -> dict[str, Any]:
+    """Runs a stage, and notes its number, which is the last argument."""
+    numbers.append(arguments[-1])
+    return RUN(*arguments)
 
 
 @pytest.mark.slow

@@ -28,14 +28,17 @@ def stage(name: str, broken: int, accuracy: float, number: int = 0, **more: Any)
     }
 
 
-def attacked(folder: Path, name: str, found_by: list[int], stages: list[Row]) -> str:
-    """A set as `attack_adaptively` writes it."""
+def attacked(
+    folder: Path, name: str, found_by: list[int], stages: list[Row], checks: Row | None = None
+) -> str:
+    """A set as `attack_adaptively` writes it, with what its checks found if there were any."""
     n, fields = len(found_by), {"found_by": np.array(found_by)}
     attributes = {
         **{"norm": "linf", "epsilon": 0.1},
         "stages": json.dumps([stage("clean", 1, 0.9, -1), *stages]),
         "clean_correct": n - found_by.count(CLEAN),
     }
+    attributes |= {} if checks is None else {"checks": json.dumps(checks)}
     images = np.zeros((n, 1, 2, 2), np.float32)
     path = folder / f"{name}.h5"
     write_image_set(path, ImageSet(images, np.zeros(n, np.int64), fields, attributes), {})
@@ -119,6 +122,31 @@ def test_the_papers_attacks_have_columns_and_count_in_the_worst_case(tmp_path: P
     assert found["strongest"] == "fgsm white_box"
 
 
+def test_a_row_has_what_the_checks_of_its_cascade_found(tmp_path: Path) -> None:
+    folder = tmp_path / "cells"
+    folder.mkdir()
+    checks = {"randomised": False, "optimises_in_forward": True, "zero_gradient": 0.2}
+    checks |= {"transfer_beats_white_box": 0, "queries_beat_gradients": 1, "doubled": 1}
+    stages = [*WEAK_STAGES, stage("pgd", 1, 0.0, 3, check="doubled")]
+    weak = attacked(tmp_path, "weak", [CLEAN, 0, 3, LEFT, LEFT], stages, checks)
+    (found,) = leaderboard_rows([row(weak, "magnet")])
+    assert found["flags"].split(";") == [
+        *("zero_gradient", "optimises_in_forward", "queries_beat_gradients", "not_converged"),
+    ]
+    columns = ("randomised", "zero_gradient_share", "only_by_queries", "only_by_transfer")
+    assert [found[name] for name in columns] == [False, 0.2, 1, 0]
+    assert (found["taken_by_doubling"], found["larger_epsilon_leaves"]) == (1, None)
+    assert found["attackers"] == 4
+    assert found["stages"].endswith("square white_box 0.200; pgd doubled white_box 0.000")
+    # What the papers' gray box breaks, and neither the cascade nor their white box.
+    cells = [cell(folder, "fgsm", [1, 1, 1, 0, 0], "gray_box"), cell(folder, "pgd", [1, 1, 1, 0])]
+    (found,) = leaderboard_rows([row(weak, "magnet") | {"cells": cells}])
+    assert found["only_by_transfer"] == 1
+    assert "transfer_beats_white_box" in found["flags"].split(";")
+    (found,) = leaderboard_rows([row(weak, "magnet") | {"cells": [*cells[1:], cells[1]]}])
+    assert found["only_by_transfer"] == 0
+
+
 def test_sets_of_other_images_are_refused(tmp_path: Path) -> None:
     weak = attacked(tmp_path, "weak", WEAK, WEAK_STAGES)
     one = cell(tmp_path, "fgsm", [1, 1, 1])
@@ -148,15 +176,18 @@ def test_the_page_has_a_line_for_each(rows: list[Row]) -> None:
     shown = [one | dict.fromkeys(CLAIM_COLUMNS) for one in rows]
     for one in shown:
         one["purification_passes"] = one["purification_passes"] or 0
-    shown[0]["flags"] = "not_converged"
+    shown[0] |= {"flags": "not_converged;randomised", "randomised": True}
+    shown[2] |= {"flags": "", "randomised": False}
     page = leaderboard_page(shown)
     lines = [line for line in page.splitlines() if line.startswith("| digits")]
     assert len(lines) == 4
     assert lines[0].startswith(
         "| digits | A | mine | 25, 2 | 0.1 | 5 | 0.800 |  |  |  |  | **0.800** ["
     )
-    assert "| 3 | fgsm white_box |  | 0 | 18 |" in lines[1]
+    assert "] ⚑ | 0 |  | not_converged, randomised | 52 |" in lines[0]
+    assert "| 3 | fgsm white_box | not checked | 0 | 18 |" in lines[1]
     assert "] ▼ |" in lines[2] and "] ▼ |" not in lines[1]
+    assert "| none |" in lines[2]
     assert "- `not_converged`: twice the iterations" in page
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import DEFAULT, MICRO, SCHEMA, edit, merged, micro_catalogue, remade
+from conftest import DEFAULT, SCHEMA, SMALL, edit, merged, micro_catalogue, remade
 
 from purification.evaluation import cascade as evaluation
 from purification.experiments import Catalogue, ConfigError, cascades, paper_table, protocols
@@ -12,7 +12,6 @@ from purification.experiments.artifacts import AttackedAdaptively
 from purification.experiments.layers import layered
 from purification.experiments.schema import read_schema
 
-SMALL = yaml.safe_load(MICRO.read_text())
 SMALL["cascades"] = {"standard": {"images": 6}}
 
 
