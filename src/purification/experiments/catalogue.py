@@ -447,7 +447,7 @@ class Catalogue(Names):
         other = threat_model.removeprefix(TRANSFER)
         if found := OTHER_SEED.fullmatch(other):
             return int(found["seed"]) != seed and (purifies or found["part"] != "purifier")
-        return other != defense
+        return bool(other != defense)
 
     def _other(
         self, dataset: str, seed: int, name: str, defense: str, classifier: str

@@ -161,8 +161,7 @@ class EncoderSearch(Purifier):
         return Reconstructed(result, searched, count.index_add(0, rows, found.evaluations))
 
     def cheaper(self, *, steps: int) -> "EncoderSearch":
-        """The same search cut short, of the same images; with 0 `steps` the pass before it alone, of
-        all images."""
+        """The same search cut short, of the same images; with 0 `steps` one pass of all."""
         searches = steps > 0 and self.settings is not None
         settings = self.settings.shortened(steps, None) if searches else None
         threshold = self.threshold if searches else None

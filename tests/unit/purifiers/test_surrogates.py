@@ -2,7 +2,7 @@
 
 import inspect
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -162,7 +162,7 @@ def test_a_search_from_an_encoder_without_its_search_is_one_pass() -> None:
 class Flipped(Purifier):
     """Turns images round; its cheaper version leaves them."""
 
-    CHEAPER = {"flips": "boolean = False: whether it turns them, too"}
+    CHEAPER: ClassVar[dict[str, str]] = {"flips": "boolean = False: whether it turns them, too"}
 
     def __init__(self, flips: bool = True, made: Any = None) -> None:
         super().__init__()
