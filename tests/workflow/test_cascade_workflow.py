@@ -27,7 +27,11 @@ def test_a_cascade_from_the_config_to_its_files(tmp_path: Path) -> None:
     workflow = Workflow(tmp_path / "workflow")
     workflow.config["cascades"] = {"small": CASCADE}
     workflow.config["attacks"] |= {"cascade_pgd_margin": STRONG, "cascade_square": {"queries": 9}}
-    workflow.run(*FILES)
+    made = workflow.run(*FILES)
+    # Told once, of what is used alone; the default `pgd` cannot cross its ball either.
+    assert made.stdout.count("its steps travel") == 1
+    told = "warning: attacks.cascade_pgd_margin: its steps travel 0.063 at most, and from the image"
+    assert told in made.stdout
     place = workflow.folder / FOLDER
     found = sorted(str(path.relative_to(place)) for path in place.rglob("*") if path.is_file())
     # No state is left.

@@ -36,7 +36,10 @@ SWEPT = (
 )
 THREAT_MODELS_OF = (
     dict.fromkeys([*SWEPT, "transferred", "black_box_pictures"], ("black_box",))
-    | dict.fromkeys((*TIME_FORMS, "samples", "toy", "comparison", "worst_case", "leaderboard"), ())
+    | dict.fromkeys(
+        (*TIME_FORMS, "samples", "toy", "comparison", "worst_case", "accuracy_l2", "leaderboard"),
+        (),
+    )
     | dict.fromkeys(("direct", "searches", "cost_accuracy", "white_box_over_steps"), None)
 )
 
@@ -51,6 +54,7 @@ NAMES = {
     "generator_quality": "quality of generators, and accuracies behind their defenses",
     "comparison": "the papers' numbers beside ours",
     "worst_case": "accuracy under the best of several attacks, image by image",
+    "accuracy_l2": "accuracy over the l2 norm of attacks without a bound",
     "leaderboard": "accuracy that is left under a cascade of attacks",
 }
 DRAWN = "Hollow markers and areas in brackets are the paper's, where it prints numbers for the same data set and settings."

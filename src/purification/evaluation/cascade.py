@@ -30,7 +30,6 @@ from purification.attacks.contract import NORMS
 from purification.attacks.losses import margin
 from purification.attacks.run import lengths_of, within_ball
 from purification.evaluation.accuracy import share
-from purification.evaluation.adversarial import warn_if_too_short
 from purification.evaluation.purifiers import Files, fitted_purifier
 from purification.evaluation.threat_models import attacked_model, surrogate_model
 from purification.models.checkpoints import load_network
@@ -266,7 +265,6 @@ def _run(
 def _attacked(stage: Stage, judge: _Judge, rows: Tensor, seed: int) -> Tensor:
     """What the stage's attack makes of the images `rows`."""
     attack = stage.attack
-    warn_if_too_short(attack)
     with progress(len(rows), f"{attack['name']}, {stage.threat_model}", "image") as bar:
         return run_attack(
             attack["method"],

@@ -50,6 +50,7 @@ from purification.experiments.protocols import KNOWN
 from purification.experiments.references import SEARCHES, WGAN_GP
 from purification.facts import facts_at
 from purification.plugins import file_digest, source_digest
+from purification.reach import too_short
 
 SWEPT_SETTINGS = ("step_size", "momentum", "starts", "precision", "optimizer")
 """What a sweep has of its defence's search: it takes all steps of all restarts."""
@@ -176,6 +177,8 @@ class Catalogue(Names):
             (name, replace(base, settings={**base.settings, **single, **own}))
             for name, own in variants or [("copy", {})]
         )
+        for name, one in attacks:
+            self._look_at(one, f"copies.{attack} ({name})")
         victim = self.classifier(dataset, seed, PLAIN, classifier)
         return AdversarialCopies(self.dataset(dataset).for_training, seed, attack, attacks, victim)
 
@@ -298,7 +301,14 @@ class Catalogue(Names):
         others += [] if draws else ["expectation"]
         settings = {k: v for k, v in entry.items() if k not in others}
         settings = {**entry.get("settings", {}), **settings}
-        return Attack(attack, entry["method"], settings, **_own(entry["method"], entry))
+        made = Attack(attack, entry["method"], settings, **_own(entry["method"], entry))
+        self._look_at(made, f"attacks.{attack}")
+        return made
+
+    def _look_at(self, attack: Attack, place: str) -> None:
+        """Remark on an attack whose steps cannot cross its ball."""
+        if short := too_short(attack.method, attack.settings):
+            self.remarks.setdefault(place, f"{place}: {short}")
 
     def _attack_on_network(self, attack: str) -> Attack:
         """An attack that a bare classifier is made for. Raises ConfigError for another."""

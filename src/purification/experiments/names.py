@@ -61,6 +61,8 @@ class Names:
         self._facts = {n: facts_for(e["method"]) for n, e in self.config["defenses"].items()}
         self.code = sorted({e[key] for e, key in entries if ":" in e.get(key, "")})
         """The places of users' own code."""
+        self.remarks: dict[str, str] = {}
+        """What is to be said of entries that were asked for, and is no mistake, by their places."""
 
     @cache  # noqa: B019
     def study(self, name: str) -> Study:

@@ -146,6 +146,7 @@ STUDIES: Mapping[str, Study] = {
         Study("generator_quality", "generator_quality"),
         Study("comparison", "comparison", at="comparison", files=("csv", "md")),
         Study("worst_case", "worst_case", at="worst_case", files=("csv", "md")),
+        Study("accuracy_l2", "accuracy_l2"),
         Study("leaderboard", "leaderboard", at="leaderboard", files=("csv", "md")),
     )
 }
