@@ -354,6 +354,16 @@ class Catalogue(Names):
         if self.searches_codes(attack):
             # It has no gray box, and BPDA's backward pass has no part in it.
             threat_models = {k: v for k, v in threat_models.items() if k == "white_box"}
+        again = {}
+        if not self.needs_gradient(attack):
+            # What it sees is the same with BPDA's backward pass as without.
+            plain = {name: _white_box_of(name) for name in threat_models}
+            again = {
+                name: other
+                for name, other in plain.items()
+                if name != other and threat_models.get(other, 0) == threat_models[name]
+            }
+            threat_models = {k: v for k, v in threat_models.items() if k not in again}
         gray = None
         if "gray_box" in threat_models:
             gray = self.attacked_classifier(dataset, seed, PLAIN, classifier, attack)
@@ -371,6 +381,7 @@ class Catalogue(Names):
             self._lookup("defenses", defense)["surrogate"]
             if "surrogate" in threat_models
             else None,
+            again or None,
         )
 
     @cache  # noqa: B019
@@ -435,6 +446,8 @@ class Catalogue(Names):
                 attacked = plain.path
             elif threat_model in THREAT_MODELS and not (own.purifier and threat_model in WHOLE):
                 attacked = own.classifier.path
+            if not self.needs_gradient(attack):
+                attacked = _white_box_of(attacked)
             if own.purifier is None and attacked == own.classifier.path:
                 threat_model = "white_box"  # by whatever name: that is the whole defence
             found = CascadeStage(self.attack(attack), threat_model, stage.get("surrogate"))
@@ -651,6 +664,14 @@ def _check_unvaried(defense: str) -> None:
     trained for it, no substitute asks it, and it is neither swept nor timed."""
     if VARIED in defense:
         raise ConfigError(f"{defense}: with another L there are only purified images")
+
+
+def _white_box_of(threat_model: str) -> str:
+    """Of a threat model with BPDA's backward pass the one without."""
+    bpda = "white_box_bpda"
+    return (
+        threat_model.replace(bpda, "white_box") if threat_model.startswith(bpda) else threat_model
+    )
 
 
 def _own(place: str, entry: Mapping[str, Any]) -> dict[str, Any]:

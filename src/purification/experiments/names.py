@@ -191,6 +191,11 @@ class Names:
         method = self._lookup("attacks", attack)["method"]
         return bool(stated("attacks", method).get("generator"))
 
+    def needs_gradient(self, attack: str) -> bool:
+        """Whether an attack climbs a gradient, so that another backward pass makes another one."""
+        known = stated("attacks", self._lookup("attacks", attack)["method"])
+        return bool(known.get("gradient_based", True))
+
     def generates(self, defense: str) -> bool:
         """Whether a defence's purifier has a generator, whose codes can be searched."""
         facts = self._facts[base_name(self.deployment_of(defense))]

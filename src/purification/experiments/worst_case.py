@@ -37,13 +37,13 @@ def attacked_cells(catalogue: Catalogue, tables: Iterable[str]) -> list[Cell]:
     Randomised defences are left out: which attack is best for an image is known after its draws
     alone, and the best of several by the draws on which they are judged would be a lucky one.
     """
-    cells = {
-        (cell.classifier.path, cell.images.path, cell.group): cell
-        for name in tables
-        for measurement in paper_table(catalogue, name).measurements
-        for cell in (measurement.cells if isinstance(measurement, Measurement) else ())
-        if cell.labels["threat_model"] in THREAT_MODELS and "protocol" not in cell.labels
-    }
+    cells: dict[tuple[str, str, str | None], Cell] = {}
+    for measurement in (
+        one for name in tables for one in paper_table(catalogue, name).measurements
+    ):
+        for cell in measurement.cells if isinstance(measurement, Measurement) else ():
+            if cell.labels["threat_model"] in THREAT_MODELS and "protocol" not in cell.labels:
+                cells.setdefault((cell.classifier.path, cell.images.path, cell.group), cell)
     return list(cells.values())
 
 
