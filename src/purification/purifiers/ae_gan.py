@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from purification.purifiers.base import Purifier, reconstruction_error
 from purification.purifiers.descent import SearchSettings
-from purification.purifiers.latent_search import latent_search
+from purification.purifiers.latent_search import latent_search, refuse_transformed
 
 _SEARCH = ("steps", "step_size", "doubling", "optimizer")
 
@@ -144,6 +144,8 @@ class EncoderSearch(Purifier):
 
     def reconstruct(self, images: Tensor) -> Reconstructed:
         """Purified images (N, C, H, W), which of them were searched, and what each cost."""
+        if self.threshold is not None:  # a choice of images: which, a transform does not tell
+            refuse_transformed(images)
         codes = self.encoder(images)
         count = torch.ones(len(images), dtype=torch.int64, device=images.device)
         if self.settings is not None and self.threshold is None:
