@@ -34,7 +34,9 @@ def table(rows: Sequence[Mapping[str, str]]) -> str:
     """The rows of a leaderboard's CSV as README.md has them: a table for each run, without columns
     that are empty in all rows, or that its run did not have yet."""
     runs = dict.fromkeys((row["dataset"], row["classifier"]) for row in rows)
-    lines = [(run, [_line(r) for r in rows if (r["dataset"], r["classifier"]) == run]) for run in runs]
+    lines = [
+        (run, [_line(r) for r in rows if (r["dataset"], r["classifier"]) == run]) for run in runs
+    ]
     several = len(runs) > 1
     kept = [i for i, _ in enumerate(_HEADER) if any(line[i] for _, own in lines for line in own)]
     header = [_HEADER[i] for i in kept]

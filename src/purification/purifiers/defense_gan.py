@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from purification import randomness
 from purification.purifiers.base import Purifier
 from purification.purifiers.descent import SearchResult, SearchSettings
-from purification.purifiers.latent_search import latent_search
+from purification.purifiers.latent_search import latent_search, refuse_transformed
 
 Starts = Literal["published", "prior"]
 _SEARCH = ("step_size", "momentum", "precision", "tolerance", "patience", "optimizer")
@@ -172,6 +172,7 @@ class WinnerSearch(Purifier):
 
     def winners(self, images: Tensor) -> Tensor:
         """The numbers (M,) of the restarts that images (M, C, H, W) are searched from."""
+        refuse_transformed(images)
         distances = torch.cdist(
             *(images.detach().flatten(1), self.known.to(images).flatten(1)),
             compute_mode="donot_use_mm_for_euclid_dist",
