@@ -1,13 +1,17 @@
 """What several tests share: the repository's workflow in a folder of its own, and running it."""
 
+import atexit
+import copy
 import csv
 import fcntl
+import functools
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +26,7 @@ import yaml
 from purification.experiments import DEFAULT_FILES, Catalogue, ConfigError, all_made, layered
 from purification.experiments.artifacts import Artifact, File, Part
 from purification.experiments.papers import studies_of
+from purification.warm_start import Fork, Starter
 
 ENVIRONMENT = dict(os.environ)
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -34,6 +39,7 @@ RUN = ("--cores", "2", "--max-threads", "1")
 """How Snakemake runs here: on networks this small a second thread waits more than it computes."""
 SCHEMA = REPOSITORY / "workflow/schemas/config.schema.yaml"
 DEFAULT = layered((file, yaml.safe_load((REPOSITORY / file).read_text())) for file in DEFAULT_FILES)
+SMALL = yaml.safe_load(MICRO.read_text())
 
 
 def merged(base: Any, overlay: Any) -> Any:
@@ -95,7 +101,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 def micro_catalogue(**changes: Any) -> Catalogue:
     """The catalogue of the micro config, with changes laid over it."""
-    return Catalogue(merged(merged(DEFAULT, yaml.safe_load(MICRO.read_text())), changes), SCHEMA)
+    return Catalogue(merged(merged(DEFAULT, SMALL), changes), SCHEMA)
 
 
 def digests(*found: Any) -> dict[str, str]:
@@ -121,7 +127,7 @@ def remade(find: Callable[[Catalogue], Sequence[File]], config: Any, edit: Any) 
     tests/workflow compares the two.
     """
     before, after = (
-        {file.path: file for file in all_made(find(Catalogue(merged(DEFAULT, own), SCHEMA)))}
+        {file.path: file for file in all_made(find(_catalogue(json.dumps(own))))}
         for own in (config, merged(config, edit))
     )
     changed = [
@@ -134,6 +140,12 @@ def remade(find: Callable[[Catalogue], Sequence[File]], config: Any, edit: Any) 
     jobs |= {file.path: file for file in changed if not isinstance(file, Part)}
     kinds = Counter(str(job.recipe.get("kind", path)) for path, job in jobs.items())
     return Remade(dict(kinds), set(jobs))
+
+
+@functools.lru_cache(maxsize=8)
+def _catalogue(config: str) -> Catalogue:
+    """That of a config on top of the default one. Many edits are of the same."""
+    return Catalogue(merged(DEFAULT, json.loads(config)), SCHEMA)
 
 
 @dataclass(frozen=True)
@@ -150,6 +162,57 @@ def environment() -> dict[str, str]:
     return ENVIRONMENT | {"PATH": path}
 
 
+def snakemake(
+    folder: Path, *words: str, environment: Mapping[str, str], front: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Run snakemake in a folder; its output, both streams together, is in `stdout`.
+
+    It runs in a fork of a process that has imported Snakemake, and its jobs in forks of another, so
+    that a test does not pay for what all import. `front`: the environment's `snakemake`, otherwise
+    `python -m snakemake`.
+    """
+    of_snakemake, of_jobs = starters()
+    name = "snakemake" if front else "python -m snakemake"
+    arguments = (str(TESTS / "snakemake_fork.py"), of_jobs, name, *words)
+    done = in_fork(of_snakemake, *arguments, folder=folder, environment=environment)
+    return subprocess.CompletedProcess([name, *words], done.returncode, done.stdout)
+
+
+def in_fork(
+    starter: str, *arguments: str, folder: Path, environment: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Run a script in a fork of a starter; its output, both streams together, is in `stdout`."""
+    with tempfile.TemporaryFile("w+") as output, Path(os.devnull).open() as nothing:
+        streams = (nothing.fileno(), output.fileno(), output.fileno())
+        fork = Fork(starter, arguments, folder=folder, environment=environment, streams=streams)
+        status = fork.wait()
+        output.seek(0)
+        return subprocess.CompletedProcess(arguments, status, output.read())
+
+
+STARTERS = "PURIFICATION_TESTS_STARTERS"
+"""In the environment of the processes of a parallel test run: the sockets of their starters."""
+
+
+@functools.cache
+def starters() -> tuple[str, str]:
+    """The sockets of two starters, for Snakemake and for its jobs."""
+    if STARTERS in os.environ:
+        one, other = os.environ[STARTERS].split()
+        return one, other
+    opened = Starter(), Starter()
+    for starter in opened:
+        atexit.register(starter.close)
+    return opened[0].place, opened[1].place
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before the processes of a parallel test run are started, which all have their environment
+    from this one. Without work a starter costs as good as nothing."""
+    if config.getoption("numprocesses", None):
+        os.environ[STARTERS] = " ".join(starters())
+
+
 class Workflow:
     """A copy of the workflow in `folder`, run by the Snakemake of this environment."""
 
@@ -158,9 +221,8 @@ class Workflow:
         for name in ("Snakefile", "workflow", "config", "resources/papers", "profiles"):
             source, target = REPOSITORY / name, folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            copy = shutil.copytree if source.is_dir() else shutil.copy
-            copy(source, target)
-        self.config = yaml.safe_load(MICRO.read_text())
+            (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
+        self.config = copy.deepcopy(SMALL)
         self.environment = environment()
 
     @classmethod
@@ -175,28 +237,30 @@ class Workflow:
         """The same workflow, config and results in another folder."""
         shutil.copytree(self.folder, folder)
         other = Workflow.at(folder)
-        other.config = yaml.safe_load(yaml.safe_dump(self.config))
+        other.config = copy.deepcopy(self.config)
         return other
 
     def run(
         self, *targets: str, options: Sequence[str] = RUN, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
-        """Run snakemake; its output, both streams together, is in `stdout`."""
-        process = self.start(*targets, options=options)
-        output, _ = process.communicate()
-        result = subprocess.CompletedProcess(process.args, process.returncode, output)
+        """Run snakemake, as the function above does, with the config as it is now."""
+        words = self._words(*targets, options=options)
+        result = snakemake(self.folder, *words, environment=self.environment)
         if check and result.returncode:
-            pytest.fail(f"{process.args}\n{result.stdout}", pytrace=False)
+            pytest.fail(f"{result.args}\n{result.stdout}", pytrace=False)
         return result
 
-    def start(self, *targets: str, options: Sequence[str]) -> subprocess.Popen[str]:
-        """Start snakemake, with the config as it is now."""
+    def _words(self, *targets: str, options: Sequence[str]) -> list[str]:
+        """The command line, after the config has been written."""
         own = self.folder / "config/test.yaml"
         own.write_text(yaml.safe_dump(self.config))
         # Options before targets: --configfile takes all words that follow.
-        command = [sys.executable, "-m", "snakemake", "--configfile", "config/test.yaml"]
+        return ["--configfile", "config/test.yaml", *options, "--", *targets]
+
+    def start(self, *targets: str, options: Sequence[str] = RUN) -> subprocess.Popen[str]:
+        """Start snakemake as a user does, in a process of its own and with its own starter."""
         return subprocess.Popen(
-            [*command, *options, "--", *targets],
+            [sys.executable, "-m", "snakemake", *self._words(*targets, options=options)],
             cwd=self.folder,
             env=self.environment,
             stdout=subprocess.PIPE,

@@ -127,7 +127,7 @@ def found_recipe(path: str | Path) -> dict[str, Any] | str:
     from purification.text_tables import page_digest, text_table_digest
 
     readers = {".h5": image_recipe, ".safetensors": checkpoint_recipe, ".csv": text_table_digest}
-    readers |= {".md": page_digest, ".png": _picture_digest}
+    readers |= {".md": page_digest, ".html": page_digest, ".png": _picture_digest}
     if (read := readers.get(Path(path).suffix)) is None:
         raise LookupError(f"{path}: files of this kind carry no recipe")
     return read(path)

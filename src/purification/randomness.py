@@ -75,11 +75,11 @@ class Streams:
 
     def normal(self, shape: Sequence[int]) -> Tensor:
         """(N, *shape) from N(0, 1)."""
-        return torch.stack([torch.randn(*shape, generator=g) for g in self._generators])
+        return torch.stack([torch.randn(tuple(shape), generator=g) for g in self._generators])
 
     def uniform(self, shape: Sequence[int]) -> Tensor:
         """(N, *shape), uniform in [0, 1)."""
-        return torch.stack([torch.rand(*shape, generator=g) for g in self._generators])
+        return torch.stack([torch.rand(tuple(shape), generator=g) for g in self._generators])
 
 
 def normal_of(seeds: Tensor, shape: Sequence[int]) -> Tensor:

@@ -29,6 +29,7 @@ import sys
 import tempfile
 import threading
 import traceback
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import CodeType
@@ -41,6 +42,8 @@ PR_SET_PDEATHSIG = 1
 BEFORE_A_SCRIPT = {"sys", "pickle", "snakemake", "logger", "Snakemake"}
 """The names in `__main__` that Snakemake's preamble brings; one of its values can import us."""
 LATE = {
+    # The values that Snakemake gives a script, recipes among them, and the log's last line.
+    "purification.runtime": ("purification.experiments", "snakemake.io", "psutil"),
     "purification.attacks": ("torch.fx.experimental.symbolic_shapes",),
     "purification.training": ("torch._dynamo",),
     "purification.reporting.figures": (
@@ -48,47 +51,125 @@ LATE = {
         "matplotlib.backends.backend_pdf",
     ),
 }
-"""What is imported late, by what jobs import that all come to it: by torch itself at the first
-gradient of given outputs and at the first optimizer, by pictures at the first figure. Each takes
-half a second or more."""
+"""What is imported late, by what jobs import that all come to it: when their values are read, by
+torch itself at the first gradient of given outputs and at the first optimizer, by pictures at the
+first figure. Each takes a quarter of a second or more."""
+LATE_BY_SCRIPT = {
+    "purification.datasets": ("torch", "sklearn.datasets"),
+    "purification.evaluation.detection_rows": ("sklearn.metrics",),
+    "purification.evaluation.discriminator": ("sklearn.metrics",),
+    "purification.reporting.detection": ("sklearn.metrics",),
+    "purification.reporting.detection_curves": ("sklearn.metrics",),
+}
+"""The same, by what a script itself imports: others come to these modules, too, and never call what
+needs more, the digits or the area under a curve."""
 
 
 def open_starter() -> None:
     """Called by Snakemake's main process before its jobs, which find the starter by their
-    environment. It ends with this process, or with the last job if this process was killed."""
-    if os.environ.get(VARIABLE) == "" or not hasattr(os, "pidfd_open"):
+    environment. Runs to which their environment gives one already share that."""
+    place = os.environ.get(VARIABLE)
+    if place == "" or not hasattr(os, "pidfd_open") or (place and Path(place).is_socket()):
         return
-    folder = tempfile.mkdtemp(prefix="purification-")  # for this user alone
-    place = str(Path(folder, "starter"))
-    listener = socket.socket(socket.AF_UNIX)
     try:
-        listener.bind(place)
+        starter = Starter()
     except OSError:  # too long a path for a socket, or a file system without any
-        listener.close()
-        Path(folder).rmdir()
         return
-    listener.listen(128)
-    # No threads: there must be none when it forks. torch has its number of threads from the job.
-    single = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"), "1")
-    code = "from purification.warm_start import serve; serve()"
-    starter = subprocess.Popen(
-        [sys.executable, "-P", "-c", code, place, str(listener.fileno())],
-        stdin=subprocess.PIPE,  # its end is that of this process
-        stdout=subprocess.DEVNULL,
-        env=os.environ | single,
-        pass_fds=[listener.fileno()],
-    )
-    listener.close()
-    os.environ[VARIABLE] = place
-    atexit.register(_close, starter, folder)
+    os.environ[VARIABLE] = starter.place
+    atexit.register(starter.close)
 
 
-def _close(starter: subprocess.Popen[bytes], folder: str) -> None:
-    """Waits for it, so that what it used counts as Snakemake's."""
-    starter.stdin.close()  # type: ignore[union-attr]
-    with suppress(subprocess.TimeoutExpired):  # a job is left
-        starter.wait(timeout=5)
-    shutil.rmtree(folder, ignore_errors=True)
+class Starter:
+    """A process that forks for each script that is handed over. It ends with the process that opens
+    it, or with its last fork if that process was killed.
+
+    Raises OSError where there can be no socket.
+    """
+
+    place: str
+    """Its socket."""
+
+    def __init__(self) -> None:
+        folder = Path(tempfile.mkdtemp(prefix="purification-"))  # for this user alone
+        self.place = str(folder / "starter")
+        with socket.socket(socket.AF_UNIX) as listener:
+            try:
+                listener.bind(self.place)
+            except OSError:
+                folder.rmdir()
+                raise
+            listener.listen(128)
+            # No threads: there must be none when it forks. torch has its number of threads from
+            # the job.
+            names = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
+            code = "from purification.warm_start import serve; serve()"
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-c", code, self.place, str(listener.fileno())],
+                stdin=subprocess.PIPE,  # its end is that of this process
+                stdout=subprocess.DEVNULL,
+                env=os.environ | dict.fromkeys(names, "1"),
+                pass_fds=[listener.fileno()],
+            )
+
+    def close(self) -> None:
+        """Waits for it, so that what it used counts as this process's."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        with suppress(subprocess.TimeoutExpired):  # a job is left
+            self._process.wait(timeout=5)
+        shutil.rmtree(Path(self.place).parent, ignore_errors=True)
+
+
+class Fork:
+    """The process of a script in a fork of the starter at `place`.
+
+    arguments: the script's place and its words. It has that search path (by default the starter's),
+    working directory, environment and, by their numbers, streams.
+
+    Raises OSError if there is no starter, or if it does not fork for this script.
+    """
+
+    process: int
+    """Its number."""
+
+    def __init__(
+        self,
+        place: str,
+        arguments: Sequence[str],
+        *,
+        path: Sequence[str] | None = None,
+        folder: str | Path,
+        environment: Mapping[str, str],
+        streams: tuple[int, int, int] = (0, 1, 2),
+    ) -> None:
+        request = {
+            **{"arguments": arguments, "path": path, "folder": str(folder)},
+            "environment": dict(environment),
+        }
+        message = json.dumps(request).encode()
+        self._starter = socket.socket(socket.AF_UNIX)
+        try:
+            self._starter.connect(place)
+            socket.send_fds(self._starter, [len(message).to_bytes(8)], streams)
+            self._starter.sendall(message)
+            self.process = self._number("it does not fork for this script")
+        except OSError:
+            self._starter.close()
+            raise
+
+    def wait(self) -> int:
+        """How it ended, as `subprocess` says it: its exit status, or minus the number of a signal.
+
+        Raises OSError if the starter has ended, and the fork with it.
+        """
+        with self._starter:
+            return self._number("the process that started this job has ended, and the job with it")
+
+    def _number(self, otherwise: str) -> int:
+        data = _received(self._starter, 4)
+        if len(data) < 4:
+            raise ConnectionError(otherwise)
+        return int.from_bytes(data, signed=True)
 
 
 def hand_over() -> None:
@@ -98,32 +179,18 @@ def hand_over() -> None:
     begun = {name for name in vars(sys.modules["__main__"]) if not name.startswith("__")}
     if not place or Path(sys.argv[0]).parent.name != "scripts" or begun - BEFORE_A_SCRIPT:
         return
-    request = {
-        "arguments": sys.argv,
-        "path": sys.path,
-        "folder": str(Path.cwd()),
-        "environment": dict(os.environ),
-    }
-    message = json.dumps(request).encode()
     # Ctrl-C reaches the fork as well, and how it ends is what this process waits for.
     interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with socket.socket(socket.AF_UNIX) as starter:
-        try:
-            starter.connect(place)
-            socket.send_fds(starter, [len(message).to_bytes(8)], [0, 1, 2])
-            starter.sendall(message)
-            started = _received(starter, 4)
-        except OSError:
-            started = b""
-        if len(started) < 4:
-            signal.signal(signal.SIGINT, interrupted)
-            return
-        process = int.from_bytes(started)
-        signal.signal(signal.SIGTERM, lambda number, _: os.kill(process, number))
-        ended = _received(starter, 4)
-    if len(ended) < 4:
-        sys.exit("the process that started this job has ended, and the job with it")
-    _end_as(int.from_bytes(ended, signed=True))
+    try:
+        fork = Fork(place, sys.argv, path=sys.path, folder=Path.cwd(), environment=os.environ)
+    except OSError:
+        signal.signal(signal.SIGINT, interrupted)
+        return
+    signal.signal(signal.SIGTERM, lambda number, _: os.kill(fork.process, number))
+    try:
+        _end_as(fork.wait())
+    except OSError as error:
+        sys.exit(str(error))
 
 
 def _end_as(code: int) -> NoReturn:
@@ -171,7 +238,7 @@ def serve() -> NoReturn:
                 jobs.add(job)
                 for end in (job.pidfd, connection):
                     selector.register(end, selectors.EVENT_READ, data=job)
-                _send(connection, process.to_bytes(4))
+                _send(connection, process.to_bytes(4, signed=True))
             elif key.data not in jobs:  # told of in the same breath as its end
                 continue
             elif key.fileobj is key.data.connection:  # who waits for the job was killed
@@ -250,8 +317,10 @@ def _loaded(request: dict[str, Any]) -> bool:
             importlib.import_module(name)
         except Exception:  # the job will meet it, too, and say so in its log
             continue
-    for early, late in LATE.items():
-        for name in late if early in sys.modules else ():
+    late = [late for early, late in LATE.items() if early in sys.modules]
+    late += [late for early, late in LATE_BY_SCRIPT.items() if early in names]
+    for modules in late:
+        for name in modules:
             with suppress(ImportError):  # of another version of torch
                 importlib.import_module(name)
     if len(sys.modules) > before:
@@ -272,7 +341,7 @@ def _as_the_job(request: dict[str, Any]) -> CodeType:
     os.environ.clear()
     os.environ.update(request["environment"])
     os.environ.pop(VARIABLE, None)
-    sys.argv[:], sys.path[:] = request["arguments"], request["path"]
+    sys.argv[:], sys.path[:] = request["arguments"], request["path"] or sys.path
     # What a library has made when it was imported, as matplotlib where it has no folder of the
     # user's, is for all jobs, and the starter removes it.
     atexit.unregister(shutil.rmtree)

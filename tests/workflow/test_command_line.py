@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, Workflow
+from conftest import REPOSITORY, Workflow, snakemake
 
 from purification.storage import read_split
 
@@ -23,19 +23,10 @@ COMMANDS = sorted(
 )
 
 
-def snakemake(workflow: Workflow, *words: str, front: bool = True) -> tuple[int, str]:
-    """A dry run by the `snakemake` of this environment, or by the plain one."""
-    executable = str(Path(sys.executable).with_name("snakemake"))
-    command = [executable] if front else [sys.executable, "-m", "snakemake"]
-    result = subprocess.run(
-        [*command, "-n", *words],
-        cwd=workflow.folder,
-        env=workflow.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    return result.returncode, result.stdout
+def dry_run(workflow: Workflow, *words: str, front: bool = True) -> tuple[int, str]:
+    """By the `snakemake` of this environment, or by the plain one."""
+    done = snakemake(workflow.folder, "-n", *words, environment=workflow.environment, front=front)
+    return done.returncode, done.stdout
 
 
 @pytest.mark.parametrize(
@@ -50,7 +41,7 @@ def test_unusable_config_file_is_named(content: str | None, complaint: str, tmp_
     workflow = Workflow(tmp_path / "workflow")
     if content is not None:
         (workflow.folder / "my.yaml").write_text(content)
-    code, output = snakemake(workflow, "--configfile", "my.yaml", "--", "results/table4.csv")
+    code, output = dry_run(workflow, "--configfile", "my.yaml", "--", "results/table4.csv")
     assert code and "my.yaml" in output and complaint in output
     assert "Traceback" not in output
 
@@ -61,14 +52,14 @@ def test_files_are_read_strictly_by_the_plain_command_too(tmp_path: Path) -> Non
     whole = default.read_text()
     for place, text in ((default, whole + "threads: 2\n"), (default, whole + "x: [\n")):
         place.write_text(text)
-        code, output = snakemake(workflow, "results/table4.csv", front=False)
+        code, output = dry_run(workflow, "results/table4.csv", front=False)
         assert code and "config/config.yaml" in output and "line " in output
         assert "Traceback" not in output
     default.write_text(whole)
     own = workflow.folder / "my.yaml"
     own.write_text("attacks: {fgsm: {epsilon: 0.1, epsilon: 0.2}}\n")
     arguments = ("results/table4.csv", "--configfile", "my.yaml")
-    code, output = snakemake(workflow, *arguments, front=False)
+    code, output = dry_run(workflow, *arguments, front=False)
     assert code and "my.yaml, line 1: 'attacks.fgsm.epsilon'" in output
 
 
@@ -77,19 +68,17 @@ def test_lists_and_mappings_come_by_config(tmp_path: Path) -> None:
     workflow = Workflow(tmp_path / "workflow")
     values = ["seeds=[0, 1]", "datasets={digits: {test: 600}, svhn: null}", "threads=1"]
     target = "results/digits/seed1/classifiers/plain/A.history.csv"
-    code, output = snakemake(workflow, "--config", *values, "--", target)
+    code, output = dry_run(workflow, "--config", *values, "--", target)
     assert code == 0, output
     assert re.search(r"^train_classifier +1$", output, re.MULTILINE), output
-    code, output = snakemake(workflow, "--config", "seeds=[0,1e30]", "--", target)
+    code, output = dry_run(workflow, "--config", "seeds=[0,1e30]", "--", target)
     assert code and "seeds.1: must be of type integer; got 1e+30" in output
-    code, output = snakemake(workflow, "--config", "seeds=[0,", "--", target)
+    code, output = dry_run(workflow, "--config", "seeds=[0,", "--", target)
     assert code and "--config 'seeds=[0, 1]'" in output
     path = "results/digits/dataset.h5"
-    command = [sys.executable, "-m", "snakemake", "--cores", "1", path, "--config", *values]
-    made = subprocess.run(
-        command, cwd=workflow.folder, env=workflow.environment, capture_output=True, text=True
-    )
-    assert made.returncode == 0, made.stderr
+    words = ("--cores", "1", path, "--config", *values)
+    made = snakemake(workflow.folder, *words, environment=workflow.environment)
+    assert made.returncode == 0, made.stdout
     assert len(read_split(workflow.folder / path, "test")[1]) == 600
 
 
@@ -133,18 +122,27 @@ def test_documented_command_runs_as_it_stands(command: str, tmp_path: Path) -> N
     if "--report" in command:
         pytest.skip("needs a finished run: tested in test_workflow.py")
     program, *words = shlex.split(command)
-    executable = Path(sys.executable).with_name(program)
+    assert program == "snakemake"
+    code, output = dry_run(workflow, *words)
+    assert code == 0, output
+    planned = r"^(paper_table|plot_roc|generator_quality_table|attack_adaptively) +[1-9]\d*$"
+    assert re.search(planned, output, re.MULTILINE), output
+
+
+def test_the_snakemake_of_this_environment_takes_a_target_behind_an_option(tmp_path: Path) -> None:
+    """The executable; what it calls ran the commands above."""
+    workflow = Workflow(tmp_path / "workflow")
+    executable = Path(sys.executable).with_name("snakemake")
+    words = ("-n", "--cores", "8", "--resources", "gpu=1", "results/table4.csv")
     result = subprocess.run(
-        [executable, "-n", *words],
+        [executable, *words],
         cwd=workflow.folder,
         env=workflow.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        capture_output=True,
         text=True,
     )
-    assert result.returncode == 0, result.stdout
-    planned = r"^(paper_table|plot_roc|generator_quality_table|attack_adaptively) +[1-9]\d*$"
-    assert re.search(planned, result.stdout, re.MULTILINE), result.stdout
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"^paper_table +1$", result.stdout, re.MULTILINE), result.stdout
 
 
 def test_make_passes_the_target_and_the_arguments() -> None:

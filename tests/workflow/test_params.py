@@ -23,8 +23,10 @@ TARGETS = (
     ),
     "results/figures/generator_quality.png",
     "results/digits/seed0/adaptive/standard/magnet/A.h5",
+    "results/digits/seed0/adaptive_fixed/standard/defense_gan_redrawn/A.h5",
     "results/digits/seed0/classifiers/plain/own.safetensors",
     "results/digits/seed0/generators/own.safetensors",
+    "results/digits/seed0/diffusions/diffusion.safetensors",
 )
 # Networks that were trained elsewhere, of which the default config has none.
 OWN = """

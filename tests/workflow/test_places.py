@@ -2,14 +2,12 @@
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas
 import pytest
 import yaml
-from conftest import MICRO, RUN, Workflow
+from conftest import MICRO, RUN, Workflow, environment, snakemake
 
 OTHERS = """
 rule all:
@@ -41,13 +39,7 @@ def others(folder: Path, snakefile: Path, results: str) -> None:
 
 def run(folder: Path, *words: str, status: int = 0) -> str:
     """Runs Snakemake in a folder; what it says."""
-    result = subprocess.run(
-        [sys.executable, "-m", "snakemake", *RUN, *words],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    result = snakemake(folder, *RUN, *words, environment=environment())
     assert result.returncode == status, result.stdout
     return result.stdout
 

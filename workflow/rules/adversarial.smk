@@ -84,6 +84,23 @@ rule attack_adaptively:
         "../scripts/attack_adaptively.py"
 
 
+use rule attack_adaptively as attack_known_draws with:
+    """Attack a randomised defense by a cascade, with draws that the attacker knows"""
+    input:
+        unpack(inputs("cascade", known_draw=True)),
+    output:
+        attacked="results/{dataset}/seed{seed}/adaptive_fixed/{cascade}/{defense}/{classifier}.h5",
+        costs="results/{dataset}/seed{seed}/adaptive_fixed/{cascade}/{defense}/{classifier}.costs.csv",
+    log:
+        "logs/attack_known_draws/{dataset}/seed{seed}/{cascade}/{defense}/{classifier}.log",
+    params:
+        recipe=recipe("cascade", known_draw=True),
+        state="results/{dataset}/seed{seed}/adaptive_fixed/{cascade}/{defense}/{classifier}.state.safetensors",
+    message:
+        "Cascade {wildcards.cascade} on {wildcards.defense}, known draws, and classifier "
+        "{wildcards.classifier}, {wildcards.dataset}"
+
+
 rule craft_copies:
     """Attack all training images, for a Defense-VAE to learn from"""
     input:

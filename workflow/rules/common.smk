@@ -39,6 +39,7 @@ from purification.experiments import (
     paper_figure,
     paper_page,
     paper_table,
+    purification_costs,
     quality_figure,
     quality_file,
     rule_table,
@@ -176,7 +177,9 @@ if workflow.is_main_process:
         if {study.paper, *map(place, files)} & set(sys.argv[1:]):
             asked(CATALOGUE.study, study.name)
     for cascade in CATALOGUE.config.get("cascades", ()):
-        if any(f"/adaptive/{cascade}/" in word for word in sys.argv[1:]):
+        if any(
+            re.search(f"/adaptive(_fixed)?/{re.escape(cascade)}/", word) for word in sys.argv[1:]
+        ):
             asked(CATALOGUE.cascade_settings, cascade)
 
 

@@ -29,6 +29,7 @@ rule adopt_generator:
 
 ruleorder: adopt_generator > train_network
 ruleorder: adopt_generator > train_wgan_gp
+ruleorder: adopt_generator > train_diffusion
 ruleorder: adopt_generator > train_gan
 
 
@@ -68,6 +69,14 @@ use rule train_network as train_wgan_gp with:
         # Not an output: Snakemake deletes outputs before a job, and this is what a rerun resumes from.
         state="results/{dataset}/seed{seed}/{folder}/{generator}.state.safetensors",
         resume_digest=lambda wildcards: generator(wildcards).resume_digest,
+
+
+use rule train_wgan_gp as train_diffusion with:
+    """Train a diffusion model"""
+    log:
+        "logs/train_diffusion/{dataset}/seed{seed}/{folder}/{generator}.log",
+    wildcard_constraints:
+        folder="diffusions",
 
 
 use rule train_network as train_gan with:

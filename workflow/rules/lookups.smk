@@ -43,3 +43,9 @@ def scored(wildcards):
 def course(wildcards):
     """The course of a GAN's training in the run that a rule's wildcards name."""
     return of_run(training_course, wildcards)
+
+
+def costs(wildcards):
+    """The costs of purifications before the classifier that a rule's wildcards name."""
+    w = wildcards
+    return asked(purification_costs, CATALOGUE, w.dataset, int(w.seed), w.classifier)

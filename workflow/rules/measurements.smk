@@ -85,3 +85,24 @@ rule time_purifiers:
         "Time of {wildcards.timed} and of a search, {wildcards.dataset}, alone on the machine"
     script:
         "../scripts/time_purifiers.py"
+
+
+rule measure_costs:
+    """Measure what the purification of an image costs each defense of the leaderboard"""
+    input:
+        unpack(lambda wildcards: with_old_dataset(costs(wildcards))),
+    output:
+        "results/{dataset}/seed{seed}/purification_costs/{classifier}.csv",
+    log:
+        "logs/measure_costs/{dataset}/seed{seed}/{classifier}.log",
+    threads: ALL_CORES
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(4 * 60),
+        gpu=GPUS,
+    params:
+        recipe=lambda wildcards: costs(wildcards).job,
+    message:
+        "Cost of a purification before classifier {wildcards.classifier}, {wildcards.dataset}, alone on the machine"
+    script:
+        "../scripts/measure_costs.py"

@@ -117,12 +117,15 @@ rule worst_case:
 
 
 rule leaderboard:
-    """Tabulate what is left of each defense under a cascade of attacks"""
+    """Tabulate what is left of each defense under attack, beside what its paper claims"""
     input:
         lambda wildcards: asked(leaderboard, CATALOGUE).files,
+        papers=[f"resources/papers/{key}.csv" for key in PAPERS],
     output:
         table=shown("results/leaderboard.csv"),
+        times="results/leaderboard.times.csv",
         markdown="results/leaderboard.md",
+        page="results/leaderboard.html",
     log:
         "logs/leaderboard/leaderboard.log",
     threads: 1
@@ -132,7 +135,7 @@ rule leaderboard:
     params:
         recipe=lambda wildcards: asked(leaderboard, CATALOGUE).job,
     message:
-        "What is left of each defense under a cascade of attacks"
+        "What is left of each defense under attack, beside what its paper claims"
     script:
         "../scripts/leaderboard.py"
 

@@ -1,19 +1,28 @@
-"""What is left of each defence under a cascade of attacks."""
+"""What is left of each defence under attack, beside what its paper claims."""
 
 from pathlib import Path
 
 import pandas as pd
 
-from purification.evaluation.leaderboard import LEADERBOARD_COLUMNS, leaderboard_rows
+from purification.evaluation.leaderboard import TIME_COLUMNS
+from purification.experiments import PAPERS
 from purification.provenance import start_job
 from purification.reporting.csv_files import write_numbers
-from purification.reporting.leaderboard import leaderboard_page
+from purification.reporting.leaderboard import (
+    COLUMNS,
+    leaderboard_html,
+    leaderboard_page,
+    leaderboard_tables,
+)
 from purification.runtime import log_to
 from purification.text_tables import write_page
 
 log_to(snakemake.log[0])
 start_job(snakemake.params.recipe, snakemake.config["results"])
 recipe, table = snakemake.params.recipe, Path(snakemake.output.table)
-rows = leaderboard_rows(recipe["rows"])
-write_numbers(pd.DataFrame(rows, columns=list(LEADERBOARD_COLUMNS)), table)
+papers = Path(snakemake.input.papers[0]).parent
+rows, times = leaderboard_tables(recipe["rows"], PAPERS, papers, snakemake.threads)
+write_numbers(pd.DataFrame(rows, columns=list(COLUMNS)), table)
+write_numbers(pd.DataFrame(times, columns=list(TIME_COLUMNS)), Path(snakemake.output.times))
+write_page(snakemake.output.page, leaderboard_html(rows, times), recipe, table)
 write_page(snakemake.output.markdown, leaderboard_page(rows), recipe, table)

@@ -158,14 +158,15 @@ def attacked_parts(
     _check_draws(method, entry, own_settings, model, drawn)
     indices = [int(index) for index in indices]
     _check_inputs(images, labels, indices, batch_size)
-    batch_size = max(batch_size // drawn.passes, 1)
+    # A model that makes several passes of an image says so (`purifiers.base.Defended`).
+    batch_size = max(batch_size // (drawn.passes * getattr(model, "passes", 1)), 1)
     device = next((p.device for p in model.parameters()), images.device)
     batches = [slice(i, i + batch_size) for i in range(0, len(images), batch_size)]
 
     given_files = {} if method in ATTACKS else files_for(method, entry.function, files)
     name = f"attack {method!r}"
 
-    with _frozen(model):
+    with frozen(model):
         looks: Iterable[_CleanLook] = (
             _clean_look(model, images, labels, i, device, climbed, indices, drawn) for i in batches
         )
@@ -391,7 +392,7 @@ def _versions(model: nn.Module) -> list[int]:
 
 
 @contextmanager
-def _frozen(model: nn.Module) -> Iterator[None]:
+def frozen(model: nn.Module) -> Iterator[None]:
     """Eval mode and no parameter gradients inside; the model's own state after."""
     modes = [(module, module.training) for module in model.modules()]
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]

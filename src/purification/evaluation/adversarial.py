@@ -15,7 +15,12 @@ from torch import nn
 
 from purification.attacks import MaskedGradientError, attacked_parts
 from purification.datasets import BLACK_BOX_HOLD_OUT, evaluation_images
-from purification.evaluation.protocols import draw_group, judging_seed
+from purification.evaluation.protocols import (
+    AGGREGATED_BY,
+    DRAWS_EACH,
+    draw_group,
+    judging_seed,
+)
 from purification.evaluation.purifiers import BatchSize, Files, fitted_purifier
 from purification.evaluation.refusals import record_refusals
 from purification.evaluation.summary import attack_summary
@@ -28,6 +33,7 @@ from purification.models.checkpoints import load_network, queries_of
 from purification.models.prediction import predict
 from purification.parts import Images
 from purification.provenance import name_of
+from purification.purifiers.aggregation import aggregation_of
 from purification.purifiers.batches import purified_parts
 from purification.randomness import derive_seed, draw_seeds, is_randomised
 from purification.runtime import progress
@@ -158,6 +164,8 @@ def purify_set(
 
     Of a randomised purifier that is judged, there is a set for each of the recipe's `judged_draws`
     (`draw_group`), and no other; of one that is not, as for training images, its first draw alone.
+    Where the purifier is evaluated on several draws (its `aggregation`), there are as many sets for
+    each judged draw, one after the other, and attributes that say how they are put together.
 
     `files` are the recipe's inputs by name.
     """
@@ -168,15 +176,20 @@ def purify_set(
     purifier = fitted_purifier(recipe["purifier"], files)
     draws, own = recipe.get("judged_draws"), derive_seed(recipe["seed"], name_of(path))
     judge = own if draws is None else judging_seed(recipe)
-    groups = [""] if draws is None else [draw_group(draw) for draw in range(draws)]
+    numbers, how = range(len(given.labels)), aggregation_of(purifier)
+    sets: list[tuple[str, torch.Tensor | None]] = [("", None)]
+    if is_randomised(purifier):
+        sets = [("", draw_seeds(judge, numbers, 0))]
+    if draws is not None:
+        judged = [how.seeds(draw_seeds(judge, numbers, draw)) for draw in range(draws)]
+        each = [seeds for own in judged for seeds in own.unbind(1)]
+        sets = [(draw_group(draw), seeds) for draw, seeds in enumerate(each)]
+    put_together = {} if how.draws == 1 else {DRAWS_EACH: how.draws, AGGREGATED_BY: how.by}
     with new_image_file(path, recipe, recipe["seed"]) as file:
-        for draw, group in enumerate(groups):
+        for group, seeds in sets:
             made = file.new_set(len(given.labels), group)
-            seeds = None
-            if is_randomised(purifier):
-                seeds = draw_seeds(judge, range(len(given.labels)), draw)
             fields = purify_into(made, purifier, given.images, batch_size, device, seeds=seeds)
-            attributes = given.attributes | purified_means(fields)
+            attributes = given.attributes | purified_means(fields) | put_together
             made.finish(given.labels, given.fields | fields, attributes)
 
 
@@ -191,7 +204,7 @@ def purify_into(
 ) -> Fields:
     """Purify images, a randomised purifier with `seeds` (N,), and write them into a set, or nowhere
     (None). Returns what is known of each: `PURIFIED_FIELDS`, and of a classifier behind the
-    purifier its `predictions`, (N,). Raises as `purify_images` and `predict`."""
+    purifier its `logits`, (N, K). Raises as `purify_images` and `predict`."""
     found = Growing(len(images))
     sizes: dict[str, Any] = {"batch_size": batch_size, "device": device, "seeds": seeds}
     for part in purified_parts(purifier, images, **sizes):
@@ -201,7 +214,7 @@ def purify_into(
         if classifier is not None:
             size = {"batch_size": len(part.images), "first": found.rows}
             logits = predict(classifier, part.images, **size, device=device)
-            known["predictions"] = logits.argmax(dim=1).numpy()
+            known["logits"] = logits.numpy()
         found.add(known)
     return found.fields
 
@@ -293,18 +306,25 @@ def _judged(
 
     if not is_randomised(purifier):
         kept = purify_into(made, purifier, attacked, batch_size, device, classifier)
-        return kept, {"predictions": kept["predictions"]}
+        return kept, {"predictions": kept["logits"].argmax(axis=1)}
+    how, sizes = aggregation_of(purifier), (batch_size, device, classifier)
 
-    def purified(known: bool, draw: int, written: NewSet | None) -> Fields:
+    def purified(known: bool, draw: int, written: NewSet | None) -> tuple[Fields, np.ndarray]:
+        """What is known of an evaluation's first draw, and the predictions of all its draws."""
         seeds = draw_seeds(judging_seed(recipe, known), range(len(attacked)), draw)
-        return purify_into(written, purifier, attacked, batch_size, device, classifier, seeds)
+        found = [
+            purify_into(None if k else written, purifier, attacked, *sizes, own)
+            for k, own in enumerate(how.seeds(seeds).unbind(1))
+        ]
+        logits = torch.stack([torch.from_numpy(one["logits"]) for one in found], dim=1)
+        return found[0], how.logits(logits).argmax(dim=1).numpy()
 
     draws, fixed = range(recipe["judged_draws"]), knows_draws(threat_model)
-    kept = purified(fixed, 0, made)
-    found = [kept] if not fixed else [purified(False, 0, None)]
-    found += [purified(False, draw, None) for draw in draws[1:]]
-    fields = {"predictions": np.stack([one["predictions"] for one in found], axis=1)}
-    return kept, fields | ({"known_predictions": kept["predictions"]} if fixed else {})
+    kept, first = purified(fixed, 0, made)
+    found = [first] if not fixed else [purified(False, 0, None)[1]]
+    found += [purified(False, draw, None)[1] for draw in draws[1:]]
+    fields = {"predictions": np.stack(found, axis=1)}
+    return kept, fields | ({"known_predictions": first} if fixed else {})
 
 
 _WAY_OUT = {

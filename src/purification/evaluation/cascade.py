@@ -11,6 +11,13 @@ cascade, and the defended model errs on it, in a pass of its own. Which model wa
 that said, plays no part. So an attack without a bound (DeepFool, CW, HopSkipJump) counts where its
 image happens to lie in the ball. Which images are broken does not depend on the order of the
 attacks; which attack is named for an image does, and what all of them cost.
+
+A randomised model is attacked on fresh draws or on known ones (`judge`). On known ones it is as a
+deterministic one. On fresh ones an image is broken that the model errs on in all draws by which the
+attacker selects; all others go on to the next attack, and of all images that the attacks made of
+one the attacker keeps that on which the model errs most often. No success on fewer draws ends an
+attack. How accurate the model is on the kept images, draws tell that played no part until then
+(`protocols`); what is counted before is the attacker's opinion.
 """
 
 import json
@@ -19,6 +26,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +35,20 @@ from torch import Tensor, nn
 
 from purification.attacks import MaskedGradientError, run_attack
 from purification.attacks.contract import NORMS
-from purification.attacks.losses import margin
-from purification.attacks.run import lengths_of, within_ball
 from purification.evaluation.accuracy import share
+from purification.evaluation.checks import DOUBLED, Bench, check_steps
+from purification.evaluation.judge import Judge, Selection, change, judged_afresh
+from purification.evaluation.protocols import FIXED, judging_seed
 from purification.evaluation.purifiers import Files, fitted_purifier
-from purification.evaluation.threat_models import attacked_model, surrogate_model
+from purification.evaluation.threat_models import (
+    KNOWN,
+    attacked_model,
+    knows_draws,
+    surrogate_model,
+)
 from purification.models.checkpoints import load_network
-from purification.models.prediction import predict
 from purification.provenance import DamagedFile, digest_of, name_of, place_of
-from purification.randomness import derive_seed
+from purification.randomness import derive_seed, is_randomised
 from purification.runtime import progress, warn
 from purification.storage import (
     ImageSet,
@@ -51,16 +64,21 @@ TRANSFER = "transfer:"
 """Begins the threat model of an attacker of another defence, whose name follows."""
 PASSES = ("passes", "purifier_passes", "classifier_passes")
 COST_COLUMNS = (
-    *("dataset", "seed", "classifier", "defense", "cascade", "norm", "epsilon"),
-    *("stage", "attack", "threat_model", "asked", "broken", "outside", "left", "accuracy"),
+    *("dataset", "seed", "classifier", "defense", "cascade", "norm", "epsilon", "draws", "known"),
+    *("stage", "check", "attack", "threat_model"),
+    *("asked", "broken", "outside", "left", "accuracy"),
     *(*PASSES, "seconds", "refused"),
 )
 """Columns of the costs of a cascade, a row a stage, of which the first, `clean` (stage -1), is the
-pass of the images as they are. asked: images that the stage attacked; broken: those that it broke;
+pass of the images as they are; behind the stages a row a step of the checks (`evaluation.checks`),
+which `check` names. asked: images that the stage attacked; broken: those that it broke;
 outside: those on whose image the defended model errs, but which lie outside the ball; left and
-accuracy: images that are right after it, and their share of all. passes: images in forward passes
-of the defended model, for the attack and for the judgement after it; purifier_passes and
-classifier_passes: in those of purifiers and of bare classifiers, of which the defended model is
+accuracy: images that are right after it, and their share of all. Of a randomised model `draws` are
+those of each image by which the attacker selects, and `known` whether it is attacked and judged on
+them: an image that is not right is one that errs on all of them, and accuracy is the mean share of
+them that are right; where they are not known, that is the attacker's estimate. passes: images in
+forward passes of the defended model, for the attack and for the judgement after it; purifier_passes
+and classifier_passes: in those of purifiers and of bare classifiers, of which the defended model is
 made and which are attacked by themselves; of purifiers also other defences' and surrogates, which
 cost less. seconds: measured, for all this. refused: why the stage
 has no images, its gradient being masked."""
@@ -91,31 +109,42 @@ class Found:
         images: float32 (N, C, H, W), the strongest image of each: that which broke it, or, as long
             as none did, that of greatest margin, the image itself included.
         found_by: int64 (N,), the number of the stage that broke it, from 0; `CLEAN` or `LEFT`.
-        predictions: int64 (N,), the defended model's of `images`.
-        margin: float32 (N,), its largest other logit minus the label's for `images`.
-        costs: of the clean pass and of each stage, by the names of `COST_COLUMNS` from `stage` on.
+        predictions: int64 (N,), the defended model's of `images`; of a randomised one on the first
+            of the draws by which the attacker selects.
+        margin: float32 (N,), its largest other logit minus the label's for `images`; of a
+            randomised one the mean over these draws.
+        errors: int64 (N,), on how many of these draws it errs on `images`; of a deterministic one
+            0 or 1.
+        made_by: int64 (N,), the number of the stage that made `images`, -1 of the image itself.
+        costs: of the clean pass, of each stage and of each step of the checks, by the names of
+            `COST_COLUMNS` from `stage` on.
+        checked: what the checks found (`evaluation.checks`).
     """
 
     images: Tensor
     found_by: Tensor
     predictions: Tensor
     margin: Tensor
+    errors: Tensor
+    made_by: Tensor
     costs: list[dict[str, Any]] = field(default_factory=list)
+    checked: dict[str, Any] = field(default_factory=dict)
 
     @property
     def left(self) -> Tensor:
         """The numbers of the images that are right under all that was run, ascending."""
         return (self.found_by == LEFT).nonzero().squeeze(1)
 
-    def record(self, cost: Mapping[str, Any], seconds: float) -> None:
-        """Add the costs of a stage, and say them."""
-        left = len(self.left)
-        shares = {"left": left, "accuracy": left / len(self.found_by)}
+    def record(self, cost: Mapping[str, Any], seconds: float, draws: int) -> None:
+        """Add the costs of a stage, and say them. `draws`: by which an image is selected."""
+        left, judged = len(self.left), draws * len(self.found_by)
+        shares = {"left": left, "accuracy": (judged - int(self.errors.sum())) / judged}
         self.costs.append({**cost, **shares, "seconds": round(seconds, 3)})
         why = f"; refused: {cost['refused']}" if cost["refused"] else ""
+        named = [cost[name] for name in ("attack", "threat_model", "check") if cost.get(name)]
         print(
-            f"{cost['attack']}, {cost['threat_model']}: asked {cost['asked']}, broken "
-            f"{cost['broken']}, left {left} of {len(self.found_by)}, {seconds:.1f} s{why}"
+            f"{', '.join(named)}: asked {cost['asked']}, broken {cost['broken']}, left {left} of "
+            f"{len(self.found_by)}, {seconds:.1f} s{why}"
         )
 
 
@@ -129,7 +158,8 @@ class Saved:
 
     def save(self, found: Found) -> None:
         tensors = {name: getattr(found, name) for name in _TENSORS}
-        write_checkpoint(self.path, tensors, {"digest": self.digest}, costs=json.dumps(found.costs))
+        noted = {name: json.dumps(getattr(found, name)) for name in _NOTED}
+        write_checkpoint(self.path, tensors, {"digest": self.digest}, **noted)
 
     def load(self) -> Found | None:
         """The state, if there is one of this cascade. A damaged one is set aside."""
@@ -142,12 +172,15 @@ class Saved:
             self.path.replace(aside)
             warn(f"{error}. It is now {aside}; the cascade begins anew")
             return None
-        if metadata["recipe"].get("digest") != self.digest:
-            return None
-        return Found(**tensors, costs=json.loads(metadata["costs"]))
+        if metadata["recipe"].get("digest") != self.digest or {*tensors} != {*_TENSORS}:
+            return None  # of another cascade, or of an earlier version
+        noted = {name: json.loads(metadata[name]) for name in _NOTED if name in metadata}
+        return Found(**tensors, **noted)
 
 
-_TENSORS = ("images", "found_by", "predictions", "margin")
+_OF_DRAWS = ("errors", "made_by")
+_TENSORS = ("images", "found_by", "predictions", "margin", *_OF_DRAWS)
+_NOTED = ("costs", "checked")
 _RESULT = ("broken", "outside")
 
 
@@ -163,17 +196,22 @@ def run_cascade(
     batch_size: int,
     counted: Mapping[str, Iterable[nn.Module]] | None = None,
     saved: Saved | None = None,
+    selection: Selection | None = None,
+    checks: bool = False,
 ) -> Found:
     """Attack images by stage after stage, each on those that are right under all before it.
 
-    An image that is misclassified as it is counts as broken, and is not attacked. A stage whose
-    gradient is exactly zero for all images that it is asked about is recorded as refused, and the
-    next one runs. An attack draws random numbers by (`seed`, its name, its threat model, the number
-    of the image), so that what it does to an image depends neither on the other images, nor on the
-    batch size, nor on the place of its stage.
+    An image that is misclassified as it is counts as broken, and is not attacked. Of a randomised
+    model "misclassified" is on all draws of the `selection`; as long as an image is not, the one of
+    its candidates is kept that errs on most of them, and of equal ones that of greatest margin.
+
+    A stage whose gradient is exactly zero for all images that it is asked about is recorded as
+    refused, and the next one runs. An attack draws random numbers by (`seed`, its name, its threat
+    model, the number of the image), so that what it does to an image depends neither on the other
+    images, nor on the batch size, nor on the place of its stage.
 
     Args:
-        defended: the deterministic model that is judged, (N, C, H, W) in [0, 1] -> logits (N, K).
+        defended: the model that is judged, (N, C, H, W) in [0, 1] -> logits (N, K).
         stages: in this order. Those that are done in the saved state are passed over.
         images: float32 (N, C, H, W) in [0, 1], on the CPU: the first N of a set, in its order.
         labels: int64 (N,).
@@ -184,6 +222,9 @@ def run_cascade(
         counted: the modules whose passes are counted, by the names of `PASSES`; if not given, those
             of `defended` as `passes`.
         saved: where the state is kept after each stage; that of the same cascade is taken up.
+        selection: of a randomised `defended`, the draws by which its attacker selects.
+        checks: whether it is looked into, after all stages, what they may have missed
+            (`evaluation.checks`); the first of them are further stages, of gradient attacks.
 
     Raises:
         ValueError: unknown norm, or as `run_attack`, whose other errors it raises, too, but for
@@ -191,80 +232,69 @@ def run_cascade(
     """
     if norm not in NORMS:
         raise ValueError(f"norm must be one of {', '.join(NORMS)}; got {norm!r}")
-    judge = _Judge(defended, images, labels, norm, epsilon, batch_size)
+    if is_randomised(defended) != (selection is not None):
+        kind = "randomised" if selection is None else "deterministic"
+        raise ValueError(f"a selection is for a randomised model; got a {kind} one and {selection}")
+    judge = Judge(defended, images, labels, norm, epsilon, batch_size, selection)
     found = saved.load() if saved else None
     with _counting({"passes": [defended]} if counted is None else counted) as passes:
         if found is None:
             found = _clean(judge, passes)
-        done = len(found.costs) - 1
-        for number, stage in enumerate(stages[done:], done):
-            _run(stage, number, judge, found, passes, seed)
+        run = partial(_run, judge, found, seed)
+        steps = [partial(run, stage, number) for number, stage in enumerate(stages)]
+        if checks:
+            steps += check_steps(Bench(stages, found, judge, run, partial(_attacked, judge, seed)))
+        for step in steps[len(found.costs) - 1 :]:
+            began = time.perf_counter()
+            cost = step()
+            cost |= {**_taken(passes), "refused": cost.pop("refused")}
+            found.record(cost, time.perf_counter() - began, judge.draws)
             if saved:
                 saved.save(found)
     return found
 
 
-@dataclass(frozen=True)
-class _Judge:
-    """The defended model, and the images as they are, with their labels."""
-
-    defended: nn.Module
-    images: Tensor
-    labels: Tensor
-    norm: str
-    epsilon: float
-    batch_size: int
-
-    def says(self, images: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Predictions and margins (n,) of images that stand for `rows` (n,)."""
-        device = next((p.device for p in self.defended.parameters()), images.device)
-        logits = predict(self.defended, images, batch_size=self.batch_size, device=device)
-        return logits.argmax(dim=1), margin(logits, self.labels[rows])
-
-    def inside(self, images: Tensor, rows: Tensor) -> Tensor:
-        """Which images lie in the balls of `rows`, bool (n,), up to what float32 rounds."""
-        return within_ball(change(images, self.images[rows], self.norm), self.epsilon)
-
-
-def change(images: Tensor, originals: Tensor, norm: str) -> Tensor:
-    """The norm ("linf" or "l2") of each image's change, float64 (N,), in pixel units of [0, 1]."""
-    return lengths_of(images.double() - originals.double(), norm)
-
-
-def _clean(judge: _Judge, passes: Counter[str]) -> Found:
+def _clean(judge: Judge, passes: Counter[str]) -> Found:
     """All images as they are."""
     began, everything = time.perf_counter(), torch.arange(len(judge.images))
-    predictions, margins = judge.says(judge.images, everything)
-    wrong = predictions != judge.labels
-    found_by = torch.where(wrong, CLEAN, LEFT)
-    found = Found(judge.images.clone(), found_by, predictions, margins)
+    said = judge.says(judge.images, everything)
+    wrong = said.errors == judge.draws
+    found = Found(
+        judge.images.clone(),
+        torch.where(wrong, CLEAN, LEFT),
+        said.predictions,
+        said.margin,
+        said.errors,
+        made_by=torch.full_like(said.errors, -1),
+    )
     cost = {"stage": -1, "attack": "clean", "threat_model": "clean", "asked": len(wrong)}
     cost |= {"broken": int(wrong.sum()), "outside": 0, **_taken(passes), "refused": None}
-    found.record(cost, time.perf_counter() - began)
+    found.record(cost, time.perf_counter() - began, judge.draws)
     return found
 
 
 def _run(
-    stage: Stage, number: int, judge: _Judge, found: Found, passes: Counter[str], seed: int
-) -> None:
-    """A stage, and its costs."""
-    began, rows, refused = time.perf_counter(), found.left, None
+    judge: Judge, found: Found, seed: int, stage: Stage, number: int, check: str | None = None
+) -> dict[str, Any]:
+    """A stage, which may be one of a check. Its costs, without passes and time."""
+    rows, refused = found.left, None
     result = dict.fromkeys(_RESULT, 0)
     if len(rows):
         try:
-            attacked = _attacked(stage, judge, rows, seed)
+            attacked = _attacked(judge, seed, stage, rows)
         except MaskedGradientError as error:
             refused = " ".join(str(error).split())
         else:
             result = _take(attacked, rows, number, judge, found)
-    name = {"attack": stage.attack["name"], "threat_model": stage.threat_model}
-    cost = {"stage": number, **name, "asked": len(rows), **result, **_taken(passes)}
-    found.record({**cost, "refused": refused}, time.perf_counter() - began)
+    name = {"check": check} if check else {}
+    name |= {"attack": stage.attack["name"], "threat_model": stage.threat_model}
+    return {"stage": number, **name, "asked": len(rows), **result, "refused": refused}
 
 
-def _attacked(stage: Stage, judge: _Judge, rows: Tensor, seed: int) -> Tensor:
+def _attacked(judge: Judge, seed: int, stage: Stage, rows: Tensor) -> Tensor:
     """What the stage's attack makes of the images `rows`."""
-    attack = stage.attack
+    attack, own = stage.attack, judge.selection
+    known = knows_draws(stage.threat_model)
     with progress(len(rows), f"{attack['name']}, {stage.threat_model}", "image") as bar:
         return run_attack(
             attack["method"],
@@ -277,20 +307,23 @@ def _attacked(stage: Stage, judge: _Judge, rows: Tensor, seed: int) -> Tensor:
             settings=attack["settings"],
             files=attack.get("files"),
             progress=bar,
+            draws="fixed" if known else "fresh",
+            judge=own.seed if known and own is not None and own.known else None,
         ).images
 
 
 def _take(
-    attacked: Tensor, rows: Tensor, number: int, judge: _Judge, found: Found
+    attacked: Tensor, rows: Tensor, number: int, judge: Judge, found: Found
 ) -> dict[str, int]:
     """Judge what a stage made of the images `rows`, and keep what is stronger than before."""
-    predictions, margins = judge.says(attacked, rows)
-    inside, wrong = judge.inside(attacked, rows), predictions != judge.labels[rows]
-    broken = wrong & inside
-    kept = broken | (inside & (margins > found.margin[rows]))
-    stronger = rows[kept]
-    found.images[stronger] = attacked[kept]
-    found.predictions[stronger], found.margin[stronger] = predictions[kept], margins[kept]
+    said, inside = judge.says(attacked, rows), judge.inside(attacked, rows)
+    wrong, before = said.errors == judge.draws, found.errors[rows]
+    more = (said.margin > found.margin[rows]) & (said.errors == before)
+    kept = inside & (more | (said.errors > before))
+    stronger, broken = rows[kept], wrong & inside
+    found.images[stronger], found.made_by[stronger] = attacked[kept], number
+    found.predictions[stronger], found.margin[stronger] = said.predictions[kept], said.margin[kept]
+    found.errors[stronger] = said.errors[kept]
     found.found_by[rows[broken]] = number
     counts = (broken, wrong & ~inside)
     return {name: int(one.sum()) for name, one in zip(_RESULT, counts, strict=True)}
@@ -334,34 +367,49 @@ def attack_adaptively(
     attack, and under all stages), their share `accuracy` with Wilson's 95 % interval `ci_low` and
     `ci_high`, `attackers` (stages that were not refused), and `stages`, a JSON list that has of the
     clean pass and of each stage what `COST_COLUMNS` says, without seconds: the same recipe gives
-    the same bytes.
+    the same bytes. With `checks` in the recipe, those at twice the iterations are among the stages,
+    and the attribute `checks` is `Found.checked` as JSON.
+
+    A randomised purifier is attacked on known draws if the recipe says so (`known_draw`); all this
+    is then on them, and the attribute `protocol` is `fixed`. Otherwise the set that is found is
+    judged when all is done, on `judged_draws` fresh ones: `predictions` and `clean_predictions`,
+    both (N, D), are on these. In place of the numbers above the attribute `protocols` has them, a
+    JSON list with one mapping for `one_shot` and one for `evaluations`, which say `clean_accuracy`
+    under the same protocol, too; `selection_draws` are those by which the attacker selected.
 
     `state`: the file that keeps what is done after each stage, and that a rerun takes up if it is
     of this recipe; `finish_cascade` removes it. `files` are the recipe's inputs by name.
 
-    Raises ValueError for a randomised purifier, and otherwise as `run_cascade`.
+    Raises as `run_cascade`.
     """
     images, labels = map(torch.from_numpy, read_split(files["dataset"], "test", recipe["images"]))
     attackers = _Attackers.of(recipe, files, device, images)
+    defended, seed = attackers.models["white_box"], derive_seed(recipe["seed"], name_of(path))
+    selection = Selection.of(recipe, seed)
     stages = [
         Stage(one["attack"], one["threat_model"], attackers.models[one["threat_model"]])
         for one in recipe["stages"]
     ]
+    ball = {"norm": recipe["norm"], "epsilon": recipe["epsilon"], "batch_size": batch_size}
     found = run_cascade(
-        attackers.models["white_box"],
-        stages,
-        images,
-        labels,
-        norm=recipe["norm"],
-        epsilon=recipe["epsilon"],
-        seed=derive_seed(recipe["seed"], name_of(path)),
-        batch_size=batch_size,
+        *(defended, stages, images, labels),
+        **ball,
+        seed=seed,
         counted=attackers.counted,
         saved=None if state is None else Saved(place_of(state), digest_of(recipe)),
+        selection=selection,
+        checks=recipe.get("checks", False),
     )
-    write_image_set(path, _image_set(found, images, labels, recipe), recipe, recipe["seed"])
+    made = _image_set(found, images, labels, recipe)
+    if selection is not None and not selection.known:
+        fresh = Selection(judging_seed(recipe), recipe["judged_draws"])
+        judge = Judge(defended, images, labels, **ball, selection=fresh)
+        made = judged_afresh(made, judge, selection.draws)
+    write_image_set(path, made, recipe, recipe["seed"])
     named = {"dataset": recipe["dataset"]["name"], "classifier": recipe["classifier"]["name"]}
     named |= {name: recipe[name] for name in ("seed", "defense", "cascade", "norm", "epsilon")}
+    by = (None, None) if selection is None else (selection.draws, selection.known)
+    named |= dict(zip(("draws", "known"), by, strict=True))
     return [named | cost for cost in found.costs]
 
 
@@ -388,11 +436,12 @@ class _Attackers:
         if purifier is not None:
             for name in ("white_box", "white_box_bpda"):
                 models[name] = attacked_model(name, purifier, classifier)
+                models[f"{name}{KNOWN}"] = models[name]
         if recipe["gray"] is not None:
             models["gray_box"] = load_network(files["gray_box"], "Classifier").to(device)
         purifiers, classifiers = [purifier], [classifier, models["gray_box"]]
         for name, other in recipe["others"].items():
-            own, network = _parts(other, _of_other(other, files, name), device, name)
+            own, network = _parts(other, _of_other(other, files, name), device)
             models[TRANSFER + name] = network
             if own is not None:
                 models[TRANSFER + name] = attacked_model("white_box", own, network)
@@ -411,20 +460,13 @@ class _Attackers:
 
 
 def _parts(
-    recipe: Mapping[str, Any], files: Files, device: torch.device, defense: str | None = None
+    recipe: Mapping[str, Any], files: Files, device: torch.device
 ) -> tuple[nn.Module | None, nn.Module]:
     """Purifier, if there is one, and classifier of a defence."""
     classifier = load_network(files["classifier"], "Classifier").to(device)
     if recipe["purifier"] is None:
         return None, classifier
-    purifier = fitted_purifier(recipe["purifier"], files).to(device)
-    if getattr(purifier, "randomised", False):
-        raise ValueError(
-            f"the defense {defense or recipe['defense']} is randomised, and a cascade is for "
-            "deterministic ones: which attack is best for an image it would choose by the draws on "
-            "which it judges"
-        )
-    return purifier, classifier
+    return fitted_purifier(recipe["purifier"], files).to(device), classifier
 
 
 def _of_other(other: Mapping[str, Any], files: Files, name: str) -> dict[str, str]:
@@ -435,15 +477,26 @@ def _of_other(other: Mapping[str, Any], files: Files, name: str) -> dict[str, st
 
 
 def _image_set(found: Found, images: Tensor, labels: Tensor, recipe: Mapping[str, Any]) -> ImageSet:
-    fields = {name: getattr(found, name).numpy() for name in _TENSORS if name != "images"}
+    drawn = "selection_draws" in recipe
+    kept = [name for name in _TENSORS[1:] if drawn or name not in _OF_DRAWS]
+    fields = {name: getattr(found, name).numpy() for name in kept}
     fields |= {norm: change(found.images, images, norm).float().numpy() for norm in NORMS}
-    stages = [{k: v for k, v in cost.items() if k != "seconds"} for cost in found.costs]
-    right = share((found.found_by == LEFT).numpy())
+    stages = [
+        {k: v for k, v in cost.items() if k != "seconds"}
+        for cost in found.costs
+        if cost.get("check") in (None, DOUBLED)
+    ]
     attributes = {
         **{name: recipe[name] for name in ("norm", "epsilon")},
-        "clean_correct": int((found.found_by != CLEAN).sum()),
-        **{name: right[name] for name in ("correct", "accuracy", "ci_low", "ci_high")},
         "attackers": sum(stage["refused"] is None for stage in stages[1:]),
         "stages": json.dumps(stages),
     }
+    if not drawn:
+        right = share((found.found_by == LEFT).numpy())
+        attributes |= {name: right[name] for name in ("correct", "accuracy", "ci_low", "ci_high")}
+        attributes["clean_correct"] = int((found.found_by != CLEAN).sum())
+    if recipe.get("checks"):
+        attributes["checks"] = json.dumps(found.checked)
+    if recipe.get("known_draw"):
+        attributes["protocol"] = FIXED
     return ImageSet(found.images.numpy(), labels.numpy(), fields, attributes)

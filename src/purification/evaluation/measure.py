@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from purification.evaluation.accuracy import share
 from purification.evaluation.protocols import (
+    AGGREGATED_BY,
+    DRAWS_EACH,
     FIXED,
     PROTOCOL_COLUMNS,
     draw_group,
@@ -17,6 +19,9 @@ from purification.evaluation.reconstructions import open_source
 from purification.evaluation.refusals import REFUSED, refusal
 from purification.evaluation.summary import attack_summary
 from purification.storage import StoredSet
+
+if TYPE_CHECKING:
+    import torch
 
 ATTACK_COLUMNS = ("success_rate", "mean_l2", "mean_linf", "zero_gradient_share")
 """What `attack_summary` says of the attack, against the model that it attacked (for the gray box,
@@ -109,13 +114,29 @@ def _drawn_predictions(cell: Mapping[str, Any], image_set: StoredSet, threads: i
         known = labels["protocol"] == FIXED
         found = image_set.fields["known_predictions" if known else "predictions"]
         return found[:, None] if known else found[:, : labels["draws"]]
-    sets = [open_source(_first_draw(cell, draw)) for draw in range(labels["draws"])]
-    return np.stack([_predictions(cell, one, threads) for one in sets], axis=1)
+    each = image_set.attributes.get(DRAWS_EACH, 1)
+    sets = [open_source(_first_draw(cell, draw)) for draw in range(labels["draws"] * each)]
+    if each == 1:
+        return np.stack([_predictions(cell, one, threads) for one in sets], axis=1)
+    import torch
+
+    from purification.purifiers.aggregation import Aggregation
+
+    how = Aggregation(each, image_set.attributes[AGGREGATED_BY])
+    logits = torch.stack([_logits(cell, one, threads) for one in sets], dim=1)
+    by_evaluation = logits.unflatten(1, (-1, each)).unbind(1)
+    found = [how.logits(own).argmax(dim=1).numpy() for own in by_evaluation]
+    return np.stack(found, axis=1)
 
 
 def _predictions(cell: Mapping[str, Any], image_set: StoredSet, threads: int) -> np.ndarray:
     if "predictions" in image_set.fields:
         return image_set.fields["predictions"]
+    return _logits(cell, image_set, threads).argmax(dim=1).numpy()
+
+
+def _logits(cell: Mapping[str, Any], image_set: StoredSet, threads: int) -> "torch.Tensor":
+    """The classifier's (N, K), for the images of a set."""
     # Here and not above: most rows need no torch, which takes longer to import than they take.
     import torch
 
@@ -124,5 +145,4 @@ def _predictions(cell: Mapping[str, Any], image_set: StoredSet, threads: int) ->
 
     torch.set_num_threads(threads)
     classifier = load_network(cell["classifier"], "Classifier")
-    logits = predict(classifier, image_set.images, device="cpu")
-    return logits.argmax(dim=1).numpy()
+    return predict(classifier, image_set.images, device="cpu")

@@ -31,6 +31,11 @@ accuracy = correct / (n * draws / evaluations); the interval is Wilson's of n im
 draws of an image are not independent of one another."""
 
 
+DRAWS_EACH, AGGREGATED_BY = "draws_each", "aggregated_by"
+"""Attributes of the sets of a file of purified images, where one evaluation is of several draws
+(`purifiers.aggregation`): their number, and how their logits are put together."""
+
+
 def judging_seed(recipe: Mapping[str, Any], known: bool = False) -> int:
     """The seed of the draws on which a recipe's purifier is judged; of those that an attacker of
     fixed randomness knows if they are `known`."""
@@ -40,7 +45,7 @@ def judging_seed(recipe: Mapping[str, Any], known: bool = False) -> int:
 
 def draw_group(draw: int) -> str:
     """The name of the set of a draw, from 0, in a file of purified images of a randomised purifier:
-    `draw1` is the first."""
+    `draw1` is the first. Where an evaluation is of several, they are counted through."""
     return f"draw{draw + 1}"
 
 

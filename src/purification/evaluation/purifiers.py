@@ -6,7 +6,7 @@ from typing import Any, Literal
 from torch import nn
 
 from purification.evaluation.detection import threshold_at
-from purification.purifiers.loading import VALIDATION, load_purifier, purifier_class
+from purification.purifiers.loading import VALIDATION, from_recipe, load_purifier, purifier_class
 from purification.storage import image_shape, read_field
 
 Files = Mapping[str, str]
@@ -24,7 +24,8 @@ def fitted_purifier(recipe: Mapping[str, Any], files: Files) -> nn.Module:
         scores = read_field(files[VALIDATION], "score")
         threshold = threshold_at(scores, recipe["settings"]["false_positive_rate"])
         recipe = {**recipe, "settings": {**recipe["settings"], "threshold": threshold}}
-    method, shape = recipe["method"], None
-    if (":" in method or not recipe["networks"]) and isinstance(purifier_class(method), type):
+    build, shape = purifier_class(recipe["method"]), None
+    trained = bool(getattr(build, "LEARNS_FROM", ()))
+    if isinstance(build, type) and not trained and not from_recipe(recipe["method"], build):
         shape = image_shape(files.get("attacked") or files["dataset"])
     return load_purifier(recipe, files, shape)

@@ -24,6 +24,7 @@ from purification.randomness import generator
 from purification.storage import read_split
 
 _KINDS = {"Generator": "wgan_gp", "AEGAN": "ae_gan", "BiGAN": "bigan", "GAN": "gan"}
+_KINDS |= {"Diffusion": "diffusion"}
 """The config's name of each kind of network."""
 
 
@@ -56,8 +57,8 @@ def quality_rows(
     rows = [common | {"kind": REAL, "snapshot": False, "n": fewer} | _measures(sets[0], sets[1:])]
     real = features(_spread(test, n))
     for made in recipe["generators"]:
-        draws = [_codes(made, n, str(draw)) for draw in range(recipe["draws"])]
         for named, network in _networks(made, files):
+            draws = [_codes(made, n, network.latent, str(d)) for d in range(recipe["draws"])]
             # Of a network that has more parts than one.
             part = getattr(network, "generator", network)
             found = [features(generated_images(part, z, device=device)) for z in draws]
@@ -76,12 +77,12 @@ def _measures(real: Tensor, draws: list[Tensor]) -> dict[str, float | None]:
     return dict(zip(MEASURES, found.mean(dim=0).tolist(), strict=True)) | deviations
 
 
-def _codes(made: Mapping[str, Any], count: int, draw: str) -> Tensor:
+def _codes(made: Mapping[str, Any], count: int, latent: int, draw: str) -> Tensor:
     kind, settings = made["kind"], made["settings"]
     if kind not in PRIORS or settings.get("adversarial") == "none":
         raise ValueError(f"generator {made['name']}: no codes are known that it makes images of")
     random = generator(made["seed"], "quality", made["name"], draw)
-    return PRIORS[kind](count, settings["latent"], random)
+    return PRIORS[kind](count, latent, random)
 
 
 def _networks(

@@ -23,9 +23,11 @@ PRIORS: dict[str, Callable[[int, int, torch.Generator], Tensor]] = {
     "Generator": _normal,
     "GAN": _normal,
     "AEGAN": draw_prior,
+    "Diffusion": _normal,
 }
 """What codes (count, latent) the generator of each kind of network was trained to make images of:
-standard normal ones of the BiGAN's (ALI, Algorithm 1), the WGAN-GP's and Cowboy's; of an `AEGAN`
+standard normal ones of the BiGAN's (ALI, Algorithm 1), the WGAN-GP's, Cowboy's and a diffusion
+model's; of an `AEGAN`
 uniform ones, which its discriminator judges. Without one (AE) it has no prior."""
 
 
@@ -53,8 +55,8 @@ def _images_of(
     if kind not in PRIORS:
         raise ValueError(f"samples of a {kind}: the prior is known of {', '.join(PRIORS)}")
     network = load_network(path, kind).to(memory_format=order)
-    # A WGAN-GP's checkpoint is its generator; the others' have it beside another network.
-    make = network if kind == "Generator" else network.generator
+    # Where a checkpoint is more than a generator, this is a part of it.
+    make = getattr(network, "generator", network)
     codes = PRIORS[kind](count, network.latent, random)
     with torch.no_grad():
         return make(codes).numpy()

@@ -23,6 +23,9 @@ from torch import Tensor, nn
 from purification.purifiers import Defended, StraightThrough
 from purification.purifiers.loading import cheaper_version
 
+KNOWN = "_fixed"
+"""The end of the names of those whose attacker knows the draws."""
+
 
 def attacked_model(
     threat_model: str, purifier: nn.Module | None, classifier: nn.Module
@@ -56,4 +59,4 @@ def surrogate_model(
 
 def knows_draws(threat_model: str) -> bool:
     """Whether an attacker knows the draws of a randomised defence."""
-    return threat_model.endswith("_fixed")
+    return threat_model.endswith(KNOWN)

@@ -25,7 +25,7 @@ from purification.experiments.generator_quality import (
     quality_table,
 )
 from purification.experiments.layers import DEFAULT_FILES, layered
-from purification.experiments.leaderboard import leaderboard
+from purification.experiments.leaderboard import leaderboard, purification_costs
 from purification.experiments.page import paper_page
 from purification.experiments.papers import (
     ACCURACY_FORMS,
@@ -55,4 +55,5 @@ __all__ += ["paper_comparison", "run_times", "table_notes", "times_at", "timing_
 __all__ += ["cost_figure", "examples", "paper_figure", "quality_figure", "table4_examples"]
 __all__ += ["detection", "detection_runs", "detection_table", "detections", "discriminator_scores"]
 __all__ += ["generator_quality", "inference_rule", "inference_rules", "mcnemar_table", "paper_page"]
-__all__ += ["accuracy_l2", "leaderboard", "rule_table", "training_course", "worst_case"]
+__all__ += ["accuracy_l2", "leaderboard", "purification_costs", "rule_table", "training_course"]
+__all__ += ["worst_case"]

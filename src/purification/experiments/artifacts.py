@@ -252,7 +252,7 @@ class OfRun(File):
         return f"results/{self.dataset.name}/seed{self.seed}"
 
 
-PICTURED = {"generators": "wgan_gp", "gans": "gan"}
+PICTURED = {"generators": "wgan_gp", "gans": "gan", "diffusions": "diffusion"}
 """Folders of the networks of which samples and a loss curve are drawn, and their kinds."""
 
 
@@ -293,18 +293,32 @@ class TrainedNetwork(OfRun):
 
 
 @dataclass(frozen=True)
-class TrainedGenerator(TrainedNetwork):
-    """A WGAN-GP's generator."""
-
-    KIND = "Generator"
-
-    FOLDER = "generators"
+class ResumedNetwork(TrainedNetwork):
+    """One whose interrupted training goes on from its last saved state."""
 
     @property
     def resume_digest(self) -> str:
         """Equal for trainings that differ in length only: a longer one continues a shorter one."""
         settings = {k: v for k, v in self.settings.items() if k != "iterations"}
         return replace(self, settings=settings).digest
+
+
+@dataclass(frozen=True)
+class TrainedGenerator(ResumedNetwork):
+    """A WGAN-GP's generator."""
+
+    KIND = "Generator"
+
+    FOLDER = "generators"
+
+
+@dataclass(frozen=True)
+class TrainedDiffusion(ResumedNetwork):
+    """A diffusion model: what predicts the noise of an image."""
+
+    KIND = "Diffusion"
+
+    FOLDER = "diffusions"
 
 
 @dataclass(frozen=True)
@@ -600,7 +614,10 @@ class AttackedAdaptively(OfRun):
 
     `gray` is the plain classifier where a stage attacks it and it is not the deployed one; `others`
     are the defences that stages attack, by name. What the stages cost is in a file of its own,
-    because part of it is measured time.
+    because part of it is measured time. A randomised defence is attacked on a draw of each image
+    that the attacker knows (`known_draw`), or the attacker selects by `selection_draws` of its own
+    and the images are judged on `judged_draws` others. `checks`: whether it is looked into what the
+    stages may have missed.
     """
 
     PATH = "{0.stem}.h5"
@@ -615,11 +632,16 @@ class AttackedAdaptively(OfRun):
     purifier: BuiltPurifier | None
     gray: Classifier | None = field(metadata={"source": "gray_box"})
     others: Mapping[str, OtherDefense]
+    selection_draws: int | None = later(None)
+    judged_draws: int | None = later(None)
+    known_draw: bool = later(False)
+    checks: bool = later(False)
 
     @property
     def stem(self) -> str:
         """What its files have in common."""
-        return f"{self.folder}/adaptive/{self.cascade}/{self.defense}/{self.classifier.name}"
+        folder = "adaptive_fixed" if self.known_draw else "adaptive"
+        return f"{self.folder}/{folder}/{self.cascade}/{self.defense}/{self.classifier.name}"
 
     @property
     def parts(self) -> list["Part"]:
@@ -894,13 +916,36 @@ class RunTimes(OfRun):
 
     @property
     def jobs(self) -> list[dict[str, Any]]:
-        """What is timed, as `evaluation.timing.run_time_rows` wants it; a search in one batch."""
+        """What is timed, as `evaluation.run_time.run_time_rows` wants it; a search in one batch."""
         once = {"purifier": self.purifier.recipe, "files": self.purifier.inputs}
         once |= {"images": self.settings["images"], "batch_size": self.settings["batch"]}
         jobs = [{"name": self.defense, **once}]
         search = {"purifier": self.search.recipe, "files": self.search.inputs}
         search |= dict.fromkeys(("images", "batch_size"), self.settings["search_images"])
         return [*jobs, *({"name": n, **search, **own} for n, own in self.searches.items())]
+
+
+@dataclass(frozen=True)
+class PurificationCosts(OfRun):
+    """What the purification of an image costs each of several purifiers before one classifier:
+    passes through its network, and measured wall time, of `images` images, `repeats` times. As of
+    `Timing`, the same recipe gives other times. `purifiers` by the names of their defences."""
+
+    PATH = "{0.folder}/purification_costs/{0.classifier}.csv"
+
+    classifier: str
+    purifiers: Mapping[str, BuiltPurifier]
+    images: int
+    repeats: int
+
+    @property
+    def sources(self) -> dict[str, File]:
+        networks = {
+            f"{defense}_{part}": file
+            for defense, purifier in self.purifiers.items()
+            for part, file in purifier.networks.items()
+        }
+        return super().sources | networks
 
 
 @dataclass(frozen=True)

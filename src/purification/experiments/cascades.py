@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from purification.experiments.methods import facts_for, norm_of, settings_of, stated
-from purification.experiments.references import Wrong, unknown
+from purification.experiments.references import Wrong, randomised, unknown
 from purification.experiments.schema import wrong_form
+from purification.facts import holds_for
 
 WHOLE = ("white_box", "white_box_bpda")
 """Threat models whose attacker has the whole defence, if it has a purifier."""
@@ -37,21 +38,57 @@ def wrong_stages(
     """Stages that do not go with their cascade: their references must be right."""
     if cascade["norm"] == "linf" and cascade["epsilon"] > 1:
         yield "epsilon", f"must be at most 1, the range of a pixel; got {cascade['epsilon']}"
-    for number, stage in enumerate(cascade["stages"]):
-        place = f"stages.{number}"
-        attack = config["attacks"][stage["attack"]]
-        for what in _wrong_strength(stage["attack"], attack, cascade):
-            yield f"{place}.attack", what
-        for what in _wrong_threat_model(config, stage["attack"], attack, stage["threat_model"]):
-            yield f"{place}.threat_model", what
-        for where, what in _wrong_surrogate(config, stage, schema):
-            yield f"{place}.{where}", what
+    drawn = cascade.get("randomised", {}).get("stages", ())
+    for key, stages in (("stages", cascade["stages"]), ("randomised.stages", drawn)):
+        for number, stage in enumerate(stages):
+            for where, what in _wrong_stage(config, cascade, stage, schema, fresh=stages is drawn):
+                yield f"{key}.{number}.{where}", what
 
 
-def _wrong_strength(
-    name: str, attack: Mapping[str, Any], cascade: Mapping[str, Any]
+def _wrong_stage(
+    config: Mapping[str, Any],
+    cascade: Mapping[str, Any],
+    stage: Mapping[str, Any],
+    schema: Mapping[str, Any],
+    *,
+    fresh: bool,
+) -> Wrong:
+    """`fresh`: of a stage that attacks randomised defences on draws that it does not know."""
+    name, threat_model = stage["attack"], stage["threat_model"]
+    attack = config["attacks"][name]
+    for what in wrong_strength(name, attack, cascade):
+        yield "attack", what
+    wrong = [*_wrong_threat_model(config, name, attack, threat_model)]
+    yield from (("threat_model", what) for what in wrong)
+    yield from _wrong_surrogate(config, stage, schema)
+    other = threat_model.removeprefix(TRANSFER)
+    looks = fresh and (threat_model in (*WHOLE, SURROGATE) or bool(OTHER_SEED.fullmatch(other)))
+    if not wrong and (looks or (other != threat_model and randomised(config, other))):
+        yield from (("attack", what) for what in _of_luck(name, attack))
+
+
+def _of_luck(name: str, attack: Mapping[str, Any]) -> Iterator[str]:
+    """What an attack wants that draws which are not known do not give it."""
+    facts = stated("attacks", attack["method"])
+    if facts.get("generator"):
+        yield (
+            f"{name!r} searches the codes at which a defense arrives, and a randomised one arrives "
+            "at others in each draw"
+        )
+    elif holds_for(facts.get("ends_early"), settings_of(attack)):
+        yield (
+            f"{name!r} ends at an image's first success, which on one draw of a randomised defense "
+            "is luck: name an attack that goes on to its end (`keep: last`, say, and `expectation`)"
+        )
+
+
+def wrong_strength(
+    name: str, attack: Mapping[str, Any], cascade: Mapping[str, Any], *, bounded: bool = False
 ) -> Iterator[str]:
+    """What keeps an attack out of a cascade's ball; `bounded`: that nothing bounds it does, too."""
     if (norm := norm_of(attack)) is None:  # what it finds counts where it lies in the ball
+        if bounded:
+            yield f"attacks.{name} has no bound: name an attack with an epsilon and a norm"
         return
     if norm != cascade["norm"]:
         yield (

@@ -28,6 +28,7 @@ from purification.experiments.artifacts import (
     TrainedAutoencoder,
     TrainedBiGAN,
     TrainedDefense,
+    TrainedDiffusion,
     TrainedGAN,
     TrainedGenerator,
     TrainedNetwork,
@@ -36,6 +37,7 @@ from purification.experiments.artifacts import (
 )
 from purification.experiments.cascades import (
     OTHER_SEED,
+    SURROGATE,
     THREAT_MODELS,
     TRANSFER,
     WHOLE,
@@ -44,9 +46,10 @@ from purification.experiments.cascades import (
 from purification.experiments.config import ConfigError
 from purification.experiments.grids import sweep_cells, sweep_epsilons
 from purification.experiments.image_counts import available, beyond
+from purification.experiments.methods import stated
 from purification.experiments.names import NONE, PLAIN, VARIED, Names, base_name
 from purification.experiments.papers import PAPERS
-from purification.experiments.protocols import KNOWN
+from purification.experiments.protocols import KNOWN, SELECTION_DRAWS
 from purification.experiments.references import SEARCHES, WGAN_GP
 from purification.facts import facts_at
 from purification.plugins import file_digest, source_digest
@@ -56,11 +59,13 @@ SWEPT_SETTINGS = ("step_size", "momentum", "starts", "precision", "optimizer")
 """What a sweep has of its defence's search: it takes all steps of all restarts."""
 SEARCH_ARITHMETIC = 3
 """Raised when the latent search computes the same in another order, which changes the last bits."""
+DIFFUSION = "diffusion"
 GENERATIVE_MODELS: Mapping[str, type[TrainedNetwork]] = {
     WGAN_GP: TrainedGenerator,
     "ae_gan": TrainedAEGAN,
     "bigan": TrainedBiGAN,
     "gan": TrainedGAN,
+    DIFFUSION: TrainedDiffusion,
 }
 """Kinds of the config's generators."""
 TRAINED_DEFENSES = {made.KIND: made for made in (TrainedAutoencoder, TrainedVAE)}
@@ -119,8 +124,20 @@ class Catalogue(Names):
         own = settings.pop("kind", WGAN_GP)
         if kind not in (None, own):
             raise ConfigError(f"generators.{generator} is of the kind {own}, not {kind}")
+        if own == DIFFUSION:
+            self._check_sides(dataset, generator)
         make = GENERATIVE_MODELS[own]
         return make(self.dataset(dataset).for_training, seed, generator, settings)
+
+    def _check_sides(self, dataset: str, generator: str) -> None:
+        source = self._lookup("datasets", dataset)["source"]
+        _, *sides = stated("datasets", source).get("shape", [0])
+        if any(side % 4 for side in sides):
+            shown = "x".join(map(str, sides))
+            raise ConfigError(
+                f"generators.{generator}: a diffusion model needs images whose sides are multiples "
+                f"of 4; datasets.{dataset} has {shown}"
+            )
 
     def settings_of(self, defense: str) -> dict[str, Any]:
         """What the config sets of what a defence states, or of a user's own."""
@@ -386,25 +403,24 @@ class Catalogue(Names):
 
     @cache  # noqa: B019
     def cascade(
-        self, dataset: str, seed: int, cascade: str, defense: str, classifier: str
+        self,
+        dataset: str,
+        seed: int,
+        cascade: str,
+        defense: str,
+        classifier: str,
+        known_draw: bool = False,
     ) -> AttackedAdaptively:
         """A defence under a cascade of the config; "none": the plain classifier. It has those of
-        the stages that mean something for it (`_stages_for`)."""
+        the stages that mean something for it (`_stages_for`). A randomised one has stages of its
+        own, or, on a draw that the attacker knows, those of the deterministic ones."""
         settings = self.cascade_settings(cascade)
         self._check_images(f"cascades.{cascade}", settings["images"], dataset)
-        transferred = [stage["threat_model"].partition(TRANSFER)[2] for stage in settings["stages"]]
-        named = (name for name in transferred if name and not OTHER_SEED.fullmatch(name))
-        for name in (defense, *named):
-            if name != NONE and self.judged_draws(name) is not None:
-                raise ConfigError(
-                    f"cascades.{cascade}: the defense {name!r} is randomised, and a cascade is for "
-                    "deterministic ones: which attack is best for an image it would choose by the "
-                    "draws on which it judges"
-                )
+        wanted, draws = self._drawn_stages(cascade, settings, defense, known_draw)
         run = (dataset, seed)
         own = self._deployment(*run, defense, classifier)
         plain = self.classifier(*run, PLAIN, classifier)
-        stages = self._stages_for(seed, defense, own, plain, settings["stages"])
+        stages = self._stages_for(seed, defense, own, plain, wanted, known_draw)
         if not stages:
             raise ConfigError(f"cascades.{cascade}: none of its stages is for {defense}")
         asked = dict.fromkeys(stage.threat_model for stage in stages)
@@ -422,7 +438,30 @@ class Catalogue(Names):
             own.purifier,
             plain if "gray_box" in asked and plain != own.classifier else None,
             {name: self._other(*run, name, defense, classifier) for name in others},
+            **draws,
+            checks=settings.get("checks", False),
         )
+
+    def _drawn_stages(
+        self, cascade: str, settings: Mapping[str, Any], defense: str, known_draw: bool
+    ) -> tuple[Sequence[Mapping[str, Any]], dict[str, Any]]:
+        """The stages of a cascade for a defence, and the draws on which they attack it."""
+        judged = None if defense == NONE else self.judged_draws(defense)
+        if judged is None:
+            if known_draw:
+                raise ConfigError(f"{defense} is not randomised: no attacker knows a draw of it")
+            return settings["stages"], {}
+        if known_draw:
+            return settings["stages"], {"known_draw": True}
+        own = settings.get("randomised")
+        if own is None:
+            raise ConfigError(
+                f"cascades.{cascade}: {defense!r} is randomised, and this cascade has no stages "
+                "for such a defense: give it `randomised: {stages: [...]}`, of attacks that end at "
+                "no first success"
+            )
+        selected = own.get("selection_draws", SELECTION_DRAWS)
+        return own["stages"], {"selection_draws": selected, "judged_draws": judged}
 
     def _stages_for(
         self,
@@ -431,6 +470,7 @@ class Catalogue(Names):
         own: OtherDefense,
         plain: Classifier,
         stages: Sequence[Mapping[str, Any]],
+        known_draw: bool,
     ) -> tuple[CascadeStage, ...]:
         """The stages of a cascade for a defence that deploys `own`: without those that do not
         concern it, and without a second one of an attack on the same network."""
@@ -448,11 +488,23 @@ class Catalogue(Names):
                 attacked = own.classifier.path
             if not self.needs_gradient(attack):
                 attacked = _white_box_of(attacked)
+            drawn = self._is_drawn(threat_model, defense)
             if own.purifier is None and attacked == own.classifier.path:
                 threat_model = "white_box"  # by whatever name: that is the whole defence
-            found = CascadeStage(self.attack(attack), threat_model, stage.get("surrogate"))
-            made.setdefault((attack, attacked), found)
+            elif known_draw and (threat_model in WHOLE or SURROGATE in stage):
+                threat_model, drawn = f"{threat_model}{KNOWN}", False
+            named = (self.attack(attack, draws=drawn), threat_model, stage.get(SURROGATE))
+            made.setdefault((attack, attacked), CascadeStage(*named))
         return tuple(made.values())
+
+    def _is_drawn(self, threat_model: str, defense: str) -> bool:
+        """Whether an attacker of a threat model looks at a randomised purifier."""
+        other = threat_model.removeprefix(TRANSFER)
+        own = other == threat_model or OTHER_SEED.fullmatch(other)
+        name = defense if own else other
+        if name == NONE or threat_model in ("gray_box", "classifier"):
+            return False
+        return self.judged_draws(name) is not None
 
     def _concerns(self, stage: Mapping[str, Any], seed: int, defense: str) -> bool:
         """Whether a stage of a cascade means something for a defence: without a purifier there is
@@ -461,10 +513,13 @@ class Catalogue(Names):
         threat_model, purifies = stage["threat_model"], defense != NONE and self.purifies(defense)
         if threat_model == "white_box_bpda" and not purifies:
             return False
-        if threat_model == "surrogate":
-            return purifies and self.has_surrogate(defense, stage["surrogate"])
-        if self.searches_codes(stage["attack"]) and not (purifies and self.generates(defense)):
-            return False
+        if threat_model == SURROGATE:
+            return purifies and self.has_surrogate(defense, stage[SURROGATE])
+        if self.searches_codes(stage["attack"]):
+            # Of a randomised one they are others in each draw.
+            drawn = purifies and self.judged_draws(defense) is not None
+            if drawn or not (purifies and self.generates(defense)):
+                return False
         if not threat_model.startswith(TRANSFER):
             return True
         other = threat_model.removeprefix(TRANSFER)

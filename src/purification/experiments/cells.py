@@ -95,7 +95,7 @@ def named_defense(catalogue: Catalogue, study: Study, defense: str) -> dict[str,
     if study.over_latent:
         own = catalogue.defense_settings(defense)
         own = catalogue.config["generators"][own["generator"]] if "generator" in own else own
-        parts = [labels["variant"], f"latent={own['latent']}"]
+        parts = [labels["variant"], f"latent={own['latent']}" if "latent" in own else ""]
         labels["variant"] = ";".join(part for part in parts if part)
     return labels
 

@@ -15,6 +15,7 @@ from purification.experiments.cells import CLEAN, of_attack, of_defense, of_run,
 from purification.experiments.config import ConfigError
 from purification.experiments.cowboy import COURSE, training_course
 from purification.experiments.names import PLAIN
+from purification.experiments.protocols import protocols
 
 QUALITY = "generator_quality"
 """Section of the config, table of the measurements, name of the results."""
@@ -38,7 +39,8 @@ def quality_measurement(
     catalogue: Catalogue, dataset: str, seed: int, classifier: str, attack: str
 ) -> Measurement:
     """Accuracies on clean test images, or under the attack in the gray box: without defence and
-    behind each. A defence is called by its key in the config."""
+    behind each, of a randomised one the mean over its draws. A defence is called by its key in the
+    config."""
     wanted = catalogue.study(QUALITY).settings
     for key, name, allowed in (
         ("classifier", classifier, [wanted["classifier"]]),
@@ -51,6 +53,7 @@ def quality_measurement(
     cells = [undefended(catalogue, dataset, seed, classifier, attack)]
     for defense in wanted["defenses"]:
         here = labels | of_defense(catalogue, defense) | {"defense": defense}
+        here |= protocols("gray_box", catalogue.judged_draws(defense))[0]
         if attack == CLEAN:
             purified = catalogue.purified_images(dataset, seed, defense, "test")
             cells.append(Cell(here, plain, purified))

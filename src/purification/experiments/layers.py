@@ -11,8 +11,13 @@ from typing import Any
 from purification.experiments.config_form import FREE, ConfigError, did_you_mean
 from purification.experiments.papers import PAPERS, STUDIES
 
-DEFAULT_FILES = ("config/config.yaml", *(f"config/papers/{paper}.yaml" for paper in PAPERS))
-"""What is read always, one over another: what the papers share, and each paper's own."""
+DEFAULT_FILES = (
+    "config/config.yaml",
+    *(f"config/papers/{paper}.yaml" for paper in PAPERS),
+    "config/modern.yaml",
+)
+"""What is read always, one over another: what the papers share, each paper's own, and later
+purifiers."""
 NAMED_ENTRIES = (
     *(
         "datasets",

@@ -6,6 +6,8 @@ ONE_SHOT, EVALUATIONS, FIXED = "one_shot", "evaluations", "fixed"
 """As in `evaluation.protocols`, which this room may not import."""
 JUDGED_DRAWS = 5
 """Draws on which a randomised defence is judged, where the config names no other number."""
+SELECTION_DRAWS = 10
+"""Draws by which the attacker of a cascade selects, where the config names no other number."""
 KNOWN = "_fixed"
 """The end of the names of threat models in which the attacker knows the draw."""
 

@@ -1,6 +1,7 @@
 """Trained networks from their checkpoints, which say themselves what they are."""
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from purification.models.ae_gan import AEGAN
 from purification.models.autoencoder import MagNetAutoencoder
 from purification.models.bigan import BiGAN
 from purification.models.classifiers import build_classifier
+from purification.models.diffusion import Diffusion
 from purification.models.gan import GAN
 from purification.models.vae import VAE
 from purification.models.weights import load_weights
@@ -57,7 +59,7 @@ def network_of(recipe: Mapping[str, Any], image_shape: Shape) -> nn.Module:
         made = GuestPair(own, place, parts) if len(parts) > 1 else GuestPart(own, place, *parts[""])
         made.latent = settings["latent"]
         return made
-    return SIZED[recipe["kind"]](settings["latent"], settings["width"], image_shape)
+    return SIZED[recipe["kind"]](settings.get("latent", 0), settings["width"], image_shape)
 
 
 SIZED: dict[str, Callable[[int, int, Shape], nn.Module]] = {
@@ -67,8 +69,10 @@ SIZED: dict[str, Callable[[int, int, Shape], nn.Module]] = {
     "AEGAN": AEGAN,
     "BiGAN": BiGAN,
     "GAN": GAN,
+    "Diffusion": lambda _, width, shape: Diffusion(width, shape),
 }
-"""Networks that are built from the length of their code, their width and the shape of an image."""
+"""Networks that are built from the length of their code, their width and the shape of an image; a
+diffusion model's code is as long as the image."""
 BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "Classifier": classifier_of,
     "Substitute": classifier_of,
@@ -79,8 +83,8 @@ BUILDERS: dict[str, Callable[..., nn.Module]] = {
 def _parts(recipe: Mapping[str, Any], shape: Shape) -> dict[str, tuple[Any, Any]]:
     """The parts of a network of `SIZED` ("" is the whole), each with the form of what it is given
     and of what it makes."""
-    code = (recipe["settings"]["latent"],)
-    if recipe["kind"] == "Generator":
+    code = (recipe["settings"].get("latent", math.prod(shape)),)
+    if recipe["kind"] in ("Generator", "Diffusion"):
         return {"": (code, shape)}
     gan = recipe["kind"] == "GAN"
     other = {"discriminator": (shape, ())} if gan else {"encoder": (shape, code)}

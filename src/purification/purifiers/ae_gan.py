@@ -142,6 +142,10 @@ class EncoderSearch(Purifier):
     def forward(self, images: Tensor, seeds: Tensor | None = None) -> Tensor:
         return self.reconstruct(images).images
 
+    def network_passes(self, images: Tensor, seeds: Tensor | None = None) -> Tensor:
+        """Passes through the generator that each image costs, (N,)."""
+        return self.reconstruct(images).evaluations
+
     def reconstruct(self, images: Tensor) -> Reconstructed:
         """Purified images (N, C, H, W), which of them were searched, and what each cost."""
         if self.threshold is not None:  # a choice of images: which, a transform does not tell

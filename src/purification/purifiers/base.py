@@ -2,11 +2,12 @@
 
 import warnings
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from purification.purifiers.aggregation import ONE_DRAW, Aggregation, aggregation_of
 from purification.randomness import draw_seeds, is_randomised
 
 
@@ -45,6 +46,10 @@ class Purifier(nn.Module):
     there is one for each classifier. torch's global generators are seeded. It returns its history:
     rows, mappings from names to numbers.
 
+    A randomised one may be evaluated on several draws of an image: it has as `aggregation` what the
+    classifier's logits of them become (`aggregation.Aggregation`, `Defended`). It purifies one draw
+    at a time all the same.
+
     One of which an attacker can differentiate a cheaper version states CHEAPER, as SETTINGS what
     that takes ({"steps": "count = None: at most so many"}), and has a method `cheaper(**these)`,
     which returns that version: a purifier of the same networks. The method may take `images`, too:
@@ -55,7 +60,8 @@ class Purifier(nn.Module):
     One whose images are a generator's says so by two more methods, which the attack on its codes
     (`attacks.latent`) asks for: `latent_codes(images)`, (N, d), those at which it arrives, and
     `generate(codes)`, their images (N, C, H, W) in [0, 1], differentiable in the codes, each a
-    function of its own code alone.
+    function of its own code alone. One that searches may say what each image costs it:
+    `network_passes(images, seeds)`, (N,), passes through its network (`evaluation.costs`).
     """
 
     METHOD: ClassVar[str]  # of those of this library: its name in the config
@@ -66,6 +72,10 @@ class Purifier(nn.Module):
     WEIGHTS: ClassVar[str] = "weights"  # what they are called among a recipe's networks
     snapshots: ClassVar[Mapping[int, Mapping[str, Tensor]]] = {}
     randomised: bool = False
+    aggregation: Aggregation = ONE_DRAW
+    optimises: bool = False
+    """States of one that optimises while it purifies by derivatives that are written out: calls of
+    autograd, and of `latent_search`, are seen as it runs (`evaluation.looks`)."""
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
@@ -76,13 +86,6 @@ class Purifier(nn.Module):
     def trained(self) -> nn.Module:
         """The module whose weights `fit` trains and a checkpoint holds."""
         return self
-
-    @classmethod
-    def of_recipe(
-        cls, recipe: Mapping[str, Any], networks: Mapping[str, nn.Module], image_shape: Any
-    ) -> Self:
-        """That of a `Purifier` recipe which is not trained itself."""
-        return cls(recipe["settings"], image_shape)  # type: ignore[call-arg]
 
     def forward(self, *images: Any, **seeds: Any) -> Tensor:
         taken = "images, seeds" if self.randomised else "images"
@@ -133,7 +136,9 @@ class Defended(nn.Module):
     the draw of image number i is a function of (`seed`, i). So the same calls in the same order
     give the same results, and `restart_draws` begins again. A caller who knows better gives `seeds`
     (N,), int64, as of `randomness.draw_seeds`: then nothing is counted. `attacks.run_attack` does
-    so, and gives each image its draws by its number, in whatever batch it is.
+    so, and gives each image its draws by its number, in whatever batch it is. Where the purifier
+    has an `aggregation` of several draws, a seed is that of all of them, and a pass of one image
+    costs as many.
 
     **torch's modes and transforms.** It gives the same values under `torch.no_grad` and
     `torch.inference_mode`, also with a search. Those of `torch.func` (`vmap(grad(...))`) and
@@ -158,6 +163,11 @@ class Defended(nn.Module):
         """Whether its purifier is: then it takes seeds."""
         return is_randomised(self.purifier)
 
+    @property
+    def passes(self) -> int:
+        """Of an image through purifier and classifier, in one evaluation."""
+        return aggregation_of(self.purifier).draws if self.randomised else 1
+
     def restart_draws(self) -> None:
         """Begin again with the draws of the first call."""
         self._counted = 0
@@ -174,8 +184,17 @@ class Defended(nn.Module):
             numbers = range(self._counted, self._counted + len(images))
             self._counted = numbers.stop
             seeds = draw_seeds(self.seed, numbers, 0)
-        logits: Tensor = self.classifier(purified_by(self.purifier, images, seeds))
-        return logits
+        return self._logits(images, seeds)
+
+    def _logits(self, images: Tensor, seeds: Tensor | None) -> Tensor:
+        logits: Tensor
+        how = aggregation_of(self.purifier)
+        if seeds is None or self.passes == 1:
+            logits = self.classifier(purified_by(self.purifier, images, seeds))
+            return logits
+        copies = images.repeat_interleave(how.draws, dim=0)
+        purified = purified_by(self.purifier, copies, how.seeds(seeds).flatten())
+        return how.logits(self.classifier(purified).unflatten(0, (len(images), how.draws)))
 
     def _warn_of_range(self, images: Tensor) -> None:
         """Once, because a GPU must be waited for."""
@@ -213,7 +232,7 @@ class StraightThrough(nn.Module):
         return purified + (images - images.detach())
 
     def __getattr__(self, name: str) -> Any:
-        """Its generator is the purifier's (`Purifier`)."""
-        if name in ("latent_codes", "generate"):
+        """Its generator and its aggregation are the purifier's (`Purifier`)."""
+        if name in ("latent_codes", "generate", "aggregation"):
             return getattr(super().__getattr__("purifier"), name)
         return super().__getattr__(name)

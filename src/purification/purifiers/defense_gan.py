@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from purification import randomness
 from purification.purifiers.base import Purifier
-from purification.purifiers.descent import SearchSettings
+from purification.purifiers.descent import SearchResult, SearchSettings
 from purification.purifiers.latent_search import latent_search, refuse_transformed
 
 Starts = Literal["published", "prior"]
@@ -91,8 +91,14 @@ class DefenseGAN(Purifier):
         return cls(*search, redrawn=deviation if own.get("redraw") else None)
 
     def forward(self, images: Tensor, seeds: Tensor | None = None) -> Tensor:
-        starts = self.starts_of(seeds)
-        return latent_search(self.generator, images, starts, self.settings).reconstructions
+        return self._search(images, seeds).reconstructions
+
+    def network_passes(self, images: Tensor, seeds: Tensor | None = None) -> Tensor:
+        """Passes through the generator that each image costs, (N,), as `SearchResult` has them."""
+        return self._search(images, seeds).evaluations
+
+    def _search(self, images: Tensor, seeds: Tensor | None) -> SearchResult:
+        return latent_search(self.generator, images, self.starts_of(seeds), self.settings)
 
     def starts_of(self, seeds: Tensor | None) -> Tensor:
         """The starts (R, latent) of all images or, redrawn, those (N, R, latent) of `seeds` (N,):

@@ -23,6 +23,7 @@ from purification.randomness import derive_seed, draw_seeds, is_randomised, isol
 from purification.text_tables import MARKS
 from purification.training.ae_gan import train_ae_gan
 from purification.training.bigan import train_bigan
+from purification.training.diffusion import train_diffusion
 from purification.training.finite import not_finite
 from purification.training.gan import train_gan
 from purification.training.wgan_gp import train_wgan_gp
@@ -32,6 +33,7 @@ TRAININGS: dict[str, tuple[Callable[..., Any], Callable[..., nn.Module] | None]]
     "AEGAN": (train_ae_gan, lambda latent, width, shape: Discriminator(width, shape)),
     "BiGAN": (train_bigan, JointDiscriminator),
     "GAN": (train_gan, None),
+    "Diffusion": (train_diffusion, None),
 }
 """Of the kinds of generative models: how one is trained, and against which network."""
 
@@ -42,7 +44,7 @@ class Generative:
     def __init__(self, recipe: Mapping[str, Any], image_shape: Shape) -> None:
         self.trained, self.settings = network_of(recipe, image_shape), dict(recipe["settings"])
         self.train, opponent = TRAININGS[recipe["kind"]]
-        size = [self.settings.pop(key) for key in ("latent", "width")]
+        size = [self.settings.pop(key, None) for key in ("latent", "width")]
         self.networks: list[nn.Module | None] = [self.trained]
         self.networks += [opponent(*size, image_shape)] if opponent else []
         self.snapshots: Mapping[int, Mapping[str, Tensor]] = {}
@@ -55,7 +57,7 @@ class Generative:
             own["saturating"] = game == "minimax"
             if game == "none":
                 self.networks[1] = None
-        if self.train is train_wgan_gp:
+        if "state_path" in signature(self.train).parameters:
             own |= resume
         made = self.train(*self.networks, images, **own)
         history, self.snapshots = made if isinstance(made, tuple) else (made, {})

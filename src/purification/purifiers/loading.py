@@ -32,7 +32,7 @@ def load_purifier(
     images of the same shape and range. It stands behind a wall (`guests.GuestPurifier`). Where the
     recipe has `files`, their SHA-256 by name, it is given their paths as `files` too.
 
-    image_shape: (C, H, W), for a user's own class that is not trained.
+    image_shape: (C, H, W), for a class that is neither trained nor built `from_recipe`.
 
     Raises ValueError if a user's own cannot be imported or its files are not found, or if a
     checkpoint is not its own; GuestError if it builds something else.
@@ -52,10 +52,10 @@ def load_purifier(
             )
         again = partial(new_purifier, build, networks)
         purifier = load_network(files[weights], made[weights]["kind"], again)
-    elif ":" in recipe["method"]:
-        purifier = new_purifier(build, networks, recipe, image_shape)
-    else:
+    elif from_recipe(recipe["method"], build):
         purifier = build.of_recipe(recipe, networks, image_shape)
+    else:
+        purifier = new_purifier(build, networks, recipe, image_shape)
     if ":" in recipe["method"]:
         purifier = GuestPurifier(purifier, recipe["method"])
     return purifier.eval().requires_grad_(False)
@@ -64,6 +64,12 @@ def load_purifier(
 def purifier_class(method: str) -> Any:
     """What a method of the config builds its purifier with: a class, or a user's function."""
     return import_named(method) if ":" in method else class_that_states("purifiers", method=method)
+
+
+def from_recipe(method: str, build: Any) -> bool:
+    """Whether a class builds itself from its whole recipe: searches of this library, whose starts
+    are drawn by the recipe's seed and name."""
+    return ":" not in method and hasattr(build, "of_recipe")
 
 
 def new_purifier(

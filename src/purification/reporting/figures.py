@@ -36,6 +36,7 @@ _METADATA = {".png": ("Software",), ".pdf": ("CreationDate", "Creator", "Produce
 TRAINING_PANELS = {
     "Generator": {"Wasserstein estimate": ["wasserstein"], "Gradient penalty": ["penalty"]},
     "GAN": {"Loss": ["discriminator", "generator"]},
+    "Diffusion": {"Loss": ["loss"]},
 }
 """What `loss_curve` shows of a training's history, by the kind of the network."""
 

@@ -294,8 +294,9 @@ _NOTES = (
     "All three depend on the number of images. ±: standard deviation over draws of generated "
     "images. Real validation images instead of generated ones are the floor; fewer of them than of "
     "generated ones make it too high. Codes are drawn as in training: standard normal of wgan_gp, "
-    "gan and bigan; of ae_gan uniform in (-1, 1), which its discriminator judges, although the "
-    "defense searches from its encoder's codes. Accuracies, with 95 % intervals, of the classifier "
-    "that was attacked without defense, behind the defense. Rows without clean accuracy are the "
+    "gan, bigan and diffusion, whose codes are noise images; of ae_gan uniform in (-1, 1), which "
+    "its discriminator judges, although the defense searches from its encoder's codes. Accuracies, "
+    "with 95 % intervals, of the classifier that was attacked without defense, behind the defense; "
+    "of a randomised one they are means over its draws. Rows without clean accuracy are the "
     "course of a training (Cowboy's Figure 6), with a classifier and an attack of their own."
 )

@@ -6,30 +6,21 @@ from typing import Any
 
 import pandas as pd
 
-from purification.evaluation.flags import flagged
+from purification.evaluation.flags import (
+    FLAGS,
+    LARGER_EPSILON,
+    RANDOMISED,
+    ZERO_GRADIENT,
+    flag_column,
+    flagged,
+)
 from purification.evaluation.measure import NAMING_COLUMN
 from purification.evaluation.protocols import EVALUATIONS, FIXED, ONE_SHOT
 from purification.evaluation.refusals import REFUSED
 from purification.reporting.long_tables import SEARCH, THREAT_ORDER, epsilon_text, text_of
+from purification.reporting.threat_models import MEANING
 from purification.reporting.wide_tables import KEY, main_threat_model, table_cells
 
-_THREAT_MEANING = {
-    "none": "no attack: accuracy on the untouched images, with the defense where one is named.",
-    "white_box": "the attacker differentiates the classifier and the defense in front of it, "
-    "through every step of a latent search (of one in bfloat16: the same steps in float32).",
-    "gray_box": "the attacker differentiates the bare classifier and does not know the defense.",
-    "white_box_bpda": "the attacker runs the defense forward and replaces its gradient by the "
-    "identity (backward pass differentiable approximation, BPDA).",
-    "white_box_fixed": "as `white_box`, by an attacker who knows the random numbers of a "
-    "randomised defense: the draw on which the image is judged.",
-    "white_box_bpda_fixed": "as `white_box_bpda`, by an attacker who knows that draw.",
-    "surrogate": "the attacker differentiates the classifier and a cheaper version of the defense "
-    "(config: `surrogate`); the whole defense judges the images, success and norms are of the "
-    "attack on that version.",
-    "black_box": "the attacker asks an oracle for labels (column `oracle` of the long table: "
-    "`plain` is the bare classifier) and differentiates a substitute trained on them; success and "
-    "norms are of the attack on the substitute.",
-}
 _PAPER_WHITE_BOX = (
     "The paper's white-box values of a defense with a latent search are not comparable with ours: "
     "in its published code no gradient passes the search, so the attack stood still."
@@ -43,6 +34,8 @@ _PROTOCOLS = (
     "on draws that they were not made for."
 )
 _REFUSED = "no number: attack refused"
+MARK = "⚑"
+"""Marks a number that is warned of."""
 _WARNINGS = {
     REFUSED: ("The attack was refused, and there is no number", ": {0.refused}"),
     "above_clean": (
@@ -50,7 +43,12 @@ _WARNINGS = {
         "(on a subset of the images where n is smaller)",
         " {0.accuracy:.4f} (n = {0.n}) > {0.accuracy_clean:.4f} (n = {0.n_clean})",
     ),
-    "zero_gradient": (
+    RANDOMISED: (
+        "Randomised defenses: each evaluation is another draw, so that one says little of others, "
+        "and the gradient of one draw little of their mean",
+        "",
+    ),
+    ZERO_GRADIENT: (
         "Images whose gradient is exactly zero: the attack cannot move them, "
         "so the accuracy may be too high",
         " {0.zero_gradient_share:.4f}",
@@ -63,6 +61,11 @@ _WARNINGS = {
         "The attacker who knows the defense does worse than the one who does not, beyond both "
         "95 % intervals: the gradient is blocked or the attack badly tuned",
         " {0.accuracy:.4f} > {0.accuracy_gray:.4f} gray box",
+    ),
+    LARGER_EPSILON: (
+        "The same attack leaves less of as many images in a smaller ball, which the larger one "
+        "holds: the attack, not the defense, explains the number",
+        " {0.accuracy:.4f} > {0.accuracy_smaller:.4f} at epsilon {0.epsilon_smaller:.6g}",
     ),
 }
 """What is warned of: a heading, and what stands behind the name of each cell."""
@@ -95,14 +98,15 @@ def markdown_table(
 
     Each cell holds the accuracy (mean ± standard deviation over seeds where there are several), the
     95 % Wilson interval (of the counts pooled over seeds), n, and the paper's value where there is
-    one. A legend explains the threat models that occur. The warnings are the flags of these cells
-    (`purification.evaluation.flags`); and, with the reason, attacks that were refused, whose cells
-    have no number, and what is not what its name says, beside which no paper's value stands.
+    one; and, behind `MARK`, its flags (`purification.evaluation.flags`), of which the warnings tell
+    more. A legend explains the threat models that occur. There are also warnings of attacks that
+    were refused, with the reason, whose cells have no number, and of what is not what its name
+    says, beside which no paper's value stands.
 
     `wide`, the `wide_table` of `long`, gives the rows and columns shown; `notes` are paragraphs
     below the heading `title`; `swept` and errors as for `wide_table`.
     """
-    cells = table_cells(long, swept)
+    cells = _flagged_cells(long, swept)
     parts = [f"# {title}", *notes, *_sections(cells, long, wide, _cell_text, top=2)]
     parts += ["## How to read this", _legend(cells), "## Warnings", _warnings(cells)]
     return "\n\n".join(parts) + "\n"
@@ -110,11 +114,17 @@ def markdown_table(
 
 def brief_table(long: pd.DataFrame, wide: pd.DataFrame, *, swept: bool = False) -> str:
     """The tables of `markdown_table` alone, their cells in one line: accuracy, half the width of
-    its interval, and the paper's value with our difference from it where there is one.
+    its interval, and the paper's value with our difference from it where there is one, and `MARK`
+    where it is flagged.
 
     Arguments and errors as there; headings begin at the third level.
     """
-    return "\n\n".join(_sections(table_cells(long, swept), long, wide, _brief_text, top=3))
+    return "\n\n".join(_sections(_flagged_cells(long, swept), long, wide, _brief_text, top=3))
+
+
+def _flagged_cells(long: pd.DataFrame, swept: bool) -> pd.DataFrame:
+    cells = table_cells(long, swept)
+    return cells.assign(**{FLAGS: flag_column(cells)})
 
 
 def _sections(
@@ -160,6 +170,8 @@ def _cell_text(cell: tuple) -> str:
         lines.append(f"l2 = {cell.mean_l2:.2f}")
     if pd.notna(getattr(cell, "paper_value", None)):
         lines.append(f"paper {cell.paper_value:.4f}")
+    if cell.flags:
+        lines.append(f"{MARK} {cell.flags.replace(';', ', ')}")
     return "<br>".join(lines)
 
 
@@ -184,7 +196,7 @@ def _brief_text(cell: Any) -> str:
         text += f" ± {(cell.ci_high - cell.ci_low) / 2:.3f}"
     if pd.notna(cell.paper_value):
         text += f" (paper {cell.paper_value:.3f}, {cell.accuracy - cell.paper_value:+.3f})"
-    return text
+    return f"{text} {MARK}" if cell.flags else text
 
 
 def _markdown_table(
@@ -230,10 +242,12 @@ def _legend(cells: pd.DataFrame) -> str:
             " With several seeds: mean ± sample standard deviation over seeds; n and the interval "
             "pool the seeds' counts, so the interval does not cover the spread between seeds."
         )
+    if (cells[FLAGS] != "").any():
+        lines[0] += f" {MARK}: what is warned of below."
     lines.append("")
     for name in (*names, *sorted(present - set(names))):
         columns = {"none": " (columns `no_attack`, `*_clean`)", "white_box_bpda": " (`*_bpda`)"}
-        meaning = _THREAT_MEANING.get(name, "as the configuration defines it.")
+        meaning = MEANING.get(name, "as the configuration defines it.")
         lines.append(f"- `{name}`{columns.get(name, '')}: {meaning}")
     if (text_of(cells, "protocol") != "").any():
         lines += ["", _PROTOCOLS]

@@ -10,7 +10,7 @@ import pandas as pd
 from purification.reporting.comparison import AGREEMENT, agreement_counts, compared_cells
 from purification.reporting.detection import read_detection
 from purification.reporting.long_tables import read_long_table
-from purification.reporting.markdown_tables import brief_table, grid
+from purification.reporting.markdown_tables import MARK, brief_table, grid
 from purification.reporting.papers import values_of
 from purification.reporting.run_time import long_run_times, run_time_grids
 from purification.reporting.timing import read_timings, timing_grids
@@ -96,7 +96,8 @@ def paper_page(
         parts += [
             f"## {table.name}: {table.caption}",
             brief_table(table.long, wide, swept=table.swept),
-            f"Intervals, norms, numbers of images and warnings: [{table.file}]({table.file}).",
+            f"Intervals, norms, numbers of images, and the warnings of what {MARK} marks: "
+            f"[{table.file}]({table.file}).",
         ]
     for heading, text in further:
         parts += [f"## {heading}", text]

@@ -77,15 +77,10 @@ def paper_values(paper: str, table: str, folder: Path) -> pd.DataFrame:
     Raises FileNotFoundError, naming the place and the papers there; ValueError: the file lacks a
     column, has no such table (the message lists its tables), or is another than `CHECKSUMS` lists.
     """
-    path = Path(folder) / f"{paper}.csv"
-    if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in Path(folder).glob("*.csv"))) or "none"
-        raise FileNotFoundError(f"no printed numbers at {path}; papers in that folder: {known}")
-    content = checked_content(path).decode()
-    everything = typed_rows(path, content, text=_TEXT, counts=_COUNTS, numbers=_NUMBERS)
+    everything = _printed(paper, folder)
     values = everything[everything["table"] == table].copy()
     if values.empty:
-        known = ", ".join(everything["table"].unique())
+        known, path = ", ".join(everything["table"].unique()), Path(folder) / f"{paper}.csv"
         raise ValueError(f"{path} has no table {table!r}; it has: {known}")
     clean = values["attack"] == "none"
     values.loc[clean, "substitute"] = ""
@@ -94,6 +89,23 @@ def paper_values(paper: str, table: str, folder: Path) -> pd.DataFrame:
     values = values[~repeated].reset_index(drop=True)
     values.attrs[_KNOWN] = known_of(paper, folder)
     return values
+
+
+def printed_accuracies(paper: str, folder: Path) -> pd.DataFrame:
+    """All accuracies that a paper prints, a row each, in the order of the file, whatever the table.
+    Raises as `paper_values`."""
+    everything = _printed(paper, folder)
+    return everything[everything["metric"] == "accuracy"].reset_index(drop=True)
+
+
+def _printed(paper: str, folder: Path) -> pd.DataFrame:
+    """All numbers of a paper, a row each."""
+    path = Path(folder) / f"{paper}.csv"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in Path(folder).glob("*.csv"))) or "none"
+        raise FileNotFoundError(f"no printed numbers at {path}; papers in that folder: {known}")
+    content = checked_content(path).decode()
+    return typed_rows(path, content, text=_TEXT, counts=_COUNTS, numbers=_NUMBERS)
 
 
 def known_of(paper: str, folder: Path) -> dict[str, Any]:
@@ -169,10 +181,10 @@ def attach_paper_values(
     known = values.attrs[_KNOWN]
     if not known.get("strengths", True):
         match.remove("epsilon")
-    printed = _in_our_units(values[values["metric"] == "accuracy"], known)
+    printed = in_our_units(values[values["metric"] == "accuracy"], known)
     values = printed[list(_PRINTED)].rename(columns=_PRINTED)
     printed = values.assign(key=_keys(printed, match)).drop_duplicates()
-    keys = _keys(_as_in_paper(long, known), match)
+    keys = _keys(as_in_paper(long, known), match)
     if NAMING_COLUMN in long:
         keys = keys.where(long[NAMING_COLUMN] == "", "")
     if "protocol" in long:
@@ -191,7 +203,7 @@ def attach_paper_values(
     return result
 
 
-def _in_our_units(printed: pd.DataFrame, known: Mapping[str, Any]) -> pd.DataFrame:
+def in_our_units(printed: pd.DataFrame, known: Mapping[str, Any]) -> pd.DataFrame:
     """Printed rows with their threat models by ours' names, and strengths in units of [0, 1]."""
     rows = printed.copy()
     for named in known.get("threat_models", ()):
@@ -213,7 +225,7 @@ def _in_our_units(printed: pd.DataFrame, known: Mapping[str, Any]) -> pd.DataFra
     return rows
 
 
-def _as_in_paper(ours: pd.DataFrame, known: Mapping[str, Any]) -> pd.DataFrame:
+def as_in_paper(ours: pd.DataFrame, known: Mapping[str, Any]) -> pd.DataFrame:
     """Our rows with the paper's names of attacks and networks, and their strengths in units of
     [0, 1]."""
     rows = ours.copy()

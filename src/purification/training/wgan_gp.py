@@ -1,8 +1,5 @@
 """WGAN training with gradient penalty (Gulrajani et al. 2017, algorithm 1)."""
 
-import json
-import math
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -10,12 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from purification import randomness
-from purification.provenance import DamagedFile
-from purification.runtime import progress, warn
-from purification.storage import read_state, write_checkpoint
+from purification.runtime import progress
 from purification.training.draws import draws_on_device
-from purification.training.finite import COLLAPSE_SAMPLES, Watch, not_finite, warn_if_collapsed
+from purification.training.finite import COLLAPSE_SAMPLES, Watch, warn_if_collapsed
 from purification.training.precision import Precision
+from purification.training.states import SavedState
 from purification.training.training_network import training_network
 from purification.training.written_out import WrittenOut
 
@@ -64,11 +60,10 @@ def train_wgan_gp(
         gradient_penalty: weight lambda of the penalty; 10 there.
         learning_rate: Adam's, of both networks; 1e-4 there.
         betas: Adam's, of both networks; (0.5, 0.9) there.
-        state_path: safetensors file of networks, optimizers and history, written every
-            `state_every` iterations and at the end, and read at the start if its digest is
-            `recipe_digest`, it is not beyond `iterations` and its numbers are finite; otherwise it
-            is overwritten. So a larger `iterations` continues a finished training. None: nothing is
-            kept.
+        state_path: file of the `SavedState`, written every `state_every` iterations and at the
+            end, and read at the start if its digest is `recipe_digest`, it is not beyond
+            `iterations` and its numbers are finite; otherwise it is overwritten. So a larger
+            `iterations` continues a finished training. None: nothing is kept.
         state_every: iterations between states.
         recipe_digest: identifies everything that the weights depend on, but `iterations`.
         precision: of the convolutions in training, see `training_network`; what is trained are
@@ -97,9 +92,8 @@ def train_wgan_gp(
         name: torch.optim.Adam(network.parameters(), learning_rate, betas, fused=True)
         for name, network in networks.items()
     }
-    done, history = 0, []
-    if state_path is not None:
-        done, history = _resume(state_path, networks, optimizers, recipe_digest, iterations, name)
+    saved = SavedState(state_path, recipe_digest, networks, optimizers)
+    done, history = saved.resume(iterations, name)
     watch = Watch(name, networks, list(optimizers.values()), done=done)
     steps, numbers = (critic_steps, batch_size), range(done + 1, iterations + 1)
     draw = partial(_draw, len(images), steps, generator.latent, seed)
@@ -132,7 +126,7 @@ def train_wgan_gp(
                 history.append(watch.row(row | {"generator_loss": loss}))
             if state_path is not None and (iteration % state_every == 0 or iteration == iterations):
                 watch.check()
-                _save(state_path, networks, optimizers, recipe_digest, iteration, history)
+                saved.save(iteration, history)
     watch.check()
     for network in networks.values():
         network.to(memory_format=torch.contiguous_format).eval()
@@ -198,62 +192,3 @@ def slope_penalty(critic: nn.Module, real: Tensor, fake: Tensor, mix: Tensor) ->
     (gradient,) = torch.autograd.grad(critic(mixed).sum(), mixed, create_graph=True)
     slopes = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
     return (slopes - 1).square().mean()
-
-
-def _save(
-    path: Path,
-    networks: Mapping[str, nn.Module],
-    optimizers: Mapping[str, torch.optim.Adam],
-    digest: str,
-    iteration: int,
-    history: list[dict[str, float | int]],
-) -> None:
-    state = {
-        f"{name}.{key}": value
-        for name, network in networks.items()
-        for key, value in network.state_dict().items()
-    }
-    for name, optimizer in optimizers.items():
-        for index, moments in optimizer.state_dict()["state"].items():
-            state |= {f"{name}_adam.{index}.{key}": value for key, value in moments.items()}
-    recipe, rows = {"digest": digest}, json.dumps(history)
-    write_checkpoint(path, state, recipe, iteration=str(iteration), history=rows)
-
-
-def _resume(
-    path: Path,
-    networks: Mapping[str, nn.Module],
-    optimizers: Mapping[str, torch.optim.Adam],
-    digest: str,
-    iterations: int,
-    training: str,
-) -> tuple[int, list[dict[str, float | int]]]:
-    """Loads the state if it is this training's, and finite; returns its iteration and history, or 0
-    and []. A damaged one is set aside."""
-    if not path.exists():
-        return 0, []
-    try:
-        state, metadata = read_state(path)
-    except DamagedFile as error:
-        aside = path.with_name(f"{path.name}.damaged")
-        path.replace(aside)
-        warn(f"{training}: {error}. It is now {aside}; the training begins anew")
-        return 0, []
-    if metadata["recipe"].get("digest") != digest or int(metadata["iteration"]) > iterations:
-        return 0, []
-    history = json.loads(metadata["history"])
-    numbers = (value for row in history for value in row.values())
-    if not_finite(state.items()) or not all(map(math.isfinite, numbers)):
-        warn(f"{training}: {path} holds numbers that are not finite; the training begins anew")
-        return 0, []
-    for name, network in networks.items():
-        network.load_state_dict({key: state[f"{name}.{key}"] for key in network.state_dict()})
-        for index, weight in enumerate(network.parameters()):
-            own = f"{name}_adam.{index}"
-            # Fused Adam wants the moments in the memory layout of their weights.
-            optimizers[name].state[weight] = {
-                "step": state[f"{own}.step"].to(weight.device),
-                "exp_avg": torch.empty_like(weight).copy_(state[f"{own}.exp_avg"]),
-                "exp_avg_sq": torch.empty_like(weight).copy_(state[f"{own}.exp_avg_sq"]),
-            }
-    return int(metadata["iteration"]), history

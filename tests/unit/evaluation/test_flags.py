@@ -122,10 +122,62 @@ def test_each_seed_is_compared_with_its_own() -> None:
 
 def test_what_was_compared_stands_beside_the_row() -> None:
     found = flagged(table(CLEAN | TINY, rec(800, **GRAY), rec(980)))
-    assert list(found) == ["above_clean", "zero_gradient", "low_success", "weaker_than_gray_box"]
+    assert list(found) == [
+        *("above_clean", "randomised", "zero_gradient", "low_success", "weaker_than_gray_box"),
+        "larger_epsilon_leaves_more",
+    ]
     (above,) = found["above_clean"].to_dict("records")
     assert (above["accuracy"], above["n"], above["accuracy_clean"]) == (0.98, 1000, 0.97)
     assert (above["n_clean"], above["row"]) == (10, 2)
     (weaker,) = found["weaker_than_gray_box"].to_dict("records")
     assert (weaker["accuracy"], weaker["accuracy_gray"], weaker["row"]) == (0.98, 0.8, 2)
     assert weaker["ci_low"] > weaker["ci_high_gray"]
+
+
+# What several rows under one attack say
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, "larger_epsilon_leaves_more"),
+        ({"correct": 702}, ""),  # 0.2 points
+        ({"correct": 703}, "larger_epsilon_leaves_more"),
+        ({"correct": 600}, ""),
+        ({"epsilon": 0.1}, ""),  # a smaller one leaves more, as it should
+        ({"epsilon": 0.2}, ""),
+        ({"n": 900}, ""),  # of other images
+        *(({name: "other"}, "") for name in ("dataset", "classifier", "variant", "attack")),
+        (GRAY, ""),
+        (BPDA, ""),
+        ({"seed": 1}, ""),
+        ({"restarts_R": 1}, ""),
+        ({"substitute": "E"}, ""),
+        ({"oracle": "defense_gan"}, ""),
+        ({"protocol": "fixed"}, "randomised"),
+    ],
+)
+def test_a_larger_ball_holds_the_smaller(changes: dict[str, Any], expected: str) -> None:
+    names = {"substitute": "B", "oracle": "plain", "protocol": ""}
+    small = rec(700, **names | {"epsilon": 0.2})
+    larger = rec(
+        changes.get("correct", 800), **names | {k: v for k, v in changes.items() if k != "correct"}
+    )
+    assert flag_column(table(CLEAN, small, larger)) == ["", "", expected]
+
+
+def test_the_smaller_ball_that_leaves_least_is_named() -> None:
+    rows = [
+        rec(correct, epsilon=epsilon) for correct, epsilon in ((720, 0.3), (650, 0.2), (640, 0.1))
+    ]
+    found = flagged(table(*rows, rec(900, **CW)))["larger_epsilon_leaves_more"]
+    assert found[["row", "epsilon_smaller", "accuracy_smaller"]].to_numpy().tolist() == [
+        [0, 0.1, 0.64],
+        [1, 0.1, 0.64],
+    ]
+
+
+def test_a_randomised_defence_is_one_with_a_protocol() -> None:
+    drawn = {"protocol": "one_shot", "evaluations": 1}
+    rows = [CLEAN | drawn, rec(700) | drawn, rec(800, **GRAY) | {"protocol": "", "evaluations": 1}]
+    assert flag_column(table(*rows)) == ["", "randomised", ""]

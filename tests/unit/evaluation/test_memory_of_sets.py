@@ -2,15 +2,14 @@
 on no part, and one that is killed leaves nothing that could be taken for its result."""
 
 import json
+import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from conftest import REPOSITORY
+from conftest import REPOSITORY, environment, in_fork, starters
 
 from purification.storage import (
     ImageSet,
@@ -21,10 +20,17 @@ from purification.storage import (
     write_dataset,
     write_image_set,
 )
+from purification.warm_start import Fork
 
 BENCHMARK = REPOSITORY / "benchmarks/memory.py"
-FEW, MANY = 2000, 8000
+FEW, MANY = 500, 6500
 SHAPE = (3, 32, 32)
+IMPORTS = f"""
+import sys
+from pathlib import Path
+sys.path.insert(0, {str(BENCHMARK.parent)!r})
+import memory
+"""
 COPY = (MANY - FEW) * 12_288 / 1e6
 """What the further images take in MB, 74."""
 
@@ -33,17 +39,19 @@ COPY = (MANY - FEW) * 12_288 / 1e6
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Networks, and data sets of both sizes."""
     place = tmp_path_factory.mktemp("memory")
-    made = f"memory.make_files(pathlib.Path({str(place)!r}), ({FEW}, {MANY}), {SHAPE})"
-    run = [sys.executable, "-c", f"import memory, pathlib; {made}"]
-    subprocess.run(run, cwd=BENCHMARK.parent, check=True)
+    made = f"memory.make_files(Path({str(place)!r}), ({FEW}, {MANY}), {SHAPE})"
+    (place / "make.py").write_text(f"{IMPORTS}\n{made}\n")
+    done = in_fork(starters()[1], str(place / "make.py"), folder=place, environment=environment())
+    assert done.returncode == 0, done.stdout
     return place
 
 
 def peaks(folder: Path, kind: str) -> list[float]:
     """The peak in MB of one process after the job on the few images, and then on the many."""
     options = ["--folder", str(folder), "--work", kind, str(FEW), str(FEW), str(MANY)]
-    run = [sys.executable, str(BENCHMARK), *options]
-    done = subprocess.run(run, check=True, capture_output=True, text=True)
+    run = (starters()[1], str(BENCHMARK), *options)
+    done = in_fork(*run, folder=folder, environment=environment())
+    assert done.returncode == 0, done.stdout
     # The first of the three warms up what a process allocates once.
     return json.loads(done.stdout.splitlines()[-1])[1:]
 
@@ -145,10 +153,7 @@ def test_damage_is_found_before_the_first_slice(tmp_path: Path) -> None:
 
 
 KILLED = """
-import sys
-from pathlib import Path
-sys.path.insert(0, {benchmarks!r})
-import memory
+import signal
 from purification.evaluation import adversarial
 from purification.storage import NewSet
 
@@ -159,26 +164,28 @@ def stopped(self, name, images):
     parts.append(name)
     if len(parts) == 3:
         print("written", flush=True)
-        sys.stdin.read()
+        signal.pause()
 
 NewSet.append = stopped
-memory.peak_after({kind!r}, Path({folder!r}), {count})
+memory.peak_after({kind!r}, Path.cwd(), {count})
 """
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["purify", "attack", "gray box"])
 def test_a_killed_job_leaves_no_file_under_the_name(folder: Path, kind: str) -> None:
-    script = KILLED.format(
-        benchmarks=str(BENCHMARK.parent), folder=str(folder), kind=kind, count=FEW
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "written\n"
-        process.send_signal(signal.SIGKILL)
-    path = folder / f"made {kind} {FEW}.h5"
+    script = folder / "killed.py"
+    script.write_text(IMPORTS + KILLED.format(kind=kind, count=MANY))
+    read, write = os.pipe()
+    with Path(os.devnull).open() as nothing, os.fdopen(read) as told:
+        streams = (nothing.fileno(), write, write)
+        place = {"folder": folder, "environment": environment()}
+        fork = Fork(starters()[1], [str(script)], **place, streams=streams)
+        os.close(write)
+        assert told.readline() == "written\n"
+        os.kill(fork.process, signal.SIGKILL)
+        assert fork.wait() == -signal.SIGKILL
+    path = folder / f"made {kind} {MANY}.h5"
     assert not path.exists()
     [left] = folder.glob(f".made {kind}*")
     with new_image_file(path, {}) as file:  # the next writer of the file

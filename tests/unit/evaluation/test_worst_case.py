@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import micro_catalogue
+from conftest import DEFAULT, micro_catalogue
 
 from purification.evaluation.accuracy import wilson_interval
 from purification.evaluation.accuracy_l2 import ACCURACY_L2_COLUMNS, accuracy_l2_rows
 from purification.evaluation.worst_case import WORST_CASE_COLUMNS, worst_case_rows
 from purification.experiments import ConfigError, accuracy_l2, worst_case
+from purification.experiments.papers import ATTACKED_FORMS, studies_of
 from purification.experiments.worst_case import THREAT_MODELS
 from purification.reporting.worst_case import worst_case_page
 from purification.storage import ImageSet, write_image_sets
@@ -75,6 +76,11 @@ def test_other_defenses_strengths_and_units_are_other_rows(attacked: Attacked) -
     assert "| digits | A | none |  | 0.1 | 2 | 1 | 0.500 (fgsm white_box) | 0.500 [" in page
     assert "| 0.1 of [-1, 1] |" in page
     assert "| digits (seed 1) |" in page
+
+
+def test_two_sets_of_one_attacker_are_one_attacker(attacked: Attacked) -> None:
+    (row,) = worst_case_rows([attacked([1, 0, 1, 1]), attacked([0, 1, 1]), attacked([1, 1, 1, 1])])
+    assert (row["n"], row["attackers"], row["correct"]) == (3, 1, 1)
 
 
 def cw(attacked: Attacked, right: Sequence[int], l2: Sequence[float], **named: Any) -> Any:
@@ -189,6 +195,40 @@ def test_each_bounded_attack_of_the_tables_is_joined_once() -> None:
     labels = [cell["labels"] for cell in once["cells"]]
     assert {label["threat_model"] for label in labels} == {*THREAT_MODELS} - {"surrogate"}
     assert {label["attack"] for label in labels} == {"fgsm"}
+
+
+def joined(**settings: Any) -> set[tuple[str, str]]:
+    """The data sets and files that the worst case looks at."""
+    job = worst_case(micro_catalogue(**settings)).job
+    return {(cell["labels"]["dataset"], cell["images"]) for cell in job["cells"]}
+
+
+def test_all_tables_of_attacks_on_defenses_are_joined_by_default() -> None:
+    """Those of the forms direct and searches, one's own included, on all of their data sets."""
+    own = {"form": "direct", "datasets": ["digits"], "classifiers": ["E"], "attacks": ["fgsm"]}
+    own |= {"defenses": ["magnet"]}
+    everything = joined(tables={"mine": own})
+    assert {dataset for dataset, _ in everything} == {"digits", "digits_black_box"}
+    folder = "results/digits/seed0/attacked"
+    for place in ("magnet/E/fgsm", "defense_gan/D/fgsm", "defense_vae_rec/D/fgsm"):
+        assert ("digits", f"{folder}/{place}.h5") in everything
+    # Without a table its images are not looked at, whatever else there is of it.
+    without = joined(cowboy_table1=None, cowboy_table2=None)
+    assert not any("/cowboy/" in image for _, image in without)
+    assert without < everything
+
+
+def test_other_data_sets_are_left_out_with_their_tables() -> None:
+    wanted = {"datasets": ["digits_black_box"]}
+    broken = {"defenses": ["nobody"]}
+    found = joined(worst_case=wanted, defense_vae_table1=broken)
+    assert {dataset for dataset, _ in found} == {"digits_black_box"}
+
+
+def test_without_tables_there_is_nothing_to_join() -> None:
+    names = {s.name: None for s in studies_of(DEFAULT, *ATTACKED_FORMS)}
+    with pytest.raises(ConfigError, match="worst_case: the config has no table of the form direct"):
+        joined(**names)
 
 
 def test_other_tables_are_refused() -> None:

@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import DEFAULT, MICRO, SCHEMA, edit, merged, micro_catalogue, remade
+from conftest import DEFAULT, SCHEMA, SMALL, edit, merged, micro_catalogue, remade
 
 from purification.evaluation import cascade as evaluation
-from purification.experiments import Catalogue, ConfigError, cascades, paper_table
+from purification.experiments import Catalogue, ConfigError, cascades, paper_table, protocols
 from purification.experiments.artifacts import AttackedAdaptively
 from purification.experiments.layers import layered
+from purification.experiments.schema import read_schema
 
-SMALL = yaml.safe_load(MICRO.read_text())
 SMALL["cascades"] = {"standard": {"images": 6}}
 
 
@@ -126,17 +126,129 @@ def test_a_cascade_that_is_not_there() -> None:
         micro_catalogue(cascades={"Standard": {}})
 
 
-def test_a_randomised_defence_is_refused_before_the_run() -> None:
-    redrawn = edit(
-        "defenses", "redrawn", value=DEFAULT["defenses"]["defense_gan"] | {"redraw": True}
+# Randomised defences
+
+LATENT = {
+    **{"method": "latent", "epsilon": 0.1, "iterations": 5, "learning_rate": 0.05},
+    **{"restarts": 1, "confidence": 5.0},
+    "images": {"gray_box": 1, "white_box": 1, "white_box_bpda": 1},
+}
+
+
+def drawn(*stages: dict[str, str], known: Any = (), **more: Any) -> dict[str, Any]:
+    """A config with a cascade `mine` that has these stages for randomised defences."""
+    mine = {"randomised": {"stages": [*stages], **more}}
+    config = own(*(known or [stage("fgsm")]), **mine)
+    edit("attacks", "codes", value=LATENT)(config)
+    return config
+
+
+def of_draws(config: dict[str, Any], known_draw: bool = False) -> AttackedAdaptively:
+    run = ("digits", 0, "mine", "defense_gan_redrawn", "D")
+    return Catalogue(config, SCHEMA).cascade(*run, known_draw=known_draw)
+
+
+def test_a_randomised_defence_has_stages_and_draws_of_its_own() -> None:
+    stages = [
+        stage(attack, threat_model)
+        for attack, threat_model in (
+            *(("cascade_pgd_margin", "gray_box"), ("cascade_pgd_eot", "gray_box")),
+            *(("cascade_pgd_eot", "white_box"), ("cascade_pgd_eot", "white_box_bpda")),
+            ("cascade_pgd_margin", "transfer:magnet"),
+        )
+    ]
+    known = [stage("cascade_pgd_margin"), stage("cascade_pgd_eot", "white_box_bpda")]
+    known += [stage("codes"), stage("fgsm", "gray_box")]
+    known += [{**stage("cascade_pgd_margin", "surrogate"), "surrogate": {"steps": 2}}]
+    config = drawn(*stages, known=known, selection_draws=7)
+    fresh, fixed = of_draws(config), of_draws(config, known_draw=True)
+    assert names(fresh) == [
+        *("cascade_pgd_margin gray_box", "cascade_pgd_eot gray_box", "cascade_pgd_eot white_box"),
+        *("cascade_pgd_eot white_box_bpda", "cascade_pgd_margin transfer:magnet"),
+    ]
+    # What is deterministic has no draws to take the mean of.
+    assert [one.attack.settings.get("expectation") for one in fresh.stages] == [
+        *(None, None, 4, 4, None)
+    ]
+    assert (fresh.selection_draws, fresh.judged_draws, fresh.known_draw) == (7, 5, False)
+    # The codes at which it arrives are others in each draw: no stage for it.
+    assert names(fixed) == [
+        *("cascade_pgd_margin white_box_fixed", "cascade_pgd_eot white_box_bpda_fixed"),
+        *("fgsm gray_box", "cascade_pgd_margin surrogate:steps=2_fixed"),
+    ]
+    assert all("expectation" not in one.attack.settings for one in fixed.stages)
+    assert (fixed.selection_draws, fixed.judged_draws, fixed.known_draw) == (None, None, True)
+    end = "mine/defense_gan_redrawn/D"
+    assert fresh.path == f"results/digits/seed0/adaptive/{end}.h5"
+    assert fixed.path == f"results/digits/seed0/adaptive_fixed/{end}.h5"
+    assert [part.path for part in fixed.parts] == [
+        f"results/digits/seed0/adaptive_fixed/{end}.costs.csv"
+    ]
+    # The others have what they had.
+    others = (
+        merged(made, {"cascades": {"mine": {"stages": known[:1]}}}) for made in (config, own())
     )
-    for defense, threat_model in (("redrawn", "white_box"), ("magnet", "transfer:redrawn")):
-        config = own(stage("fgsm", threat_model))
-        redrawn(config)
-        with pytest.raises(
-            ConfigError, match=r"cascades\.mine: the defense 'redrawn' is randomised"
-        ):
-            cascade(config, defense)
+    assert len({cascade(other, "magnet").digest for other in others}) == 1
+    assert fresh.digest != of_draws(drawn(*stages, selection_draws=8)).digest
+    assert of_draws(drawn(*stages)).selection_draws == protocols.SELECTION_DRAWS
+    form = read_schema(SCHEMA)["properties"]["cascades"]["additionalProperties"]["properties"]
+    stated = form["randomised"]["properties"]["selection_draws"]["default"]
+    assert stated == protocols.SELECTION_DRAWS
+
+
+@pytest.mark.parametrize(
+    ("config", "complaint"),
+    [
+        (
+            drawn(stage("cascade_pgd_margin")),
+            r"cascades\.mine\.randomised\.stages\.0\.attack: 'cascade_pgd_margin' ends at an "
+            "image's first success, which on one draw of a randomised defense is luck",
+        ),
+        (drawn(stage("fgsm", "gray_box"), stage("deepfool", "white_box_bpda")), "1.attack: 'deep"),
+        (drawn(stage("cascade_pgd_margin", "transfer:@seed1")), "0.attack: 'cascade_pgd_margin' e"),
+        (
+            drawn({**stage("deepfool", "surrogate"), "surrogate": {"steps": 2}}),
+            r"randomised\.stages\.0\.attack: 'deepfool' ends at an image's first success",
+        ),
+        (
+            drawn(stage("codes")),
+            "'codes' searches the codes at which a defense arrives, and a rand",
+        ),
+        (
+            own(stage("cascade_pgd_margin", "transfer:defense_gan_redrawn")),
+            r"mine\.stages\.0\.attack: 'cascade_pgd_margin' ends at an image's first success",
+        ),
+        (drawn(stage("fgsm", "white_bx")), r"randomised\.stages\.0\.threat_model: got 'white_bx'"),
+        (drawn(stage("vam")), r"randomised\.stages\.0\.attack: attacks\.vam is bounded in the no"),
+        (drawn(stage("fgsn")), r"mine\.randomised\.stages\.attack: got 'fgsn' \(did you mean 'fgs"),
+        (drawn(), r"cascades\.mine\.randomised\.stages: \[\] should be non-empty"),
+        (drawn(stage("fgsm"), selection_draws=0), r"randomised\.selection_draws: 0 is less than"),
+        (drawn(stage("fgsm"), draws=1), r"mine\.randomised: unknown key 'draws'"),
+        (
+            own(stage("fgsm")),
+            r"cascades\.mine: 'defense_gan_redrawn' is randomised, and this cascade has no stages",
+        ),
+    ],
+)
+def test_what_is_wrong_before_draws_is_said_before_the_run(
+    config: dict[str, Any], complaint: str
+) -> None:
+    edit("attacks", "codes", value=LATENT)(config)
+    with pytest.raises(ConfigError, match=complaint):
+        of_draws(config)
+
+
+def test_nobody_knows_a_draw_of_a_deterministic_defence() -> None:
+    catalogue = Catalogue(drawn(stage("fgsm")), SCHEMA)
+    for defense in ("magnet", "none", "adv_training"):
+        with pytest.raises(ConfigError, match=f"{defense} is not randomised: no attacker knows"):
+            catalogue.cascade("digits", 0, "mine", defense, "D", known_draw=True)
+
+
+def test_images_of_a_randomised_defence_are_transferred_from_fresh_looks() -> None:
+    made = cascade(own(stage("cascade_pgd_eot", "transfer:defense_gan_redrawn")))
+    assert made.stages[0].attack.settings["expectation"] == 4
+    assert "transfer_defense_gan_redrawn_generator" in made.inputs
 
 
 def test_both_rooms_call_a_transfer_the_same() -> None:
@@ -173,13 +285,8 @@ def test_a_defence_gets_the_stages_that_mean_something_for_it() -> None:
 
 
 def test_an_attack_on_codes_is_for_defences_with_a_generator() -> None:
-    latent = {
-        **{"method": "latent", "epsilon": 0.1, "iterations": 5, "learning_rate": 0.05},
-        **{"restarts": 1, "confidence": 5.0},
-        "images": {"gray_box": 1, "white_box": 1, "white_box_bpda": 1},
-    }
     config = own(stage("fgsm"), stage("codes"))
-    edit("attacks", "codes", value=latent)(config)
+    edit("attacks", "codes", value=LATENT)(config)
     assert names(cascade(config, "defense_gan")) == ["fgsm white_box", "codes white_box"]
     assert names(cascade(config, "magnet")) == ["fgsm white_box"]
     assert names(cascade(config, "none")) == ["fgsm white_box"]

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import h5py
 import psutil
 import pytest
 
+from purification.experiments.artifacts import Recipe
 from purification.warm_start import VARIABLE
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux")
@@ -132,14 +134,19 @@ def test_a_folder_that_a_library_made_is_there_for_all_jobs(job: Callable) -> No
 
 @pytest.mark.slow
 def test_what_is_imported_late_is_loaded_before_the_fork(job: Callable) -> None:
-    body = """
+    recipe = pickle.dumps(Recipe({"kind": "Table"}))
+    body = f"""
         import sys
         from pathlib import Path
         import torch
+        from purification.datasets import load
+        from purification.runtime import start
         from purification.training import epochs
         from purification.attacks import gradient
         from purification.reporting.figures import paper_figure
         before = set(sys.modules)
+        pickle.loads({recipe!r})
+        load("digits", data_root="", validation=1, test=1)
         weight = torch.ones(2, requires_grad=True)
         torch.autograd.grad(2 * weight, weight, torch.ones(2))
         torch.optim.Adam([weight])
@@ -251,6 +258,14 @@ def test_none_is_opened_where_a_user_wants_none() -> None:
     code = SNAKEMAKE.replace("sys.stdin.read()", "")
     environment = os.environ | {VARIABLE: ""}
     assert subprocess.check_output([sys.executable, "-c", code], env=environment) == b"\n"
+
+
+def test_runs_share_the_starter_that_their_environment_gives(starter: str) -> None:
+    code = SNAKEMAKE.replace("sys.stdin.read()", "")
+    for place, kept in ((starter, True), (f"{starter}_gone", False)):
+        environment = os.environ | {VARIABLE: place}
+        told = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
+        assert (told.strip() == place) is kept
 
 
 def test_none_is_opened_where_no_socket_can_be(tmp_path: Path) -> None:

@@ -17,13 +17,16 @@ from conftest import REPOSITORY, SCHEMA, digests, micro_catalogue
 
 from purification.experiments.config import ConfigError
 from purification.experiments.methods import composed, defenses
+from purification.experiments.methods import is_randomised as randomised
 from purification.facts import class_that_states
 from purification.guests import GuestError
 from purification.models.checkpoints import network_of, save_network
 from purification.plugins import provide_files
+from purification.purifiers.base import purified_by
 from purification.purifiers.descent import SearchSettings
 from purification.purifiers.fitting import fit_network
 from purification.purifiers.loading import VALIDATION, load_purifier
+from purification.randomness import draw_seeds, is_randomised
 from purification.training.magnet import train_autoencoder
 
 SHAPE = (1, 28, 28)
@@ -179,7 +182,9 @@ def test_each_method_that_the_schema_allows_is_loaded(tmp_path: Path) -> None:
             if key != VALIDATION:
                 files[key] = tmp_path / f"{defense}.{key}.safetensors"
                 save_network(files[key], network_of(network, SHAPE), network, SHAPE)
-        purified = load_purifier(recipe, files)(IMAGES[:2])
+        purifier, seeds = load_purifier(recipe, files, SHAPE), draw_seeds(0, range(2), 0)
+        purified = purified_by(purifier, IMAGES[:2], seeds)
+        assert is_randomised(purifier) == randomised(settings)
         assert purified.shape == IMAGES[:2].shape
         assert ((purified >= 0) & (purified <= 1)).all()
         loaded.add(settings["method"])
@@ -214,7 +219,8 @@ def test_what_makes_and_checks_defences_names_none() -> None:
         *(
             REPOSITORY / "src/purification" / place
             for place in (
-                *("purifiers/loading.py", "purifiers/fitting.py", "evaluation/timing.py"),
+                *("purifiers/loading.py", "purifiers/fitting.py"),
+                *("evaluation/timing.py", "evaluation/run_time.py"),
                 *("experiments/catalogue.py", "experiments/methods.py", "facts.py", "guests.py"),
             )
         ),

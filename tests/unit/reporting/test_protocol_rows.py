@@ -123,18 +123,18 @@ def test_flags_compare_like_with_like(tabulate: Tabulate) -> None:
         return {(model, protocol): text for model, protocol, text in named if model != "none"}
 
     # Clean accuracy is 0.95 in one evaluation and 0.8 in all of four.
-    assert flags(judged("one_shot", 0.9, "white_box")) == {("white_box", "one_shot"): ""}
+    assert flags(judged("one_shot", 0.9, "white_box")) == {("white_box", "one_shot"): "randomised"}
     found = flags(judged("evaluations", 0.99, "white_box"))
-    assert found == {("white_box", "evaluations"): "above_clean"}
+    assert found == {("white_box", "evaluations"): "above_clean;randomised"}
     gray = judged("one_shot", 0.5, "gray_box"), judged("evaluations", 0.5, "gray_box")
     found = flags(*gray, judged("evaluations", 0.8, "white_box"))
-    assert found["white_box", "evaluations"] == "weaker_than_gray_box"
+    assert found["white_box", "evaluations"] == "randomised;weaker_than_gray_box"
     assert flags(*gray, judged("fixed", 0.8, "white_box_fixed"))["white_box_fixed", "fixed"] == (
-        "weaker_than_gray_box"
+        "randomised;weaker_than_gray_box"
     )
     # What was made for a known draw is no attack on others.
     found = flags(*gray, judged("one_shot", 0.8, "white_box_fixed"))
-    assert found["white_box_fixed", "one_shot"] == ""
+    assert found["white_box_fixed", "one_shot"] == "randomised"
 
 
 @pytest.mark.parametrize("change", [{"correct": 3}, {"draws": 2}, {"evaluations": 2}])
