@@ -19,9 +19,9 @@ that makes up for that:
 
 A gradient attack is one that climbs a gradient and attacks the whole defence: by its own gradient,
 by BPDA, or by way of a cheaper version of it. The strongest is, of those that iterate, the one that
-broke most images in its place. Of a randomised defence an image is broken, as in the cascade, on which it errs in all
-draws by which the attacker selects. What is measured is kept (`Found.checked`); which flags that
-raises is decided when it is read (`check_columns`).
+broke most images in its place. Of a randomised defence an image is broken, as in the cascade, on
+which it errs in all draws by which the attacker selects. What is measured is kept
+(`Found.checked`); which flags that raises is decided when it is read (`check_columns`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
