@@ -18,10 +18,11 @@ that makes up for that:
   gradients that are exactly zero (`evaluation.looks`).
 
 A gradient attack is one that climbs a gradient and attacks the whole defence: by its own gradient,
-by BPDA, or by way of a cheaper version of it. The strongest is the one that broke most images in
-its place. Of a randomised defence an image is broken, as in the cascade, on which it errs in all
-draws by which the attacker selects; in a control, on most of them. What is measured is kept
-(`Found.checked`); which flags that raises is decided when it is read (`check_columns`).
+by BPDA, or by way of a cheaper version of it. The strongest is, of those that iterate, the one that
+broke most images in its place. Of a randomised defence an image is broken, as in the cascade, on
+which it errs in all draws by which the attacker selects; in a control, on most of them. What is
+measured is kept (`Found.checked`); which flags that raises is decided when it is read
+(`check_columns`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -135,9 +136,15 @@ def check_steps(bench: Bench) -> list[Callable[[], _Cost]]:
 
 
 def _strongest(bench: Bench, stages: "Mapping[int, Stage]") -> int:
-    """The number of that of the stages which broke most in its place; a refused one is the last."""
+    """The number of that of the stages which broke most in its place: of those that iterate, where
+    there are any, and of refused ones only where there is no other."""
     costs = bench.found.costs[1:]
-    return max(stages, key=lambda one: (costs[one]["refused"] is None, costs[one]["broken"]))
+
+    def rank(number: int) -> tuple[bool, bool, int]:
+        iterates = _ITERATIONS in stages[number].attack["settings"]
+        return costs[number]["refused"] is None, iterates, costs[number]["broken"]
+
+    return max(stages, key=rank)
 
 
 # --- twice the iterations
