@@ -24,7 +24,10 @@ SWEPT = (
 )
 THREAT_MODELS_OF = (
     dict.fromkeys([*SWEPT, "transferred", "black_box_pictures"], ("black_box",))
-    | dict.fromkeys((*TIME_FORMS, "samples", "toy", "comparison", "worst_case", "leaderboard"), ())
+    | dict.fromkeys(
+        (*TIME_FORMS, "samples", "toy", "comparison", "worst_case", "accuracy_l2", "leaderboard"),
+        (),
+    )
     | dict.fromkeys(("direct", "searches", "cost_accuracy", "white_box_over_steps"), None)
 )
 

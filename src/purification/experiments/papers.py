@@ -40,6 +40,7 @@ _SHOWN = {
     "generator_quality": "quality of generators, and accuracies behind their defenses",
     "comparison": "the papers' numbers beside ours",
     "worst_case": "accuracy under the best of several attacks, image by image",
+    "accuracy_l2": "accuracy over the l2 norm of attacks without a bound",
     "leaderboard": "accuracy that is left under a cascade of attacks",
 }
 """Of forms that are no printed table or figure."""
@@ -169,6 +170,7 @@ STUDIES: Mapping[str, Study] = {
         Study("generator_quality", "generator_quality"),
         Study("comparison", "comparison", at="comparison", files=("csv", "md")),
         Study("worst_case", "worst_case", at="worst_case", files=("csv", "md")),
+        Study("accuracy_l2", "accuracy_l2"),
         Study("leaderboard", "leaderboard", at="leaderboard", files=_LEADERBOARD),
     )
 }

@@ -12,8 +12,9 @@ sys.path.insert(0, str(REPOSITORY / "docs"))
 from leaderboard import BEGIN, read, table, with_table
 
 README = REPOSITORY / "README.md"
-PAGES = sorted((REPOSITORY / "docs/results").rglob("README.md")) + [
-    *(REPOSITORY / "docs/results").rglob("ablation.md"),
+RESULTS = REPOSITORY / "docs/results"
+PAGES = [
+    *sorted([*RESULTS.rglob("README.md"), *RESULTS.rglob("ablation.md")]),
     *(README, REPOSITORY / "docs/search.md"),
 ]
 
