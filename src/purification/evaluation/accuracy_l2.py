@@ -51,9 +51,8 @@ def accuracy_l2_rows(
             key = tuple(labels.get(name) for name in DEFENDED)
             found = distances(cell, threads)
             # There may be two sets of one attacker, as for `right_under`.
-            groups[key][attacker] = _nearest(
-                [*filter(None, [groups[key].get(attacker)]), found], key
-            )
+            before = groups[key].get(attacker, found)
+            groups[key][attacker] = _nearest([before, found], key)
     if not groups:
         raise ValueError("no attacks without a bound: nothing to draw (config: accuracy_l2)")
     radii = np.linspace(0, largest_radius, RADII)

@@ -65,7 +65,10 @@ def attacked_cells(catalogue: Catalogue, cells: Iterable[Cell]) -> list[Cell]:
     found: dict[tuple[str, str, str | None], Cell] = {}
     for cell in cells:
         if cell.labels["threat_model"] in THREAT_MODELS and "protocol" not in cell.labels:
-            found.setdefault((cell.classifier.path, cell.images.path, cell.group), cell)
+            key = (cell.classifier.path, cell.images.path, cell.group)
+            # What shares the set of another threat model (`AttackedDefense.again`) is that attack.
+            if key not in found or cell.group in (None, cell.labels["threat_model"]):
+                found[key] = cell
     return list(found.values())
 
 
