@@ -18,14 +18,14 @@ some of these.)"""
 
 def worst_case(catalogue: Catalogue) -> Made:
     """The worst case for reading. Its job is told the summaries (`cells`) of all cells of the
-    tables that `worst_case` looks at that are attacks of a bounded strength, each set of images
-    once; and, for the `radii` of `worst_case.l2`, of attacks without a bound, whose images are
-    measured.
+    tables that `worst_case` looks at, of attacks of a bounded strength, each set of images once;
+    and, for the `radii` of `worst_case.l2`, of attacks without a bound, whose images are measured.
     """
-    radii = catalogue.study("worst_case").settings.get("l2", [])
+    settings = catalogue.study("worst_case").settings
+    radii = settings.get("l2", [])
     cells = [
         cell
-        for cell in attacked_cells(_looked_at(catalogue))
+        for cell in attacked_cells(catalogue, _attacked(catalogue, settings))
         if cell.labels["epsilon"] is not None or (radii and without_bound(catalogue, cell))
     ]
     content = {"cells": [summary(catalogue, cell) for cell in cells]}
@@ -33,30 +33,9 @@ def worst_case(catalogue: Catalogue) -> Made:
     return Made("results/worst_case.md", told(content, files_of(cells).values()))
 
 
-def attacked_cells(cells: Iterable[Cell]) -> list[Cell]:
-    """Those of tables' cells that are attacks on the first test images, each set of images once.
-
-    Randomised defences are left out: which attack is best for an image is known after its draws
-    alone, and the best of several by the draws on which they are judged would be a lucky one.
-    """
-    found: dict[tuple[str, str, str | None], Cell] = {}
-    for cell in cells:
-        if cell.labels["threat_model"] in THREAT_MODELS and "protocol" not in cell.labels:
-            found.setdefault((cell.classifier.path, cell.images.path, cell.group), cell)
-    return list(found.values())
-
-
-def cells_of(catalogue: Catalogue, tables: Iterable[str]) -> Iterator[Cell]:
-    """The cells of the tables of these names."""
-    for name in tables:
-        for measurement in paper_table(catalogue, name).measurements:
-            yield from measurement.cells if isinstance(measurement, Measurement) else ()
-
-
-def _looked_at(catalogue: Catalogue) -> Iterator[Cell]:
+def _attacked(catalogue: Catalogue, settings: Mapping[str, Any]) -> Iterator[Cell]:
     """The cells of the config's `worst_case.tables`, or of all tables of attacks on the defences
     themselves; on its `datasets`, or on all. Of a table of other data sets nothing is looked at."""
-    settings = catalogue.study("worst_case").settings
     found = {study.name: study for study in studies_of(catalogue.config, *ATTACKED_FORMS)}
     datasets = set(settings.get("datasets", catalogue.config["datasets"]))
     names = settings.get("tables", found)
@@ -67,7 +46,30 @@ def _looked_at(catalogue: Catalogue) -> Iterator[Cell]:
         own = found[name].settings.get("datasets")
         if "datasets" in settings and isinstance(own, list) and datasets.isdisjoint(own):
             continue
-        yield from (c for c in cells_of(catalogue, [name]) if c.labels["dataset"] in datasets)
+        yield from (c for c in cells_of(catalogue, name) if c.labels["dataset"] in datasets)
+
+
+def cells_of(catalogue: Catalogue, table: str) -> Iterator[Cell]:
+    """All cells of a table."""
+    for measurement in paper_table(catalogue, table).measurements:
+        if isinstance(measurement, Measurement):
+            yield from measurement.cells
+
+
+def attacked_cells(catalogue: Catalogue, cells: Iterable[Cell]) -> list[Cell]:
+    """Those that are attacks on the first test images, each set of images once.
+
+    Randomised defences are left out: which attack is best for an image is known after its draws
+    alone, and the best of several by the draws on which they are judged would be a lucky one.
+    """
+    found: dict[tuple[str, str, str | None], Cell] = {}
+    for cell in cells:
+        if cell.labels["threat_model"] in THREAT_MODELS and "protocol" not in cell.labels:
+            key = (cell.classifier.path, cell.images.path, cell.group)
+            # What shares the set of another threat model (`AttackedDefense.again`) is that attack.
+            if key not in found or cell.group in (None, cell.labels["threat_model"]):
+                found[key] = cell
+    return list(found.values())
 
 
 def without_bound(catalogue: Catalogue, cell: Cell) -> bool:
