@@ -18,6 +18,7 @@ NAMES = {
     ("none", ""): "none",
     ("defense_gan", "rec"): "Defense-GAN-Rec",
     ("defense_gan", "orig"): "Defense-GAN-Orig",
+    ("defense_gan_redrawn", "orig"): "Defense-GAN-Orig, redrawn starts",
     ("defense_vae", "base"): "Defense-VAE",
     ("ae_gan", "rs"): "AE-GAN+rs",
     ("cowboy", ""): "Cowboy",
@@ -32,9 +33,11 @@ _HEADER = (
 
 def table(rows: Sequence[Mapping[str, str]]) -> str:
     """The rows of a leaderboard's CSV as README.md has them: a table for each run, without columns
-    that are empty in all rows."""
+    that are empty in all rows, or that its run did not have yet."""
     runs = dict.fromkeys((row["dataset"], row["classifier"]) for row in rows)
-    lines = [(run, [_line(r) for r in rows if (r["dataset"], r["classifier"]) == run]) for run in runs]
+    lines = [
+        (run, [_line(r) for r in rows if (r["dataset"], r["classifier"]) == run]) for run in runs
+    ]
     several = len(runs) > 1
     kept = [i for i, _ in enumerate(_HEADER) if any(line[i] for _, own in lines for line in own)]
     header = [_HEADER[i] for i in kept]
@@ -49,14 +52,17 @@ def table(rows: Sequence[Mapping[str, str]]) -> str:
 def _line(row: Mapping[str, str]) -> list[str]:
     trained = row["defense"] == "adv_training" and row["variant"] != "pgd"
     name = NAMES.get((row["defense"], row["variant"]), f"{row['defense']} {row['variant']}".strip())
+    if protocol := row.get("protocol"):
+        draws = f" of {row['evaluations']}" if protocol == "evaluations" else ""
+        name = f"{name}, {protocol.replace('_', ' ')}{draws}"
     interval = f"[{float(row['ci_low']):.2f}, {float(row['ci_high']):.2f}]"
     worst = f"**{float(row['accuracy']):.2f}** {interval}"
     return [
         "FGSM training" if trained else name,
-        *(_short(row[column]) for column in ("clean_accuracy", "claim", *_BOXES)),
-        f"{worst} ▼" if row["below_no_defense"] else worst,
-        *(row["attackers"], f"{float(row['purification_passes']):.4g}"),
-        row["flags"].replace(";", ", ").replace("_", " "),
+        *(_short(row.get(column, "")) for column in ("clean_accuracy", "claim", *_BOXES)),
+        f"{worst} ▼" if row.get("below_no_defense") else worst,
+        *(row["attackers"], row.get("purification_passes", "").removesuffix(".0")),
+        row.get("flags", "").replace(";", ", ").replace("_", " "),
     ]
 
 

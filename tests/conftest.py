@@ -1,6 +1,7 @@
 """What several tests share: the repository's workflow in a folder of its own, and running it."""
 
 import atexit
+import copy
 import csv
 import fcntl
 import functools
@@ -38,6 +39,7 @@ RUN = ("--cores", "2", "--max-threads", "1")
 """How Snakemake runs here: on networks this small a second thread waits more than it computes."""
 SCHEMA = REPOSITORY / "workflow/schemas/config.schema.yaml"
 DEFAULT = layered((file, yaml.safe_load((REPOSITORY / file).read_text())) for file in DEFAULT_FILES)
+SMALL = yaml.safe_load(MICRO.read_text())
 
 
 def merged(base: Any, overlay: Any) -> Any:
@@ -99,7 +101,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 def micro_catalogue(**changes: Any) -> Catalogue:
     """The catalogue of the micro config, with changes laid over it."""
-    return Catalogue(merged(merged(DEFAULT, yaml.safe_load(MICRO.read_text())), changes), SCHEMA)
+    return Catalogue(merged(merged(DEFAULT, SMALL), changes), SCHEMA)
 
 
 def digests(*found: Any) -> dict[str, str]:
@@ -125,7 +127,7 @@ def remade(find: Callable[[Catalogue], Sequence[File]], config: Any, edit: Any) 
     tests/workflow compares the two.
     """
     before, after = (
-        {file.path: file for file in all_made(find(Catalogue(merged(DEFAULT, own), SCHEMA)))}
+        {file.path: file for file in all_made(find(_catalogue(json.dumps(own))))}
         for own in (config, merged(config, edit))
     )
     changed = [
@@ -138,6 +140,12 @@ def remade(find: Callable[[Catalogue], Sequence[File]], config: Any, edit: Any) 
     jobs |= {file.path: file for file in changed if not isinstance(file, Part)}
     kinds = Counter(str(job.recipe.get("kind", path)) for path, job in jobs.items())
     return Remade(dict(kinds), set(jobs))
+
+
+@functools.lru_cache(maxsize=8)
+def _catalogue(config: str) -> Catalogue:
+    """That of a config on top of the default one. Many edits are of the same."""
+    return Catalogue(merged(DEFAULT, json.loads(config)), SCHEMA)
 
 
 @dataclass(frozen=True)
@@ -213,9 +221,8 @@ class Workflow:
         for name in ("Snakefile", "workflow", "config", "resources/papers", "profiles"):
             source, target = REPOSITORY / name, folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            copy = shutil.copytree if source.is_dir() else shutil.copy
-            copy(source, target)
-        self.config = yaml.safe_load(MICRO.read_text())
+            (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
+        self.config = copy.deepcopy(SMALL)
         self.environment = environment()
 
     @classmethod
@@ -230,7 +237,7 @@ class Workflow:
         """The same workflow, config and results in another folder."""
         shutil.copytree(self.folder, folder)
         other = Workflow.at(folder)
-        other.config = yaml.safe_load(yaml.safe_dump(self.config))
+        other.config = copy.deepcopy(self.config)
         return other
 
     def run(
@@ -303,10 +310,14 @@ class Jobs:
 
 
 def shared_run(
-    factory: pytest.TempPathFactory, name: str, *targets: str, **changes: Mapping[str, Any]
+    factory: pytest.TempPathFactory,
+    name: str,
+    *targets: str,
+    by_itself: bool = False,
+    **changes: Mapping[str, Any],
 ) -> Workflow:
     """The micro config, with changes, run once for all processes of a parallel test run: by the one
-    that comes first, for which the others wait."""
+    that comes first, for which the others wait. `by_itself`: by `Workflow.start`."""
     root = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         root = root.parent
@@ -317,8 +328,13 @@ def shared_run(
             shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
             workflow = Workflow(folder)
             workflow.config = merged(workflow.config, changes)
-            done = workflow.run(*targets, check=False)
-            outcome.write_text(done.stdout if done.returncode else "")
+            if by_itself:
+                process = workflow.start(*targets)
+                printed, status = process.communicate()[0], process.returncode
+            else:
+                done = workflow.run(*targets, check=False)
+                printed, status = done.stdout, done.returncode
+            outcome.write_text(printed if status else "")
     if failed := outcome.read_text():
         pytest.fail(failed, pytrace=False)
     return Workflow.at(folder)
@@ -326,8 +342,9 @@ def shared_run(
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
-    """The micro config run through the whole DAG. Shared: copy it before changing anything."""
-    return shared_run(tmp_path_factory, "finished", "all")
+    """The micro config run through the whole DAG, as a user does. Shared: copy it before changing
+    anything."""
+    return shared_run(tmp_path_factory, "finished", "all", by_itself=True)
 
 
 @pytest.fixture(scope="session")

@@ -35,6 +35,13 @@ LOCAL = [
     *("--slurm-partition-config", "profiles/slurm/partitions.yaml"),
     *("--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "10", "--jobs", "4"),
 ]
+# No option shortens this wait: after each look in vain the executor waits 10 seconds more.
+LOOK_OFTEN = """
+
+import asyncio
+from snakemake_executor_plugin_slurm import Executor
+Executor.sleep = lambda executor: asyncio.sleep(2)
+"""
 FIRST_MEMORY, BALLAST = 1000, 1200  # MB: limit of the first attempt, and what the script takes
 MOST_MINUTES = 180  # what the run with faults may ask for; twice `train_defense`'s would be 240
 
@@ -191,6 +198,8 @@ def submit_faults(workflow: Workflow, environment: dict[str, str]) -> Submission
 
 def write_config(workflow: Workflow) -> None:
     (workflow.folder / "config/test.yaml").write_text(yaml.safe_dump(workflow.config))
+    with (workflow.folder / "Snakefile").open("a") as file:
+        file.write(LOOK_OFTEN)
 
 
 @pytest.fixture(scope="module")

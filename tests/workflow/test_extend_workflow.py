@@ -3,10 +3,13 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import Workflow, merged, rows
 from extend import blocks, example
+
+from purification.storage import read_field
 
 TABLE = "A table of your own"
 SECTIONS = ("An attack of your own", "A data set of your own", "A classifier of your own")
@@ -30,11 +33,24 @@ def test_the_examples_go_through_the_workflow(
     (denoiser,) = (code for code in blocks("A defence of your own", "python") if "fit(" in code)
     (workflow.folder / "lab.py").write_text(denoiser)
     workflow.config["worst_case"] = {"tables": ["table4"]}
+    cheap = example("A cheaper version for attackers", workflow.folder)
+    workflow.config["defenses"] |= cheap["defenses"]
+    workflow.config["tables"]["mine"]["defenses"].append("repeated")
     workflow.run("results/table4.csv", "results/worst_case.md", "results/mine.md")
     fgsm, step = rows(workflow.folder / "results/mine.csv")
     assert [row["attack"] for row in (fgsm, step)] == ["fgsm", "gradient_step"]
-    for name in ("no_defense", "magnet", "magnet_gray_box", "denoiser", "denoiser_gray_box"):
+    cheaper = ("repeated_gray_box", "repeated", "repeated_surrogate")
+    for name in (
+        *("no_defense", "magnet", "magnet_gray_box", "denoiser", "denoiser_gray_box"),
+        *cheaper,
+    ):
         assert all(0 <= float(row[name]) <= 1 for row in (fgsm, step))
+    # Against the cheaper version another image is made than against the whole.
+    file = workflow.folder / "results/digits/seed0/attacked/repeated/two_layers/gradient_step.h5"
+    made = {
+        name: read_field(file, "adversarial", group=name) for name in ("white_box", "surrogate")
+    }
+    assert not np.allclose(made["white_box"], made["surrogate"], atol=1e-3)
     (row,) = rows(workflow.folder / "results/table4.csv")
     named = [row[name] for name in ("dataset", "attack", "epsilon", "classifier")]
     assert named == ["bars", "gradient_step", "6", "two_layers"]
@@ -48,7 +64,7 @@ def test_the_examples_go_through_the_workflow(
     file.write_text(code + "# An edit.\n")
     stale = {"attack_classifier": 1, "attack_defense": 1, "measure": 1, "paper_table": 1}
     assert workflow.stale().rules == stale
-    again = {"attack_classifier": 1, "attack_defense": 2, "measure": 1, "paper_table": 1}
+    again = {"attack_classifier": 1, "attack_defense": 3, "measure": 1, "paper_table": 1}
     assert workflow.stale("results/mine.md").rules == again
     file.write_text(code)
     workflow.config["attacks"]["gradient_step"]["settings"]["epsilon"] = 5.0

@@ -17,6 +17,7 @@ TARGETS = (
     *(
         "results/worst_case.md",
         "results/leaderboard.md",
+        "results/figures/accuracy_l2.png",
         "results/generator_quality.md",
         "results/figures/cost_accuracy.png",
     ),

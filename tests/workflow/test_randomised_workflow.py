@@ -16,7 +16,13 @@ from purification.purifiers import Defended
 from purification.purifiers.batches import purify_images
 from purification.purifiers.loading import load_purifier
 from purification.randomness import draw_seeds
-from purification.storage import read_attributes, read_field, read_image_set, read_split
+from purification.storage import (
+    read_attributes,
+    read_field,
+    read_image_set,
+    read_split,
+    read_state,
+)
 
 REDRAWN = {
     **{"method": "defense_gan", "generator": "wgan_gp", "steps": 3, "restarts": 2},
@@ -31,6 +37,11 @@ VOTED = {
     **{"classifier": "originals", "threat_models": ["gray_box", "white_box", "white_box_fixed"]},
     **{"clean_images": 20, "judged_draws": 2},
 }
+DIFFUSED = {
+    **{"method": "diffpure", "generator": "diffusion", "time": 0.3, "denoising_steps": 2},
+    **{"classifier": "originals", "threat_models": ["gray_box", "white_box", "white_box_bpda"]},
+    **{"clean_images": 20, "judged_draws": 2},
+}
 TABLE = {"form": "direct", "datasets": ["digits"], "classifiers": ["D"], "attacks": ["eot"]}
 PLACE = "results/digits/seed0"
 
@@ -42,12 +53,16 @@ def drawn(tmp_path: Path) -> Workflow:
     attack["images"] = {"gray_box": 12, "white_box": 6, "white_box_bpda": 6}
     workflow.config["attacks"]["eot"] = attack
     workflow.config["defenses"] |= {"redrawn": REDRAWN, "same": FIXED, "voted": VOTED}
-    workflow.config["tables"] = {"mine": {**TABLE, "defenses": ["redrawn", "same", "voted"]}}
+    workflow.config["defenses"]["diffused"] = DIFFUSED
+    defenses = ["redrawn", "same", "voted", "diffused"]
+    workflow.config["tables"] = {"mine": {**TABLE, "defenses": defenses}}
     return workflow
 
 
 def test_a_randomised_defense_stands_in_a_table(drawn: Workflow) -> None:
-    drawn.run("results/mine.csv")
+    pictures = [f"{PLACE}/diffusions/diffusion.{one}.png" for one in ("samples", "curve")]
+    drawn.run("results/mine.csv", *pictures)
+    _diffused(drawn)
     results = drawn.folder / "results"
     found = [row for row in rows(results / "mine.long.csv") if row["defense"] == "redrawn"]
     judged = {(row["threat_model"], row["protocol"]): row for row in found}
@@ -110,13 +125,35 @@ def test_a_randomised_defense_stands_in_a_table(drawn: Workflow) -> None:
     assert drawn.stale("results/mine.csv") == Jobs({}, set())
     drawn.config["attacks"]["eot"]["expectation"] = 3
     assert drawn.stale("results/mine.csv").rules == {
-        **{"attack_defense": 2, "measure": 1, "paper_table": 1}
+        **{"attack_defense": 3, "measure": 1, "paper_table": 1}
     }
     drawn.config["attacks"]["eot"]["expectation"] = 2
     drawn.config["defenses"]["redrawn"]["judged_draws"] = 2
     assert drawn.stale("results/mine.csv").rules == {
         **{"attack_defense": 1, "purify_images": 1, "measure": 2, "paper_table": 1}
     }
+
+
+def _diffused(workflow: Workflow) -> None:
+    """A diffusion model's files, and the rows of a purifier on it."""
+    run = workflow.folder / PLACE / "diffusions"
+    history = rows(run / "diffusion.history.csv")
+    assert [row["iteration"] for row in history] == ["10", "20"]
+    assert all(0 < float(row["loss"]) < 5 for row in history)
+    state, metadata = read_state(run / "diffusion.state.safetensors")
+    assert metadata["iteration"] == "20" and any(name.startswith("averaged.") for name in state)
+    model = load_network(run / "diffusion.safetensors", "Diffusion")
+    averaged = state["averaged.network.first.weight"]
+    assert torch.equal(model.network.first.weight.detach(), averaged)
+    found = rows(workflow.folder / "results/mine.long.csv")
+    said = [(row["threat_model"], row["protocol"]) for row in found if row["defense"] == "diffused"]
+    models = ("none", "white_box", "gray_box", "white_box_bpda")
+    assert said == [(name, one) for name in models for one in ("one_shot", "evaluations")]
+    # A longer training goes on from the state, and remakes what was made of the shorter one.
+    workflow.config["generators"]["diffusion"]["iterations"] = 30
+    stale = workflow.stale("results/mine.csv").rules
+    assert stale["train_diffusion"] == 1 and stale["attack_defense"] == 1
+    workflow.config["generators"]["diffusion"]["iterations"] = 20
 
 
 def _voted_again(workflow: Workflow, found: list[dict[str, str]]) -> None:

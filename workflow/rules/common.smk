@@ -21,6 +21,7 @@ from purification.experiments import (
     ConfigError,
     File,
     Made,
+    accuracy_l2,
     all_made,
     cost_figure,
     detection,
@@ -133,6 +134,16 @@ wildcard_constraints:
     split="train|validation|test",
 
 
+SAID = set()
+
+
+def say_once(remark):
+    """A warning on the terminal."""
+    if remark not in SAID:
+        SAID.add(remark)
+        logger.warning(f"warning: {remark}")
+
+
 def artifact(method, wildcards, **further):
     """The artifact that a rule's wildcards name, by a method of the catalogue."""
     names = dict(wildcards.items())
@@ -151,6 +162,8 @@ def asked(make, *names, **named):
     # In a job's own Snakemake it has been decided what is made; and of another config (`recipes_under`)
     # nothing is made.
     if workflow.is_main_process and FRESHNESS:
+        for remark in CATALOGUE.remarks.values():
+            say_once(remark)
         for file in made if isinstance(made, list) else [made]:
             if isinstance(file, File):
                 FRESHNESS.look_at(file)

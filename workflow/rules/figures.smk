@@ -161,3 +161,25 @@ rule plot_finetuning:
         "Defense-VAE, Figure 4: accuracy over the epochs of end-to-end training"
     script:
         "../scripts/plot_finetuning.py"
+
+
+rule plot_accuracy_l2:
+    """Draw accuracy over the l2 norm of attacks without a bound"""
+    input:
+        lambda wildcards: asked(accuracy_l2, CATALOGUE).files,
+    output:
+        png=shown("results/figures/accuracy_l2.png"),
+        pdf="results/figures/accuracy_l2.pdf",
+        points="results/figures/accuracy_l2.csv",
+    log:
+        "logs/plot_accuracy_l2/plot_accuracy_l2.log",
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(30),
+    params:
+        recipe=lambda wildcards: asked(accuracy_l2, CATALOGUE).job,
+    message:
+        "Accuracy over the l2 norm of attacks without a bound"
+    script:
+        "../scripts/plot_accuracy_l2.py"

@@ -13,19 +13,7 @@ from purification.experiments.papers import (
     TIME_FORMS,
 )
 
-CITED = {
-    "defense_gan": "Samangouei et al., ICLR 2018",
-    "defense_vae": "Li and Ji, 2019",
-    "ae_gan": "ICLR 2020 submission",
-    "cowboy": "Santhanam and Grnarova, 2018",
-}
-THREAT_MODELS = {
-    "white_box": "white box: the attacker differentiates the classifier and the defense before it",
-    "white_box_bpda": "BPDA: the attacker runs the defense, with the identity for its gradient",
-    "gray_box": "gray box: the attacker differentiates the bare classifier and knows of no defense",
-    "surrogate": "surrogate: the attacker differentiates a cheaper version of the defense",
-    "black_box": "black box: the attacker differentiates a substitute, trained with an oracle's labels",
-}
+THREAT_MODELS = ("white_box", "white_box_bpda", "gray_box", "surrogate", "black_box")
 # The forms of studies of attacks from one place alone. Others have their defenses' threat models, or none.
 SWEPT = (
     *SWEPT_FORMS,
@@ -36,23 +24,14 @@ SWEPT = (
 )
 THREAT_MODELS_OF = (
     dict.fromkeys([*SWEPT, "transferred", "black_box_pictures"], ("black_box",))
-    | dict.fromkeys((*TIME_FORMS, "samples", "toy", "comparison", "worst_case", "leaderboard"), ())
+    | dict.fromkeys(
+        (*TIME_FORMS, "samples", "toy", "comparison", "worst_case", "accuracy_l2", "leaderboard"),
+        (),
+    )
     | dict.fromkeys(("direct", "searches", "cost_accuracy", "white_box_over_steps"), None)
 )
 
 
-# Results that are no printed table or figure.
-NAMES = {
-    "detection": "detection by the reconstruction error",
-    "inference_rule": "what the inference rule searches, costs and saves",
-    "mcnemar": "with and without the discriminator, image by image",
-    "score_detection": "detection by the discriminator's score",
-    "cost_accuracy": "robust accuracy over generator evaluations",
-    "generator_quality": "quality of generators, and accuracies behind their defenses",
-    "comparison": "the papers' numbers beside ours",
-    "worst_case": "accuracy under the best of several attacks, image by image",
-    "leaderboard": "accuracy that is left under a cascade of attacks",
-}
 DRAWN = "Hollow markers and areas in brackets are the paper's, where it prints numbers for the same data set and settings."
 NOTES = {
     **dict.fromkeys(("roc", "white_box_over_steps", "one_pass_detection"), DRAWN),
@@ -66,8 +45,8 @@ def shown(path):
 
     def labels(wildcards):
         study = study_at(path, wildcards)
-        shows = study.caption or NAMES.get(study.form, study.form.replace("_", " "))
-        return {"result": study.printed or study.form.replace("_", " "), "shows": shows}
+        form = study.form.replace("_", " ")
+        return {"result": study.printed or form, "shows": study.shown or form}
 
     def paper(wildcards):
         study = study_at(path, wildcards)
@@ -92,15 +71,14 @@ def about(study):
     title = study.title
     if study.paper:
         named = f", {study.printed}" if study.printed else ""
-        title = f"{PAPERS[study.paper].title}{named} ({CITED[study.paper]})"
-    shows = study.caption or NAMES.get(study.form)
-    lines = [f"**{': '.join(filter(None, [title, shows]))}.**"]
+        title = f"{PAPERS[study.paper].title}{named} ({PAPERS[study.paper].cited})"
+    lines = [f"**{': '.join(filter(None, [title, study.shown]))}.**"]
     facts = {
         "Data sets": own.get("datasets", ()),
         "Classifiers": own.get("classifiers", own.get("pairs", ())),
         "Defenses": own.get("defenses", ()),
         "Attacks": [attack_list(map(CATALOGUE.attack, own["attacks"]))] if own["attacks"] else (),
-        "Threat models": [THREAT_MODELS[name] for name in own["threat_models"]],
+        "Threat models": list(map(in_brief, own["threat_models"])),
         "Seeds": CATALOGUE.config["seeds"],
     }
     lines.append("\n".join(f"- {k}: {'; '.join(map(str, v))}." for k, v in facts.items() if v))
@@ -175,6 +153,7 @@ if any(word.startswith("--report") for word in sys.argv):
     from docutils import nodes
     from docutils.parsers.rst import Directive, directives
 
+    from purification.reporting.threat_models import in_brief
     from purification.text_tables import read_page, read_text_table
 
     class Study(Directive):

@@ -1,6 +1,6 @@
 """How long purifiers take for 1,000 images, in turns and alone on the machine."""
 
-from purification.evaluation.timing import run_time_rows
+from purification.evaluation.run_time import run_time_rows
 from purification.provenance import start_job
 from purification.runtime import start
 from purification.text_tables import write_rows

@@ -14,6 +14,6 @@ from purification.text_tables import write_page
 log_to(snakemake.log[0])
 start_job(snakemake.params.recipe, snakemake.config["results"])
 recipe, table = snakemake.params.recipe, Path(snakemake.output.table)
-rows = worst_case_rows(recipe["cells"], snakemake.threads)
+rows = worst_case_rows(recipe["cells"], snakemake.threads, recipe.get("radii", ()))
 write_numbers(pd.DataFrame(rows, columns=list(WORST_CASE_COLUMNS)), table)
 write_page(snakemake.output.markdown, worst_case_page(rows), recipe, table)

@@ -13,6 +13,7 @@ from purification.attacks.best import Best
 from purification.attacks.contract import attack
 from purification.attacks.gradient import logits_of, loss_gradient
 from purification.randomness import derive_seed, is_randomised
+from purification.reach import step_sizes
 
 SETTINGS = {"epsilon": "epsilon", "step_size": "epsilon", "iterations": "count"}
 OPTIONS = {
@@ -25,10 +26,6 @@ OPTIONS = {
 }
 """What PGD has besides, in both norms."""
 EARLY = {"keep": "first_success"}
-LOWEST = 1 / 20
-"""The last step of the cosine schedule, as a share of the first."""
-TRAVEL = 2.5
-"""How many radii all steps are long together, where no `step_size` is given."""
 
 
 @attack(norm="linf", settings=SETTINGS)
@@ -238,18 +235,6 @@ RowsLoss = Callable[[Tensor, Tensor], Tensor]
 
 def _log_odds(labels: Tensor) -> RowsLoss:
     return lambda logits, rows: losses.log_odds_against(logits, labels[rows])
-
-
-def step_sizes(
-    epsilon: float, step_size: float | None, iterations: int, schedule: str
-) -> list[float]:
-    """The lengths of PGD's steps, the longest first (`pgd`)."""
-    shares = [1.0] * iterations
-    if schedule == "cosine" and iterations > 1:
-        fall = [(1 - math.cos(math.pi * t / (iterations - 1))) / 2 for t in range(iterations)]
-        shares = [1 - (1 - LOWEST) * share for share in fall]
-    longest = TRAVEL * epsilon / sum(shares) if step_size is None else step_size
-    return [longest * share for share in shares]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ import torch
 from torch import nn
 
 from purification.attacks import MaskedGradientError, attacked_parts
-from purification.attacks.reach import too_short
 from purification.datasets import BLACK_BOX_HOLD_OUT, evaluation_images
 from purification.evaluation.protocols import (
     AGGREGATED_BY,
@@ -37,7 +36,7 @@ from purification.provenance import name_of
 from purification.purifiers.aggregation import aggregation_of
 from purification.purifiers.batches import purified_parts
 from purification.randomness import derive_seed, draw_seeds, is_randomised
-from purification.runtime import progress, warn
+from purification.runtime import progress
 from purification.storage import (
     ImageFile,
     NewSet,
@@ -116,13 +115,6 @@ class Attacker:
         return found.fields
 
 
-def warn_if_too_short(attack: Mapping[str, Any]) -> None:
-    """A line in the log and on the terminal for an `Attack` recipe whose steps cannot cross its
-    ball (`too_short`)."""
-    if text := too_short(attack["method"], attack["settings"]):
-        warn(f"attack {attack['name']}: {text}")
-
-
 def write_attacked(
     file: ImageFile, attacker: Attacker, images: Images, labels: np.ndarray, group: str = ""
 ) -> None:
@@ -145,7 +137,6 @@ def attack_network(
 
     `files` are the recipe's inputs by name. Raises as `run_attack`.
     """
-    warn_if_too_short(recipe["attack"])
     black_box = recipe["kind"] == "BlackBoxSet"
     model = load_network(files["classifier"], recipe["classifier"]["kind"]).to(device)
     attacker = Attacker(model, recipe["attack"], recipe["seed"], path, batch_size)
@@ -254,8 +245,6 @@ def attack_defense(
 
     `files` are the recipe's inputs by name. Raises as `run_attack`.
     """
-    if recipe["threat_models"].keys() - {"gray_box"}:  # the gray box was attacked in another job
-        warn_if_too_short(recipe["attack"])
     classifier = load_network(files["classifier"], "Classifier").to(device)
     purifier = fitted_purifier(recipe["purifier"], files).to(device)
     refused = {}

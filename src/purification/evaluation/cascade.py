@@ -36,7 +36,6 @@ from torch import Tensor, nn
 from purification.attacks import MaskedGradientError, run_attack
 from purification.attacks.contract import NORMS
 from purification.evaluation.accuracy import share
-from purification.evaluation.adversarial import warn_if_too_short
 from purification.evaluation.checks import DOUBLED, Bench, check_steps
 from purification.evaluation.judge import Judge, Selection, change, judged_afresh
 from purification.evaluation.protocols import FIXED, judging_seed
@@ -296,7 +295,6 @@ def _attacked(judge: Judge, seed: int, stage: Stage, rows: Tensor) -> Tensor:
     """What the stage's attack makes of the images `rows`."""
     attack, own = stage.attack, judge.selection
     known = knows_draws(stage.threat_model)
-    warn_if_too_short(attack)
     with progress(len(rows), f"{attack['name']}, {stage.threat_model}", "image") as bar:
         return run_attack(
             attack["method"],

@@ -20,8 +20,9 @@ that makes up for that:
 A gradient attack is one that climbs a gradient and attacks the whole defence: by its own gradient,
 by BPDA, or by way of a cheaper version of it. The strongest is, of those that iterate, the one that
 broke most images in its place. Of a randomised defence an image is broken, as in the cascade, on
-which it errs in all draws by which the attacker selects. What is measured is kept
-(`Found.checked`); which flags that raises is decided when it is read (`check_columns`).
+which it errs in all draws by which the attacker selects; in a control, on most of them. What is
+measured is kept (`Found.checked`); which flags that raises is decided when it is read
+(`check_columns`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -56,6 +57,8 @@ DOUBLED, CONTROL, LARGER, LOOKS = "doubled", "control", "larger_epsilon", "looks
 WHOLE = ("white_box", "white_box_bpda", "surrogate")
 """Threat models whose attacker has the whole defence. A surrogate's name goes on with its settings,
 behind a colon."""
+DOUBLED_ERROR = "doubled_error"
+"""Of what doubling took on draws: its standard error, in images."""
 UNCONVERGED = 0.01
 """Twice the iterations may take this share of the images of a converged attack."""
 CHECK_COLUMNS = (
@@ -66,8 +69,10 @@ CHECK_COLUMNS = (
 made. flags: the names of those raised, joined by `;`. only_by_queries, only_by_transfer: images
 that a score or decision attack, or one on another model, breaks and no gradient attack does.
 taken_by_doubling: images that were left and that twice the iterations broke; of a randomised
-defence the sum of the shares of draws on which they are wrong since. larger_epsilon_leaves:
-images that the strongest gradient attack leaves in the larger ball, less those in the cascade's."""
+defence the sum of the shares of draws on which they are wrong since, on draws by which nothing was
+selected; the flag is raised for what is beyond twice its standard error there.
+larger_epsilon_leaves: images that the strongest gradient attack leaves in the larger ball, less
+those in the cascade's."""
 _LOOKED_AT = 32  # images
 _ITERATIONS = "iterations"
 _Cost = dict[str, Any]
@@ -161,12 +166,25 @@ def _with(stage: "Stage", settings: Mapping[str, Any]) -> "Stage":
 
 
 def _double(bench: Bench) -> _Cost:
-    before, doubled = bench.found.errors.sum(), _doubled(bench)
+    rows, doubled = bench.found.left, _doubled(bench)
+    before = _wrong(bench, rows)
     cost = bench.run(doubled[_strongest(bench, doubled)], len(bench.stages), DOUBLED)
     if cost["refused"] is None:
-        taken = (bench.found.errors.sum() - before) / bench.judge.draws
-        bench.found.checked[DOUBLED] = float(taken)
+        taken, checked = _wrong(bench, rows) - before, bench.found.checked
+        checked[DOUBLED] = float(taken.sum())
+        if bench.judge.asked_anew() is not bench.judge:
+            checked[DOUBLED_ERROR] = float(taken.square().sum()) ** 0.5
     return cost
+
+
+def _wrong(bench: Bench, rows: Tensor) -> Tensor:
+    """Share of draws, float64 (n,), on which the model errs on what is found of these images."""
+    judge = bench.judge.asked_anew()
+    if judge is bench.judge or not len(rows):
+        errors = bench.found.errors[rows]
+    else:
+        errors = judge.says(bench.found.images[rows], rows).errors
+    return errors.double() / judge.draws
 
 
 # --- what other attacks broke, by gradient attacks
@@ -182,15 +200,18 @@ def _control(bench: Bench, number: int) -> _Cost:
         stage = doubled[_strongest(bench, doubled)]
     controlled = bench.found.checked.setdefault(CONTROL, [])
     rows = [image for image in bench.found_by_others(number) if image not in controlled]
-    broken, cost = _attack(bench, stage, rows, bench.judge.epsilon)
+    # On most draws: what another attack broke on all of them, it may have broken by a little luck.
+    most = bench.judge.draws // 2 + 1
+    broken, cost = _attack(bench, stage, rows, bench.judge.epsilon, most)
     controlled += [image for image, one in zip(rows, broken, strict=True) if one]
     return {"stage": number, "kind": CONTROL, **cost}
 
 
 def _attack(
-    bench: Bench, stage: "Stage", rows: Sequence[int], epsilon: float
+    bench: Bench, stage: "Stage", rows: Sequence[int], epsilon: float, least: int
 ) -> tuple[list[bool], _Cost]:
-    """Which of these images an attack breaks within that radius, and its costs."""
+    """Which of these images an attack breaks within that radius, so that the model errs on so many
+    draws at `least`, and its costs."""
     numbers, refused, outside = torch.tensor(rows), None, 0
     broken = [False] * len(rows)
     if rows:
@@ -199,7 +220,7 @@ def _attack(
         except MaskedGradientError as error:
             refused = " ".join(str(error).split())
         else:
-            wrong = bench.judge.says(attacked, numbers).errors == bench.judge.draws
+            wrong = bench.judge.says(attacked, numbers).errors >= least
             inside = bench.judge.inside(attacked, numbers, epsilon)
             broken, outside = (wrong & inside).tolist(), int((wrong & ~inside).sum())
     cost = {"attack": stage.attack["name"], "threat_model": stage.threat_model}
@@ -229,7 +250,7 @@ def _enlarge(bench: Bench, bounded: Mapping[int, "Stage"]) -> _Cost:
     costs, number = bench.found.costs[1:], _strongest(bench, bounded)
     stage, found_by = bounded[number], bench.found.found_by
     rows = [*bench.found.left.tolist(), *(found_by >= number).nonzero().flatten().tolist()]
-    broken, cost = _attack(bench, stage, sorted(rows), _larger(bench))
+    broken, cost = _attack(bench, stage, sorted(rows), _larger(bench), bench.judge.draws)
     if cost["refused"] is None:
         bench.found.checked[LARGER] = costs[number]["broken"] - sum(broken)
     return {"stage": number, "kind": LARGER, "epsilon": _larger(bench), **cost}
@@ -281,6 +302,8 @@ def check_columns(checked: Mapping[str, Any] | None, n: int) -> dict[str, Any]:
     """`CHECK_COLUMNS` of a cascade on n images, from what its checks found (`Found.checked`), or
     None: there were none."""
     checked = checked or {}
+    # Beyond what the draws on which it was measured may have made of it.
+    doubled = checked.get(DOUBLED, 0) - 2 * checked.get(DOUBLED_ERROR, 0)
     numbers = (RANDOMISED, OPTIMISES, ZERO_GRADIENT, QUERIES, TRANSFER, DOUBLED, LARGER)
     raised = {
         RANDOMISED: checked.get(RANDOMISED),
@@ -288,7 +311,7 @@ def check_columns(checked: Mapping[str, Any] | None, n: int) -> dict[str, Any]:
         OPTIMISES: checked.get(OPTIMISES),
         QUERIES: checked.get(QUERIES, 0) > BEATS * n,
         TRANSFER: checked.get(TRANSFER, 0) > BEATS * n,
-        NOT_CONVERGED: checked.get(DOUBLED, 0) > UNCONVERGED * n,
+        NOT_CONVERGED: doubled > UNCONVERGED * n,
         LARGER_EPSILON: checked.get(LARGER, 0) > BEATS * n,
     }
     measured = [checked.get(name) for name in numbers]

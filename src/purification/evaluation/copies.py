@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from purification.evaluation.adversarial import Attacker, warn_if_too_short, write_attacked
+from purification.evaluation.adversarial import Attacker, write_attacked
 from purification.evaluation.purifiers import Files
 from purification.models.checkpoints import load_network
 from purification.storage import new_image_file, open_split, read_image_set
@@ -26,7 +26,6 @@ def craft_copies(
     given = open_split(files["dataset"], "train")
     with new_image_file(path, recipe, recipe["seed"]) as file:
         for name, attack in recipe["attacks"]:
-            warn_if_too_short(attack)
             attacker = Attacker(model, attack, recipe["seed"], f"{path}:{name}", batch_size)
             write_attacked(file, attacker, given.images, given.labels, name)
 

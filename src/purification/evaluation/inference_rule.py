@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from purification.evaluation.accuracy import wilson_interval
 from purification.evaluation.purifiers import fitted_purifier
 from purification.evaluation.reconstructions import read_source
-from purification.evaluation.timing import Candidate, describe_images, quartiles, time_purifiers
+from purification.evaluation.run_time import Candidate, time_purifiers
+from purification.evaluation.timing import describe_images, quartiles
 from purification.models.checkpoints import load_network
 from purification.models.prediction import predict
 from purification.purifiers.ae_gan import EncoderSearch, Reconstructed

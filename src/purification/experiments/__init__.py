@@ -3,6 +3,7 @@
 The Snakefile loads this room on every run: it imports neither torch nor pandas.
 """
 
+from purification.experiments.accuracy_l2 import accuracy_l2
 from purification.experiments.ae_gan import inference_rule, inference_rules, rule_table
 from purification.experiments.artifacts import PICTURED, File, Made, all_made, told
 from purification.experiments.catalogue import GENERATIVE_MODELS, Catalogue
@@ -54,4 +55,5 @@ __all__ += ["paper_comparison", "run_times", "table_notes", "times_at", "timing_
 __all__ += ["cost_figure", "examples", "paper_figure", "quality_figure", "table4_examples"]
 __all__ += ["detection", "detection_runs", "detection_table", "detections", "discriminator_scores"]
 __all__ += ["generator_quality", "inference_rule", "inference_rules", "mcnemar_table", "paper_page"]
-__all__ += ["leaderboard", "purification_costs", "rule_table", "training_course", "worst_case"]
+__all__ += ["accuracy_l2", "leaderboard", "purification_costs", "rule_table", "training_course"]
+__all__ += ["worst_case"]

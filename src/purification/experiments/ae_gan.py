@@ -81,7 +81,7 @@ def cost_cells(
             labels = common | of_defense(catalogue, defense)
             for threat_model in wanted["threat_models"]:
                 here = labels | {"threat_model": threat_model}
-                yield Cell(here, attacked.classifier, attacked, group=threat_model)
+                yield Cell(here, attacked.classifier, attacked, group=attacked.sets[threat_model])
 
 
 def _lines(study: Study) -> list[tuple[str, int | None]]:

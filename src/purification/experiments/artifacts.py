@@ -562,7 +562,8 @@ class AttackedDefense(OfRun):
     on computing. `deployment`: as of `PurifiedImages`. `judged_draws`: of a randomised one,
     the draws on which it is judged; there are `white_box_fixed` and `white_box_bpda_fixed` of it,
     too, in which the attacker knows the draw. `surrogate`: the settings of the cheaper version of
-    the purifier that the threat model of that name differentiates.
+    the purifier that the threat model of that name differentiates. `again`: threat models that have
+    the set of another, because the attack sees the same in both, by whose.
     """
 
     attack: Attack
@@ -573,6 +574,12 @@ class AttackedDefense(OfRun):
     deployment: str | None = later(None)
     judged_draws: int | None = later(None)
     surrogate: Mapping[str, Any] | None = later(None)
+    again: Mapping[str, str] | None = later(None)
+
+    @property
+    def sets(self) -> dict[str, str]:
+        """The threat models that are measured, and the name of the set of each in the file."""
+        return {**{name: name for name in self.threat_models}, **(self.again or {})}
 
     @property
     def path(self) -> str:
@@ -909,7 +916,7 @@ class RunTimes(OfRun):
 
     @property
     def jobs(self) -> list[dict[str, Any]]:
-        """What is timed, as `evaluation.timing.run_time_rows` wants it; a search in one batch."""
+        """What is timed, as `evaluation.run_time.run_time_rows` wants it; a search in one batch."""
         once = {"purifier": self.purifier.recipe, "files": self.purifier.inputs}
         once |= {"images": self.settings["images"], "batch_size": self.settings["batch"]}
         jobs = [{"name": self.defense, **once}]

@@ -123,7 +123,7 @@ def _wrong_threat_model(
 def _wrong_surrogate(
     config: Mapping[str, Any], stage: Mapping[str, Any], schema: Mapping[str, Any]
 ) -> Wrong:
-    """A surrogate has settings such as some defence of the config states; another stage has none."""
+    """A surrogate has settings that some defence of the config states; another stage has none."""
     if (SURROGATE in stage) != (stage["threat_model"] == SURROGATE):
         if SURROGATE in stage:
             yield SURROGATE, f"is for the threat model {SURROGATE}; got {stage['threat_model']}"

@@ -53,6 +53,7 @@ from purification.experiments.protocols import KNOWN, SELECTION_DRAWS
 from purification.experiments.references import SEARCHES, WGAN_GP
 from purification.facts import facts_at
 from purification.plugins import file_digest, source_digest
+from purification.reach import too_short
 
 SWEPT_SETTINGS = ("step_size", "momentum", "starts", "precision", "optimizer")
 """What a sweep has of its defence's search: it takes all steps of all restarts."""
@@ -193,6 +194,8 @@ class Catalogue(Names):
             (name, replace(base, settings={**base.settings, **single, **own}))
             for name, own in variants or [("copy", {})]
         )
+        for name, one in attacks:
+            self._look_at(one, f"copies.{attack} ({name})")
         victim = self.classifier(dataset, seed, PLAIN, classifier)
         return AdversarialCopies(self.dataset(dataset).for_training, seed, attack, attacks, victim)
 
@@ -315,7 +318,14 @@ class Catalogue(Names):
         others += [] if draws else ["expectation"]
         settings = {k: v for k, v in entry.items() if k not in others}
         settings = {**entry.get("settings", {}), **settings}
-        return Attack(attack, entry["method"], settings, **_own(entry["method"], entry))
+        made = Attack(attack, entry["method"], settings, **_own(entry["method"], entry))
+        self._look_at(made, f"attacks.{attack}")
+        return made
+
+    def _look_at(self, attack: Attack, place: str) -> None:
+        """Remark on an attack whose steps cannot cross its ball."""
+        if short := too_short(attack.method, attack.settings):
+            self.remarks.setdefault(place, f"{place}: {short}")
 
     def _attack_on_network(self, attack: str) -> Attack:
         """An attack that a bare classifier is made for. Raises ConfigError for another."""
@@ -361,6 +371,16 @@ class Catalogue(Names):
         if self.searches_codes(attack):
             # It has no gray box, and BPDA's backward pass has no part in it.
             threat_models = {k: v for k, v in threat_models.items() if k == "white_box"}
+        again = {}
+        if not self.needs_gradient(attack):
+            # What it sees is the same with BPDA's backward pass as without.
+            plain = {name: _white_box_of(name) for name in threat_models}
+            again = {
+                name: other
+                for name, other in plain.items()
+                if name != other and threat_models.get(other, 0) == threat_models[name]
+            }
+            threat_models = {k: v for k, v in threat_models.items() if k not in again}
         gray = None
         if "gray_box" in threat_models:
             gray = self.attacked_classifier(dataset, seed, PLAIN, classifier, attack)
@@ -378,6 +398,7 @@ class Catalogue(Names):
             self._lookup("defenses", defense)["surrogate"]
             if "surrogate" in threat_models
             else None,
+            again or None,
         )
 
     @cache  # noqa: B019
@@ -466,6 +487,8 @@ class Catalogue(Names):
             elif threat_model in THREAT_MODELS and not (own.purifier and threat_model in WHOLE):
                 attacked = own.classifier.path
             drawn = self._is_drawn(threat_model, defense)
+            if not self.needs_gradient(attack):
+                attacked = _white_box_of(attacked)
             if own.purifier is None and attacked == own.classifier.path:
                 threat_model = "white_box"  # by whatever name: that is the whole defence
             elif known_draw and (threat_model in WHOLE or SURROGATE in stage):
@@ -494,13 +517,15 @@ class Catalogue(Names):
             return purifies and self.has_surrogate(defense, stage[SURROGATE])
         if self.searches_codes(stage["attack"]):
             # Of a randomised one they are others in each draw.
-            return purifies and self.generates(defense) and self.judged_draws(defense) is None
+            drawn = purifies and self.judged_draws(defense) is not None
+            if drawn or not (purifies and self.generates(defense)):
+                return False
         if not threat_model.startswith(TRANSFER):
             return True
         other = threat_model.removeprefix(TRANSFER)
         if found := OTHER_SEED.fullmatch(other):
             return int(found["seed"]) != seed and (purifies or found["part"] != "purifier")
-        return other != defense
+        return bool(other != defense)
 
     def _other(
         self, dataset: str, seed: int, name: str, defense: str, classifier: str
@@ -694,6 +719,14 @@ def _check_unvaried(defense: str) -> None:
     trained for it, no substitute asks it, and it is neither swept nor timed."""
     if VARIED in defense:
         raise ConfigError(f"{defense}: with another L there are only purified images")
+
+
+def _white_box_of(threat_model: str) -> str:
+    """Of a threat model with BPDA's backward pass the one without."""
+    bpda = "white_box_bpda"
+    return (
+        threat_model.replace(bpda, "white_box") if threat_model.startswith(bpda) else threat_model
+    )
 
 
 def _own(place: str, entry: Mapping[str, Any]) -> dict[str, Any]:

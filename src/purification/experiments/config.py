@@ -21,7 +21,14 @@ from purification.experiments.references import (
     not_measured,
     wrong_references,
 )
-from purification.experiments.schema import of_cascade, of_form, shared, wrong_form
+from purification.experiments.schema import (
+    examined,
+    explained,
+    of_cascade,
+    of_form,
+    shared,
+    wrong_form,
+)
 
 __all__ = ["ConfigError", "check_cascade", "check_config", "check_study", "uses"]
 
@@ -32,14 +39,15 @@ def check_config(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[s
     allowed there: first of the form, then of references, then of rules of several keys."""
     made, part = prepared(config), shared(schema)
     always = {k: v for k, v in made.items() if k not in (*STUDIES, "tables", "cascades")}
+    found = examined(made, part)
     _refuse(
-        lambda: (*wrong_values(always), *wrong_form(made, part)),
+        lambda: (*wrong_values(always), *explained(found)),
         lambda: (
             *wrong_data_root(made["data_root"]),
             *wrong_names(made, schema["$defs"]["column"]["not"]["enum"]),
         ),
-        lambda: wrong_references(made, part, made),
-        lambda: broken_rules(made, part, made, entries),
+        lambda: wrong_references(found, made),
+        lambda: broken_rules(found, part, made, entries),
     )
     return made
 
@@ -48,9 +56,10 @@ def check_study(config: Mapping[str, Any], schema: Mapping[str, Any], study: Stu
     """Raise ConfigError, as `check_config`, for a study of a config that this has made. What the
     study `uses` must be right."""
     settings, place = study.settings, place_of(study)
-    form, own = of_form(schema, study.form), schema["$defs"]["forms"][study.form]
+    own = schema["$defs"]["forms"][study.form]
+    found = examined(settings, of_form(schema, study.form))
     _refuse(
-        lambda: _wrong_settings(schema, study),
+        lambda: (*wrong_values(settings, place), *explained(found, place)),
         # All sweeps are cut from one search: of which L and R, their settings say.
         lambda: (
             line
@@ -58,8 +67,8 @@ def check_study(config: Mapping[str, Any], schema: Mapping[str, Any], study: Stu
             if study.form == "sweep"
             for line in _wrong_settings(schema, other)
         ),
-        lambda: wrong_references(settings, form, config, place),
-        lambda: () if own.get("randomised") else not_measured(settings, form, config, place),
+        lambda: wrong_references(found, config, place),
+        lambda: () if own.get("randomised") else not_measured(found, config, place),
         lambda: (
             located(place, where, what)
             for rule in (*own.get("rules", ()), "images", "draws")
@@ -79,10 +88,10 @@ def check_cascade(
         hint = did_you_mean(name, list(known))
         raise ConfigError(f"no {name!r} under cascades in the config{hint}: {listed}")
     settings: Mapping[str, Any] = known[name]
-    form, place = of_cascade(schema), f"cascades.{name}"
+    found, place = examined(settings, of_cascade(schema)), f"cascades.{name}"
     _refuse(
-        lambda: (*wrong_values(settings, place), *wrong_form(settings, form, place)),
-        lambda: wrong_references(settings, form, config, place),
+        lambda: (*wrong_values(settings, place), *explained(found, place)),
+        lambda: wrong_references(found, config, place),
         lambda: (
             located(place, where, what.replace("{cascade}", place))
             for where, what in wrong_stages(config, settings, schema)

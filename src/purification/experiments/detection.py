@@ -79,6 +79,6 @@ def _of_table4(catalogue: Catalogue, dataset: str, seed: int) -> Iterator[Detect
                 attacked = catalogue.attacked_defense(dataset, seed, defense, classifier, attack)
                 named = {"dataset": dataset, "seed": seed, "classifier": classifier}
                 named |= {"attack": attack, "epsilon": attacked.attack.settings.get("epsilon")}
-                for model in attacked.threat_models:
+                for model, group in attacked.sets.items():
                     labels = of_detector(catalogue, defense, named | {"threat_model": model})
-                    yield Detector(labels, validation, clean, Scored(attacked, model))
+                    yield Detector(labels, validation, clean, Scored(attacked, group))

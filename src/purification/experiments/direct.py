@@ -46,10 +46,10 @@ def direct_cells(
             yield Cell(labels | {"threat_model": "white_box"}, deployed, bare)
             continue
         attacked = catalogue.attacked_defense(dataset, seed, defense, classifier, attack)
-        for threat_model in attacked.threat_models:
+        for threat_model, group in attacked.sets.items():
             here = labels | {"threat_model": threat_model}
             for protocol in protocols(threat_model, attacked.judged_draws):
-                yield Cell(here | protocol, deployed, attacked, group=threat_model)
+                yield Cell(here | protocol, deployed, attacked, group=group)
     if attack in study.settings.get("transferred", ()):
         yield from transferred_cells(catalogue, study, dataset, seed, classifier, attack)
 

@@ -25,7 +25,7 @@ from purification.experiments.methods import (
 )
 from purification.experiments.protocols import KNOWN
 from purification.experiments.references import Wrong, unknown, wrong_references
-from purification.experiments.schema import wrong_form
+from purification.experiments.schema import examined, explained, wrong_form
 from purification.facts import Facts, constant_of, decorated, facts_at, is_class
 from purification.plugins import place_of_file, problem_with, source_of
 
@@ -144,8 +144,9 @@ def own_defense(
             yield "generator", f"{entry['method']} takes no networks"
     if not wrong and "settings" in facts.stated:
         form, given = {"$defs": schema["$defs"], **own_settings(facts)}, entry.get("settings", {})
-        lines = list(wrong_form(given, form, "settings"))
-        for line in lines or wrong_references(given, form, config, "settings"):
+        found = examined(given, form)
+        lines = list(explained(found, "settings"))
+        for line in lines or wrong_references(found, config, "settings"):
             where, _, text = line.partition(": ")
             yield where, text
 

@@ -61,6 +61,8 @@ class Names:
         self._facts = {n: facts_for(e["method"]) for n, e in self.config["defenses"].items()}
         self.code = sorted({e[key] for e, key in entries if ":" in e.get(key, "")})
         """The places of users' own code."""
+        self.remarks: dict[str, str] = {}
+        """What is to be said of entries that were asked for, and is no mistake, by their places."""
 
     @cache  # noqa: B019
     def study(self, name: str) -> Study:
@@ -188,6 +190,11 @@ class Names:
         """Whether an attack searches the codes of a defence's generator."""
         method = self._lookup("attacks", attack)["method"]
         return bool(stated("attacks", method).get("generator"))
+
+    def needs_gradient(self, attack: str) -> bool:
+        """Whether an attack climbs a gradient, so that another backward pass makes another one."""
+        known = stated("attacks", self._lookup("attacks", attack)["method"])
+        return bool(known.get("gradient_based", True))
 
     def generates(self, defense: str) -> bool:
         """Whether a defence's purifier has a generator, whose codes can be searched."""

@@ -31,6 +31,19 @@ PICTURE_FORMS = (
     "cleaned_pictures",
 )
 """Figures of images, which have no points."""
+_SHOWN = {
+    "detection": "detection by the reconstruction error",
+    "inference_rule": "what the inference rule searches, costs and saves",
+    "mcnemar": "with and without the discriminator, image by image",
+    "score_detection": "detection by the discriminator's score",
+    "cost_accuracy": "robust accuracy over generator evaluations",
+    "generator_quality": "quality of generators, and accuracies behind their defenses",
+    "comparison": "the papers' numbers beside ours",
+    "worst_case": "accuracy under the best of several attacks, image by image",
+    "accuracy_l2": "accuracy over the l2 norm of attacks without a bound",
+    "leaderboard": "accuracy that is left under a cascade of attacks",
+}
+"""Of forms that are no printed table or figure."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +77,11 @@ class Study:
     def title(self) -> str:
         """Such as "Cowboy, Table 1"; of a user's own table its name."""
         return f"{PAPERS[self.paper].title}, {self.printed}" if self.printed else self.name
+
+    @property
+    def shown(self) -> str:
+        """What it shows; "" for a user's own table."""
+        return self.caption or _SHOWN.get(self.form, "")
 
     @property
     def over_latent(self) -> bool:
@@ -109,6 +127,11 @@ class Paper:
         return str(self.known["title"])
 
     @property
+    def cited(self) -> str:
+        """Its authors and year."""
+        return str(self.known["cited"])
+
+    @property
     def no_gradient(self) -> str:
         """Why its white box of a search is another attack than ours; "" if it has none."""
         return str(self.known.get("no_gradient", ""))
@@ -147,6 +170,7 @@ STUDIES: Mapping[str, Study] = {
         Study("generator_quality", "generator_quality"),
         Study("comparison", "comparison", at="comparison", files=("csv", "md")),
         Study("worst_case", "worst_case", at="worst_case", files=("csv", "md")),
+        Study("accuracy_l2", "accuracy_l2"),
         Study("leaderboard", "leaderboard", at="leaderboard", files=_LEADERBOARD),
     )
 }

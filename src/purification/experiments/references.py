@@ -10,12 +10,10 @@ from operator import getitem
 from types import ModuleType
 from typing import Any
 
-import jsonschema
-
 from purification.experiments.config_form import did_you_mean, listed
 from purification.experiments.methods import defenses, is_randomised, norm_of
 from purification.experiments.papers import studies_of
-from purification.experiments.schema import Validator
+from purification.experiments.schema import Examined
 
 WGAN_GP = "wgan_gp"
 """The kind of a generator that names none."""
@@ -80,62 +78,61 @@ def unknown(name: str, allowed: Iterable[str]) -> Iterator[str]:
         yield f"got {name!r}{did_you_mean(name, allowed)}; {listed(allowed)}"
 
 
-def wrong_references(
-    value: Any, schema: Mapping[str, Any], config: Mapping[str, Any], place: str = ""
-) -> Iterator[str]:
+def wrong_references(found: Examined, config: Mapping[str, Any], place: str = "") -> Iterator[str]:
     """Names, in a value of the right form, of what the config does not have."""
 
-    def names(_: Any, section: str, text: str, own: Mapping[str, Any]) -> Iterator[Any]:
+    def names(section: str, text: str, own: Mapping[str, Any]) -> Wrong:
         allowed = [*own.get("or", ()), *known(config, section, own.get("that", {}))]
         for name in text.split(own["apart"]) if "apart" in own else [text]:
-            yield from map(jsonschema.ValidationError, unknown(name, allowed))
+            yield from (("", what) for what in unknown(name, allowed))
 
-    def measured_in(_: Any, model: str, name: str, own: Mapping[str, Any]) -> Iterator[Any]:
+    def measured_in(model: str, name: str, own: Mapping[str, Any]) -> Wrong:
         models = config["defenses"].get(name, {}).get("threat_models", [model])
         if model not in models:
-            needed = f"{{place}} needs {model}; got {', '.join(models)}"
-            yield jsonschema.ValidationError(f"/defenses.{name}.threat_models\n{needed}")
-
-    yield from _lines({"names": names, "measured_in": measured_in}, value, schema, place)
-
-
-def not_measured(
-    value: Any, schema: Mapping[str, Any], config: Mapping[str, Any], place: str
-) -> Iterator[str]:
-    """Randomised defences, in the settings of a study that has no protocol for them."""
-
-    def names(_: Any, section: str, text: str, own: Mapping[str, Any]) -> Iterator[Any]:
-        if section == "defenses" and randomised(config, text):
-            yield jsonschema.ValidationError(
-                f"{text!r} is randomised, and is judged in tables of the forms direct and searches "
-                "alone: one draw of it, as it would be looked at here, is no measurement"
+            yield (
+                f"/defenses.{name}.threat_models",
+                f"{{place}} needs {model}; got {', '.join(models)}",
             )
 
-    yield from _lines({"names": names}, value, schema, place)
+    yield from _lines(found, {"names": names, "measured_in": measured_in}, place)
+
+
+def not_measured(found: Examined, config: Mapping[str, Any], place: str) -> Iterator[str]:
+    """Randomised defences, in the settings of a study that has no protocol for them."""
+
+    def names(section: str, text: str, own: Mapping[str, Any]) -> Wrong:
+        if section == "defenses" and randomised(config, text):
+            yield (
+                "",
+                f"{text!r} is randomised, and is judged in tables of the forms direct and searches "
+                "alone: one draw of it, as it would be looked at here, is no measurement",
+            )
+
+    yield from _lines(found, {"names": names}, place)
 
 
 def broken_rules(
-    value: Any, schema: Mapping[str, Any], config: Mapping[str, Any], rules: ModuleType
+    found: Examined, schema: Mapping[str, Any], config: Mapping[str, Any], rules: ModuleType
 ) -> Iterator[str]:
     """What the schema's `rules` say of a value whose form and references are right."""
 
-    def broken(_: Any, wanted: list[str], value: Any, own: Mapping[str, Any]) -> Iterator[Any]:
+    def broken(wanted: list[str], value: Any, own: Mapping[str, Any]) -> Wrong:
         for rule in wanted:
-            for where, what in getattr(rules, rule)(value, config, schema):
-                yield jsonschema.ValidationError(f"{where}\n{what}")
+            yield from getattr(rules, rule)(value, config, schema)
 
-    yield from _lines({"rules": broken}, value, schema, "")
+    yield from _lines(found, {"rules": broken}, "")
 
 
 def _lines(
-    keywords: Mapping[str, Any], value: Any, schema: Mapping[str, Any], place: str
+    found: Examined, keywords: Mapping[str, Callable[[Any, Any, Any], Wrong]], place: str
 ) -> Iterator[str]:
-    validator = jsonschema.validators.extend(Validator, keywords)(schema)
-    for error in validator.iter_errors(value):
-        # Of a list it says enough which name is wrong.
-        inner = (str(part) for part in error.absolute_path if not isinstance(part, int))
-        where, _, what = error.message.rpartition("\n")
-        yield located(".".join(filter(None, (place, *inner))), where, what)
+    for mark in found.marks:
+        if look := keywords.get(mark.validator):
+            # Of a list it says enough which name is wrong.
+            inner = (str(part) for part in mark.absolute_path if not isinstance(part, int))
+            here = ".".join(filter(None, (place, *inner)))
+            for where, what in look(mark.validator_value, mark.instance, mark.schema):
+                yield located(here, where, what)
 
 
 def located(place: str, where: str, what: str) -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jsonschema
 import yaml
@@ -63,17 +63,46 @@ def _enum(
         yield jsonschema.ValidationError(f"{instance!r} is not one of {allowed!r}")
 
 
+def _mark(*_: Any) -> Iterator[jsonschema.ValidationError]:
+    yield jsonschema.ValidationError("")
+
+
+OURS = ("names", "measured_in", "rules")
+"""Keywords that JSON schema does not have, read in `references`."""
 Validator = jsonschema.validators.extend(
     jsonschema.Draft202012Validator,
-    {"enum": _enum},
+    {"enum": _enum, **dict.fromkeys(OURS, _mark)},
     type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer),
 )
 
 
+class Examined(NamedTuple):
+    """A value, gone through with its schema once, which is what a check costs."""
+
+    errors: tuple[jsonschema.ValidationError, ...]
+    """What the schema does not allow."""
+    marks: tuple[jsonschema.ValidationError, ...]
+    """Where one of our keywords stands (`validator`), with what it wants (`validator_value`), the
+    value that it is about (`instance`) and the schema around it: no errors as such."""
+
+
+def examined(value: Any, schema: Mapping[str, Any]) -> Examined:
+    """What is found in a value. No keyword of ours may stand in a condition or an alternative."""
+    errors: list[jsonschema.ValidationError] = []
+    marks: list[jsonschema.ValidationError] = []
+    for found in Validator(schema).iter_errors(value):
+        (marks if found.validator in OURS else errors).append(found)
+    return Examined(tuple(errors), tuple(marks))
+
+
 def wrong_form(value: Any, schema: Mapping[str, Any], place: str = "") -> Iterator[str]:
     """What a schema does not allow in a value that stands at a place ("": the whole config)."""
-    errors = Validator(schema).iter_errors(value)
-    for error in sorted(errors, key=lambda error: [str(part) for part in error.path]):
+    return explained(examined(value, schema), place)
+
+
+def explained(found: Examined, place: str = "") -> Iterator[str]:
+    """The errors in a value that stands at a place, in words."""
+    for error in sorted(found.errors, key=lambda error: [str(part) for part in error.path]):
         yield from _explain(error, place)
 
 

@@ -93,10 +93,10 @@ def white_box_cells(
         defense = catalogue.defense_at(wanted["defense"], steps)
         attacked = catalogue.attacked_defense(dataset, seed, defense, classifier, attack)
         labels = common | of_defense(catalogue, wanted["defense"]) | {"iterations_L": steps}
-        for threat_model in attacked.threat_models:
+        for threat_model, group in attacked.sets.items():
             if threat_model != "gray_box":
                 here = labels | {"threat_model": threat_model}
-                yield Cell(here, attacked.classifier, attacked, group=threat_model)
+                yield Cell(here, attacked.classifier, attacked, group=group)
 
 
 def _oracle(catalogue: Catalogue) -> str:

@@ -1,12 +1,12 @@
 """Each defence against the best of its attackers for each image: which attacked sets are joined."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from purification.experiments.artifacts import Cell, Made, Measurement, files_of, told
 from purification.experiments.catalogue import Catalogue
 from purification.experiments.config import ConfigError
-from purification.experiments.methods import norm_of
+from purification.experiments.methods import norm_of, settings_of, stated
 from purification.experiments.names import base_name
 from purification.experiments.papers import ATTACKED_FORMS, studies_of
 from purification.experiments.tables import paper_table
@@ -18,24 +18,42 @@ some of these.)"""
 
 def worst_case(catalogue: Catalogue) -> Made:
     """The worst case for reading. Its job is told the summaries (`cells`) of all cells of the
-    tables that `worst_case` looks at, of attacks of a bounded strength, each set of images once.
+    tables that `worst_case` looks at that are attacks of a bounded strength, each set of images
+    once; and, for the `radii` of `worst_case.l2`, of attacks without a bound, whose images are
+    measured.
+    """
+    radii = catalogue.study("worst_case").settings.get("l2", [])
+    cells = [
+        cell
+        for cell in attacked_cells(_looked_at(catalogue))
+        if cell.labels["epsilon"] is not None or (radii and without_bound(catalogue, cell))
+    ]
+    content = {"cells": [summary(catalogue, cell) for cell in cells]}
+    content |= {"radii": radii} if radii else {}
+    return Made("results/worst_case.md", told(content, files_of(cells).values()))
+
+
+def attacked_cells(cells: Iterable[Cell]) -> list[Cell]:
+    """Those of tables' cells that are attacks on the first test images, each set of images once.
 
     Randomised defences are left out: which attack is best for an image is known after its draws
     alone, and the best of several by the draws on which they are judged would be a lucky one.
     """
-    cells = {
-        (cell.classifier.path, cell.images.path, cell.group): cell
-        for cell in _attacked(catalogue)
-        if cell.labels["threat_model"] in THREAT_MODELS
-        and cell.labels["epsilon"] is not None
-        and "protocol" not in cell.labels
-    }
-    summaries = [_with_norm(catalogue, cell) for cell in cells.values()]
-    job = told({"cells": summaries}, files_of(cells.values()).values())
-    return Made("results/worst_case.md", job)
+    found: dict[tuple[str, str, str | None], Cell] = {}
+    for cell in cells:
+        if cell.labels["threat_model"] in THREAT_MODELS and "protocol" not in cell.labels:
+            found.setdefault((cell.classifier.path, cell.images.path, cell.group), cell)
+    return list(found.values())
 
 
-def _attacked(catalogue: Catalogue) -> Iterator[Cell]:
+def cells_of(catalogue: Catalogue, tables: Iterable[str]) -> Iterator[Cell]:
+    """The cells of the tables of these names."""
+    for name in tables:
+        for measurement in paper_table(catalogue, name).measurements:
+            yield from measurement.cells if isinstance(measurement, Measurement) else ()
+
+
+def _looked_at(catalogue: Catalogue) -> Iterator[Cell]:
     """The cells of the config's `worst_case.tables`, or of all tables of attacks on the defences
     themselves; on its `datasets`, or on all. Of a table of other data sets nothing is looked at."""
     settings = catalogue.study("worst_case").settings
@@ -49,14 +67,26 @@ def _attacked(catalogue: Catalogue) -> Iterator[Cell]:
         own = found[name].settings.get("datasets")
         if "datasets" in settings and isinstance(own, list) and datasets.isdisjoint(own):
             continue
-        for measurement in paper_table(catalogue, name).measurements:
-            if isinstance(measurement, Measurement):
-                yield from (c for c in measurement.cells if c.labels["dataset"] in datasets)
+        yield from (c for c in cells_of(catalogue, [name]) if c.labels["dataset"] in datasets)
 
 
-def _with_norm(catalogue: Catalogue, cell: Cell) -> dict[str, Any]:
+def without_bound(catalogue: Catalogue, cell: Cell) -> bool:
+    """Whether a cell's attack looks for a small change, which it has no bound of: not one that
+    looks at no model."""
+    attack = _attack(catalogue, cell)
+    known = stated("attacks", attack["method"])
+    return "epsilon" not in settings_of(attack) and not known.get("model_free", not known)
+
+
+def summary(catalogue: Catalogue, cell: Cell) -> dict[str, Any]:
     """A cell's summary and, where the strength is no l-inf norm, of which norm it is: only those of
     one norm are joined."""
-    attack = catalogue.config["attacks"][base_name(cell.labels["attack"])]
-    norm = norm_of(attack) or "unknown"
+    norm = norm_of(_attack(catalogue, cell)) or "unknown"
+    if without_bound(catalogue, cell):
+        norm = "none"
     return cell.summary if norm == "linf" else {**cell.summary, "norm": norm}
+
+
+def _attack(catalogue: Catalogue, cell: Cell) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = catalogue.config["attacks"][base_name(cell.labels["attack"])]
+    return found

@@ -92,11 +92,17 @@ class LeakyReLU(nn.Module):
 
 
 class _LeakyReLU(torch.autograd.Function):
+    generate_vmap_rule = True  # for torch.func's transforms, which want `setup_context` too
+
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
-        result = functional.leaky_relu(x, SLOPE)
-        ctx.save_for_backward(result)  # its signs are those of x, which nobody else keeps
-        return result
+    def forward(x: Tensor) -> Tensor:
+        return functional.leaky_relu(x, SLOPE)
+
+    @staticmethod
+    def setup_context(
+        ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor], output: Tensor
+    ) -> None:
+        ctx.save_for_backward(output)  # its signs are those of x, which nobody else keeps
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> Tensor:
@@ -106,10 +112,17 @@ class _LeakyReLU(torch.autograd.Function):
 class _TimesSlopes(torch.autograd.Function):
     """Linear in its first argument, so that its derivative is itself; the second is a constant."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, signs: Tensor) -> Tensor:
-        ctx.save_for_backward(signs)
+    def forward(x: Tensor, signs: Tensor) -> Tensor:
         return torch.ops.aten.leaky_relu_backward(x, signs, SLOPE, False)
+
+    @staticmethod
+    def setup_context(
+        ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor, Tensor], output: Tensor
+    ) -> None:
+        ctx.save_for_backward(inputs[1])
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from purification.purifiers.base import Purifier, reconstruction_error
 from purification.purifiers.descent import SearchSettings
-from purification.purifiers.latent_search import latent_search
+from purification.purifiers.latent_search import latent_search, refuse_transformed
 
 _SEARCH = ("steps", "step_size", "doubling", "optimizer")
 
@@ -142,12 +142,14 @@ class EncoderSearch(Purifier):
     def forward(self, images: Tensor, seeds: Tensor | None = None) -> Tensor:
         return self.reconstruct(images).images
 
-    def evaluations(self, images: Tensor, seeds: Tensor | None = None) -> Tensor:
+    def network_passes(self, images: Tensor, seeds: Tensor | None = None) -> Tensor:
         """Passes through the generator that each image costs, (N,)."""
         return self.reconstruct(images).evaluations
 
     def reconstruct(self, images: Tensor) -> Reconstructed:
         """Purified images (N, C, H, W), which of them were searched, and what each cost."""
+        if self.threshold is not None:  # a choice of images: which, a transform does not tell
+            refuse_transformed(images)
         codes = self.encoder(images)
         count = torch.ones(len(images), dtype=torch.int64, device=images.device)
         if self.settings is not None and self.threshold is None:
@@ -165,8 +167,7 @@ class EncoderSearch(Purifier):
         return Reconstructed(result, searched, count.index_add(0, rows, found.evaluations))
 
     def cheaper(self, *, steps: int) -> "EncoderSearch":
-        """The same search cut short, of the same images; with 0 `steps` the pass before it alone, of
-        all images."""
+        """The same search cut short, of the same images; with 0 `steps` one pass of all."""
         searches = steps > 0 and self.settings is not None
         settings = self.settings.shortened(steps, None) if searches else None
         threshold = self.threshold if searches else None

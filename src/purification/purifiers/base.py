@@ -35,8 +35,9 @@ class Purifier(nn.Module):
     the one that the config names) and `files` (paths by the config's names) besides. It states of
     itself, in literals that are read without running the file (`purification.facts`): SETTINGS,
     what each may be; LEARNS_FROM; COLUMN, its name in tables, if not its key in the config;
-    CHEAPER, below; and RANDOMISED, True or the settings that make it so: {"redraw": True}, all of which must hold. Of
-    one that is loaded by its recipe `randomised` says whether they do; `__init__` may set it.
+    CHEAPER; and RANDOMISED, True or the settings that make it so: {"redraw": True}, all of which
+    must hold. Of one that is loaded by its recipe `randomised` says whether they do; `__init__` may
+    set it.
 
     One with LEARNS_FROM, of "images", "copies", "classifier" and "networks", is trained in a job
     that keeps its `state_dict`, by `fit(images, labels, *, seed, device)`; both are on the CPU.
@@ -49,17 +50,18 @@ class Purifier(nn.Module):
     classifier's logits of them become (`aggregation.Aggregation`, `Defended`). It purifies one draw
     at a time all the same.
 
-    One of which an attacker could differentiate a cheaper version states CHEAPER, as SETTINGS what
+    One of which an attacker can differentiate a cheaper version states CHEAPER, as SETTINGS what
     that takes ({"steps": "count = None: at most so many"}), and has a method `cheaper(**these)`,
-    which returns it: a purifier of its own, of the same networks, whose images nobody needs to
-    like. It may take `images` besides, those that are attacked, (N, C, H, W), as they are. A key
-    that is also a setting says at most how much of it there is; a value that is no less leaves the
-    purifier as it is. A kind with `"known_draws": True` is not for one that is randomised.
+    which returns that version: a purifier of the same networks. The method may take `images`, too:
+    those that are attacked, (N, C, H, W), as they are. A key that is also a setting says at most
+    how much of it there is; a value that is no less leaves the purifier as it is. A kind with
+    `"known_draws": True` is not for one that is randomised.
 
     One whose images are a generator's says so by two more methods, which the attack on its codes
     (`attacks.latent`) asks for: `latent_codes(images)`, (N, d), those at which it arrives, and
     `generate(codes)`, their images (N, C, H, W) in [0, 1], differentiable in the codes, each a
-    function of its own code alone.
+    function of its own code alone. One that searches may say what each image costs it:
+    `network_passes(images, seeds)`, (N,), passes through its network (`evaluation.costs`).
     """
 
     METHOD: ClassVar[str]  # of those of this library: its name in the config

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from purification import randomness
 from purification.purifiers.base import Purifier
 from purification.purifiers.descent import SearchResult, SearchSettings
-from purification.purifiers.latent_search import latent_search
+from purification.purifiers.latent_search import latent_search, refuse_transformed
 
 Starts = Literal["published", "prior"]
 _SEARCH = ("step_size", "momentum", "precision", "tolerance", "patience", "optimizer")
@@ -93,7 +93,7 @@ class DefenseGAN(Purifier):
     def forward(self, images: Tensor, seeds: Tensor | None = None) -> Tensor:
         return self._search(images, seeds).reconstructions
 
-    def evaluations(self, images: Tensor, seeds: Tensor | None = None) -> Tensor:
+    def network_passes(self, images: Tensor, seeds: Tensor | None = None) -> Tensor:
         """Passes through the generator that each image costs, (N,), as `SearchResult` has them."""
         return self._search(images, seeds).evaluations
 
@@ -172,6 +172,7 @@ class WinnerSearch(Purifier):
 
     def winners(self, images: Tensor) -> Tensor:
         """The numbers (M,) of the restarts that images (M, C, H, W) are searched from."""
+        refuse_transformed(images)
         distances = torch.cdist(
             *(images.detach().flatten(1), self.known.to(images).flatten(1)),
             compute_mode="donot_use_mm_for_euclid_dist",

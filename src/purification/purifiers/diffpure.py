@@ -13,6 +13,23 @@ from purification.purifiers.base import Purifier
 from purification.purifiers.recomputation import recomputed
 from purification.randomness import Streams
 
+TIME = {
+    "type": "number",
+    "exclusiveMinimum": 0,
+    "maximum": 1,
+    "description": "t*: up to which noise level, as a share of the model's 1,000",
+}
+DIFFUSED = {
+    "time": TIME,
+    "denoising_steps": "count: backward steps, and passes through the model",
+    **AGGREGATED,
+}
+"""Settings of all purifiers that add noise and take it out again."""
+CHEAPER_DIFFUSION = {
+    "denoising_steps": "count = None: at most so many backward steps, from the same level",
+    "draws": "count = None: at most so many draws of an evaluation",
+}
+
 
 class DiffPure(Purifier):
     """Adds noise up to the level t*, and takes it out again by a diffusion model's backward steps.
@@ -33,16 +50,10 @@ class DiffPure(Purifier):
     METHOD = "diffpure"
     GENERATORS = ("diffusion",)
     RANDOMISED = True
+    CHEAPER = CHEAPER_DIFFUSION
     SETTINGS = {
-        "time": {
-            "type": "number",
-            "exclusiveMinimum": 0,
-            "maximum": 1,
-            "description": "t*: up to which noise level, as a share of the model's 1,000",
-        },
-        "denoising_steps": "count: backward steps, and passes through the model",
+        **DIFFUSED,
         "backward": "ancestral|deterministic = ancestral: with noise between the steps, or without",
-        **AGGREGATED,
     }
 
     def __init__(
@@ -50,7 +61,7 @@ class DiffPure(Purifier):
     ) -> None:
         super().__init__()
         self.model = networks["generator"].eval().requires_grad_(False)
-        self.settings, self.image_shape = dict(settings), image_shape
+        self.settings, self.image_shape = dict(settings), tuple(image_shape)
         self.steps = strided(level_of(settings["time"]), settings["denoising_steps"])
         self.ancestral = settings["backward"] == "ancestral"
         self.aggregation = Aggregation.of(settings)
@@ -71,6 +82,15 @@ class DiffPure(Purifier):
             noise = draw() if self.ancestral and following else None
             noisy = recomputed(self.step, noisy, level, following, noise)
         return noisy
+
+    def cheaper(
+        self, *, denoising_steps: int | None = None, draws: int | None = None
+    ) -> "DiffPure":
+        """The same with fewer backward steps, which a surrogate of Lee and Kim (2023) has, or with
+        fewer draws."""
+        most = {"denoising_steps": denoising_steps, "draws": draws}
+        fewer = {k: min(v, self.settings[k]) for k, v in most.items() if v is not None}
+        return type(self)({**self.settings, **fewer}, self.image_shape, {"generator": self.model})
 
     def step(self, noisy: Tensor, level: int, following: int, noise: Tensor | None) -> Tensor:
         """One backward step, ancestral with `noise`."""

@@ -55,14 +55,18 @@ def latent_search(
     Raises ValueError for starts of another shape, NotImplementedError within a transform of
     `torch.func` and, on the way back, for batched gradients.
     """
-    _refuse_transformed(images)
+    refuse_transformed(images)
+    if torch.is_inference_mode_enabled():
+        # A step may need autograd's gradient, and inference tensors have none. Copies do.
+        with torch.inference_mode(False), torch.no_grad():
+            return latent_search(generator, images.clone(), starts.clone(), settings)
     found = _found(generator, images, _starts_of_each(starts, images), settings)
     if found.reconstructions.requires_grad:
-        found.reconstructions.register_hook(_refuse_transformed)
+        found.reconstructions.register_hook(refuse_transformed)
     return found
 
 
-def _refuse_transformed(tensor: Tensor) -> None:
+def refuse_transformed(tensor: Tensor) -> None:
     """Raise NotImplementedError for images, or a gradient, that stand for several at once."""
     if is_transformed(tensor):
         raise NotImplementedError(

@@ -18,25 +18,9 @@ from purification.evaluation.measure import NAMING_COLUMN
 from purification.evaluation.protocols import EVALUATIONS, FIXED, ONE_SHOT
 from purification.evaluation.refusals import REFUSED
 from purification.reporting.long_tables import SEARCH, THREAT_ORDER, epsilon_text, text_of
+from purification.reporting.threat_models import MEANING
 from purification.reporting.wide_tables import KEY, main_threat_model, table_cells
 
-_THREAT_MEANING = {
-    "none": "no attack: accuracy on the untouched images, with the defense where one is named.",
-    "white_box": "the attacker differentiates the classifier and the defense in front of it, "
-    "through every step of a latent search (of one in bfloat16: the same steps in float32).",
-    "gray_box": "the attacker differentiates the bare classifier and does not know the defense.",
-    "white_box_bpda": "the attacker runs the defense forward and replaces its gradient by the "
-    "identity (backward pass differentiable approximation, BPDA).",
-    "white_box_fixed": "as `white_box`, by an attacker who knows the random numbers of a "
-    "randomised defense: the draw on which the image is judged.",
-    "white_box_bpda_fixed": "as `white_box_bpda`, by an attacker who knows that draw.",
-    "surrogate": "the attacker differentiates the classifier and a cheaper version of the defense "
-    "(config: `surrogate`); the whole defense judges the images, success and norms are of the "
-    "attack on that version.",
-    "black_box": "the attacker asks an oracle for labels (column `oracle` of the long table: "
-    "`plain` is the bare classifier) and differentiates a substitute trained on them; success and "
-    "norms are of the attack on the substitute.",
-}
 _PAPER_WHITE_BOX = (
     "The paper's white-box values of a defense with a latent search are not comparable with ours: "
     "in its published code no gradient passes the search, so the attack stood still."
@@ -263,7 +247,7 @@ def _legend(cells: pd.DataFrame) -> str:
     lines.append("")
     for name in (*names, *sorted(present - set(names))):
         columns = {"none": " (columns `no_attack`, `*_clean`)", "white_box_bpda": " (`*_bpda`)"}
-        meaning = _THREAT_MEANING.get(name, "as the configuration defines it.")
+        meaning = MEANING.get(name, "as the configuration defines it.")
         lines.append(f"- `{name}`{columns.get(name, '')}: {meaning}")
     if (text_of(cells, "protocol") != "").any():
         lines += ["", _PROTOCOLS]

@@ -1,7 +1,7 @@
 """Run times of purifiers beside each other (Defense-VAE's Table 4): long, wide and for reading.
 
 A row of times is one purifier, or one number of steps L and of restarts R of a latent search, on
-one data set (`purification.evaluation.timing.run_time_rows`): seconds for 1,000 images, and how
+one data set (`purification.evaluation.run_time.run_time_rows`): seconds for 1,000 images, and how
 many times longer than the reference, Defense-VAE, in the same run.
 """
 

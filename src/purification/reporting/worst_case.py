@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from purification.evaluation.worst_case import MEASURED
 from purification.reporting.markdown_tables import grid
 
 _HEADER = (
@@ -26,7 +27,9 @@ def _line(row: Mapping[str, Any]) -> list[Any]:
     seed = f" (seed {row['seed']})" if row["seed"] else ""
     search = ", ".join(str(row[name]) for name in ("iterations_L", "restarts_R") if row[name])
     units = f" of {row['pixel_range']}" if row["pixel_range"] else ""
-    units += {"linf": "", "l2": " (l2)"}.get(row["norm"], " (of no known norm)")
+    units += {"linf": "", "l2": " (l2)", MEASURED: " (l2, measured)"}.get(
+        row["norm"], " (of no known norm)"
+    )
     alone, all_of_them = "none", "none"
     if row["n"]:
         alone = f"{row['strongest_accuracy']:.3f} ({row['strongest']})"
@@ -48,7 +51,8 @@ _LEGEND = (
     "them does. All of a line are of the same n images, as many as the shortest attack has; `left "
     "by all` is the share that the defense gets right under every attacker, with Wilson's 95 % "
     "interval. More attackers leave less: compare lines of the same number. `worst_case.csv` names "
-    "them all, with what each leaves alone. CW has no bound and is not among them; nor is one that "
-    "was refused, because the gradient is zero everywhere, which says nothing of how robust a "
-    "defense is."
+    "them all, with what each leaves alone. An attack without a bound, such as CW, stands in lines "
+    "`l2, measured` alone (config: `worst_case.l2`): there an image is broken by an attack whose "
+    "image errs and is no farther than that l2 norm away. One that was refused is in none, because "
+    "the gradient is zero everywhere, which says nothing of how robust a defense is."
 )

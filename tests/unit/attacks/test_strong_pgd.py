@@ -4,12 +4,12 @@ import copy
 import inspect
 import math
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import foolbox
 import pytest
 import torch
+import yaml
 from test_attacks import Scale, foolbox_model
 from torch import Tensor, nn
 from trained_digits import (
@@ -24,7 +24,6 @@ from trained_digits import (
 
 from purification.attacks import ATTACKS, input_gradient, pgd, pgd_l2, run_attack
 from purification.attacks.balls import L2Ball
-from purification.attacks.iterative import step_sizes
 from purification.attacks.losses import (
     dlr,
     left,
@@ -34,13 +33,9 @@ from purification.attacks.losses import (
     targeted_margin,
 )
 from purification.attacks.noise import per_image_noise
-from purification.attacks.reach import too_short
-from purification.evaluation import adversarial, copies
-from purification.evaluation.adversarial import attack_defense, attack_network, warn_if_too_short
-from purification.evaluation.copies import craft_copies
 from purification.facts import decorated
 from purification.randomness import derive_seed
-from purification.storage import write_dataset
+from purification.reach import step_sizes, too_short
 
 torch.set_num_threads(1)
 
@@ -427,16 +422,27 @@ CROSSING = {
 
 
 @pytest.mark.parametrize("name", CROSSING)
-def test_steps_that_cannot_cross_the_ball_are_told(
-    name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_steps_that_cannot_cross_the_ball_are_told(name: str) -> None:
+    """With what would suffice, which does: as it is written, and no less."""
     method, settings, travels, must = CROSSING[name]
     settings = {"epsilon": 0.1, **settings}
-    warn_if_too_short({"name": "mine", "method": method, "settings": settings})
-    line = capsys.readouterr().err
-    assert line.startswith("warning: attack mine: its steps travel ")
-    assert f"travel {travels} at most" in line and f"up to {must} to the far side" in line
-    assert line.count("\n") == 1
+    told = str(short := too_short(method, settings))
+    assert f"travel {travels} at most" in told and f"up to {must} to the far side" in told
+    ways_out = [yaml.safe_load(text) for text in short.ways_out]
+    changes = [way for way in ways_out if isinstance(way, dict)]
+    assert {key for way in changes for key in way} >= {"step_size", "iterations"}
+    for change in changes:
+        assert too_short(method, settings | change) is None
+    few, small = changes[1]["iterations"] - 1, changes[0]["step_size"] * 0.98
+    for change in ({"iterations": few}, {"step_size": small}):
+        assert too_short(method, settings | change) is not None
+    chosen = {key: value for key, value in settings.items() if key != "step_size"}
+    assert (method.startswith("pgd")) == any(isinstance(way, str) for way in ways_out)
+    if method.startswith("pgd"):
+        assert too_short(method, chosen) is None
+    starts = {"start": "image"} in changes
+    can_start = method.startswith("pgd") and settings.get("start") != "image"
+    assert starts == (can_start and too_short(method, settings | {"start": "image"}) is None)
 
 
 @pytest.mark.parametrize(
@@ -455,30 +461,3 @@ def test_steps_that_cannot_cross_the_ball_are_told(
 )
 def test_steps_that_can_are_not(method: str, settings: dict[str, Any]) -> None:
     assert too_short(method, {"epsilon": 0.1, **settings}) is None
-
-
-def test_the_jobs_that_attack_tell_it_once(
-    network: nn.Module,
-    data: tuple[Tensor, Tensor],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    images, labels = (x[:6].numpy() for x in data)
-    dataset, path = str(tmp_path / "dataset.h5"), str(tmp_path / "made.h5")
-    write_dataset(dataset, {"test": (images, labels), "train": (images, labels)}, {"kind": "test"})
-    for room in (adversarial, copies):
-        monkeypatch.setattr(room, "load_network", lambda *_: network)
-    monkeypatch.setattr(adversarial, "fitted_purifier", lambda *_: nn.Identity())
-    settings = {"epsilon": 0.1, "step_size": 0.01, "iterations": 2}
-    short = {"name": "short", "method": "pgd", "settings": settings}
-    recipe = {"seed": 0, "attack": short, "images": None, "classifier": {"kind": "Classifier"}}
-    recipe |= {"kind": "AdversarialSet", "purifier": {}, "attacks": [["copy", short]]}
-    recipe["threat_models"] = {"white_box": 4, "white_box_bpda": 4}
-    given = {"dataset": dataset, "classifier": ""}
-    for job in (attack_network, attack_defense, craft_copies):
-        job(recipe, given, path, 3, torch.device("cpu"))
-        assert capsys.readouterr().err.count("warning: attack short: its steps travel 0.02") == 1
-    settings["iterations"] = 20
-    attack_network(recipe, given, path, 3, torch.device("cpu"))
-    assert "warning" not in capsys.readouterr().err

@@ -12,6 +12,7 @@ from purification.evaluation import costs
 from purification.evaluation.costs import COST_COLUMNS, cost_rows, passes_of
 from purification.models.wgan import Generator
 from purification.purifiers import DefenseGAN
+from purification.purifiers.aggregation import Aggregation
 from purification.purifiers.descent import SearchSettings
 from purification.randomness import normal_of
 from purification.storage import write_dataset
@@ -60,6 +61,26 @@ def test_a_search_says_it_itself() -> None:
     assert passes_of(search(prune=((2, 1),)), IMAGES) == 3 * 2 + 1 * 4 + 1
     early = search(tolerance=0.9, patience=2)
     assert 3 * (2 + 1) <= passes_of(early, IMAGES) < 3 * (6 + 1)
+
+
+def test_an_evaluation_on_several_draws_costs_as_many() -> None:
+    several = Steps(3, randomised=True)
+    several.aggregation = Aggregation(draws=4)
+    assert passes_of(several, IMAGES) == 4 * 3
+    # Each a draw of its own.
+    assert len({tuple(seeds) for seeds in several.seeds}) == 4
+
+
+def test_what_a_purifier_says_itself_is_looked_at() -> None:
+    own = Steps(1)
+    own.network_passes = lambda images, seeds: torch.arange(1, len(images) + 1)
+    assert passes_of(own, IMAGES) == 3
+    for wrong in (torch.ones(2), [1.0] * 5, torch.tensor([torch.nan] * 5), -torch.ones(5), None):
+        own.network_passes = lambda images, seeds, wrong=wrong: wrong
+        with pytest.raises(
+            ValueError, match=r"Steps: network_passes returned .*, expected a tensor"
+        ):
+            passes_of(own, IMAGES)
 
 
 def test_the_rows_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

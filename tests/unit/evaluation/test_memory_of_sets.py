@@ -23,7 +23,7 @@ from purification.storage import (
 from purification.warm_start import Fork
 
 BENCHMARK = REPOSITORY / "benchmarks/memory.py"
-FEW, MANY = 2000, 8000
+FEW, MANY = 500, 6500
 SHAPE = (3, 32, 32)
 IMPORTS = f"""
 import sys
@@ -175,7 +175,7 @@ memory.peak_after({kind!r}, Path.cwd(), {count})
 @pytest.mark.parametrize("kind", ["purify", "attack", "gray box"])
 def test_a_killed_job_leaves_no_file_under_the_name(folder: Path, kind: str) -> None:
     script = folder / "killed.py"
-    script.write_text(IMPORTS + KILLED.format(kind=kind, count=FEW))
+    script.write_text(IMPORTS + KILLED.format(kind=kind, count=MANY))
     read, write = os.pipe()
     with Path(os.devnull).open() as nothing, os.fdopen(read) as told:
         streams = (nothing.fileno(), write, write)
@@ -185,7 +185,7 @@ def test_a_killed_job_leaves_no_file_under_the_name(folder: Path, kind: str) -> 
         assert told.readline() == "written\n"
         os.kill(fork.process, signal.SIGKILL)
         assert fork.wait() == -signal.SIGKILL
-    path = folder / f"made {kind} {FEW}.h5"
+    path = folder / f"made {kind} {MANY}.h5"
     assert not path.exists()
     [left] = folder.glob(f".made {kind}*")
     with new_image_file(path, {}) as file:  # the next writer of the file

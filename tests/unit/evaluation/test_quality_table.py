@@ -24,6 +24,7 @@ from purification.experiments import (
 from purification.models.ae_gan import AEGAN
 from purification.models.checkpoints import save_network, save_snapshots
 from purification.models.classifiers import build_classifier
+from purification.models.diffusion import Diffusion
 from purification.models.gan import GAN
 from purification.models.wgan import Generator
 from purification.randomness import generator
@@ -225,6 +226,31 @@ def test_an_ae_gan_has_codes_only_with_a_discriminator(
     alone = {**made, "settings": settings | {"adversarial": "none"}}
     with pytest.raises(ValueError, match="generator a: no codes are known"):
         quality_rows(recipe | {"generators": [alone]}, files, CPU)
+
+
+@pytest.mark.usefixtures("one_thread_and_one_seed")
+def test_a_diffusion_model_stands_beside_gans(
+    run: tuple[dict[str, Any], dict[str, str]], tmp_path: Path
+) -> None:
+    """Its codes are noise images; the accuracy behind it is one-shot, the mean over the draws."""
+    recipe, files = run
+    settings = {"width": 8, "iterations": 3, "batch_size": 2, "learning_rate": 0.1, "ema": 0.5}
+    made = {"kind": "Diffusion", "name": "d", "seed": 0, "settings": settings}
+    files["generator_d"], network = str(tmp_path / "d"), Diffusion(8)
+    save_network(files["generator_d"], network, made, SHAPE)
+    _, gan, row = quality_rows(recipe | {"generators": [recipe["generators"][0], made]}, files, CPU)
+    assert (row["kind"], row["iterations"], row["latent"]) == ("diffusion", 3, None)
+    assert row["frechet_distance"] > 0 and row["width"] == 8 and gan["kind"] == "wgan_gp"
+    found = catalogue(generator_quality={"defenses": ["one_step", "defense_gan_plain"]})
+    assert [g.KIND for g in generator_quality(found, DATA, 0).generators] == [
+        "Diffusion",
+        "Generator",
+    ]
+    for attack, model in (("none", "none"), ("fgsm", "gray_box")):
+        cells = measurement(found, "generator_quality", DATA, 0, "D", attack).cells
+        said = {c.labels["defense"]: c.labels.get("protocol") for c in cells}
+        assert said == {"none": None, "one_step": "one_shot", "defense_gan_plain": None}
+        assert cells[1].labels["draws"] == 5 and cells[1].labels["threat_model"] == model
 
 
 # The table and the figure

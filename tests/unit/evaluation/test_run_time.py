@@ -12,8 +12,8 @@ import torch
 from conftest import REPOSITORY
 from torch import Tensor, nn
 
-from purification.evaluation import timing
-from purification.evaluation.timing import Candidate, run_time_rows, time_purifiers
+from purification.evaluation import run_time, timing
+from purification.evaluation.run_time import Candidate, run_time_rows, time_purifiers
 from purification.models.checkpoints import save_network
 from purification.models.vae import VAE
 from purification.models.wgan import Generator
@@ -147,7 +147,7 @@ def test_seconds_are_scaled_and_compared_within_a_turn(
 ) -> None:
     # The machine becomes slower and slower, for all of them.
     clock = {"vae": (1, 2, 4), "L2_R1": (10, 20, 40), "L2_R3": (30, 60, 120), "own": (1, 2, 4)}
-    monkeypatch.setattr(timing, "time_purifiers", lambda *_, repeats: clock)
+    monkeypatch.setattr(run_time, "time_purifiers", lambda *_, repeats: clock)
     rows = run_time_rows(recipe, recipe["file"], CPU)
     # 10 images of the VAE, 2 of the searches
     assert [row["seconds_per_1000"] for row in rows] == [200, 10_000, 30_000, 1000]
@@ -165,7 +165,7 @@ def test_searches_have_their_steps_and_starts(
         kept.update(candidates)
         return dict.fromkeys(candidates, (1.0,) * repeats)
 
-    monkeypatch.setattr(timing, "time_purifiers", keep)
+    monkeypatch.setattr(run_time, "time_purifiers", keep)
     run_time_rows(recipe, recipe["file"], CPU)
     for name, steps, restarts in (("L2_R1", 2, 1), ("L2_R3", 2, 3), ("own", 7, 5)):
         assert kept[name].purifier.settings.steps == steps

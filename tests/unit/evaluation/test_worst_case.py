@@ -9,8 +9,9 @@ import pytest
 from conftest import DEFAULT, micro_catalogue
 
 from purification.evaluation.accuracy import wilson_interval
+from purification.evaluation.accuracy_l2 import ACCURACY_L2_COLUMNS, accuracy_l2_rows
 from purification.evaluation.worst_case import WORST_CASE_COLUMNS, worst_case_rows
-from purification.experiments import ConfigError, worst_case
+from purification.experiments import ConfigError, accuracy_l2, worst_case
 from purification.experiments.papers import ATTACKED_FORMS, studies_of
 from purification.experiments.worst_case import THREAT_MODELS
 from purification.reporting.worst_case import worst_case_page
@@ -24,12 +25,19 @@ LABELS = np.array([3, 1, 4, 1, 5])
 def attacked(tmp_path: Path) -> Attacked:
     """Makes a set under attack, of which the images with a 1 are predicted rightly; its cell."""
 
-    def make(right: Sequence[int], labels: np.ndarray = LABELS, **named: object) -> dict[str, Any]:
+    def make(
+        right: Sequence[int],
+        labels: np.ndarray = LABELS,
+        l2: Sequence[float] | None = None,
+        **named: object,
+    ) -> dict[str, Any]:
         labels = labels[: len(right)]
         predictions = np.where(np.array(right, bool), labels, (labels + 1) % 10)
         file = tmp_path / f"{len(list(tmp_path.iterdir()))}.h5"
         images = np.zeros((len(right), 1, 2, 2), np.float32)
-        sets = {"set": ImageSet(images, labels, {"predictions": predictions})}
+        fields = {"predictions": predictions}
+        fields |= {} if l2 is None else {"l2": np.array(l2, np.float32)}
+        sets = {"set": ImageSet(images, labels, fields)}
         write_image_sets(file, sets, recipe={})
         cell = {"dataset": "digits", "seed": 0, "classifier": "A", "defense": "magnet"}
         cell |= {"variant": "", "iterations_L": None, "restarts_R": None, "epsilon": 0.1}
@@ -75,6 +83,87 @@ def test_two_sets_of_one_attacker_are_one_attacker(attacked: Attacked) -> None:
     assert (row["n"], row["attackers"], row["correct"]) == (3, 1, 1)
 
 
+def cw(attacked: Attacked, right: Sequence[int], l2: Sequence[float], **named: Any) -> Any:
+    named = {"attack": "cw", "epsilon": None} | named
+    return attacked(right, l2=l2, **named) | {"norm": "none"}
+
+
+def test_at_a_radius_stand_attackers_whose_changes_are_measured(attacked: Attacked) -> None:
+    """An image is broken by one whose image errs and is no farther away; the first is wrong as it
+    is, and what is no error breaks nothing however near it is."""
+    cells = [
+        cw(attacked, [0, 0, 0, 1, 1], [0.0, 1.0, 2.0, 0.1, 0.0]),
+        cw(attacked, [1, 1, 0, 0], [0.0, 0.0, 0.5, 3.0], attack="deepfool"),
+        attacked([1, 1, 1, 0], attack="vam", l2=[1.5, 1.5, 1.5, 1.5]) | {"norm": "l2"},
+        attacked([0, 0, 0, 0]),  # of another norm
+        cw(attacked, [0], [0.7], defense="none"),
+    ]
+    found = worst_case_rows(cells, radii=[1.0, 1.6])
+    bounded = [row for row in found if row["norm"] != "l2_measured"]
+    assert [row["norm"] for row in bounded] == ["l2", "linf"]
+    assert bounded == worst_case_rows(cells)
+    measured = [row for row in found if row["norm"] == "l2_measured"]
+    named = [(row["defense"], row["epsilon"], row["n"], row["attackers"]) for row in measured]
+    assert named == [("magnet", r, 4, 3) for r in (1.0, 1.6)] + [
+        ("none", r, 1, 1) for r in (1.0, 1.6)
+    ]
+    assert [row["correct"] for row in measured] == [1, 0, 0, 0]
+    assert measured[0]["attacks"] == (
+        "cw white_box 0.500; deepfool white_box 0.750; vam white_box 1.000"
+    )
+    assert "| 1.6 (l2, measured) | 4 | 3 |" in worst_case_page(found)
+
+
+def test_accuracy_over_the_radius(attacked: Attacked) -> None:
+    cells = [
+        cw(attacked, [0, 0, 0, 1, 1], [0.0, 1.0, 2.0, 0.1, 0.0]),
+        cw(attacked, [1, 1, 0, 0], [0.0, 0.0, 0.5, 3.0], attack="deepfool"),
+    ]
+    made = accuracy_l2_rows(cells, 4.0)
+    assert {tuple(row) for row in made} == {ACCURACY_L2_COLUMNS}
+    for attack, n, attackers, falls in (
+        ("cw", 5, 1, (0.0, 1.0, 2.0)),
+        ("deepfool", 4, 1, (0.5, 3.0)),
+        ("all", 4, 2, (0.0, 0.5, 1.0, 3.0)),
+    ):
+        line = [row for row in made if row["attack"] == attack]
+        assert [row["radius"] for row in line] == pytest.approx(np.linspace(0, 4, 101))
+        assert {(row["n"], row["attackers"]) for row in line} == {(n, attackers)}
+        expected = [n - sum(fall <= row["radius"] + 1e-9 for fall in falls) for row in line]
+        assert [row["correct"] for row in line] == expected
+        assert line[0]["accuracy"] == expected[0] / n
+        assert (line[9]["ci_low"], line[9]["ci_high"]) == wilson_interval(expected[9], n)
+    other = cw(attacked, [0, 1], [0.1, 0.2], labels=LABELS[::-1], attack="deepfool")
+    with pytest.raises(ValueError, match="expected the same first 2 images"):
+        accuracy_l2_rows([cells[0], other], 4.0)
+    with pytest.raises(ValueError, match="no attacks without a bound"):
+        accuracy_l2_rows([], 4.0)
+
+
+def test_which_attacks_have_no_bound() -> None:
+    """CW and DeepFool; not what has an epsilon, and not what looks at no model."""
+    attacks = ["fgsm", "cw", "deepfool", "half_masked", "vam"]
+    mine = {"form": "direct", "datasets": ["digits"], "classifiers": ["D"], "defenses": ["magnet"]}
+    few = {"images": {"gray_box": 9, "white_box": 5, "white_box_bpda": 5}}
+    catalogue = micro_catalogue(
+        tables={"mine": {**mine, "attacks": attacks}},
+        attacks={"deepfool": few, "vam": few},
+        accuracy_l2={"tables": ["mine"], "largest_radius": 4.0},
+        worst_case={"tables": ["mine"]},
+    )
+    cells = accuracy_l2(catalogue).job["cells"]
+    assert {cell["labels"]["attack"] for cell in cells} == {"cw", "deepfool"}
+    assert {cell["norm"] for cell in cells} == {"none"}
+    bounded = worst_case(catalogue).job
+    assert {cell["labels"]["attack"] for cell in bounded["cells"]} == {"fgsm", "vam"}
+    assert "radii" not in bounded
+    catalogue.config["worst_case"]["l2"] = [1.0]
+    joined = worst_case(catalogue).job
+    attacks = {cell["labels"]["attack"] for cell in joined["cells"]}
+    assert attacks == {"fgsm", "vam", "cw", "deepfool"}
+    assert joined["radii"] == [1.0]
+
+
 def test_strengths_of_other_norms_are_not_joined(attacked: Attacked) -> None:
     cells = [attacked([1, 0], attack=name) for name in ("fgsm", "vam", "mine")]
     cells[1]["norm"], cells[2]["norm"] = "l2", "unknown"
@@ -104,7 +193,7 @@ def test_each_bounded_attack_of_the_tables_is_joined_once() -> None:
     twice = worst_case(micro_catalogue(worst_case={"tables": ["table4", "table12"]})).job
     assert once == twice
     labels = [cell["labels"] for cell in once["cells"]]
-    assert {label["threat_model"] for label in labels} == set(THREAT_MODELS)
+    assert {label["threat_model"] for label in labels} == {*THREAT_MODELS} - {"surrogate"}
     assert {label["attack"] for label in labels} == {"fgsm"}
 
 

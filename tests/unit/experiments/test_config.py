@@ -41,6 +41,12 @@ def test_committed_configs_are_right(overlays: list[str]) -> None:
     for overlay in overlays:
         config = merged(config, yaml.safe_load((REPOSITORY / overlay).read_text()))
     assert not refusal(config)
+    # It is the same search, but for its starts.
+    own = {"classifier", "threat_models", "redraw", "judged_draws"}
+    known, redrawn = (config["defenses"][f"defense_gan{end}"].items() for end in ("", "_redrawn"))
+    assert {key: value for key, value in known if key not in own} == {
+        key: value for key, value in redrawn if key not in own
+    }
 
 
 def without(*place: str) -> Callable[[dict[str, Any]], None]:

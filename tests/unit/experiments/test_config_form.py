@@ -17,7 +17,7 @@ from purification.experiments import Catalogue, ConfigError, inference_rules, pa
 from purification.experiments.config_form import FILES_BESIDE, SUFFIXES
 from purification.experiments.layers import NAMED_ENTRIES
 from purification.experiments.papers import TABLE_FORMS
-from purification.experiments.schema import of_form, read_schema
+from purification.experiments.schema import OURS, of_form, read_schema
 from purification.storage import ImageSet, read_image_set, write_image_set
 
 FGSM = DEFAULT["attacks"]["fgsm"]
@@ -411,3 +411,32 @@ def test_no_value_ends_in_another_error(value: Any) -> None:
             if isinstance(config[place[0]], dict) or len(place) == 1:
                 edit(*place, value=copy.deepcopy(value))(config)
         assert refusal(config)
+
+
+def keywords_below(schema: Any, whole: Mapping[str, Any]) -> Iterator[str]:
+    """All keys in a part of a schema and in what it refers to."""
+    for key, value in schema.items() if isinstance(schema, dict) else ():
+        yield key
+        if key == "$ref":
+            yield from keywords_below(whole["$defs"][value.split("/")[2]], whole)
+        yield from keywords_below(value, whole)
+    for part in schema if isinstance(schema, list) else ():
+        yield from keywords_below(part, whole)
+
+
+def alternatives(schema: Any) -> Iterator[Any]:
+    """What a value may hold to, or is asked without being held to it."""
+    for key, value in schema.items() if isinstance(schema, dict) else ():
+        if key in ("if", "not", "anyOf", "oneOf", "contains"):
+            yield value
+        yield from alternatives(value)
+    for part in schema if isinstance(schema, list) else ():
+        yield from alternatives(part)
+
+
+def test_no_condition_or_alternative_has_a_keyword_that_is_read_later() -> None:
+    """Where one stands is found by errors, so that it would make a condition false."""
+    schema = read_schema(SCHEMA)
+    found = [{*keywords_below(part, schema)} & {*OURS} for part in alternatives(schema)]
+    assert len(found) > 50 and not any(found)
+    assert [*keywords_below({"anyOf": [{"$ref": "#/$defs/attack"}]}, schema)].count("names") == 1

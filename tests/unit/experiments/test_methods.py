@@ -311,6 +311,64 @@ def test_an_attack_on_codes_is_refused_where_there_is_no_defence() -> None:
             made()
 
 
+def test_without_gradients_bpda_is_the_white_box_and_shares_its_set() -> None:
+    few = {"gray_box": 9, "white_box": 5, "white_box_bpda": 5}
+    square = {"method": "square", "epsilon": 0.1, "queries": 5, "p_init": 0.5, "restarts": 1}
+    attacks = {
+        "square": {**square, "images": few},
+        "more": {**square, "images": {**few, "white_box_bpda": 7}},
+    }
+    catalogue = micro_catalogue(
+        attacks=attacks,
+        table4={"attacks": ["fgsm", *attacks]},
+        cascades={
+            "mine": {
+                "norm": "linf",
+                "epsilon": 0.1,
+                "images": 5,
+                "stages": [
+                    {"attack": attack, "threat_model": model}
+                    for attack in ("fgsm", "square")
+                    for model in ("white_box", "white_box_bpda")
+                ],
+            }
+        },
+    )
+    groups = {
+        (cell.labels["attack"], cell.labels["threat_model"]): cell.group
+        for measurement in paper_table(catalogue, "table4").measurements
+        for cell in measurement.cells
+        if cell.labels["defense"] == "defense_gan" and cell.labels["attack"] != "none"
+    }
+    both = ("white_box", "white_box_bpda")
+    assert groups == {(a, m): m for a in ("fgsm", "more") for m in ("gray_box", *both)} | {
+        ("square", "gray_box"): "gray_box",
+        ("square", "white_box"): "white_box",
+        ("square", "white_box_bpda"): "white_box",
+    }
+    made = catalogue.attacked_defense("digits", 0, "defense_gan", "D", "square")
+    assert made.threat_models == {"white_box": 5, "gray_box": 9}
+    # Where there is no white box, nothing is left out; and the best of both is one attacker's.
+    only = micro_catalogue(
+        attacks=attacks, defenses={"defense_gan": {"threat_models": ["white_box_bpda"]}}
+    )
+    made = only.attacked_defense("digits", 0, "defense_gan", "D", "square")
+    assert made.threat_models == {"white_box_bpda": 5}
+    cells = worst_case(catalogue).job["cells"]
+    joined = [
+        cell["labels"]["threat_model"]
+        for cell in cells
+        if (cell["labels"]["defense"], cell["labels"]["attack"]) == ("defense_gan", "square")
+    ]
+    assert joined == ["white_box", "gray_box"]
+    stages = catalogue.cascade("digits", 0, "mine", "defense_gan", "D").stages
+    assert [(stage.attack.name, stage.threat_model) for stage in stages] == [
+        ("fgsm", "white_box"),
+        ("fgsm", "white_box_bpda"),
+        ("square", "white_box"),
+    ]
+
+
 def test_a_plain_function_is_an_attack_of_unknown_norm(lab: Path) -> None:
     catalogue = with_attack(entry("plain", epsilon=0.2))
     cells = worst_case(catalogue).job["cells"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import MICRO, PAPERS, Remade, merged, remade
+from conftest import PAPERS, SMALL, Remade, merged, remade
 
 from purification.experiments import (
     Catalogue,
@@ -15,7 +15,6 @@ from purification.experiments import (
     paper_table,
 )
 
-SMALL = yaml.safe_load(MICRO.read_text())
 OF_PAPERS = merged(SMALL, yaml.safe_load(PAPERS.read_text()))
 """All of Defense-GAN and Defense-VAE on one data set."""
 RUN = "results/digits_black_box/seed0"

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from conftest import DEFAULT, MICRO, REPOSITORY, digests, merged, micro_catalogue
+from conftest import DEFAULT, REPOSITORY, SMALL, digests, merged, micro_catalogue
 from made_up_measurements import COWBOY, FGSM, SIMPLE, measurement
 
 from purification.experiments import (
@@ -211,7 +210,7 @@ def with_table3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Catalogue:
     cowboy = read_papers(folder)["cowboy"]
     monkeypatch.setitem(PAPERS, "cowboy", cowboy)  # type: ignore[arg-type]
     monkeypatch.setitem(STUDIES, "cowboy_table3", cowboy.studies[0])  # type: ignore[arg-type]
-    config = merged(DEFAULT, yaml.safe_load(MICRO.read_text()))
+    config = merged(DEFAULT, SMALL)
     config["cowboy_table3"] = config["cowboy_table1"] | {"defenses": ["cowboy"]}
     config["comparison"] = {"tables": ["cowboy_table3"]}
     return Catalogue(config, tmp_path / "workflow/schemas/config.schema.yaml")

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from purification import runtime
 from purification.attacks import ATTACKS, run_attack
-from purification.evaluation import timing
+from purification.evaluation import run_time, timing
 from purification.evaluation.adversarial import attack_defense, attack_network, purify_set
 from purification.evaluation.cascade import attack_adaptively
 from purification.evaluation.copies import craft_copies, read_copies
@@ -674,7 +674,7 @@ def test_times(files: dict[str, str]) -> None:
     turns = DATASET | {"repeats": 1, "reference": "vae", "jobs": jobs}
     with pretended_gpu() as gpu:
         rows = timing.timing_rows(recipe, files, CUDA)
-        rows += timing.run_time_rows(turns, files["dataset"], CUDA)
+        rows += run_time.run_time_rows(turns, files["dataset"], CUDA)
     assert {row["device"] for row in rows} == {"pretended GPU"}
     assert gpu.matrix_products["cuda"] and not gpu.matrix_products["cpu"]
 

@@ -10,7 +10,7 @@ SCRIPTS = sorted((REPOSITORY / "workflow/scripts").glob("*.py"))
 RULE_FILES = sorted((REPOSITORY / "workflow/rules").glob("*.smk"))
 # What each room of the library may import of ours (docs/architecture.md); a room may import itself.
 MAY_IMPORT = {
-    "experiments": {"facts", "plugins", "provenance"},
+    "experiments": {"facts", "plugins", "provenance", "reach"},
     "randomness": set(),
     "disk": set(),
     "memory": {"disk"},
@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "storage": {"disk", "hdf5", "provenance", "runs"},
     "provenance": set(),
     "facts": {"plugins"},
+    "reach": {"facts"},
     "runs": set(),
     "warm_start": set(),
     "text_tables": {"provenance", "storage"},
@@ -31,7 +32,8 @@ MAY_IMPORT = {
     "edits": {"experiments", "freshness", "provenance", "runs"},
     "datasets": {"storage", "plugins", "runtime", "facts"},
     "models": {"storage", "plugins", "guests", "parts"},
-    "attacks": {"models", "randomness", "runtime", "plugins", "guests", "facts", "parts"},
+    "attacks": {"models", "randomness", "runtime", "plugins", "guests", "facts", "parts"}
+    | {"reach"},
     "training": {"models", "attacks", "randomness", "runtime", "storage", "provenance"},
     "purifiers": {"models", "training", "randomness", "runtime", "plugins", "guests"}
     | {"facts", "parts", "provenance", "text_tables"},

@@ -12,8 +12,9 @@ sys.path.insert(0, str(REPOSITORY / "docs"))
 from leaderboard import BEGIN, read, table, with_table
 
 README = REPOSITORY / "README.md"
-PAGES = sorted((REPOSITORY / "docs/results").rglob("README.md")) + [
-    *(REPOSITORY / "docs/results").rglob("ablation.md"),
+RESULTS = REPOSITORY / "docs/results"
+PAGES = [
+    *sorted([*RESULTS.rglob("README.md"), *RESULTS.rglob("ablation.md")]),
     *(README, REPOSITORY / "docs/search.md"),
 ]
 
@@ -35,7 +36,9 @@ def test_the_headline_table_is_the_committed_leaderboard() -> None:
     assert "docs/results/digits" in places
     for place in places:
         rows = read(REPOSITORY / place / "leaderboard.csv")
-        assert with_table(text, place, rows) == text, f"run: python docs/leaderboard.py RESULTS {place}"
+        assert with_table(text, place, rows) == text, (
+            f"run: python docs/leaderboard.py RESULTS {place}"
+        )
         # Of a number that is in no other column, it must be the row's own.
         none = next(line for line in table(rows).splitlines() if line.startswith("| none |"))
         (bare,) = [row for row in rows if row["defense"] == "none"]

@@ -10,9 +10,13 @@ import torch
 from conftest import micro_catalogue
 from torch import Tensor, nn
 
+from purification.evaluation.costs import passes_of
+from purification.experiments import ConfigError
+from purification.experiments.methods import defenses, is_cheaper
 from purification.models.diffusion import SIGNAL, Diffusion, deviation_at, level_of
 from purification.purifiers import Defended
 from purification.purifiers.diffpure import DiffPure, at_level, posterior
+from purification.purifiers.loading import cheaper_version
 from purification.randomness import Streams, draw_seeds
 
 SHAPE = (1, 8, 8)
@@ -213,10 +217,30 @@ def test_no_graph_where_no_gradient_is_asked_for() -> None:
     assert len(calls) == 20  # once more in the backward pass
 
 
+# --- what it costs, and what is cheaper
+
+
+def test_a_cheaper_version_has_fewer_steps_of_the_same_draw() -> None:
+    images, model = some_images(), network()
+    seeds, made = draw_seeds(0, range(3), 0), diffpure(model, denoising_steps=6, draws=4)
+    fewer = cheaper_version(made, {"denoising_steps": 2}, images)
+    assert torch.equal(fewer(images, seeds), diffpure(model, denoising_steps=2)(images, seeds))
+    assert (fewer.aggregation.draws, fewer.randomised) == (4, True)
+    both = cheaper_version(made, {"denoising_steps": 1, "draws": 9}, images)
+    assert (len(both.steps), both.aggregation.draws) == (1, 4)
+    assert cheaper_version(made, {"draws": 2}, images).aggregation.draws == 2
+
+
+def test_its_passes_are_those_of_all_draws() -> None:
+    images = some_images(2)
+    assert passes_of(diffpure(network()), images) == 4
+    assert passes_of(diffpure(network(), draws=3), images) == 12
+
+
 # --- in the config
 
 
-def test_it_is_a_defence_of_the_config(monkeypatch: Any) -> None:
+def test_it_is_a_defence_of_the_config() -> None:
     catalogue = micro_catalogue()
     recipe = catalogue.purifier("digits", 0, "diffpure").recipe
     assert recipe["networks"]["generator"]["kind"] == "Diffusion"
@@ -244,7 +268,11 @@ def test_it_is_a_defence_of_the_config(monkeypatch: Any) -> None:
     ],
 )
 def test_wrong_settings_are_told(changes: dict[str, Any], complaint: str) -> None:
-    from purification.experiments import ConfigError
-
     with pytest.raises(ConfigError, match=complaint):
         micro_catalogue(defenses={"diffpure": changes})
+
+
+def test_surrogates_of_it() -> None:
+    facts, entry = defenses()["diffpure"], micro_catalogue().config["defenses"]["diffpure"]
+    assert is_cheaper(facts, entry, {"denoising_steps": 2}, drawn=True)
+    assert not is_cheaper(facts, entry, {"denoising_steps": 5}, drawn=True)

@@ -26,6 +26,7 @@ from purification.purifiers import (
     Defended,
     DefenseGAN,
     DefenseVAE,
+    MagNet,
     Purifier,
     SearchSettings,
     StraightThrough,
@@ -208,11 +209,19 @@ def test_modes_and_transforms_of_torch(generator: nn.Module) -> None:
         model = Defended(purifier, classifier)
         weights = classifier[1].weight.detach().view(3, 1, *SHAPE).expand(3, 2, *SHAPE)
         torch.testing.assert_close(batched(model), weights)
-    plain = nn.Sequential(nn.Flatten(), nn.Linear(784, 784), nn.Sigmoid(), nn.Unflatten(1, SHAPE))
-    model = Defended(plain, classifier)
-    given = images.clone().requires_grad_()
-    loss = functional.cross_entropy(model(given), labels, reduction="sum")
-    torch.testing.assert_close(gradients(model), torch.autograd.grad(loss, given)[0])
+    for plain in (
+        nn.Sequential(nn.Flatten(), nn.Linear(784, 784), nn.Sigmoid(), nn.Unflatten(1, SHAPE)),
+        MagNet({"latent": 4, "width": 2}, SHAPE),
+        DefenseVAE({"latent": 4, "width": 2}, SHAPE),
+    ):
+        model = Defended(plain, classifier)
+        given = images.clone().requires_grad_()
+        loss = functional.cross_entropy(model(given), labels, reduction="sum")
+        expected = torch.autograd.grad(loss, given)[0]
+        torch.testing.assert_close(gradients(model), expected, rtol=1e-4, atol=1e-6)
+        with torch.inference_mode():
+            inference = model(images)
+        assert torch.equal(inference, model(images).detach())
 
 
 # --- Defense-GAN with redrawn starts

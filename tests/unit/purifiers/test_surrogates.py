@@ -2,7 +2,7 @@
 
 import inspect
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -162,7 +162,7 @@ def test_a_search_from_an_encoder_without_its_search_is_one_pass() -> None:
 class Flipped(Purifier):
     """Turns images round; its cheaper version leaves them."""
 
-    CHEAPER = {"flips": "boolean = False: whether it turns them, too"}
+    CHEAPER: ClassVar[dict[str, str]] = {"flips": "boolean = False: whether it turns them, too"}
 
     def __init__(self, flips: bool = True, made: Any = None) -> None:
         super().__init__()
@@ -204,3 +204,33 @@ def test_what_classes_state_is_what_their_method_takes() -> None:
         for name, form in facts.cheaper.items():
             default = taken[name].default
             assert form.get("default", taken[name].empty) == default
+
+
+def test_every_search_works_in_inference_mode_and_refuses_transforms_by_name() -> None:
+    """Also where a step's gradient is autograd's, as with a generator or an objective of one's own;
+    the same numbers to the bit."""
+    images, network = images_of(), nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+    descent, plain = SearchSettings(4, 1.0, 0.0), replace(SEARCH, prune=())
+    threshold = EncoderSearch(ENCODER, GENERATOR, None).score(images).median().item()
+    known = of_method("defense_gan", plain)
+    searches = {
+        "cowboy": of_method("cowboy"),
+        "defense_gan": of_method("defense_gan"),
+        "lbfgs": of_method("defense_gan", SearchSettings(4, 1.0, 0.0, optimizer="lbfgs")),
+        "redrawn": DefenseGAN(GENERATOR, STARTS, plain, redrawn=1.0),
+        "searched": EncoderSearch(ENCODER, GENERATOR, descent),
+        "by the rule": EncoderSearch(ENCODER, GENERATOR, descent, threshold),
+        "known winner": cheaper_version(known, {"winner": True}, images),
+    }
+    for name, purifier in searches.items():
+        model = Defended(purifier, network)
+        seeds = (draw_seeds(0, range(COUNT), 0),) if name == "redrawn" else ()
+        with torch.inference_mode():
+            found = model(images * 1.0, *seeds)
+        assert torch.equal(found, model(images, *seeds).detach()), name
+
+        def score(image: Tensor, model: nn.Module = model) -> Tensor:
+            return model(image[None])[0, 0]
+
+        with pytest.raises(NotImplementedError, match=r"torch\.func"):
+            torch.func.vmap(torch.func.grad(score))(images)
