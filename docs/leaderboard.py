@@ -18,6 +18,7 @@ NAMES = {
     ("none", ""): "none",
     ("defense_gan", "rec"): "Defense-GAN-Rec",
     ("defense_gan", "orig"): "Defense-GAN-Orig",
+    ("defense_gan_redrawn", "orig"): "Defense-GAN-Orig, redrawn starts",
     ("defense_vae", "base"): "Defense-VAE",
     ("ae_gan", "rs"): "AE-GAN+rs",
     ("cowboy", ""): "Cowboy",

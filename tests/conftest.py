@@ -310,10 +310,14 @@ class Jobs:
 
 
 def shared_run(
-    factory: pytest.TempPathFactory, name: str, *targets: str, **changes: Mapping[str, Any]
+    factory: pytest.TempPathFactory,
+    name: str,
+    *targets: str,
+    by_itself: bool = False,
+    **changes: Mapping[str, Any],
 ) -> Workflow:
     """The micro config, with changes, run once for all processes of a parallel test run: by the one
-    that comes first, for which the others wait."""
+    that comes first, for which the others wait. `by_itself`: by `Workflow.start`."""
     root = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         root = root.parent
@@ -324,8 +328,13 @@ def shared_run(
             shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
             workflow = Workflow(folder)
             workflow.config = merged(workflow.config, changes)
-            done = workflow.run(*targets, check=False)
-            outcome.write_text(done.stdout if done.returncode else "")
+            if by_itself:
+                process = workflow.start(*targets)
+                printed, status = process.communicate()[0], process.returncode
+            else:
+                done = workflow.run(*targets, check=False)
+                printed, status = done.stdout, done.returncode
+            outcome.write_text(printed if status else "")
     if failed := outcome.read_text():
         pytest.fail(failed, pytrace=False)
     return Workflow.at(folder)
@@ -333,8 +342,9 @@ def shared_run(
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
-    """The micro config run through the whole DAG. Shared: copy it before changing anything."""
-    return shared_run(tmp_path_factory, "finished", "all")
+    """The micro config run through the whole DAG, as a user does. Shared: copy it before changing
+    anything."""
+    return shared_run(tmp_path_factory, "finished", "all", by_itself=True)
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
         {"attack": "cascade_pgd_eot", "threat_model": name} for name in ("gray_box", "white_box")
     ]
     workflow.config["cascades"] = {
-        "small": CASCADE | {"randomised": {"selection_draws": 3, "stages": eot}}
+        "small": CASCADE | {"checks": True, "randomised": {"selection_draws": 3, "stages": eot}}
     }
     own = {
         "cascade_pgd_margin": STRONG,
@@ -49,10 +49,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
         "paper_attacks": ["fgsm"],
     }
     said = workflow.run(*FILES, "results/leaderboard.md").stdout
-    # Told once, of what is used alone; the default `pgd` cannot cross its ball either.
-    assert said.count("its steps travel") == 2
-    for name in ("cascade_pgd_margin", "cascade_pgd_eot"):
-        assert said.count(f"warning: attacks.{name}: its steps travel 0.063 at most, and from") == 1
+    # Once, of what is used alone.
+    told = "warning: attacks.cascade_pgd_margin: its steps travel 0.063 at most, and from the image"
+    assert said.count(told) == 1
+    assert "attacks.pgd: its steps" not in said
     return workflow
 
 
@@ -76,6 +76,7 @@ def test_a_cascade_from_the_config_to_its_files(made: Workflow, tmp_path: Path) 
         assert np.abs(found.images - images).max() <= 0.1 + 1e-6
         right = (found.fields["predictions"] == labels).sum()
         assert int(costs[-1]["left"]) == right == (found.fields["found_by"] == -1).sum()
+        costs = [cost for cost in costs if not cost["kind"]]  # the checks come after them
         assert [int(cost["stage"]) for cost in costs] == [*range(-1, stages)]
         assert [cost["asked"] for cost in costs[1:]] == [cost["left"] for cost in costs[:-1]]
         assert {cost["defense"] for cost in costs} == {defense}
@@ -118,6 +119,7 @@ def test_the_leaderboard_has_a_row_for_each_defence_and_protocol(
     page = (results / "leaderboard.md").read_text()
     assert ": one-shot, 2 draws |" in page
     assert ": known draw |" in page
+    _check_checks(workflow, found)
     _check_times(workflow)
 
     assert workflow.stale("results/leaderboard.md").rules == {}
@@ -166,6 +168,22 @@ def _check_judged_draws(workflow: Workflow, judged: list[dict[str, str]]) -> Non
         assert float(row["clean_accuracy"]) == pytest.approx(clean, abs=1e-4)
     costs = rows(workflow.folder / f"{FOLDER}/defense_gan_redrawn/D.costs.csv")
     assert {(cost["draws"], cost["known"]) for cost in costs} == {("3", "False")}
+
+
+def _check_checks(workflow: Workflow, found: dict[tuple[str, str], dict[str, str]]) -> None:
+    """All rows have been checked, and their costs have a row for each step."""
+    for (defense, protocol), row in found.items():
+        flags, drawn = row["flags"].split(";"), bool(protocol)
+        assert row["randomised"] == str(drawn)
+        assert ("randomised" in flags) == drawn
+        searches = defense.startswith("defense_gan")
+        assert row["optimises_in_forward"] == str(searches)
+        assert ("optimises_in_forward" in flags) == searches
+        assert float(row["zero_gradient_share"]) < 1
+    costs = rows(workflow.folder / FOLDER / "magnet/D.costs.csv")
+    kinds = [row["kind"] for row in costs if row["kind"]]
+    assert kinds == ["doubled", *["control"] * 3, "larger_epsilon", "looks"]
+    assert "| not checked |" not in (workflow.folder / "results/leaderboard.md").read_text()
 
 
 def _check_times(workflow: Workflow) -> None:

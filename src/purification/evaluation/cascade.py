@@ -65,13 +65,13 @@ TRANSFER = "transfer:"
 PASSES = ("passes", "purifier_passes", "classifier_passes")
 COST_COLUMNS = (
     *("dataset", "seed", "classifier", "defense", "cascade", "norm", "epsilon", "draws", "known"),
-    *("stage", "check", "attack", "threat_model"),
+    *("stage", "kind", "attack", "threat_model"),
     *("asked", "broken", "outside", "left", "accuracy"),
     *(*PASSES, "seconds", "refused"),
 )
 """Columns of the costs of a cascade, a row a stage, of which the first, `clean` (stage -1), is the
 pass of the images as they are; behind the stages a row a step of the checks (`evaluation.checks`),
-which `check` names. asked: images that the stage attacked; broken: those that it broke;
+which `kind` names. asked: images that the stage attacked; broken: those that it broke;
 outside: those on whose image the defended model errs, but which lie outside the ball; left and
 accuracy: images that are right after it, and their share of all. Of a randomised model `draws` are
 those of each image by which the attacker selects, and `known` whether it is attacked and judged on
@@ -141,7 +141,7 @@ class Found:
         shares = {"left": left, "accuracy": (judged - int(self.errors.sum())) / judged}
         self.costs.append({**cost, **shares, "seconds": round(seconds, 3)})
         why = f"; refused: {cost['refused']}" if cost["refused"] else ""
-        named = [cost[name] for name in ("attack", "threat_model", "check") if cost.get(name)]
+        named = [cost[name] for name in ("attack", "threat_model", "kind") if cost.get(name)]
         print(
             f"{', '.join(named)}: asked {cost['asked']}, broken {cost['broken']}, left {left} of "
             f"{len(self.found_by)}, {seconds:.1f} s{why}"
@@ -224,7 +224,7 @@ def run_cascade(
         saved: where the state is kept after each stage; that of the same cascade is taken up.
         selection: of a randomised `defended`, the draws by which its attacker selects.
         checks: whether it is looked into, after all stages, what they may have missed
-            (`evaluation.checks`); the first of them are further stages, of gradient attacks.
+            (`evaluation.checks`); the first of them is a further stage.
 
     Raises:
         ValueError: unknown norm, or as `run_attack`, whose other errors it raises, too, but for
@@ -274,9 +274,9 @@ def _clean(judge: Judge, passes: Counter[str]) -> Found:
 
 
 def _run(
-    judge: Judge, found: Found, seed: int, stage: Stage, number: int, check: str | None = None
+    judge: Judge, found: Found, seed: int, stage: Stage, number: int, kind: str | None = None
 ) -> dict[str, Any]:
-    """A stage, which may be one of a check. Its costs, without passes and time."""
+    """A stage, which may be one of a kind of check. Its costs, without passes and time."""
     rows, refused = found.left, None
     result = dict.fromkeys(_RESULT, 0)
     if len(rows):
@@ -286,7 +286,7 @@ def _run(
             refused = " ".join(str(error).split())
         else:
             result = _take(attacked, rows, number, judge, found)
-    name = {"check": check} if check else {}
+    name = {"kind": kind} if kind else {}
     name |= {"attack": stage.attack["name"], "threat_model": stage.threat_model}
     return {"stage": number, **name, "asked": len(rows), **result, "refused": refused}
 
@@ -484,7 +484,7 @@ def _image_set(found: Found, images: Tensor, labels: Tensor, recipe: Mapping[str
     stages = [
         {k: v for k, v in cost.items() if k != "seconds"}
         for cost in found.costs
-        if cost.get("check") in (None, DOUBLED)
+        if cost.get("kind") in (None, DOUBLED)
     ]
     attributes = {
         **{name: recipe[name] for name in ("norm", "epsilon")},

@@ -4,23 +4,25 @@ They run when all stages are done, and are counted as the stages are. A stage se
 before it have left, so that no two of its numbers are of the same images; each check has a control
 that makes up for that:
 
-- **doubled**: the gradient attacks at twice their iterations, on what all stages have left. What
-  that breaks is broken. If it is more than a point, the attacks had not converged (Carlini et al.
-  2019, "On evaluating adversarial robustness").
+- **doubled**: the strongest gradient attack at twice its iterations, on what all stages have left.
+  What that breaks is broken. If it is more than a point, it had not converged (Carlini et al. 2019,
+  "On evaluating adversarial robustness").
 - **control**: images that an attack without gradients, or one on another model, was the first to
-  break are handed to the gradient attacks, too. Those that none of them breaks, not with twice its
-  iterations either, are a sign of masked gradients (Athalye et al. 2018, section 3.1: black-box
-  attacks are better than white-box ones. Croce and Hein's AutoAttack, 2020, warns if Square Attack,
-  after all the others, takes more than 0.2 points).
+  break are handed to the gradient attacks, too. Those that none of them breaks, the doubled one
+  neither, are a sign of masked gradients (Athalye et al. 2018, section 3.1: black-box attacks are
+  better than white-box ones. Croce and Hein's AutoAttack, 2020, warns if Square Attack, after all
+  the others, takes more than 0.2 points).
 - **larger_epsilon**: the strongest gradient attack in a ball of twice the radius, on the same
   images as in the cascade. It must leave no more (the same section; Carlini et al. 2019).
 - **looks**: whether the defence draws random numbers, optimises in its forward pass, or has
   gradients that are exactly zero (`evaluation.looks`).
 
 A gradient attack is one that climbs a gradient and attacks the whole defence: by its own gradient,
-by BPDA, or by way of a cheaper version of it. Of a randomised one an image is broken, as in the
-cascade, on which it errs in all draws by which the attacker selects. What is measured is kept
-(`Found.checked`); which flags that raises is decided when it is read (`check_columns`).
+by BPDA, or by way of a cheaper version of it. The strongest is, of those that iterate, the one that
+broke most images in its place. Of a randomised defence an image is broken, as in the cascade, on
+which it errs in all draws by which the attacker selects; in a control, on most of them. What is
+measured is kept (`Found.checked`); which flags that raises is decided when it is read
+(`check_columns`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -51,10 +53,12 @@ if TYPE_CHECKING:
     from purification.evaluation.judge import Judge
 
 DOUBLED, CONTROL, LARGER, LOOKS = "doubled", "control", "larger_epsilon", "looks"
-"""The checks, by what the column `check` of the costs calls them."""
+"""The checks, by what the column `kind` of the costs calls them."""
 WHOLE = ("white_box", "white_box_bpda", "surrogate")
 """Threat models whose attacker has the whole defence. A surrogate's name goes on with its settings,
 behind a colon."""
+DOUBLED_ERROR = "doubled_error"
+"""Of what doubling took on draws: its standard error, in images."""
 UNCONVERGED = 0.01
 """Twice the iterations may take this share of the images of a converged attack."""
 CHECK_COLUMNS = (
@@ -65,8 +69,10 @@ CHECK_COLUMNS = (
 made. flags: the names of those raised, joined by `;`. only_by_queries, only_by_transfer: images
 that a score or decision attack, or one on another model, breaks and no gradient attack does.
 taken_by_doubling: images that were left and that twice the iterations broke; of a randomised
-defence the sum of the shares of draws on which they are wrong since. larger_epsilon_leaves:
-images that the strongest gradient attack leaves in the larger ball, less those in the cascade's."""
+defence the sum of the shares of draws on which they are wrong since, on draws by which nothing was
+selected; the flag is raised for what is beyond twice its standard error there.
+larger_epsilon_leaves: images that the strongest gradient attack leaves in the larger ball, less
+those in the cascade's."""
 _LOOKED_AT = 32  # images
 _ITERATIONS = "iterations"
 _Cost = dict[str, Any]
@@ -118,30 +124,40 @@ def check_steps(bench: Bench) -> list[Callable[[], _Cost]]:
     """The checks in their order. Each returns its costs, as a stage has them, and keeps what it
     found in `Found.checked`. Which they are depends on the stages alone, so that a cascade that was
     interrupted goes on where it was."""
-    gradients, further = bench.gradient_stages, len(bench.stages)
-    doubled = [_doubled(one) for one in gradients.values() if _iterations(one)]
-    steps = [partial(_double, bench, stage, further + i) for i, stage in enumerate(doubled)]
-    first = min({*range(further)} - {*gradients}, default=further)
-    later = {number: stage for number, stage in gradients.items() if number > first}
-    if first < further:
-        later |= {further + i: stage for i, stage in enumerate(doubled)}
-    steps += [partial(_control, bench, stage, number) for number, stage in later.items()]
-    if bounded := _bounded(bench):
+    gradients, doubled = bench.gradient_stages, _doubled(bench)
+    first = min({*range(len(bench.stages))} - {*gradients}, default=None)
+    steps: list[Callable[[], _Cost]] = [partial(_double, bench)] if doubled else []
+    if first is not None:
+        steps += [partial(_control, bench, number) for number in gradients if number > first]
+        steps += [partial(_control, bench, len(bench.stages))] if doubled else []
+    if bounded := _enlarged(bench):
         steps.append(partial(_enlarge, bench, bounded))
     return [*steps, partial(_look, bench)]
+
+
+def _strongest(bench: Bench, stages: "Mapping[int, Stage]") -> int:
+    """The number of that of the stages which broke most in its place: of those that iterate, where
+    there are any, and of refused ones only where there is no other."""
+    costs = bench.found.costs[1:]
+
+    def rank(number: int) -> tuple[bool, bool, int]:
+        iterates = _ITERATIONS in stages[number].attack["settings"]
+        return costs[number]["refused"] is None, iterates, costs[number]["broken"]
+
+    return max(stages, key=rank)
 
 
 # --- twice the iterations
 
 
-def _iterations(stage: "Stage") -> int | None:
-    own = stage.attack["settings"].get(_ITERATIONS)
-    return own if isinstance(own, int) else None
-
-
-def _doubled(stage: "Stage") -> "Stage":
-    """The same attack with twice the iterations. It keeps its name, and so its random numbers."""
-    return _with(stage, {_ITERATIONS: 2 * (_iterations(stage) or 0)})
+def _doubled(bench: Bench) -> "dict[int, Stage]":
+    """The gradient attacks that have iterations, with twice as many. An attack keeps its name, and
+    so its random numbers."""
+    return {
+        number: _with(stage, {_ITERATIONS: 2 * own})
+        for number, stage in bench.gradient_stages.items()
+        if isinstance(own := stage.attack["settings"].get(_ITERATIONS), int)
+    }
 
 
 def _with(stage: "Stage", settings: Mapping[str, Any]) -> "Stage":
@@ -149,33 +165,53 @@ def _with(stage: "Stage", settings: Mapping[str, Any]) -> "Stage":
     return replace(stage, attack={**stage.attack, "settings": own})
 
 
-def _double(bench: Bench, stage: "Stage", number: int) -> _Cost:
-    before = bench.found.errors.sum()
-    cost = bench.run(stage, number, DOUBLED)
+def _double(bench: Bench) -> _Cost:
+    rows, doubled = bench.found.left, _doubled(bench)
+    before = _wrong(bench, rows)
+    cost = bench.run(doubled[_strongest(bench, doubled)], len(bench.stages), DOUBLED)
     if cost["refused"] is None:
-        checked = bench.found.checked
-        taken = (bench.found.errors.sum() - before) / bench.judge.draws
-        checked[DOUBLED] = checked.get(DOUBLED, 0) + float(taken)
+        taken, checked = _wrong(bench, rows) - before, bench.found.checked
+        checked[DOUBLED] = float(taken.sum())
+        if bench.judge.asked_anew() is not bench.judge:
+            checked[DOUBLED_ERROR] = float(taken.square().sum()) ** 0.5
     return cost
+
+
+def _wrong(bench: Bench, rows: Tensor) -> Tensor:
+    """Share of draws, float64 (n,), on which the model errs on what is found of these images."""
+    judge = bench.judge.asked_anew()
+    if judge is bench.judge or not len(rows):
+        errors = bench.found.errors[rows]
+    else:
+        errors = judge.says(bench.found.images[rows], rows).errors
+    return errors.double() / judge.draws
 
 
 # --- what other attacks broke, by gradient attacks
 
 
-def _control(bench: Bench, stage: "Stage", number: int) -> _Cost:
-    """Hand a gradient attack what it was not asked about, because another one was faster: a stage
-    before its own, of that number. (Later ones had only what it did not break.)"""
+def _control(bench: Bench, number: int) -> _Cost:
+    """Hand a gradient attack, the stage of that number or the doubled one behind them, what it was
+    not asked about because another one was faster, in a stage before. (Later ones had only what it
+    did not break.)"""
+    stage = bench.gradient_stages.get(number)
+    if stage is None:
+        doubled = _doubled(bench)
+        stage = doubled[_strongest(bench, doubled)]
     controlled = bench.found.checked.setdefault(CONTROL, [])
     rows = [image for image in bench.found_by_others(number) if image not in controlled]
-    broken, cost = _attack(bench, stage, rows, bench.judge.epsilon)
+    # On most draws: what another attack broke on all of them, it may have broken by a little luck.
+    most = bench.judge.draws // 2 + 1
+    broken, cost = _attack(bench, stage, rows, bench.judge.epsilon, most)
     controlled += [image for image, one in zip(rows, broken, strict=True) if one]
-    return {"stage": number, "check": CONTROL, **cost}
+    return {"stage": number, "kind": CONTROL, **cost}
 
 
 def _attack(
-    bench: Bench, stage: "Stage", rows: Sequence[int], epsilon: float
+    bench: Bench, stage: "Stage", rows: Sequence[int], epsilon: float, least: int
 ) -> tuple[list[bool], _Cost]:
-    """Which of these images an attack breaks within that radius, and its costs."""
+    """Which of these images an attack breaks within that radius, so that the model errs on so many
+    draws at `least`, and its costs."""
     numbers, refused, outside = torch.tensor(rows), None, 0
     broken = [False] * len(rows)
     if rows:
@@ -184,7 +220,7 @@ def _attack(
         except MaskedGradientError as error:
             refused = " ".join(str(error).split())
         else:
-            wrong = bench.judge.says(attacked, numbers).errors == bench.judge.draws
+            wrong = bench.judge.says(attacked, numbers).errors >= least
             inside = bench.judge.inside(attacked, numbers, epsilon)
             broken, outside = (wrong & inside).tolist(), int((wrong & ~inside).sum())
     cost = {"attack": stage.attack["name"], "threat_model": stage.threat_model}
@@ -195,8 +231,8 @@ def _attack(
 # --- a larger ball
 
 
-def _bounded(bench: Bench) -> dict[int, "Stage"]:
-    """The gradient attacks that a larger ball is made for, in that ball, by their numbers."""
+def _enlarged(bench: Bench) -> "dict[int, Stage]":
+    """The gradient attacks that are bounded in a ball, in the larger one."""
     factor = _larger(bench) / bench.judge.epsilon
     found: dict[int, Stage] = {}
     if factor <= 1:
@@ -211,14 +247,13 @@ def _bounded(bench: Bench) -> dict[int, "Stage"]:
 
 def _enlarge(bench: Bench, bounded: Mapping[int, "Stage"]) -> _Cost:
     """The attack that broke most in its place, on the images that it was asked about there."""
-    costs = bench.found.costs[1:]
-    number = max(bounded, key=lambda one: costs[one]["broken"])
+    costs, number = bench.found.costs[1:], _strongest(bench, bounded)
     stage, found_by = bounded[number], bench.found.found_by
     rows = [*bench.found.left.tolist(), *(found_by >= number).nonzero().flatten().tolist()]
-    broken, cost = _attack(bench, stage, sorted(rows), _larger(bench))
+    broken, cost = _attack(bench, stage, sorted(rows), _larger(bench), bench.judge.draws)
     if cost["refused"] is None:
         bench.found.checked[LARGER] = costs[number]["broken"] - sum(broken)
-    return {"stage": number, "check": LARGER, "epsilon": _larger(bench), **cost}
+    return {"stage": number, "kind": LARGER, "epsilon": _larger(bench), **cost}
 
 
 def _larger(bench: Bench) -> float:
@@ -242,7 +277,7 @@ def _look(bench: Bench) -> _Cost:
         given = (exact, judge.images, judge.labels, judge.batch_size)
         checked[ZERO_GRADIENT] = zero_gradient_share(*given)
     checked |= _beaten(bench)
-    cost = {"stage": len(bench.stages), "check": LOOKS, "attack": None, "threat_model": None}
+    cost = {"stage": len(bench.stages), "kind": LOOKS, "attack": None, "threat_model": None}
     return {**cost, "asked": len(judge.images), "broken": 0, "outside": 0, "refused": None}
 
 
@@ -267,6 +302,8 @@ def check_columns(checked: Mapping[str, Any] | None, n: int) -> dict[str, Any]:
     """`CHECK_COLUMNS` of a cascade on n images, from what its checks found (`Found.checked`), or
     None: there were none."""
     checked = checked or {}
+    # Beyond what the draws on which it was measured may have made of it.
+    doubled = checked.get(DOUBLED, 0) - 2 * checked.get(DOUBLED_ERROR, 0)
     numbers = (RANDOMISED, OPTIMISES, ZERO_GRADIENT, QUERIES, TRANSFER, DOUBLED, LARGER)
     raised = {
         RANDOMISED: checked.get(RANDOMISED),
@@ -274,7 +311,7 @@ def check_columns(checked: Mapping[str, Any] | None, n: int) -> dict[str, Any]:
         OPTIMISES: checked.get(OPTIMISES),
         QUERIES: checked.get(QUERIES, 0) > BEATS * n,
         TRANSFER: checked.get(TRANSFER, 0) > BEATS * n,
-        NOT_CONVERGED: checked.get(DOUBLED, 0) > UNCONVERGED * n,
+        NOT_CONVERGED: doubled > UNCONVERGED * n,
         LARGER_EPSILON: checked.get(LARGER, 0) > BEATS * n,
     }
     measured = [checked.get(name) for name in numbers]

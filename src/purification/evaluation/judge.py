@@ -76,6 +76,15 @@ class Judge:
         """Of an image; one that is misclassified on all of them counts as broken."""
         return self.selection.draws if self.selection else 1
 
+    def asked_anew(self) -> "Judge":
+        """The same on draws by which nothing was selected. An image that was selected seems worse
+        on the draws that decided it than it is, and the more so the more candidates there were, so
+        that these say nothing of whether another attack helped. Where no draws select, itself."""
+        if self.selection is None or self.selection.known:
+            return self
+        seed = derive_seed(self.selection.seed, "asked anew")
+        return replace(self, selection=replace(self.selection, seed=seed))
+
     def says(self, images: Tensor, rows: Tensor) -> Said:
         """What is said of images (n, C, H, W) that stand for `rows` (n,)."""
         labels, found = self.labels[rows], []
@@ -90,8 +99,9 @@ class Judge:
         """(n, K), on one of the draws."""
         seeds = draw_seeds(self.selection.seed, rows.tolist(), draw) if self.selection else None
         device = next((p.device for p in self.defended.parameters()), images.device)
-        size = {"batch_size": self.batch_size, "seeds": seeds}
-        return predict(self.defended, images, **size, device=device)
+        size = max(self.batch_size // getattr(self.defended, "passes", 1), 1)
+        own = {"batch_size": size, "seeds": seeds, "device": device}
+        return predict(self.defended, images, **own)
 
     def predictions(self, images: Tensor) -> Tensor:
         """Int64 (N, S), of images that stand for all, on each draw."""

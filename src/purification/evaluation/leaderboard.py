@@ -205,7 +205,7 @@ def _of_stages(
 
 
 def _name(stage: Mapping[str, Any]) -> str:
-    words = (stage["attack"], stage.get("check"), stage["threat_model"])
+    words = (stage["attack"], stage.get("kind"), stage["threat_model"])
     return " ".join(word for word in words if word)
 
 

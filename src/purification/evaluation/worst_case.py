@@ -122,9 +122,9 @@ def right_under(
     """Which images a defence gets right under each attacker, bool (N,), by his name, such as "fgsm
     white_box": the first N of the set, as many as he attacked. There may be two sets of one
     attacker, of a defence that the config has twice, with other random starts: an image must be
-    right in both. With a `radius` what lies farther away in the l2 norm breaks nothing. Cells as of
-    `worst_case_rows`, none of them refused, and errors as there; `known` are true labels that these
-    images, too, must have."""
+    right in both. Cells as of `worst_case_rows`, none of them refused, and errors as there; `known`
+    are true labels that these images, too, must have; at a `radius` an image is right, too, where
+    the change that was found is longer."""
     right: dict[str, np.ndarray] = {}
     known = np.empty(0, np.int64) if known is None else known
     for cell in cells:

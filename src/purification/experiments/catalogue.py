@@ -486,9 +486,9 @@ class Catalogue(Names):
                 attacked = plain.path
             elif threat_model in THREAT_MODELS and not (own.purifier and threat_model in WHOLE):
                 attacked = own.classifier.path
+            drawn = self._is_drawn(threat_model, defense)
             if not self.needs_gradient(attack):
                 attacked = _white_box_of(attacked)
-            drawn = self._is_drawn(threat_model, defense)
             if own.purifier is None and attacked == own.classifier.path:
                 threat_model = "white_box"  # by whatever name: that is the whole defence
             elif known_draw and (threat_model in WHOLE or SURROGATE in stage):

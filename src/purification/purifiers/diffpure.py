@@ -83,9 +83,12 @@ class DiffPure(Purifier):
             noisy = recomputed(self.step, noisy, level, following, noise)
         return noisy
 
-    def cheaper(self, **most: int | None) -> "DiffPure":
+    def cheaper(
+        self, *, denoising_steps: int | None = None, draws: int | None = None
+    ) -> "DiffPure":
         """The same with fewer backward steps, which a surrogate of Lee and Kim (2023) has, or with
         fewer draws."""
+        most = {"denoising_steps": denoising_steps, "draws": draws}
         fewer = {k: min(v, self.settings[k]) for k, v in most.items() if v is not None}
         return type(self)({**self.settings, **fewer}, self.image_shape, {"generator": self.model})
 

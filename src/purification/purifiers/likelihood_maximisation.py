@@ -85,7 +85,10 @@ class LikelihoodMaximisation(Purifier):
         low, high = (images + sign * self.settings["budget"] for sign in (-1, 1))
         return moved.clamp(low.clamp(min=0), high.clamp(max=1))
 
-    def cheaper(self, **most: int | None) -> "LikelihoodMaximisation":
+    def cheaper(
+        self, *, ascent_steps: int | None = None, draws: int | None = None
+    ) -> "LikelihoodMaximisation":
         """The same with fewer steps, or fewer draws."""
+        most = {"ascent_steps": ascent_steps, "draws": draws}
         fewer = {k: min(v, self.settings[k]) for k, v in most.items() if v is not None}
         return type(self)({**self.settings, **fewer}, self.image_shape, {"generator": self.model})

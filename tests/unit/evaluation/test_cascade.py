@@ -444,7 +444,7 @@ def test_the_file_has_all_that_a_leaderboard_needs(files: dict[str, str], folder
         (s["attack"]["name"], s["threat_model"]) for s in RECIPE["stages"]
     ]
     # The costs are the same with seconds, and with what they are of.
-    assert {*costs[0], "check"} == {*COST_COLUMNS}
+    assert {*costs[0], "kind"} == {*COST_COLUMNS}
     assert [{k: c[k] for k in stages[0]} for c in costs] == stages
     assert all(c["seconds"] >= 0 and c["defense"] == "none" for c in costs)
     assert sum(c["broken"] for c in costs) == 12 - right.sum()

@@ -1,6 +1,7 @@
 """Checks of a cascade: small models that must raise each flag, and plain ones that must not."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from purification.evaluation import looks
 from purification.evaluation.cascade import CLEAN, LEFT, Found, Saved, Stage, run_cascade
 from purification.evaluation.checks import CHECK_COLUMNS, check_columns
+from purification.evaluation.judge import Selection
 from purification.purifiers import Defended, StraightThrough, latent_search
 from purification.purifiers.descent import SearchSettings
 from purification.randomness import Streams
@@ -120,7 +122,7 @@ def checked(
 
 
 def steps(found: Found, check: str) -> list[dict[str, Any]]:
-    return [cost for cost in found.costs if cost.get("check") == check]
+    return [cost for cost in found.costs if cost.get("kind") == check]
 
 
 @pytest.mark.parametrize("network", [Linear(), Net()])
@@ -309,9 +311,9 @@ def test_a_control_asks_only_what_was_not_asked_before() -> None:
     ]
     found, columns = checked(Defended(purifier, network), *stages)
     number = int((found.found_by == 1).sum())
-    second, *doubled = steps(found, "control")
+    second, doubled = steps(found, "control")
     assert (second["stage"], second["asked"], second["broken"]) == (2, number, number)
-    assert [step["asked"] for step in doubled] == [0, 0]
+    assert (doubled["stage"], doubled["asked"]) == (3, 0)
     assert columns["only_by_queries"] == 0
 
 
@@ -340,6 +342,26 @@ def test_a_point_more_or_less_is_not_told() -> None:
     assert check_columns({"queries_beat_gradients": 2}, 1000)["flags"] == ""
     beaten = {"queries_beat_gradients": 3, "transfer_beats_white_box": 1}
     assert check_columns(beaten, 1000)["flags"] == "queries_beat_gradients"
+
+
+# --- draws
+
+
+def test_a_randomised_defence_is_checked_on_the_draws_by_which_its_attacker_selects() -> None:
+    """Whose noise is too small to matter: what is found is what is found without it."""
+    network, purifier = Linear(), Declared()
+    model = Defended(purifier, network)
+    weak = attack("weak", "fgsm", epsilon=0.004)
+    _, expected = checked(network, *gray(network, weak), *whole(nn.Identity(), network, SHORT))
+    assert expected["taken_by_doubling"] > 2
+    assert expected["flags"] == "not_converged"
+    stages = [*gray(network, weak), *whole(purifier, network, SHORT)]
+    _, fresh = checked(model, *stages, selection=Selection(7, 3))
+    known = [replace(one, threat_model=f"{one.threat_model}_fixed") for one in stages[1:]]
+    _, fixed = checked(model, stages[0], *known, selection=Selection(7, 1, known=True))
+    for columns in (fresh, fixed):
+        drawn = {"randomised": True, "flags": "randomised;not_converged"}
+        assert columns == expected | drawn
 
 
 # --- a larger ball

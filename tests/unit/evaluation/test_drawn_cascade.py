@@ -32,6 +32,7 @@ from purification.evaluation.cascade import (
     finish_cascade,
     run_cascade,
 )
+from purification.evaluation.checks import check_columns
 from purification.evaluation.judge import Selection
 from purification.evaluation.protocols import judging_seed, share_under
 from purification.purifiers import Defended, StraightThrough
@@ -63,8 +64,9 @@ class Luck(nn.Module):
     def forward(self, images: Tensor, seeds: Tensor) -> Tensor:
         content = (images.detach().flatten(1).sum(dim=1) * 1e4).round().long()
         coins = uniform_of(seeds ^ (content * 7919), (1,)) - 0.5
+        pixel = images.flatten(1)[:, :1]
         # Its gradient has no meaning, and is not zero.
-        return torch.cat([torch.zeros_like(coins), coins + 0 * images.flatten(1)[:, :1]], dim=1)
+        return torch.cat([torch.zeros_like(coins), coins + pixel - pixel.detach()], dim=1)
 
 
 def run(
@@ -103,6 +105,28 @@ def test_an_attacker_who_has_only_luck_gains_nothing_where_it_is_judged() -> Non
     assert torch.equal(errors, found.errors)
     assert (found.made_by >= 0).sum() > 150
     assert (found.errors[found.found_by == LEFT] < 10).all()
+
+
+def test_an_attack_that_has_only_luck_is_not_told_to_go_on() -> None:
+    """Twice the iterations are another toss, by which the selection gains and nothing else."""
+    images, model = images_of(200), Luck()
+    labels = torch.zeros(200, dtype=torch.int64)
+    settings = {"epsilon": 0.1, "iterations": 2, "step_size": 0.02, "start": "image"}
+    stages = on(model, attack("pgd", "pgd", **settings))
+    found = run(model, stages, images, labels, checks=True)
+    (doubled,) = (cost for cost in found.costs if "doubled" in cost.values())
+    before = found.costs[found.costs.index(doubled) - 1]
+    assert 200 * (before["accuracy"] - doubled["accuracy"]) > 5  # the attacker's opinion
+    assert abs(found.checked["doubled"]) < 3 * found.checked["doubled_error"]
+    assert "not_converged" not in check_columns(found.checked, 200)["flags"]
+
+
+def test_an_attack_that_is_too_short_is_told_so_on_draws_too() -> None:
+    model, _, images, labels = noisy_linear()
+    short = attack("short", "pgd", **EOT | {"iterations": 2, "step_size": 0.01})
+    found = run(model, on(model, short), images, labels, checks=True)
+    assert found.checked["doubled"] > 2 * found.checked["doubled_error"] + 0.6
+    assert "not_converged" in check_columns(found.checked, COUNT)["flags"]
 
 
 def test_no_success_but_on_all_selecting_draws_ends_an_attack() -> None:

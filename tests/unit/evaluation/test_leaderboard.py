@@ -127,7 +127,7 @@ def test_a_row_has_what_the_checks_of_its_cascade_found(tmp_path: Path) -> None:
     folder.mkdir()
     checks = {"randomised": False, "optimises_in_forward": True, "zero_gradient": 0.2}
     checks |= {"transfer_beats_white_box": 0, "queries_beat_gradients": 1, "doubled": 1}
-    stages = [*WEAK_STAGES, stage("pgd", 1, 0.0, 3, check="doubled")]
+    stages = [*WEAK_STAGES, stage("pgd", 1, 0.0, 3, kind="doubled")]
     weak = attacked(tmp_path, "weak", [CLEAN, 0, 3, LEFT, LEFT], stages, checks)
     (found,) = leaderboard_rows([row(weak, "magnet")])
     assert found["flags"].split(";") == [

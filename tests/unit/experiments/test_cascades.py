@@ -371,6 +371,16 @@ def test_what_a_cascade_is_made_from() -> None:
     assert "vae" in cascade(own(stage("fgsm")), "defense_vae").inputs
 
 
+def test_checks_stand_in_the_recipe_of_a_cascade_that_has_them_alone() -> None:
+    without = cascade(own(stage("fgsm")))
+    assert "checks" not in without.recipe
+    assert cascade(own(stage("fgsm"), checks=False)).digest == without.digest
+    assert cascade(own(stage("fgsm"), checks=True)).recipe["checks"] is True
+    assert DEFAULT["cascades"]["standard"]["checks"] is True
+    with pytest.raises(ConfigError, match=r"cascades\.mine\.checks: must be of type boolean"):
+        cascade(own(stage("fgsm"), checks="doubled"))
+
+
 def test_an_edited_stage_makes_the_cascade_stale_and_nothing_else() -> None:
     def files(catalogue: Catalogue) -> list[Any]:
         made = [catalogue.cascade("digits", 0, "standard", d, "D") for d in ("magnet", "none")]

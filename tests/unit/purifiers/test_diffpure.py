@@ -7,11 +7,18 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import micro_catalogue
+import yaml
+from conftest import DEFAULT, REPOSITORY, SCHEMA, merged, micro_catalogue, refusal
 from torch import Tensor, nn
 
 from purification.evaluation.costs import passes_of
-from purification.experiments import ConfigError
+from purification.experiments import (
+    DEFAULT_FILES,
+    Catalogue,
+    ConfigError,
+    layered,
+    paper_table,
+)
 from purification.experiments.methods import defenses, is_cheaper
 from purification.models.diffusion import SIGNAL, Diffusion, deviation_at, level_of
 from purification.purifiers import Defended
@@ -270,6 +277,19 @@ def test_it_is_a_defence_of_the_config() -> None:
 def test_wrong_settings_are_told(changes: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
         micro_catalogue(defenses={"diffpure": changes})
+
+
+def test_the_study_of_all_has_a_table() -> None:
+    """And a generator's quality may be asked for beside the GANs'."""
+    files = [*DEFAULT_FILES, "config/studies/modern.yaml"]
+    config = layered((name, yaml.safe_load((REPOSITORY / name).read_text())) for name in files)
+    catalogue = Catalogue(config, SCHEMA)
+    found = {
+        c.labels["defense"] for m in paper_table(catalogue, "modern").measurements for c in m.cells
+    }
+    late = yaml.safe_load((REPOSITORY / "config/modern.yaml").read_text())["defenses"]
+    assert found >= {"none", "defense_gan", "defense_vae", *late}
+    assert refusal(merged(DEFAULT, {"generator_quality": {"defenses": ["one_step"]}})) == ""
 
 
 def test_surrogates_of_it() -> None:

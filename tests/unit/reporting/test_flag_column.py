@@ -86,6 +86,12 @@ def test_the_wide_table_and_its_page_do_not_have_the_column(
     assert page == markdown_table(before, wide_table(before), title="t")
     assert "flags" not in (tmp_path / "new.csv").read_text() + page
     assert "- mnist, fgsm 0.3, `defense_gan_rec`: A 0.0100" in page
+    # The number itself is marked, and no other.
+    assert "<br>⚑ zero_gradient, weaker_than_gray_box |" in page
+    assert page.count("⚑") == 1 + len(["what the mark means"])
+    brief = brief_table(long, wide_table(long))
+    assert brief.count("⚑") == 1
+    assert "(paper 0.988, -0.128) ⚑ |" in brief
 
 
 def test_rows_are_flagged_by_seed_and_pages_warn_of_pooled_seeds(tabulate: Tabulate) -> None:
