@@ -82,7 +82,7 @@ def too_short(method: str, settings: Mapping[str, Any]) -> TooShort | None:
     if start == "random" and travels >= epsilon * (1 - _ROUNDING):
         ways_out.append("start: image")
     if facts.defaults.get("step_size", ...) is None:
-        ways_out.append("no step_size at all, for one that does")
+        ways_out.append("step_size left out")
     return TooShort(epsilon, travels, must, start, tuple(ways_out))
 
 

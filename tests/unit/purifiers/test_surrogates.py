@@ -199,6 +199,8 @@ def test_what_classes_state_is_what_their_method_takes() -> None:
     assert {*stated} >= {"DefenseGAN", "Cowboy", "EncoderSearch"}
     for facts in stated.values():
         taken = inspect.signature(purifier_class(facts.stated["method"]).cheaper).parameters
+        if any(one.kind is one.VAR_KEYWORD for one in taken.values()):
+            continue
         named = {name for name, one in taken.items() if one.kind is one.KEYWORD_ONLY}
         assert named == {*facts.cheaper}
         for name, form in facts.cheaper.items():
