@@ -125,7 +125,8 @@ def test_documented_command_runs_as_it_stands(command: str, tmp_path: Path) -> N
     assert program == "snakemake"
     code, output = dry_run(workflow, *words)
     assert code == 0, output
-    planned = r"^(paper_table|plot_roc|generator_quality_table|attack_adaptively) +[1-9]\d*$"
+    final = "paper_table|plot_roc|generator_quality_table|attack_adaptively|worst_case"
+    planned = rf"^({final}) +[1-9]\d*$"
     assert re.search(planned, output, re.MULTILINE), output
 
 

@@ -355,10 +355,16 @@ def test_gpu_is_asked_for_by_training_attacks_and_purification(gpu: int) -> None
             workdir=REPOSITORY,
         )._workflow
         asking = {rule.name for rule in workflow.rules if rule.resources.get("gpu").value}
-    training = {"train_classifier", "train_network", "train_wgan_gp", "train_gan"}
+    training = {
+        "train_classifier",
+        "train_network",
+        "train_wgan_gp",
+        "train_gan",
+        "train_diffusion",
+    }
     training |= {"train_defense", "train_defense_for"}
     expected = training | {"adopt_classifier", "train_substitute", "attack_defense"}
-    expected |= {"attack_adaptively"}
+    expected |= {"attack_adaptively", "attack_known_draws", "measure_costs"}
     expected |= {"attack_classifier", "attack_substitute", "attack_validation"}
     expected |= {"score_images", "follow_training", "measure_inference_rule"}
     expected |= {"purify_images", "purify_black_box", "time_search"}

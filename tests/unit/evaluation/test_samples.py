@@ -46,7 +46,9 @@ def test_each_kind_with_a_prior_has_samples(
     sample: Callable[..., np.ndarray], kind: str, tmp_path: Path
 ) -> None:
     path = str(tmp_path / "network.safetensors")
-    recipe = {"kind": kind, "settings": {"latent": 4, "width": 2}}
+    # A diffusion model's maps are of a multiple of 8, and its codes are as large as the image.
+    settings = {"width": 8} if kind == "Diffusion" else {"latent": 4, "width": 2}
+    recipe = {"kind": kind, "settings": settings}
     save_network(path, network_of(recipe, (1, 28, 28)), recipe, (1, 28, 28))
     samples = sample(path, kind, 5, 3)
     assert samples.shape == (5, 1, 28, 28) and samples.dtype == np.float32

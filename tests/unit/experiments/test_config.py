@@ -253,7 +253,7 @@ WRONG = {
     ),
     "redeployed purifier of no purifier": (
         edit("defenses", "defense_gan_orig", "purifier", value="adv_training"),
-        ["defenses.defense_gan_orig.purifier: got ", "allowed: defense_gan, magnet, "],
+        ["defenses.defense_gan_orig.purifier: got ", "allowed: defense_gan, defense_gan_redrawn, "],
     ),
     "unknown generator": (
         edit("defenses", "defense_gan", "generator", value="wgan"),
@@ -308,7 +308,7 @@ WRONG = {
     ),
     "an end-to-end training redeployed": (
         edit("defenses", "defense_vae_rec", "purifier", value="defense_vae_e2e"),
-        ["defenses.defense_vae_rec.purifier: got ", "allowed: defense_gan, magnet, "],
+        ["defenses.defense_vae_rec.purifier: got ", "allowed: defense_gan, defense_gan_redrawn, "],
     ),
     "an unseen attack's unknown defense": (
         edit("defense_vae_table2", "trained_on", "other_two", "cw", value="defense_vae_no_cw"),
@@ -508,7 +508,7 @@ WRONG = {
         edit("sweep", "defenses", value=["magnet"]),
         [
             "sweep.defenses: got 'magnet'",
-            "allowed: defense_gan, defense_gan_orig, defense_gan_plain",
+            "allowed: defense_gan, defense_gan_orig, defense_gan_redrawn, defense_gan_plain",
         ],
     ),
     "a sweep of two searches": (

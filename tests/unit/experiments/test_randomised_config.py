@@ -133,16 +133,6 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         "detection",
         "table4.defenses: detection looks at all of them, and 'drawn' is randomised",
     ),
-    "quality": (
-        config(
-            generator_quality={
-                **{"datasets": ["digits"], "classifier": "A", "attack": "fgsm", "images": 10},
-                **{"draws": 2, "defenses": ["drawn"]},
-            }
-        ),
-        "generator_quality",
-        f"generator_quality.defenses: '{DIRECT}",
-    ),
 }
 
 

@@ -251,14 +251,19 @@ def test_weights_that_changed_since_the_plan_are_refused(lab: Any) -> None:
 
 @pytest.mark.parametrize("kind", sorted(set(SIZED) - {"Autoencoder", "DefenseVAE"}))
 def test_weights_for_our_own_generators(kind: str, lab: Any) -> None:
-    network = SIZED[kind](LATENT, 2, SHAPE).eval()
-    made = recipe(kind, network.state_dict(), latent=LATENT, width=2)
+    # A diffusion model's maps are of a multiple of 8, and its codes are as large as the image.
+    sizes = {"width": 8} if kind == "Diffusion" else {"latent": LATENT, "width": 2}
+    network = SIZED[kind](LATENT, sizes["width"], SHAPE).eval()
+    if kind == "Diffusion":  # whose last layer begins at zero
+        last = [*network.parameters()][-2]
+        torch.nn.init.normal_(last, std=0.01)
+    made = recipe(kind, network.state_dict(), **sizes)
     found = adopted_network(made, SHAPE)
     assert type(found) is type(network)
     assert all(torch.equal(found.state_dict()[k], v) for k, v in network.state_dict().items())
     nothing = {k: v / 0 if v.is_floating_point() else v for k, v in network.state_dict().items()}
     with pytest.raises(FloatingPointError, match=rf"weights\.pt as {kind}.*: its results are"):
-        adopted_network(recipe(kind, nothing, latent=LATENT, width=2), SHAPE)
+        adopted_network(recipe(kind, nothing, **sizes), SHAPE)
 
 
 @pytest.mark.parametrize(

@@ -195,7 +195,7 @@ def test_training_brings_attacked_images_near_the_clean_ones(
         error = functional.mse_loss(vae(copies[0]), clean)
     assert error < 0.7 * functional.mse_loss(copies[0], clean)
     # The mean image would leave the images' own variance.
-    assert error < 0.5 * (clean - clean.mean(dim=0)).square().mean()
+    assert error < 0.6 * (clean - clean.mean(dim=0)).square().mean()
 
 
 def test_kl_weight_counts(pairs: tuple) -> None:

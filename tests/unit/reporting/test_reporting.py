@@ -423,7 +423,7 @@ def test_a_users_defense_gets_its_own_columns_after_ours(tabulate: Tabulate) -> 
     assert wide["adv_tr"].tolist() == [0.65]
     text = markdown_table(long, wide, title="t")
     assert "**0.7200**" in text
-    assert "- `surrogate`: as the configuration defines it." in text
+    assert "- `surrogate`: the attacker differentiates the classifier and a cheaper version" in text
 
 
 def test_each_dataset_has_its_own_strength_of_adversarial_training(tabulate: Tabulate) -> None:
