@@ -1,6 +1,8 @@
 """Files: same content, same bytes; whole or absent; wrong ones refused by name."""
 
+import importlib
 import json
+import pkgutil
 import signal
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from purification import evaluation, reporting
 from purification.hdf5 import CONTENT, content_digest
 from purification.storage import (
     ImageSet,
@@ -28,6 +31,7 @@ from purification.storage import (
     write_image_set,
     write_image_sets,
 )
+from purification.text_tables import MARKS
 
 RECIPE = {"attack": {"name": "fgsm", "epsilon": 0.3}, "dataset": "digits"}
 
@@ -405,3 +409,21 @@ def test_written_file_has_the_permissions_of_any_other(tmp_path: Path) -> None:
     (tmp_path / "plain").touch()
     write_image_set(tmp_path / "set.h5", _image_set(), RECIPE)
     assert (tmp_path / "set.h5").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_no_table_has_a_column_that_its_writer_would_refuse() -> None:
+    # Its job would fail at its last line, after all its work.
+    modules = [
+        importlib.import_module(module.name)
+        for room in (evaluation, reporting)
+        for module in pkgutil.iter_modules(room.__path__, f"{room.__name__}.")
+    ]
+    tables = {
+        f"{module.__name__}.{name}": columns
+        for module in modules
+        for name, columns in vars(module).items()
+        if name.endswith("COLUMNS") and isinstance(columns, tuple)
+    }
+    assert len(tables) > 20
+    taken = {name: set(columns) & set(MARKS) for name, columns in tables.items()}
+    assert {name for name, columns in taken.items() if columns} == set()
