@@ -8,7 +8,6 @@ are gathered in build/docs, where every relative link is what it is in the repos
 build/site. `--check` ends after the gathering and says what the navigation lacks.
 """
 
-import re
 import shutil
 import subprocess
 import sys
@@ -34,7 +33,10 @@ API = {
     "purification.randomness": "Random numbers",
     "purification.storage": "Files",
 }
-"""The pages of the library: module and heading. A package's page has its modules, too."""
+"""The pages of the library: module and heading. A package's page has its modules, too; that of the
+whole those of its front door."""
+COMING = frozenset({"docs/python.md"})
+"""Pages that others may name before they are there."""
 
 
 def gather(into: Path = GATHERED) -> None:
@@ -59,11 +61,9 @@ def gather(into: Path = GATHERED) -> None:
 def api_pages() -> Iterator[tuple[str, str]]:
     """The pages of the library: their places, and what mkdocstrings makes them from."""
     for module, heading in API.items():
-        path = ROOT / "src" / module.replace(".", "/")
-        modules = [module]
-        if path.is_dir() and module != "purification":
-            found = sorted(path.glob("*.py"))
-            modules += [f"{module}.{one.stem}" for one in found if one.stem[0] != "_"]
+        modules, inner = [module], "purification.api" if module == "purification" else module
+        found = sorted((ROOT / "src" / inner.replace(".", "/")).glob("*.py"))
+        modules += [f"{inner}.{one.stem}" for one in found if one.stem[0] != "_"]
         text = "".join(f"\n::: {name}\n" for name in modules)
         yield f"docs/api/{module.rpartition('.')[2]}.md", f"# {heading}\n{text}"
 
@@ -90,18 +90,16 @@ def pages() -> set[str]:
 def main(*words: str) -> int:
     missing = sorted(set(navigation()) - pages())
     for page in missing:
-        print(f"zensical.toml: no such page: {page}")
-    if missing or "--check" in words:
-        return bool(missing)
+        print(f"zensical.toml: no such page{' yet' if page in COMING else ''}: {page}")
+    if "--check" in words or set(missing) - COMING:
+        return bool(set(missing) - COMING)
     gather()
-    command = [sys.executable, "-m", "zensical", "build", "--strict", "--config-file", str(CONFIG)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    said = done.stdout + done.stderr
-    print(said.strip())
-    if done.returncode == 0 and not re.search(r"(?i)^\W*(warning|error)", said, re.MULTILINE):
+    # Links that lead nowhere, to a page or to a heading, end a strict build.
+    command = [sys.executable, "-m", "zensical", "build", "--config-file", str(CONFIG)]
+    done = subprocess.run([*command, *([] if missing else ["--strict"])], cwd=ROOT, check=False)
+    if done.returncode == 0:
         print(f"The site is {ROOT / 'build/site/index.html'}")
-        return 0
-    return 1
+    return done.returncode
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SETTINGS: dict[str, Any] = json.loads((ROOT / "docs/prose.json").read_text())
 _ABBREVIATIONS = ("e.g.", "i.e.", "et al.", "vs.", "cf.", "etc.", "adv. tr.")
 _FENCED = re.compile(r"^( *)(```|~~~).*?^\1\2 *$", re.DOTALL | re.MULTILINE)
-_ITEM = re.compile(r" *(?:[-*]|\d+\.) ")
+_ITEM = re.compile(r"^ *(?:[-*]|\d+\.) ")
 _END = re.compile(r"""[.!?]["')*_]*(?=\s|$)|:[*_]*(?=\n|$)""")
 
 

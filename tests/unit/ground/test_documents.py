@@ -24,8 +24,6 @@ PAGES = sorted(
     for path in REPOSITORY.rglob("*.md")
     if not {".venv", "build", "results", ".snakemake"} & {*path.relative_to(REPOSITORY).parts[:1]}
 )
-COMING = {"docs/python.md", "docs/api.md"}
-"""Pages that may be linked before they are there."""
 
 
 def links(text: str) -> Iterator[str]:
@@ -64,7 +62,7 @@ def test_links_lead_somewhere(page: Path) -> None:
         place, _, anchor = target.partition("#")
         path = (page.parent / place).resolve() if place else page
         name = path.relative_to(REPOSITORY).as_posix() if path.is_relative_to(REPOSITORY) else ""
-        if name in COMING and not path.exists():
+        if name in build_site.COMING and not path.exists():
             continue
         if not name or not path.exists():
             wrong.append(f"{target}: there is no such file")
@@ -84,7 +82,7 @@ def test_the_checks_of_links_and_headings_see(tmp_path: Path) -> None:
 def test_each_page_is_in_the_navigation_and_each_entry_is_a_page() -> None:
     named = [*build_site.navigation()]
     assert len(named) == len(set(named))
-    assert set(named) - build_site.pages() <= COMING
+    assert set(named) - build_site.pages() <= build_site.COMING
     known = {path.relative_to(REPOSITORY).as_posix() for path in prose.documents()}
     # Pages of a folder that its own README leads to.
     led_to = {"docs/results/mnist/known_breaks.md"} | {*named}
@@ -94,14 +92,14 @@ def test_each_page_is_in_the_navigation_and_each_entry_is_a_page() -> None:
 def test_the_site_has_the_library_and_every_link_its_file(tmp_path: Path) -> None:
     build_site.gather(tmp_path / "docs")
     for name in build_site.navigation():
-        assert name in COMING or (tmp_path / "docs" / name).is_file(), name
+        assert name in build_site.COMING or (tmp_path / "docs" / name).is_file(), name
     text = (tmp_path / "docs/docs/api/attacks.md").read_text()
     assert "::: purification.attacks.fgsm\n" in text
     for page in (REPOSITORY / "docs").glob("*.md"):
         for target in links(page.read_text()):
             gathered = tmp_path / "docs/docs" / target.partition("#")[0]
             there = target.startswith("http") or gathered.exists()
-            assert there or (page.parent / target).name in {"python.md", "src"}, (page, target)
+            assert there or (page.parent / target).name in {"python.md"}, (page, target)
 
 
 def complaints(tmp_path: Path, text: str) -> list[tuple[int, str]]:
