@@ -35,7 +35,7 @@ API = {
 }
 """The pages of the library: module and heading. A package's page has its modules, too; that of the
 whole those of its front door."""
-COMING = frozenset({"docs/python.md"})
+COMING = frozenset({"docs/networks.md", "docs/python.md"})
 """Pages that others may name before they are there."""
 
 

@@ -4,8 +4,8 @@ the project spells or calls otherwise. `make lint` runs it.
     python docs/prose.py [FILE ...]
 
 Code, tables, quoted names and HTML comments are no prose. A sentence ends at a full stop, question
-or exclamation mark, at the end of a paragraph or list item, and at a colon that ends a line. Files
-under docs/results that the workflow writes are no prose either.
+or exclamation mark, at the end of a paragraph or list item, at a colon that ends a line, and at a
+dot between entries. Files under docs/results that the workflow writes are no prose either.
 """
 
 import json
@@ -20,7 +20,7 @@ SETTINGS: dict[str, Any] = json.loads((ROOT / "docs/prose.json").read_text())
 _ABBREVIATIONS = ("e.g.", "i.e.", "et al.", "vs.", "cf.", "etc.", "adv. tr.")
 _FENCED = re.compile(r"^( *)(```|~~~).*?^\1\2 *$", re.DOTALL | re.MULTILINE)
 _ITEM = re.compile(r"^ *(?:[-*]|\d+\.) ")
-_END = re.compile(r"""[.!?]["')*_]*(?=\s|$)|:[*_]*(?=\n|$)""")
+_END = re.compile(r"""[.!?]["')*_]*(?=\s|$)|:[*_]*(?=\n|$)| · """)
 
 
 class Complaint(NamedTuple):
