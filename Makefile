@@ -21,7 +21,7 @@ help:
 	@echo "make environment          set up only: the environment in .venv"
 	@echo "make lint | make format   check or mend the style"
 	@echo "make docs                 make docs/config.md, the config key by key, and the site in build/site"
-	@echo "make clean                remove results and logs (not the environment, not downloads)"
+	@echo "make clean                remove results, logs and the site (not the environment, not downloads)"
 
 environment: $(READY)
 
@@ -68,4 +68,4 @@ docs: $(READY)
 	$(BIN)/python docs/build_site.py
 
 clean:
-	rm -rf results logs .snakemake
+	rm -rf results logs .snakemake build/docs build/site

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import purification
 import pytest
 import yaml
 from conftest import REPOSITORY
@@ -143,14 +144,17 @@ def test_readme_is_short_and_explains_terms_before_it_uses_them() -> None:
     assert text.index("make results/table4.csv") < table < text.index("from purification import")
 
 
-def test_the_picture_of_readme_is_that_of_the_committed_leaderboard() -> None:
+def test_the_picture_of_readme_is_that_of_the_committed_leaderboard(tmp_path: Path) -> None:
     assert f"]({leaderboard.PICTURE})" in README.read_text()
     rows = leaderboard.read(REPOSITORY / leaderboard.SHOWN / "leaderboard.csv")
     with Image.open(REPOSITORY / leaderboard.PICTURE) as picture:
-        shown = picture.info["leaderboard"]
+        shown, size = picture.info["leaderboard"], picture.size
     assert shown == leaderboard.state(rows), "run: python docs/leaderboard.py"
     changed = [dict(rows[0], accuracy="0.1"), *rows[1:]]
-    assert leaderboard.state(changed) != shown
+    leaderboard.draw(changed, tmp_path / "drawn.png")
+    with Image.open(tmp_path / "drawn.png") as picture:
+        assert picture.size == size
+        assert picture.info["leaderboard"] == leaderboard.state(changed) != shown
 
 
 CHANGELOG = (REPOSITORY / "CHANGELOG.md").read_text()
@@ -172,6 +176,7 @@ def test_the_citation_is_a_valid_cff_of_the_latest_release() -> None:
     cff = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
     assert cff["cff-version"] == "1.2.0" and cff["type"] == "software"
     assert str(cff["version"]) == RELEASES[0][0]
+    assert str(cff["version"]) == getattr(purification, "__version__", RELEASES[0][0])
     assert str(cff["date-released"]) == RELEASES[0][1]
     top = {"abstract", "authors", "cff-version", "date-released", "keywords", "license", "message"}
     assert cff.keys() == top | {"references", "title", "type", "version"}
