@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-import purification
 import pytest
 import yaml
 from conftest import REPOSITORY
 from PIL import Image
+
+import purification
 
 sys.path.insert(0, str(REPOSITORY / "docs"))
 import build_site
