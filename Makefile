@@ -20,8 +20,8 @@ help:
 	@echo "make test-fast            the checks, and the quick tests of the library alone"
 	@echo "make environment          set up only: the environment in .venv"
 	@echo "make lint | make format   check or mend the style"
-	@echo "make docs                 make docs/config.md, the config key by key"
-	@echo "make clean                remove results and logs (not the environment, not downloads)"
+	@echo "make docs                 make docs/config.md, the config key by key, and the site in build/site"
+	@echo "make clean                remove results, logs and the site (not the environment, not downloads)"
 
 environment: $(READY)
 
@@ -55,15 +55,17 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(BIN)/mypy
+	$(BIN)/python docs/prose.py
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow/rules
 
-# The key reference, from the schema.
+# The key reference, from the schema, and the site of all documents.
 docs: $(READY)
 	$(BIN)/python docs/key_reference.py > docs/config.md
+	$(BIN)/python docs/build_site.py
 
 clean:
-	rm -rf results logs .snakemake
+	rm -rf results logs .snakemake build/docs build/site

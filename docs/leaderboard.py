@@ -1,10 +1,13 @@
-"""Puts a finished leaderboard into the documents: its files into a folder of docs/results, and its
-table into README.md, between the two lines that name that folder.
+"""Puts a finished leaderboard into the documents: its files into a folder of docs/results, its
+table into README.md, between the two lines that name that folder, and README's picture.
 
     python docs/leaderboard.py RESULTS docs/results/digits
+
+Without RESULTS it draws the picture again from the committed files.
 """
 
 import csv
+import hashlib
 import re
 import shutil
 import sys
@@ -12,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 README = Path(__file__).resolve().parents[1] / "README.md"
+PICTURE, SHOWN = "docs/images/leaderboard.png", "docs/results/digits"
+"""README's picture, and the folder whose leaderboard it shows."""
 FILES = ("leaderboard.csv", "leaderboard.times.csv", "leaderboard.md", "leaderboard.html")
 BEGIN, END = "<!-- {}/leaderboard.csv -->", "<!-- end of it -->"
 NAMES = {
@@ -49,16 +54,22 @@ def table(rows: Sequence[Mapping[str, str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in shown)
 
 
-def _line(row: Mapping[str, str]) -> list[str]:
-    trained = row["defense"] == "adv_training" and row["variant"] != "pgd"
+def name_of(row: Mapping[str, str]) -> str:
+    """What the documents call a row's defence."""
+    if row["defense"] == "adv_training" and row["variant"] != "pgd":
+        return "FGSM training"
     name = NAMES.get((row["defense"], row["variant"]), f"{row['defense']} {row['variant']}".strip())
     if protocol := row.get("protocol"):
         draws = f" of {row['evaluations']}" if protocol == "evaluations" else ""
-        name = f"{name}, {protocol.replace('_', ' ')}{draws}"
+        return f"{name}, {protocol.replace('_', ' ')}{draws}"
+    return name
+
+
+def _line(row: Mapping[str, str]) -> list[str]:
     interval = f"[{float(row['ci_low']):.2f}, {float(row['ci_high']):.2f}]"
     worst = f"**{float(row['accuracy']):.2f}** {interval}"
     return [
-        "FGSM training" if trained else name,
+        name_of(row),
         *(_short(row.get(column, "")) for column in ("clean_accuracy", "claim", *_BOXES)),
         f"{worst} ▼" if row.get("below_no_defense") else worst,
         *(row["attackers"], row.get("purification_passes", "").removesuffix(".0")),
@@ -84,11 +95,59 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def main(results: str, place: str) -> None:
-    for name in FILES:
-        shutil.copy(Path(results, name), README.parent / place / name)
+def state(rows: Sequence[Mapping[str, str]]) -> str:
+    """A digest of what the picture shows of a leaderboard, which stands in its metadata."""
+    return hashlib.sha256(repr([_marks(row) for row in rows]).encode()).hexdigest()[:16]
+
+
+def _marks(row: Mapping[str, str]) -> tuple[str, float, float, float, float, float]:
+    """Name, clean accuracy, accuracy after the first attack, worst case and its interval."""
+    first = float(row["stages"].split(";")[0].split()[-1])
+    clean, worst = float(row["clean_accuracy"]), float(row["accuracy"])
+    return name_of(row), clean, first, worst, float(row["ci_low"]), float(row["ci_high"])
+
+
+def draw(rows: Sequence[Mapping[str, str]], path: Path) -> None:
+    """README's picture: what each defence keeps of clean images, under FGSM alone (of a purifier:
+    against the bare classifier) and in the worst case."""
+    from purification.reporting.plotting import Figure, FigureCanvasAgg, only_style
+
+    marks = [_marks(row) for row in reversed(rows)]
+    places = range(len(marks))
+    with only_style({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
+        figure = Figure(figsize=(7.0, 0.9 + 0.32 * len(marks)), layout="constrained")
+        FigureCanvasAgg(figure)
+        axis = figure.subplots()
+        for place, (_, clean, first, worst, low, high) in zip(places, marks, strict=True):
+            axis.plot([worst, clean], [place, place], color="#cccccc", linewidth=2, zorder=1)
+            axis.plot([low, high], [place, place], color="#b2182b", linewidth=5, alpha=0.25)
+            axis.plot(clean, place, "o", color="white", markeredgecolor="#222222", markersize=7)
+            axis.plot(first, place, "D", color="#4393c3", markersize=6)
+            axis.plot(worst, place, "o", color="#b2182b", markersize=7)
+        (bare,) = [mark for mark in marks if mark[0] == "none"]
+        axis.axvline(bare[3], color="#b2182b", linestyle=":", linewidth=1, zorder=0)
+        names = ["no defence" if mark[0] == "none" else mark[0] for mark in marks]
+        axis.set_yticks(list(places), names)
+        axis.set_xlim(-0.03, 1.03)
+        axis.set_xlabel("accuracy on the first 100 test digits, epsilon 0.1")
+        legend = {"o": ("clean images", "white"), "D": ("one attack (FGSM)", "#4393c3")}
+        for marker, (label, colour) in legend.items():
+            edge = "#222222" if colour == "white" else colour
+            axis.plot([], [], marker, color=colour, markeredgecolor=edge, label=label)
+        axis.plot([], [], "o", color="#b2182b", label="worst case, 95 % interval")
+        figure.legend(loc="outside upper center", ncols=3, frameon=False)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=150, metadata={"Software": None, "leaderboard": state(rows)})
+
+
+def main(results: str = "", place: str = SHOWN) -> None:
+    if results:
+        for name in FILES:
+            shutil.copy(Path(results, name), README.parent / place / name)
     rows = read(README.parent / place / FILES[0])
     README.write_text(with_table(README.read_text(), place, rows))
+    if place == SHOWN:
+        draw(rows, README.parent / PICTURE)
 
 
 if __name__ == "__main__":

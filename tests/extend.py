@@ -1,4 +1,4 @@
-"""The examples of docs/extend.md, as they stand there."""
+"""The examples of docs/extend.md and docs/tutorial.md, as they stand there."""
 
 import re
 from pathlib import Path
@@ -23,3 +23,16 @@ def example(section: str, folder: Path) -> dict[str, Any]:
     for block in blocks(section, "yaml"):
         config = merged(config, yaml.safe_load(block))
     return config
+
+
+def tutorial_blocks(language: str, page: str = "docs/tutorial.md") -> list[str]:
+    """The code blocks of the tutorial, or of another page."""
+    text = (REPOSITORY / page).read_text()
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.M | re.S)
+
+
+def tutorial_files() -> dict[str, str]:
+    """The files that the tutorial lets its reader write, by their names."""
+    found = [*tutorial_blocks("python"), *tutorial_blocks("yaml")]
+    named = {code.split("\n")[0].removeprefix("# "): code for code in found}
+    return {name: code for name, code in named.items() if name.endswith((".py", ".yaml"))}

@@ -9,6 +9,10 @@ runs in the fork with the job's environment, folder and streams, and the job end
 For jobs on this machine, on Linux. All others start as usual: those on a cluster, and any for which
 there is no starter. What a job used is the last line of its log; a rule's `benchmark` would measure
 the process that waits.
+
+Several attacks in one job would save starts, too. But one file would then be stale with another's
+settings, and only these jobs would gain. A fork is refused where a library has started threads, and
+it ends without freeing what the libraries hold.
 """
 
 import ast
