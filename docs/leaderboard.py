@@ -29,6 +29,7 @@ NAMES = {
     ("cowboy", ""): "Cowboy",
     ("magnet", ""): "MagNet",
 }
+PROTOCOLS = {"one_shot": "one-shot", "evaluations": "all of {} draws", "fixed": "known draw"}
 _BOXES = ("gray_box", "white_box_bpda", "white_box")
 _HEADER = (
     *("defence", "clean", "its paper", "gray box", "BPDA", "white box", "worst case"),
@@ -60,8 +61,7 @@ def name_of(row: Mapping[str, str]) -> str:
         return "FGSM training"
     name = NAMES.get((row["defense"], row["variant"]), f"{row['defense']} {row['variant']}".strip())
     if protocol := row.get("protocol"):
-        draws = f" of {row['evaluations']}" if protocol == "evaluations" else ""
-        return f"{name}, {protocol.replace('_', ' ')}{draws}"
+        return f"{name}: {PROTOCOLS[protocol].format(row['evaluations'])}"
     return name
 
 
@@ -100,9 +100,10 @@ def state(rows: Sequence[Mapping[str, str]]) -> str:
     return hashlib.sha256(repr([_marks(row) for row in rows]).encode()).hexdigest()[:16]
 
 
-def _marks(row: Mapping[str, str]) -> tuple[str, float, float, float, float, float]:
-    """Name, clean accuracy, accuracy after the first attack, worst case and its interval."""
-    first = float(row["stages"].split(";")[0].split()[-1])
+def _marks(row: Mapping[str, str]) -> tuple[str, float, float | None, float, float, float]:
+    """Name, clean accuracy, that after FGSM if it is the first attack, worst case and its interval."""
+    attack, _, left = row["stages"].split(";")[0].split()
+    first = float(left) if "fgsm" in attack else None
     clean, worst = float(row["clean_accuracy"]), float(row["accuracy"])
     return name_of(row), clean, first, worst, float(row["ci_low"]), float(row["ci_high"])
 
@@ -122,7 +123,8 @@ def draw(rows: Sequence[Mapping[str, str]], path: Path) -> None:
             axis.plot([worst, clean], [place, place], color="#cccccc", linewidth=2, zorder=1)
             axis.plot([low, high], [place, place], color="#b2182b", linewidth=5, alpha=0.25)
             axis.plot(clean, place, "o", color="white", markeredgecolor="#222222", markersize=7)
-            axis.plot(first, place, "D", color="#4393c3", markersize=6)
+            if first is not None:
+                axis.plot(first, place, "D", color="#4393c3", markersize=6)
             axis.plot(worst, place, "o", color="#b2182b", markersize=7)
         (bare,) = [mark for mark in marks if mark[0] == "none"]
         axis.axvline(bare[3], color="#b2182b", linestyle=":", linewidth=1, zorder=0)
