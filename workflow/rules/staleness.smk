@@ -28,4 +28,21 @@ def pass_over_code(rules):
     PersistenceBase.code_changed = code_changed
 
 
+def pass_over_inputs(rules):
+    """Has no network of these rules remade because its job would be given other files. Its recipe
+    names all that it is made from, and says it of a network that was taken too (`is_taken`), whose
+    job is given none of that. So `pretrained` may change when networks are there."""
+    inputs_changed = PersistenceBase.input_changed
+
+    def input_changed(persistence, job, file=None):
+        chosen = job.rule.workflow.rerun_triggers
+        network = any(str(path).endswith(".safetensors") for path in job.output)
+        if network and job.rule in rules and chosen == RerunTrigger.all():
+            return ()
+        return inputs_changed(persistence, job, file)
+
+    PersistenceBase.input_changed = input_changed
+
+
 pass_over_code(workflow.modifier.rules)
+pass_over_inputs(workflow.modifier.rules)
