@@ -206,9 +206,14 @@ def inputs(method, **further):
     return lambda wildcards: with_old_dataset(artifact(method, wildcards, **further))
 
 
+# Paths of networks whose jobs take them.
+TAKEN = set()
+
+
 def with_old_dataset(made):
     """An artifact's inputs, its data set ancient; none of a network that is taken and not trained."""
     if is_taken(made):
+        TAKEN.add(made.path)
         return {}
     files = {
         name: ancient(path) if name == "dataset" else path for name, path in made.inputs.items()
