@@ -225,7 +225,7 @@ def with_old_dataset(made):
 def is_taken(made):
     """Whether all files of a training were made before by the same recipe (`purification.networks`), so
     that its job takes them. What they were made from is then not made."""
-    if made.path.endswith(".h5"):
+    if not networks.kind_of(made.path):
         return False
     if not config["pretrained"]:
         return was_taken(made)
@@ -241,10 +241,12 @@ def was_taken(made):
     chosen = workflow.dag_settings
     if chosen.forceall or chosen.forcetargets or chosen.forcerun:
         return False
-    stem = place(made.path).removesuffix(networks.HISTORY)
-    # Of networks that were trained together, one tells.
-    joint = Path(f"{stem}.vae{networks.NETWORK}" if stem != place(made.path) else stem)
-    return networks.is_a_copy(joint, made.digest)
+    # The VAE tells of what it was trained with, for which the history stands.
+    joint = networks.kind_of(made.path) == networks.HISTORY
+    stem = place(made.path).removesuffix(networks.HISTORY if joint else networks.NETWORK)
+    further = [f"{stem}{networks.HISTORY}", *(place(part.path) for part in made.parts)]
+    network = f"{stem}.vae{networks.NETWORK}" if joint else f"{stem}{networks.NETWORK}"
+    return all(map(os.path.exists, further)) and networks.is_a_copy(network, made.digest)
 
 
 def is_listed(file):

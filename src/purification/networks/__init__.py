@@ -209,11 +209,11 @@ def _put(kept: Kept, path: str, recipe: Mapping[str, Any]) -> None:
     from purification.storage import atomic, read_state, write_checkpoint
 
     source = kept.verified(recipe)
-    tell(f"{path}: taken from {source}, not trained here ({' '.join(kept.config)})")
     if kept.kind == HISTORY:
         with atomic(path) as temporary:
             shutil.copyfile(source, temporary)
         return
+    tell(f"{path}: taken from {source}, not trained here ({' '.join(kept.config)})")
     state, header = read_state(source)
     file = f"{recipe['dataset']['name']}/{kept.file}"
     note = {"file": file, "sha256": kept.sha256, "config": " ".join(kept.config)}

@@ -2,6 +2,8 @@
 networks that do lie in this repository's."""
 
 import csv
+import json
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,12 @@ from safetensors.torch import save_file
 
 from purification import networks
 from purification.experiments import leaderboard
+from purification.experiments.artifacts import Recipe
 from purification.networks import shipping
 from purification.networks.__main__ import main
 from purification.provenance import DamagedFile
 from purification.storage import read_state, write_checkpoint
-from purification.text_tables import write_rows
+from purification.text_tables import read_page, write_page, write_rows
 
 QUICK, CPU = str(REPOSITORY / "config/mnist_quick.yaml"), str(REPOSITORY / "config/mnist_cpu.yaml")
 PLACE = "seed0/classifiers/plain/D.safetensors"
@@ -170,6 +173,34 @@ def test_a_part_of_a_training_is_not_taken(tmp_path: Path) -> None:
     snapshots = {str(tmp_path / "D.snapshots.safetensors"): recipe()}
     assert not networks.take(outputs | snapshots, config)
     assert not networks.take(outputs, config | {"pretrained": False})
+
+
+def test_pages_name_the_networks_that_were_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    note = {"file": f"digits/{PLACE}", "sha256": "", "config": "config/a&b.yaml", "versions": {}}
+    finished(Path("results"), recipe(), taken=json.dumps(note))
+    network = shipping.network_at(shipping.catalogue_of(()), "digits", 0, PLACE.split("/", 1)[1])
+    told_of = Recipe({"kind": "Table"}, [network])
+    assert told_of.networks == [f"results/digits/{PLACE}"]
+    write_page("table.md", "# Table\n", told_of)
+    said = "Taken as they come with the project, and not trained in this run"
+    named = f"{said} (`config/a&b.yaml`): `digits/{PLACE.removesuffix('.safetensors')}`."
+    assert read_page("table.md") == f"# Table\n\n## Networks\n\n{named}\n"
+    write_page("page.html", "<html><body>\n<p>1</p>\n</body></html>\n", pickle_of(told_of))
+    page = read_page("page.html")
+    assert f"<p>{said} (config/a&amp;b.yaml): digits/seed0/classifiers/plain/D.</p>" in page
+    assert page.endswith("</footer>\n</body></html>\n")
+    # Trained here, or not there: nothing is said.
+    finished(Path("results"), recipe())
+    write_page("table.md", "# Table\n", told_of)
+    assert read_page("table.md") == "# Table\n"
+
+
+def pickle_of(told_of: Recipe) -> Recipe:
+    """As a job's process is given it."""
+    return pickle.loads(pickle.dumps(told_of))
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
