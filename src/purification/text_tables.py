@@ -128,7 +128,7 @@ def _with_taken(text: str, networks: Iterable[str]) -> str:
         lines = "".join(f"<p>{lead} ({c}): {names}.</p>\n" for c, names in map(_escaped, said))
         start, end, rest = text.rpartition("</body>")
         return f"{start}<footer>\n<h2>Networks</h2>\n{lines}</footer>\n{end}{rest}"
-    listed = [f"{lead} (`{c}`): `{names.replace(', ', '`, `')}`." for c, names in said]
+    listed = [f"{lead} ({c}): `{names.replace(', ', '`, `')}`." for c, names in said]
     return "\n\n".join([text.rstrip("\n"), "## Networks", *listed])
 
 

@@ -43,6 +43,11 @@ class Kept:
     config: tuple[str, ...]
 
     @property
+    def of_config(self) -> str:
+        """Those config files in words."""
+        return " ".join(self.config) or "the default config"
+
+    @property
     def kind(self) -> str:
         """`NETWORK`, `HISTORY` or `SNAPSHOTS`."""
         return kind_of(self.file)
@@ -213,10 +218,10 @@ def _put(kept: Kept, path: str, recipe: Mapping[str, Any]) -> None:
         with atomic(path) as temporary:
             shutil.copyfile(source, temporary)
         return
-    tell(f"{path}: taken from {source}, not trained here ({' '.join(kept.config)})")
+    tell(f"{path}: taken from {source}, not trained here ({kept.of_config})")
     state, header = read_state(source)
     file = f"{recipe['dataset']['name']}/{kept.file}"
-    note = {"file": file, "sha256": kept.sha256, "config": " ".join(kept.config)}
+    note = {"file": file, "sha256": kept.sha256, "config": kept.of_config}
     note["versions"] = header["versions"]
     facts = {k: v for k, v in header.items() if k not in ("recipe", "versions")}
     write_checkpoint(path, state, recipe, **facts, taken=json.dumps(note, sort_keys=True))

@@ -186,7 +186,7 @@ def test_pages_name_the_networks_that_were_taken(
     assert told_of.networks == [f"results/digits/{PLACE}"]
     write_page("table.md", "# Table\n", told_of)
     said = "Taken as they come with the project, and not trained in this run"
-    named = f"{said} (`config/a&b.yaml`): `digits/{PLACE.removesuffix('.safetensors')}`."
+    named = f"{said} (config/a&b.yaml): `digits/{PLACE.removesuffix('.safetensors')}`."
     assert read_page("table.md") == f"# Table\n\n## Networks\n\n{named}\n"
     write_page("page.html", "<html><body>\n<p>1</p>\n</body></html>\n", pickle_of(told_of))
     page = read_page("page.html")
