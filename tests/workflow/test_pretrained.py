@@ -135,7 +135,9 @@ def test_only_the_very_recipe_is_taken(trained: Workflow, folder: Path, tmp_path
     workflow = Workflow(tmp_path / "workflow")
     workflow.config = with_networks(trained, folder)
     place = f"{RUN}/classifiers/plain/D.safetensors"
-    assert workflow.stale(place).rules == {"train_classifier": 1}  # and no data set
+    jobs = workflow.stale(place)
+    assert jobs.rules == {"train_classifier": 1}  # and no data set
+    assert "Trained before, taken and not trained: networks of 1 jobs." in jobs.printed
     edit("classifiers", "D", "epochs", value=1)(workflow.config)
     assert workflow.stale(place).rules == {"train_classifier": 1, "prepare_dataset": 1}
     workflow.run(place)

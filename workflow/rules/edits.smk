@@ -17,9 +17,7 @@ class Explanation(logging.Handler):
         self.tables += 1
         if self.tables == (2 if workflow.dryrun and not workflow.output_settings.quiet else 1):
             if count := len(taken_networks()):
-                logger.info(
-                    f"Of these jobs {count} take networks that were trained before, and do not train.\n"
-                )
+                logger.info(f"Trained before, taken and not trained: networks of {count} jobs.\n")
             if lines := edits_of_the_config():
                 lines.insert(0, "Edited in the config since the files were made:")
                 logger.info("\n    ".join(lines) + "\n")
