@@ -97,7 +97,8 @@ try:
     TAKEN_GANS = "|".join(map(re.escape, places_of_taken_gans()))
 except ValueError as error:
     raise WorkflowError(str(error))
-WITH_GAN_TAKEN = rf"(?=({TAKEN_GANS})\.)[^/]+" if TAKEN_GANS else "(?!)"
+OF_TAKEN_GAN = rf"(?=({TAKEN_GANS})(\.safetensors|\.history\.csv)$)[^/]+" if TAKEN_GANS else "(?!)"
+SNAPSHOTS_OF_IT = rf"(?=({TAKEN_GANS})\.snapshots\.safetensors$)[^/]+" if TAKEN_GANS else "(?!)"
 
 
 use rule train_gan as take_gan with:
@@ -108,7 +109,7 @@ use rule train_gan as take_gan with:
     log:
         "logs/take_gan/{dataset}/seed{seed}/{folder}/{generator}.log",
     wildcard_constraints:
-        dataset=WITH_GAN_TAKEN,
+        dataset=OF_TAKEN_GAN,
         folder="gans",
 
 
@@ -122,7 +123,7 @@ rule keep_snapshots:
     log:
         "logs/keep_snapshots/{dataset}/seed{seed}/{folder}/{generator}.log",
     wildcard_constraints:
-        dataset=WITH_GAN_TAKEN,
+        dataset=SNAPSHOTS_OF_IT,
         folder="gans",
     priority: 10
     threads: config["threads"]

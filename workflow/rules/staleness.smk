@@ -35,11 +35,10 @@ def pass_over_inputs(rules):
     inputs_changed = PersistenceBase.input_changed
 
     def input_changed(persistence, job, file=None):
-        chosen = job.rule.workflow.rerun_triggers
+        by_default = job.rule.workflow.rerun_triggers == RerunTrigger.all()
         network = any(str(path).endswith(".safetensors") for path in job.output)
-        if network and job.rule in rules and chosen == RerunTrigger.all():
-            return ()
-        return inputs_changed(persistence, job, file)
+        own = by_default and network and job.rule in rules
+        return () if own else inputs_changed(persistence, job, file)
 
     PersistenceBase.input_changed = input_changed
 
