@@ -1,9 +1,12 @@
 # Two commands set everything up and run it: `make results/table4.csv` and `make test`.
 # Other results by their path (`make results/table4.md`), other options by SNAKEMAKE_ARGS:
-#   make results/table4.csv SNAKEMAKE_ARGS="--configfile config/paper.yaml"
+#   make results/table4.csv CONFIG=paper
+# A CONFIG is a file below config/, or several, the last one on top: CONFIG="mnist_cpu studies/known_breaks".
 PYTHON ?= python3
 CORES ?= all
 SNAKEMAKE_ARGS ?=
+CONFIG ?=
+CONFIGFILES := $(if $(strip $(CONFIG)),--configfile $(patsubst %,config/%.yaml,$(CONFIG:%.yaml=%)))
 BIN := .venv/bin
 READY := .venv/.ready
 
@@ -16,6 +19,7 @@ PYTEST = $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-
 
 help:
 	@echo "make results/table4.csv   set up, then make the table (or any other file under results/)"
+	@echo "make ... CONFIG=mnist_quick       with config/mnist_quick.yaml on top of the default config"
 	@echo "make test                 set up, then run all checks and tests, several at a time"
 	@echo "make test-fast            the checks, and the quick tests of the library alone"
 	@echo "make environment          set up only: the environment in .venv"
@@ -40,7 +44,7 @@ $(READY): requirements.txt constraints.txt pyproject.toml
 	@touch $@
 
 results/%: FORCE $(READY)
-	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake $@ --cores $(CORES) --resources gpu=1 $(SNAKEMAKE_ARGS)
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake $@ --cores $(CORES) --resources gpu=1 $(CONFIGFILES) $(SNAKEMAKE_ARGS)
 
 FORCE:
 

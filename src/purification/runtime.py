@@ -58,10 +58,15 @@ def log_to(log: str) -> None:
 
 
 def warn(message: str) -> None:
-    """Prints a warning where the user sees it: in the log, and on the stderr of before it."""
+    """Prints a warning where the user sees it (`tell`)."""
+    tell(f"warning: {message}")
+
+
+def tell(message: str) -> None:
+    """Prints a line where the user sees it: in the log, and on the stderr of before it."""
     streams = [sys.stderr] if _original_stderr is None else [sys.stderr, _original_stderr]
     for stream in streams:
-        print(f"warning: {message}", file=stream, flush=True)
+        print(message, file=stream, flush=True)
 
 
 def start(log: str | None, threads: int, gpus: int = 0) -> "torch.device":

@@ -560,20 +560,37 @@ def image_recipe(path: str | Path) -> dict[str, Any]:
 
 
 def checkpoint_recipe(path: str | Path) -> dict[str, Any]:
-    """The recipe that a checkpoint carries, from its header alone: a length in 8 bytes, then JSON.
-    Raises DamagedFile."""
+    """The recipe that a checkpoint carries, whatever the job expects; no tensor is read. Raises
+    DamagedFile."""
     try:
-        with Path(path).open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if length > 2**26:
-                raise ValueError("no header")
-            header = json.loads(file.read(length))
-        held = json.loads(header["__metadata__"]["purification"])
-        if CONTENT not in held:
-            raise ValueError(EARLIER)
-        return dict(held["recipe"])
+        return dict(_checkpoint_header(path)["recipe"])
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise damaged(path, f"expected a checkpoint with a recipe; {error}") from error
+
+
+def taken_from(path: str | Path) -> dict[str, Any] | None:
+    """What a checkpoint says of where it was taken from (`purification.networks`): `file`, below
+    that folder, its `sha256`, the `config` that it belongs to and the `versions` of the libraries
+    that trained it. None of one that was trained here. Raises DamagedFile."""
+    try:
+        note = _checkpoint_header(path).get("taken")
+        return None if note is None else dict(json.loads(note))
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise damaged(path, f"expected a checkpoint with a recipe; {error}") from error
+
+
+def _checkpoint_header(path: str | Path) -> dict[str, Any]:
+    """What `write_checkpoint` wrote into the header of a safetensors file, which begins with its
+    length in 8 bytes, then JSON."""
+    with Path(path).open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > 2**26:
+            raise ValueError("no header")
+        header = json.loads(file.read(length))
+    held = json.loads(header["__metadata__"]["purification"])
+    if CONTENT not in held:
+        raise ValueError(EARLIER)
+    return dict(held)
 
 
 def existing(path: str | Path, expected: str) -> Path:

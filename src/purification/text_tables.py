@@ -7,14 +7,15 @@ with both in a comment at its end.
 
 import csv
 import hashlib
+import html
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from purification.provenance import check_recipe, damaged, digest_of, in_a_job
-from purification.storage import EARLIER, atomic, existing
+from purification.provenance import check_recipe, damaged, digest_of, in_a_job, place_of
+from purification.storage import EARLIER, atomic, existing, taken_from
 
 MARKS = ("recipe", "check")
 """The last columns."""
@@ -102,12 +103,37 @@ def write_page(
 ) -> None:
     """Writes Markdown with the digest of its recipe, and of its text, in a comment at its end; that
     of the text is over the content of a file `beside` it, too, which has no marks, such as a table
-    in a paper's layout."""
-    digest, text = digest_of(recipe), text.rstrip("\n")
+    in a paper's layout. A job's recipe knows the networks that the page's numbers hang on: those
+    that were taken and not trained are named at the end (`purification.networks`)."""
+    text = _with_taken(text, getattr(recipe, "networks", ())).rstrip("\n")
+    digest = digest_of(recipe)
     with atomic(path) as temporary:
         check = _text_check(digest, [text, *_content_of(beside)])
         comment = _COMMENT.format(digest, check, Path(beside).name if beside else "nothing")
         temporary.write_text(f"{text}\n\n{comment}\n", encoding="utf-8")
+
+
+def _with_taken(text: str, networks: Iterable[str]) -> str:
+    """A page, Markdown or HTML, with what is said of its networks that were not trained here."""
+    by_config: dict[str, list[str]] = {}
+    for path in networks:
+        if place_of(path).is_file() and (note := taken_from(place_of(path))):
+            name = path.removeprefix("results/").removesuffix(".safetensors")
+            by_config.setdefault(note["config"], []).append(name)
+    if not by_config:
+        return text
+    lead = "Taken as they come with the project, and not trained in this run"
+    said = [(config, ", ".join(names)) for config, names in sorted(by_config.items())]
+    if "</body>" in text:
+        lines = "".join(f"<p>{lead} ({c}): {names}.</p>\n" for c, names in map(_escaped, said))
+        start, end, rest = text.rpartition("</body>")
+        return f"{start}<footer>\n<h2>Networks</h2>\n{lines}</footer>\n{end}{rest}"
+    listed = [f"{lead} ({c}): `{names.replace(', ', '`, `')}`." for c, names in said]
+    return "\n\n".join([text.rstrip("\n"), "## Networks", *listed])
+
+
+def _escaped(texts: Iterable[str]) -> list[str]:
+    return [html.escape(text) for text in texts]
 
 
 def read_page(path: str | Path) -> str:

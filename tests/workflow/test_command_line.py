@@ -138,6 +138,26 @@ def test_documented_command_runs_as_it_stands(command: str, tmp_path: Path) -> N
     assert re.search(planned, output, re.MULTILINE), output
 
 
+def test_make_takes_configs_by_their_names() -> None:
+    """As what it would run. Each that the documentation names is there."""
+    documents = [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md"), REPOSITORY / "Makefile"]
+    named = re.findall(r"CONFIG=(\w+)", " ".join(path.read_text() for path in documents))
+    assert "mnist_quick" in named
+    assert [name for name in named if not (REPOSITORY / f"config/{name}.yaml").is_file()] == []
+    for config, options in (
+        ("", ""),
+        ("mnist_quick", "--configfile config/mnist_quick.yaml"),
+        (
+            "mnist_cpu studies/sigma.yaml",
+            "--configfile config/mnist_cpu.yaml config/studies/sigma.yaml",
+        ),
+    ):
+        words = ["make", "-n", "results/table4.csv", f"CONFIG={config}", "SNAKEMAKE_ARGS=-n"]
+        run = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+        command = run.stdout.splitlines()[-1].split("--resources gpu=1")
+        assert " ".join(command[1].split()) == f"{options} -n".strip()
+
+
 def test_the_snakemake_of_this_environment_takes_a_target_behind_an_option(tmp_path: Path) -> None:
     """The executable; what it calls ran the commands above."""
     workflow = Workflow(tmp_path / "workflow")

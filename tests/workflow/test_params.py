@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from conftest import REPOSITORY, Workflow
+from conftest import DEFAULT, REPOSITORY, SCHEMA, Workflow
 
+from purification.experiments import Catalogue
 from purification.experiments.artifacts import Recipe
 
 TARGETS = (
@@ -27,6 +28,7 @@ TARGETS = (
     "results/digits/seed0/classifiers/plain/own.safetensors",
     "results/digits/seed0/generators/own.safetensors",
     "results/digits/seed0/diffusions/diffusion.safetensors",
+    "results/digits/seed1/gans/dcgan.safetensors",
 )
 # Networks that were trained elsewhere, of which the default config has none.
 OWN = """
@@ -98,6 +100,13 @@ def test_no_rule_has_params_that_snakemake_cannot_tell_apart(tmp_path: Path) -> 
     workflow, found = Workflow(tmp_path / "workflow"), tmp_path / "found.json"
     (workflow.folder / "own.pt").touch()
     (workflow.folder / "own.yaml").write_text(OWN)
+    # A GAN that was trained before, of seed 0.
+    gan = Catalogue(DEFAULT, SCHEMA).generator("digits", 0, "dcgan")
+    index = workflow.folder / "resources/networks/digits/index.csv"
+    index.parent.mkdir(parents=True)
+    files = (f"seed0/gans/dcgan{end}" for end in (".safetensors", ".history.csv"))
+    lines = [f"{file},{gan.digest},1,{'0' * 64}," for file in files]
+    index.write_text("\n".join(["file,recipe,bytes,sha256,config", *lines, ""]))
     command = [sys.executable, "-c", DRY_RUN, str(Path(__file__).parent), str(found)]
     result = subprocess.run(
         [*command, "-n", "-q", "--cores", "2", "--configfile", "own.yaml", "--", *TARGETS],

@@ -360,6 +360,8 @@ def test_gpu_is_asked_for_by_training_attacks_and_purification(gpu: int) -> None
         "train_network",
         "train_wgan_gp",
         "train_gan",
+        "take_gan",
+        "keep_snapshots",
         "train_diffusion",
     }
     training |= {"train_defense", "train_defense_for"}

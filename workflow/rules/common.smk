@@ -9,6 +9,7 @@ from snakemake.io import IOFile
 from snakemake.path_modifier import PathModifier
 from snakemake.utils import update_config
 
+from purification import networks
 from purification.config_files import typed_values
 from purification.experiments import (
     ACCURACY_FORMS,
@@ -85,6 +86,13 @@ PLACES |= {} if RESULTS == "results" else {"logs/": f"{RESULTS}/logs/"}
 # Looking up costs 5 % of a large dry run.
 if moved := {name: place for name, place in PLACES.items() if place != name}:
     workflow.modifier.path_modifier = PathModifier(moved, None, workflow)
+
+
+# Networks that were trained once; a relative folder of them is this repository's, as the papers' numbers are.
+config.setdefault("networks", str(networks.FOLDER))
+if not os.path.isabs(config["networks"]):
+    config["networks"] = beside(config["networks"])
+config.setdefault("pretrained", True)
 
 
 def place(path):
@@ -198,13 +206,71 @@ def inputs(method, **further):
     return lambda wildcards: with_old_dataset(artifact(method, wildcards, **further))
 
 
+# Paths of networks whose jobs take them.
+TAKEN = set()
+
+
 def with_old_dataset(made):
-    """An artifact's inputs, its data set ancient."""
+    """An artifact's inputs, its data set ancient; none of a network that is taken and not trained."""
+    if is_taken(made):
+        TAKEN.add(made.path)
+        return {}
     files = {
         name: ancient(path) if name == "dataset" else path for name, path in made.inputs.items()
     }
     own = own_files(made)
     return {**files, "own_files": own} if own else files
+
+
+def is_taken(made):
+    """Whether all files of a training were made before by the same recipe (`purification.networks`), so
+    that its job takes them. What they were made from is then not made."""
+    if not networks.kind_of(made.path):
+        return False
+    if not config["pretrained"]:
+        return was_taken(made)
+    try:
+        return all(is_listed(file) for file in (made, *made.parts))
+    except ValueError as error:
+        raise WorkflowError(str(error))
+
+
+def was_taken(made):
+    """Whether a finished network was taken, and is not to be trained now. It is older than networks
+    that were taken after it, so that Snakemake, told what it would be trained on, would do that."""
+    chosen = workflow.dag_settings
+    if chosen.forceall or chosen.forcetargets or chosen.forcerun:
+        return False
+    # The VAE tells of what it was trained with, for which the history stands.
+    joint = networks.kind_of(made.path) == networks.HISTORY
+    stem = place(made.path).removesuffix(networks.HISTORY if joint else networks.NETWORK)
+    further = [f"{stem}{networks.HISTORY}", *(place(part.path) for part in made.parts)]
+    network = f"{stem}.vae{networks.NETWORK}" if joint else f"{stem}{networks.NETWORK}"
+    return all(map(os.path.exists, further)) and networks.is_a_copy(network, made.digest)
+
+
+def is_listed(file):
+    """Whether that file was made before."""
+    dataset = getattr(getattr(file, "whole", file), "dataset", None)
+    if dataset is None:
+        return False
+    kind = networks.kind_of(file.path)
+    return networks.listed(dataset.name, file.digest, kind, config["networks"]) is not None
+
+
+def places_of_taken_gans():
+    """Of Cowboy's GANs that were made before without the snapshots of their trainings, each place from
+    the data set on."""
+    for dataset in config["datasets"] if config["pretrained"] else ():
+        for kept in networks.places(dataset, config["networks"]):
+            found = re.fullmatch(r"seed(\d+)/gans/(.+)\.safetensors", kept.file)
+            try:
+                gan = found and CATALOGUE.generator(dataset, int(found[1]), found[2], "gan")
+            except ConfigError:
+                continue  # the folder has another config's
+            if gan and is_listed(gan) and is_listed(gan.history):
+                if not is_listed(gan.snapshots_file):
+                    yield f"{dataset}/{kept.file.removesuffix(networks.NETWORK)}"
 
 
 def own_files(made):
@@ -299,6 +365,11 @@ def picture_job(wildcards):
     """What a picture's job is told: the network's recipe, by which its files were made."""
     network = generator(wildcards)
     return told(network.recipe, [network, network.history])
+
+
+def again(network):
+    """What a job is told that trains a network again, with the one that is there beside it."""
+    return told(network.recipe, [network.dataset, network])
 
 
 def end_to_end_networks(wildcards):

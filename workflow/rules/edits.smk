@@ -1,4 +1,4 @@
-# Which edits of the config make jobs stale: said once it is known which jobs there are.
+# Which edits of the config make jobs stale, and how many networks are taken: said once it is known which jobs there are.
 import logging
 
 from snakemake.logging import LogEvent, get_event
@@ -7,7 +7,7 @@ from purification.edits import explained_edits, remember
 
 
 class Explanation(logging.Handler):
-    """Tells the edits below Snakemake's table of jobs, of which a dry run shows a second at its end."""
+    """Tells both below Snakemake's table of jobs, of which a dry run shows a second at its end."""
 
     tables = 0
 
@@ -16,6 +16,8 @@ class Explanation(logging.Handler):
             return
         self.tables += 1
         if self.tables == (2 if workflow.dryrun and not workflow.output_settings.quiet else 1):
+            if count := len(taken_networks()):
+                logger.info(f"Trained before, taken and not trained: networks of {count} jobs.\n")
             if lines := edits_of_the_config():
                 lines.insert(0, "Edited in the config since the files were made:")
                 logger.info("\n    ".join(lines) + "\n")
@@ -37,6 +39,15 @@ def edits_of_the_config():
     today = [job.params.recipe for job in jobs]
     told = lambda config: recipes_under(config, jobs)
     return explained_edits(CATALOGUE.config, outputs, today, told, place)
+
+
+def taken_networks():
+    """The jobs of the DAG that take a network: they are told less than they would be trained on."""
+    jobs = workflow.dag.needrun_jobs(exclude_finished=False)
+    taken = set(map(place, TAKEN)) | {
+        place(f"results/{gan}{networks.NETWORK}") for gan in places_of_taken_gans()
+    }
+    return [job for job in jobs if not taken.isdisjoint(map(str, job.output))]
 
 
 def recipes_under(config, jobs):

@@ -91,6 +91,58 @@ use rule train_network as train_gan with:
         folder="gans",
 
 
+# Snapshots of a training are too large to be kept with its network. Where that is taken, a job of its own trains again for
+# those who want them. (A data set's name does not say for which of its GANs: the constraint looks at the rest of the path.)
+try:
+    TAKEN_GANS = "|".join(map(re.escape, places_of_taken_gans()))
+except ValueError as error:
+    raise WorkflowError(str(error))
+OF_TAKEN_GAN = rf"(?=({TAKEN_GANS})(\.safetensors|\.history\.csv)$)[^/]+" if TAKEN_GANS else "(?!)"
+SNAPSHOTS_OF_IT = rf"(?=({TAKEN_GANS})\.snapshots\.safetensors$)[^/]+" if TAKEN_GANS else "(?!)"
+
+
+use rule train_gan as take_gan with:
+    """Take Cowboy's GAN, trained before"""
+    output:
+        network="results/{dataset}/seed{seed}/{folder}/{generator}.safetensors",
+        history="results/{dataset}/seed{seed}/{folder}/{generator}.history.csv",
+    log:
+        "logs/take_gan/{dataset}/seed{seed}/{folder}/{generator}.log",
+    wildcard_constraints:
+        dataset=OF_TAKEN_GAN,
+        folder="gans",
+
+
+rule keep_snapshots:
+    """Train Cowboy's GAN again, for snapshots of its training"""
+    input:
+        dataset=lambda wildcards: ancient(generator(wildcards).dataset.path),
+        network="results/{dataset}/seed{seed}/{folder}/{generator}.safetensors",
+    output:
+        snapshots="results/{dataset}/seed{seed}/{folder}/{generator}.snapshots.safetensors",
+    log:
+        "logs/keep_snapshots/{dataset}/seed{seed}/{folder}/{generator}.log",
+    wildcard_constraints:
+        dataset=SNAPSHOTS_OF_IT,
+        folder="gans",
+    priority: 10
+    threads: config["threads"]
+    resources:
+        mem_mb=memory(4000, copies=3),
+        runtime=growing(24 * 60),
+        gpu=GPUS,
+    params:
+        recipe=lambda wildcards: again(generator(wildcards)),
+    message:
+        "Training of {wildcards.generator} again, for its snapshots, on {wildcards.dataset}"
+    script:
+        "../scripts/keep_snapshots.py"
+
+
+ruleorder: adopt_generator > take_gan > train_gan
+ruleorder: keep_snapshots > train_gan
+
+
 use rule train_network as train_defense with:
     """Train a defence"""
     input:

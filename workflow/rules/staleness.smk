@@ -28,4 +28,20 @@ def pass_over_code(rules):
     PersistenceBase.code_changed = code_changed
 
 
+def pass_over_inputs(rules):
+    """Has no network of these rules remade because its job would be given other files. Its recipe
+    names all that it is made from, and says it of a network that was taken too (`is_taken`), whose
+    job is given none of that. So `pretrained` may change when networks are there."""
+    inputs_changed = PersistenceBase.input_changed
+
+    def input_changed(persistence, job, file=None):
+        by_default = job.rule.workflow.rerun_triggers == RerunTrigger.all()
+        network = any(str(path).endswith(".safetensors") for path in job.output)
+        own = by_default and network and job.rule in rules
+        return () if own else inputs_changed(persistence, job, file)
+
+    PersistenceBase.input_changed = input_changed
+
+
 pass_over_code(workflow.modifier.rules)
+pass_over_inputs(workflow.modifier.rules)

@@ -1,9 +1,12 @@
 """A classifier, trained plainly, on FGSM images too, on PGD images, or on reconstructions."""
 
+import sys
+
 import torch
 
 from purification.datasets import classes_of
 from purification.models.checkpoints import classifier_of, save_network
+from purification.networks import take
 from purification.provenance import name_of, start_job
 from purification.randomness import derive_seed, isolated_rng
 from purification.runtime import start
@@ -14,6 +17,8 @@ from purification.training.classifier import train_classifier
 device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
 start_job(snakemake.params.recipe, snakemake.config["results"])
 recipe, path = snakemake.params.recipe, snakemake.output.network
+if take(dict.fromkeys(snakemake.output, recipe), snakemake.config):
+    sys.exit()
 settings, classes = recipe["settings"], classes_of(recipe["dataset"]["settings"])
 if recipe["reconstructions"]:
     images = torch.from_numpy(read_image_set(snakemake.input.reconstructions).images)

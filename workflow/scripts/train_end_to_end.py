@@ -1,10 +1,13 @@
 """A VAE and the classifier behind it, trained together on attacked training images."""
 
+import sys
+
 import torch
 
 from purification.datasets import classes_of
 from purification.evaluation.copies import read_copies
 from purification.models.checkpoints import classifier_of, load_network, network_of, save_network
+from purification.networks import take
 from purification.provenance import name_of, start_job
 from purification.randomness import derive_seed, isolated_rng
 from purification.runtime import start
@@ -14,7 +17,10 @@ from purification.training.defense_vae import train_end_to_end
 
 device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
 start_job(snakemake.params.recipe, snakemake.config["results"])
-recipe, given, output = snakemake.params.recipe, snakemake.input, snakemake.output
+params, given, output = snakemake.params, snakemake.input, snakemake.output
+recipe, pair = params.recipe, {output.vae: params.vae, output.classifier: params.classifier}
+if take(pair | {output.history: recipe}, snakemake.config):
+    sys.exit()
 clean, labels = map(torch.from_numpy, read_split(given.dataset, "train"))
 shape, classes = tuple(clean.shape[1:]), classes_of(recipe["dataset"]["settings"])
 copies = read_copies(recipe["vae"]["copies"], given)
@@ -45,8 +51,6 @@ history = train_end_to_end(
     device=device,
     name=f"{output.vae} and {output.classifier}",
 )
-save_network(output.vae, vae, snakemake.params.vae, shape)
-save_network(
-    output.classifier, classifier, snakemake.params.classifier, shape, classes=str(classes)
-)
+save_network(output.vae, vae, params.vae, shape)
+save_network(output.classifier, classifier, params.classifier, shape, classes=str(classes))
 write_rows(output.history, history, recipe)

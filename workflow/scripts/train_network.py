@@ -1,9 +1,12 @@
 """A generative model, or what a defence learns, trained as its recipe says."""
 
+import sys
+
 import torch
 
 from purification.evaluation.copies import read_lessons
 from purification.models.checkpoints import save_network, save_snapshots
+from purification.networks import take
 from purification.provenance import place_of, start_job
 from purification.purifiers.fitting import fit_network
 from purification.runtime import start
@@ -13,6 +16,8 @@ from purification.text_tables import write_rows
 device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
 start_job(snakemake.params.recipe, snakemake.config["results"])
 recipe, given, output = snakemake.params.recipe, snakemake.input, snakemake.output
+if take(dict.fromkeys(output, recipe), snakemake.config):
+    sys.exit()
 images, labels = map(torch.from_numpy, read_split(given.dataset, "train"))
 shape = tuple(images.shape[1:])
 resume = {

@@ -1,10 +1,13 @@
 """A black-box attacker's substitute, trained on the labels of an oracle."""
 
+import sys
+
 import torch
 
 from purification.datasets import attacker_images, classes_of
 from purification.evaluation.oracle import load_oracle
 from purification.models.checkpoints import classifier_of, save_network
+from purification.networks import take
 from purification.provenance import name_of, start_job
 from purification.randomness import derive_seed, isolated_rng
 from purification.runtime import start
@@ -15,6 +18,8 @@ from purification.training.substitute import train_substitute
 device = start(snakemake.log[0], snakemake.threads, snakemake.resources.gpu)
 start_job(snakemake.params.recipe, snakemake.config["results"])
 recipe, path = snakemake.params.recipe, snakemake.output.network
+if take(dict.fromkeys(snakemake.output, recipe), snakemake.config):
+    sys.exit()
 settings = {k: v for k, v in recipe["training"].items() if k != "initial_labels"}
 test = map(attacker_images, read_split(snakemake.input.dataset, "test"))
 images, labels = map(torch.from_numpy, test)

@@ -123,7 +123,20 @@ class Recipe(dict[str, Any]):
 
     def __init__(self, content: Mapping[str, Any], files: Iterable[File] = ()) -> None:
         super().__init__(content)
-        self.sources = {file.path: file.recipe for file in files}
+        self._files = tuple(files)
+        self.sources = {file.path: file.recipe for file in self._files}
+
+    @cached_property
+    def networks(self) -> list[str]:
+        """The places of all networks that the job's result hangs on, those upstream included: its
+        page tells which of them were not trained here."""
+        made = all_made(self._files)
+        found = {file.path for file in made if file.path.endswith(".safetensors")}
+        return sorted(found.union(*(f.content.networks for f in made if isinstance(f, Made))))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For the job's own process, which needs no artifacts."""
+        return {"sources": self.sources, "networks": self.networks}
 
     @cached_property
     def digest(self) -> str:

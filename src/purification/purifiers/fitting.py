@@ -20,6 +20,7 @@ from purification.provenance import name_of
 from purification.purifiers.base import Purifier, purified_by
 from purification.purifiers.loading import new_purifier, purifier_class
 from purification.randomness import derive_seed, draw_seeds, is_randomised, isolated_rng
+from purification.runtime import warn
 from purification.text_tables import MARKS
 from purification.training.ae_gan import train_ae_gan
 from purification.training.bigan import train_bigan
@@ -107,6 +108,17 @@ def fit_network(
             deployed = new_purifier(build, kept_networks, recipe, images.shape[1:])
         _check_deployed(method, made, deployed, images[:PROBES].to(device))
     return made, history
+
+
+def warn_of_another(path: str, network: nn.Module, trained: nn.Module) -> None:
+    """Warn where a training that was done again does not end at the network of a file, as on
+    another processor, where the last bits differ and with them what follows."""
+    one, other = (module.cpu().state_dict() for module in (network, trained))
+    if not all(torch.equal(weights, other[name]) for name, weights in one.items()):
+        warn(
+            f"{path}: trained again, it does not come out to the last bit (another processor, "
+            "another torch?): its snapshots are those of the training here"
+        )
 
 
 def _check_deployed(place: str, made: Purifier, deployed: Purifier, images: Tensor) -> None:

@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "warm_start": set(),
     "text_tables": {"provenance", "storage"},
     "freshness": {"experiments", "provenance", "storage", "text_tables"},
+    "networks": {"config_files", "experiments", "provenance", "runtime", "storage", "text_tables"},
     "edits": {"experiments", "freshness", "provenance", "runs"},
     "datasets": {"storage", "plugins", "runtime", "facts"},
     "models": {"storage", "plugins", "guests", "parts"},
