@@ -76,15 +76,21 @@ def test_all_clean_the_same_images(made: Workflow) -> None:
 
 def test_the_study_of_the_noise_is_on_validation_images(made: Workflow, tmp_path: Path) -> None:
     table = rows(made.folder / "results/modern_time.csv")
-    assert [(row["time"], row["is_default"]) for row in table] == [("0.1", "False"), ("0.3", "True")]
+    assert [(row["time"], row["is_default"]) for row in table] == [
+        ("0.1", "False"),
+        ("0.3", "True"),
+    ]
     for row in table:
         expected = deviation_at(round(1000 * float(row["time"])))
         assert float(row["deviation"]) == pytest.approx(expected, rel=1e-4)
-    assert "| **0.3** (the config's) | 0.260 |" in (
-        made.folder / "results/modern_time.md"
-    ).read_text()
+    assert (
+        "| **0.3** (the config's) | 0.260 |" in (made.folder / "results/modern_time.md").read_text()
+    )
     there = made.folder / f"{FOLDER}/adaptive/modern_time"
     assert sorted(path.name for path in there.iterdir()) == ["one_step", "one_step@t0.1"]
     workflow = made.copy(tmp_path / "workflow")
     workflow.config["modern_time"] = {**workflow.config["modern_time"], "times": [0.1, 0.2, 0.3]}
-    assert workflow.stale("results/modern_time.md").rules == {"attack_adaptively": 1, "time_study": 1}
+    assert workflow.stale("results/modern_time.md").rules == {
+        "attack_adaptively": 1,
+        "time_study": 1,
+    }

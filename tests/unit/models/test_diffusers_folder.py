@@ -14,6 +14,7 @@ from torch import Tensor
 
 from purification.diffusers_folder import PACKAGE, read_folder, signal_of, weights_of
 from purification.experiments import ConfigError
+from purification.models.diffusers_network import DiffusersModel
 from purification.models.diffusion import SIGNAL, level_of
 from purification.plugins import file_digest, provide_files
 
@@ -164,18 +165,20 @@ def adopted(place: Path) -> Any:
 @library
 @pytest.mark.parametrize("predicts", ["epsilon", "sample", "v_prediction"])
 def test_it_takes_the_noise_out_as_the_library_does(tmp_path: Path, predicts: str) -> None:
-    from diffusers import DDIMScheduler
+    from diffusers import DDPMScheduler
 
     settings = {**SCHEDULER, "prediction_type": predicts, "clip_sample": False}
     network = saved(tmp_path, settings)
-    model = adopted(tmp_path)
-    schedule = DDIMScheduler.from_pretrained(tmp_path / "scheduler", clip_sample=False)
+    said = read_folder(tmp_path)
+    model = DiffusersModel(said["unet"], said["scheduler"], (1, 28, 28)).eval()
+    model.network.load_state_dict(network.state_dict())
+    schedule = DDPMScheduler.from_pretrained(tmp_path / "scheduler")
     assert model.signal[1:] == pytest.approx(schedule.alphas_cumprod.tolist(), rel=1e-4)
     noisy = torch.randn(2, 1, 28, 28, generator=torch.Generator().manual_seed(1))
     level = 300
     with torch.no_grad():
-        said: Tensor = network(noisy, level - 1).sample
-        clean = schedule.step(said, level - 1, noisy).pred_original_sample
+        answer: Tensor = network(noisy, level - 1).sample
+        clean = schedule.step(answer, level - 1, noisy).pred_original_sample
         torch.testing.assert_close(model.clean(noisy, level), clean, rtol=1e-3, atol=1e-3)
         several = torch.tensor([300, 20])
         each = torch.cat([model.noise(noisy[i : i + 1], int(several[i])) for i in range(2)])
