@@ -92,7 +92,7 @@ def spread_after(steps: int, deviation: float, *, ancestral: bool) -> float:
         scale = math.sqrt((1 - after) / (1 - before))
         of_image, of_noisy, added = math.sqrt(after) - scale * math.sqrt(before), scale, 0.0
         if ancestral:
-            of_image, of_noisy, added = posterior(level, following)
+            of_image, of_noisy, added = posterior(SIGNAL[level], SIGNAL[following])
         variance = (of_image * found + of_noisy) ** 2 * variance + added**2
     return math.sqrt(variance)
 
@@ -137,7 +137,7 @@ def test_ancestral_steps_add_noise_and_deterministic_ones_do_not() -> None:
     without = noisy
     for level, following in ((300, 225), (225, 150), (150, 75), (75, 0)):
         image = model.clean(noisy, level)
-        of_image, of_noisy, deviation = posterior(level, following)
+        of_image, of_noisy, deviation = posterior(SIGNAL[level], SIGNAL[following])
         noisy = of_image * image + of_noisy * noisy
         noisy = noisy + deviation * streams.normal(SHAPE) if following else noisy
         noise = model.noise(without, level)
