@@ -132,8 +132,8 @@ def _panels_of(protocol: str | None) -> tuple[str, ...]:
 def accuracy_over_costs(points: pd.DataFrame, *paths: Path) -> None:
     """Draw accuracy over milliseconds of a purification: a row for each data set and classifier,
     with a panel for one evaluation and one for all. A defence is a numbered disc with its 95 %
-    interval, and a hollow one at what it keeps of clean images; what purifies nothing is a
-    horizontal line.
+    interval, and a diamond at what it keeps of clean images; what purifies nothing is a horizontal
+    line.
 
     `points`: of `cost_points`; `paths` as for `paper_figure`.
     """
@@ -142,7 +142,7 @@ def accuracy_over_costs(points: pd.DataFrame, *paths: Path) -> None:
     text_lines = -(-len(names) // 4)
     with paper_figure(2, 0.5 + 2.9 * len(runs) + 0.14 * (text_lines + 1), *paths) as figure:
         figure.suptitle(
-            f"Discs: under the whole cascade, {_balls(points)}; hollow: clean", fontsize=8
+            f"Discs: under the whole cascade, {_balls(points)}; diamonds: clean", fontsize=8
         )
         axes = figure.subplots(len(runs), 2, sharey=True, squeeze=False)
         for row, ((dataset, classifier), here) in zip(axes, runs, strict=True):
@@ -164,26 +164,28 @@ def _draw_costs(axis: "Axes", points: pd.DataFrame) -> None:
     for i, (_, row) in enumerate(bare.sort_values("number").iterrows()):
         label = f"{row['number']:.0f} {name_of(row)} (no purification)"
         axis.axhline(
-            row["accuracy"], color="0.3", linestyle=DASHES[1 + i], linewidth=0.9, label=label
+            row["accuracy"],
+            **{"color": "0.3", "linestyle": DASHES[(1 + i) % len(DASHES)], "linewidth": 0.9},
+            label=label,
         )
     for _, row in points[points["ms"].notna()].sort_values("number").iterrows():
         colour = f"C{(int(row['number']) - 1) % 10}"
         axis.plot([row["ms"]] * 2, [row["ci_low"], row["ci_high"]], color=colour, linewidth=0.8)
         axis.plot(
             *(row["ms"], row["clean_accuracy"]),
-            **{"marker": "o", "markersize": 4, "markerfacecolor": "white", "color": colour},
+            **{"marker": "D", "markersize": 3, "color": colour, "linestyle": "none"},
         )
         label = f"{row['number']:.0f} {name_of(row)} (n = {row['n']:.0f})"
         axis.plot(
             *(row["ms"], row["accuracy"]),
-            **{"marker": "o", "markersize": 8, "color": colour, "linestyle": "none"},
-            label=label,
+            **{"marker": "o", "markersize": 8.5, "color": colour, "linestyle": "none"},
+            # Black on white can be read in every colour of the ring.
+            **{"markerfacecolor": "white", "markeredgewidth": 1.3, "label": label},
         )
         axis.annotate(
             f"{row['number']:.0f}",
             (row["ms"], row["accuracy"]),
-            **{"ha": "center", "va": "center", "fontsize": 5.5, "color": "white"},
-            weight="bold",
+            **{"ha": "center", "va": "center_baseline", "fontsize": 5.5},
         )
     axis.set_xscale("log")
     axis.set_ylim(-0.04, 1.04)
