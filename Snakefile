@@ -60,6 +60,7 @@ include: "workflow/rules/figures.smk"
 include: "workflow/rules/ae_gan.smk"
 include: "workflow/rules/cowboy.smk"
 include: "workflow/rules/generator_quality.smk"
+include: "workflow/rules/modern.smk"
 
 
 # A workflow with these rules as a module calls both handlers in its own. Jobs are told whose they are: see purification.runs.
@@ -121,3 +122,17 @@ rule cowboy:
     input:
         of_paper("cowboy"),
         generator_pictures(lambda catalogue: paper_page(catalogue, "cowboy").shown),
+
+
+rule modern:
+    """Later purifiers beside the papers', under one adaptive attack: the page and its figures"""
+    input:
+        "results/modern.md",
+        [
+            f"results/figures/{name}.{end}"
+            for name in MODERN_FIGURES
+            for end in ("png", "pdf", "csv")
+        ],
+        generator_pictures(
+            lambda catalogue: [row["attacked"] for row in rows_and_cells(catalogue, "modern")[0]]
+        ),

@@ -286,7 +286,7 @@ class Workflow:
         messages = re.findall(r"^ *Job \d+: (.*)$", output, flags=re.MULTILINE)
         stats = re.search(r"^Job stats:\n.*\n-.*\n((?:.+\n)+)", output, flags=re.MULTILINE)
         counts = dict(line.split() for line in stats[1].splitlines()) if stats else {}
-        targets = ("total", "all", "defense_gan", "defense_vae", "ae_gan", "cowboy")
+        targets = ("total", "all", "defense_gan", "defense_vae", "ae_gan", "cowboy", "modern")
         rules = {rule: int(count) for rule, count in counts.items() if rule not in targets}
         assert sum(rules.values()) == len(messages), output
         assert stats or "Nothing to be done" in output, output

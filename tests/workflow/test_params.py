@@ -18,6 +18,8 @@ TARGETS = (
     *(
         "results/worst_case.md",
         "results/leaderboard.md",
+        "modern",
+        "results/modern_time.md",
         "results/figures/accuracy_l2.png",
         "results/generator_quality.md",
         "results/figures/cost_accuracy.png",

@@ -367,6 +367,7 @@ def test_gpu_is_asked_for_by_training_attacks_and_purification(gpu: int) -> None
     training |= {"train_defense", "train_defense_for"}
     expected = training | {"adopt_classifier", "train_substitute", "attack_defense"}
     expected |= {"attack_adaptively", "attack_known_draws", "measure_costs"}
+    expected |= {"measure_costs_of_board", "clean_by_each"}
     expected |= {"attack_classifier", "attack_substitute", "attack_validation"}
     expected |= {"score_images", "follow_training", "measure_inference_rule"}
     expected |= {"purify_images", "purify_black_box", "time_search"}

@@ -48,4 +48,28 @@ def course(wildcards):
 def costs(wildcards):
     """The costs of purifications before the classifier that a rule's wildcards name."""
     w = wildcards
-    return asked(purification_costs, CATALOGUE, w.dataset, int(w.seed), w.classifier)
+    run = (w.dataset, int(w.seed), w.classifier)
+    return asked(purification_costs, CATALOGUE, *run, w.get("board", "leaderboard"))
+
+
+# What finds the figures around the leaderboard `modern`, by their files' names.
+MODERN_FIGURES = {
+    "modern_evaluations": evaluations_figure,
+    "modern_costs": costs_figure,
+    "modern_draws": draws_figure,
+    "modern_pictures": pictures_figure,
+}
+
+
+def modern(name):
+    """A figure around the leaderboard `modern`."""
+    return asked(MODERN_FIGURES[name], CATALOGUE)
+
+
+def cleaned(wildcards):
+    """The images of the picture `modern_pictures` that a rule's wildcards name."""
+    w = wildcards
+    made = asked(cleaned_by_each, CATALOGUE, w.dataset, int(w.seed), w.classifier)
+    if made.attacked.attack.name != w.attack:
+        raise WorkflowError(f"the config asks for {made.path}, not for {w.attack}'s")
+    return made

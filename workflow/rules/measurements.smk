@@ -106,3 +106,15 @@ rule measure_costs:
         "Cost of a purification before classifier {wildcards.classifier}, {wildcards.dataset}, alone on the machine"
     script:
         "../scripts/measure_costs.py"
+
+
+use rule measure_costs as measure_costs_of_board with:
+    """Measure what the purification of an image costs each defense of another leaderboard"""
+    output:
+        "results/{dataset}/seed{seed}/purification_costs/{board}/{classifier}.csv",
+    log:
+        "logs/measure_costs_of_board/{dataset}/seed{seed}/{board}/{classifier}.log",
+    params:
+        recipe=lambda wildcards: costs(wildcards).job,
+    message:
+        "Cost of a purification, {wildcards.board}, before classifier {wildcards.classifier}, {wildcards.dataset}, alone on the machine"

@@ -25,7 +25,11 @@ SWEPT = (
 THREAT_MODELS_OF = (
     dict.fromkeys([*SWEPT, "transferred", "black_box_pictures"], ("black_box",))
     | dict.fromkeys(
-        (*TIME_FORMS, "samples", "toy", "comparison", "worst_case", "accuracy_l2", "leaderboard"),
+        (*TIME_FORMS, "samples", "toy", "comparison", "worst_case", "accuracy_l2", "leaderboard")
+        + (
+            *("accuracy_over_evaluations", "accuracy_over_costs", "accuracy_over_draws"),
+            "accuracy_over_time",
+        ),
         (),
     )
     | dict.fromkeys(("direct", "searches", "cost_accuracy", "white_box_over_steps"), None)

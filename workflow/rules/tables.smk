@@ -119,23 +119,25 @@ rule worst_case:
 rule leaderboard:
     """Tabulate what is left of each defense under attack, beside what its paper claims"""
     input:
-        lambda wildcards: asked(leaderboard, CATALOGUE).files,
+        lambda wildcards: asked(leaderboard, CATALOGUE, wildcards.board).files,
         papers=[f"resources/papers/{key}.csv" for key in PAPERS],
     output:
-        table=shown("results/leaderboard.csv"),
-        times="results/leaderboard.times.csv",
-        markdown="results/leaderboard.md",
-        page="results/leaderboard.html",
+        table=shown("results/{board}.csv"),
+        times="results/{board}.times.csv",
+        markdown="results/{board}.md",
+        page="results/{board}.html",
     log:
-        "logs/leaderboard/leaderboard.log",
+        "logs/leaderboard/{board}.log",
+    wildcard_constraints:
+        board=places("leaderboard") or "(?!)",
     threads: 1
     resources:
         mem_mb=growing(2000),
         runtime=growing(30),
     params:
-        recipe=lambda wildcards: asked(leaderboard, CATALOGUE).job,
+        recipe=lambda wildcards: asked(leaderboard, CATALOGUE, wildcards.board).job,
     message:
-        "What is left of each defense under attack, beside what its paper claims"
+        "What is left of each defense under attack, beside what its paper claims: {wildcards.board}"
     script:
         "../scripts/leaderboard.py"
 

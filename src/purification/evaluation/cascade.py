@@ -18,6 +18,9 @@ attacker selects; all others go on to the next attack, and of all images that th
 one the attacker keeps that on which the model errs most often. No success on fewer draws ends an
 attack. How accurate the model is on the kept images, draws tell that played no part until then
 (`protocols`); what is counted before is the attacker's opinion.
+
+A cascade of `every_image` asks each attack about all images that are right as they are. It costs
+more, and tells besides what each attack leaves by itself.
 """
 
 import json
@@ -37,7 +40,7 @@ from purification.attacks import MaskedGradientError, run_attack
 from purification.attacks.contract import NORMS
 from purification.evaluation.accuracy import share
 from purification.evaluation.checks import DOUBLED, Bench, check_steps
-from purification.evaluation.judge import Judge, Selection, change, judged_afresh
+from purification.evaluation.judge import Judge, Selection, change, on_fresh_draws
 from purification.evaluation.protocols import FIXED, judging_seed
 from purification.evaluation.purifiers import Files, fitted_purifier
 from purification.evaluation.threat_models import (
@@ -71,9 +74,10 @@ COST_COLUMNS = (
 )
 """Columns of the costs of a cascade, a row a stage, of which the first, `clean` (stage -1), is the
 pass of the images as they are; behind the stages a row a step of the checks (`evaluation.checks`),
-which `kind` names. asked: images that the stage attacked; broken: those that it broke;
-outside: those on whose image the defended model errs, but which lie outside the ball; left and
-accuracy: images that are right after it, and their share of all. Of a randomised model `draws` are
+which `kind` names. asked: images that the stage attacked; broken: those that it broke, in a cascade
+of `every_image` also those that were broken before; outside: those on whose image the defended
+model errs, but which lie outside the ball; left and accuracy: images that are right after it, and
+their share of all. Of a randomised model `draws` are
 those of each image by which the attacker selects, and `known` whether it is attacked and judged on
 them: an image that is not right is one that errs on all of them, and accuracy is the mean share of
 them that are right; where they are not known, that is the attacker's estimate. passes: images in
@@ -116,6 +120,10 @@ class Found:
         errors: int64 (N,), on how many of these draws it errs on `images`; of a deterministic one
             0 or 1.
         made_by: int64 (N,), the number of the stage that made `images`, -1 of the image itself.
+        tried: float32 (S, N, C, H, W), what each of the S stages that are done made of each image;
+            the image itself where it did not attack it, or left the ball. Kept in a cascade of
+            `every_image`; else S is 0.
+        broke: bool (S, N), which of them it broke, by itself.
         costs: of the clean pass, of each stage and of each step of the checks, by the names of
             `COST_COLUMNS` from `stage` on.
         checked: what the checks found (`evaluation.checks`).
@@ -127,6 +135,8 @@ class Found:
     margin: Tensor
     errors: Tensor
     made_by: Tensor
+    tried: Tensor
+    broke: Tensor
     costs: list[dict[str, Any]] = field(default_factory=list)
     checked: dict[str, Any] = field(default_factory=dict)
 
@@ -134,6 +144,11 @@ class Found:
     def left(self) -> Tensor:
         """The numbers of the images that are right under all that was run, ascending."""
         return (self.found_by == LEFT).nonzero().squeeze(1)
+
+    @property
+    def right_at_first(self) -> Tensor:
+        """The numbers of those that are right as they are, ascending."""
+        return (self.found_by != CLEAN).nonzero().squeeze(1)
 
     def record(self, cost: Mapping[str, Any], seconds: float, draws: int) -> None:
         """Add the costs of a stage, and say them. `draws`: by which an image is selected."""
@@ -179,7 +194,8 @@ class Saved:
 
 
 _OF_DRAWS = ("errors", "made_by")
-_TENSORS = ("images", "found_by", "predictions", "margin", *_OF_DRAWS)
+_OF_IMAGES = ("found_by", "predictions", "margin", *_OF_DRAWS)
+_TENSORS = ("images", *_OF_IMAGES, "tried", "broke")
 _NOTED = ("costs", "checked")
 _RESULT = ("broken", "outside")
 
@@ -198,6 +214,7 @@ def run_cascade(
     saved: Saved | None = None,
     selection: Selection | None = None,
     checks: bool = False,
+    every_image: bool = False,
 ) -> Found:
     """Attack images by stage after stage, each on those that are right under all before it.
 
@@ -225,6 +242,8 @@ def run_cascade(
         selection: of a randomised `defended`, the draws by which its attacker selects.
         checks: whether it is looked into, after all stages, what they may have missed
             (`evaluation.checks`); the first of them is a further stage.
+        every_image: whether each stage attacks all images that are right as they are, and what it
+            leaves by itself is kept.
 
     Raises:
         ValueError: unknown norm, or as `run_attack`, whose other errors it raises, too, but for
@@ -240,10 +259,11 @@ def run_cascade(
     with _counting({"passes": [defended]} if counted is None else counted) as passes:
         if found is None:
             found = _clean(judge, passes)
-        run = partial(_run, judge, found, seed)
+        run = partial(_run, judge, found, seed, every_image=every_image)
         steps = [partial(run, stage, number) for number, stage in enumerate(stages)]
         if checks:
-            steps += check_steps(Bench(stages, found, judge, run, partial(_attacked, judge, seed)))
+            attacked = partial(_attacked, judge, seed)
+            steps += check_steps(Bench(stages, found, judge, run, attacked, every_image))
         for step in steps[len(found.costs) - 1 :]:
             began = time.perf_counter()
             cost = step()
@@ -266,6 +286,8 @@ def _clean(judge: Judge, passes: Counter[str]) -> Found:
         said.margin,
         said.errors,
         made_by=torch.full_like(said.errors, -1),
+        tried=judge.images[None][:0],
+        broke=wrong[None][:0],
     )
     cost = {"stage": -1, "attack": "clean", "threat_model": "clean", "asked": len(wrong)}
     cost |= {"broken": int(wrong.sum()), "outside": 0, **_taken(passes), "refused": None}
@@ -274,18 +296,30 @@ def _clean(judge: Judge, passes: Counter[str]) -> Found:
 
 
 def _run(
-    judge: Judge, found: Found, seed: int, stage: Stage, number: int, kind: str | None = None
+    judge: Judge,
+    found: Found,
+    seed: int,
+    stage: Stage,
+    number: int,
+    kind: str | None = None,
+    every_image: bool = False,
 ) -> dict[str, Any]:
     """A stage, which may be one of a kind of check. Its costs, without passes and time."""
-    rows, refused = found.left, None
-    result = dict.fromkeys(_RESULT, 0)
+    alone = every_image and kind is None
+    rows, refused = found.right_at_first if alone else found.left, None
+    result, tried = dict.fromkeys(_RESULT, 0), judge.images.clone()
+    broke = torch.zeros(len(tried), dtype=torch.bool)
     if len(rows):
         try:
             attacked = _attacked(judge, seed, stage, rows)
         except MaskedGradientError as error:
             refused = " ".join(str(error).split())
         else:
-            result = _take(attacked, rows, number, judge, found)
+            result, inside = _take(attacked, rows, number, judge, found, broke)
+            tried[rows[inside]] = attacked[inside]
+    if alone:
+        found.tried = torch.cat([found.tried, tried[None]])
+        found.broke = torch.cat([found.broke, broke[None]])
     name = {"kind": kind} if kind else {}
     name |= {"attack": stage.attack["name"], "threat_model": stage.threat_model}
     return {"stage": number, **name, "asked": len(rows), **result, "refused": refused}
@@ -313,9 +347,10 @@ def _attacked(judge: Judge, seed: int, stage: Stage, rows: Tensor) -> Tensor:
 
 
 def _take(
-    attacked: Tensor, rows: Tensor, number: int, judge: Judge, found: Found
-) -> dict[str, int]:
-    """Judge what a stage made of the images `rows`, and keep what is stronger than before."""
+    attacked: Tensor, rows: Tensor, number: int, judge: Judge, found: Found, broke: Tensor
+) -> tuple[dict[str, int], Tensor]:
+    """Judge what a stage made of the images `rows`, and keep what is stronger than before. Returns
+    the counts, and which of them lie in the ball; those that are broken are noted in `broke`."""
     said, inside = judge.says(attacked, rows), judge.inside(attacked, rows)
     wrong, before = said.errors == judge.draws, found.errors[rows]
     more = (said.margin > found.margin[rows]) & (said.errors == before)
@@ -324,9 +359,10 @@ def _take(
     found.images[stronger], found.made_by[stronger] = attacked[kept], number
     found.predictions[stronger], found.margin[stronger] = said.predictions[kept], said.margin[kept]
     found.errors[stronger] = said.errors[kept]
-    found.found_by[rows[broken]] = number
+    broke[rows[broken]] = True
+    found.found_by[(found.found_by == LEFT) & broke] = number
     counts = (broken, wrong & ~inside)
-    return {name: int(one.sum()) for name, one in zip(_RESULT, counts, strict=True)}
+    return {name: int(one.sum()) for name, one in zip(_RESULT, counts, strict=True)}, inside
 
 
 @contextmanager
@@ -380,9 +416,15 @@ def attack_adaptively(
     `state`: the file that keeps what is done after each stage, and that a rerun takes up if it is
     of this recipe; `finish_cascade` removes it. `files` are the recipe's inputs by name.
 
+    With `every_image` in the recipe there is what each stage leaves by itself: `broken_by`, bool
+    (N, S), of the S stages; or, judged on fresh draws, `stage_predictions` (N, D, S), of what each
+    made. Images that were made for known draws are then judged on fresh ones, too:
+    `fresh_predictions` (N, D).
+
     Raises as `run_cascade`.
     """
-    images, labels = map(torch.from_numpy, read_split(files["dataset"], "test", recipe["images"]))
+    split = recipe.get("split", "test")
+    images, labels = map(torch.from_numpy, read_split(files["dataset"], split, recipe["images"]))
     attackers = _Attackers.of(recipe, files, device, images)
     defended, seed = attackers.models["white_box"], derive_seed(recipe["seed"], name_of(path))
     selection = Selection.of(recipe, seed)
@@ -399,12 +441,13 @@ def attack_adaptively(
         saved=None if state is None else Saved(place_of(state), digest_of(recipe)),
         selection=selection,
         checks=recipe.get("checks", False),
+        every_image=recipe.get("every_image", False),
     )
     made = _image_set(found, images, labels, recipe)
-    if selection is not None and not selection.known:
+    if selection is not None and "judged_draws" in recipe:
         fresh = Selection(judging_seed(recipe), recipe["judged_draws"])
         judge = Judge(defended, images, labels, **ball, selection=fresh)
-        made = judged_afresh(made, judge, selection.draws)
+        made = on_fresh_draws(made, judge, selection, found.tried)
     write_image_set(path, made, recipe, recipe["seed"])
     named = {"dataset": recipe["dataset"]["name"], "classifier": recipe["classifier"]["name"]}
     named |= {name: recipe[name] for name in ("seed", "defense", "cascade", "norm", "epsilon")}
@@ -478,8 +521,10 @@ def _of_other(other: Mapping[str, Any], files: Files, name: str) -> dict[str, st
 
 def _image_set(found: Found, images: Tensor, labels: Tensor, recipe: Mapping[str, Any]) -> ImageSet:
     drawn = "selection_draws" in recipe
-    kept = [name for name in _TENSORS[1:] if drawn or name not in _OF_DRAWS]
+    kept = [name for name in _OF_IMAGES if drawn or name not in _OF_DRAWS]
     fields = {name: getattr(found, name).numpy() for name in kept}
+    if len(found.broke) and not drawn:
+        fields["broken_by"] = found.broke.T.numpy()
     fields |= {norm: change(found.images, images, norm).float().numpy() for norm in NORMS}
     stages = [
         {k: v for k, v in cost.items() if k != "seconds"}

@@ -90,6 +90,7 @@ class Bench:
             what it breaks, and returns its costs.
         attacked: what a stage's attack makes of the images of these numbers, int64 (n,). Raises
             MaskedGradientError.
+        every_image: whether each stage was asked about all images that are right as they are.
     """
 
     stages: "Sequence[Stage]"
@@ -97,6 +98,14 @@ class Bench:
     judge: "Judge"
     run: Callable[["Stage", int, str], _Cost]
     attacked: Callable[["Stage", Tensor], Tensor]
+    every_image: bool = False
+
+    def asked(self, number: int) -> list[int]:
+        """The numbers of the images that the stage of that number attacked, ascending."""
+        if self.every_image:
+            return [int(image) for image in self.found.right_at_first]
+        later = (self.found.found_by >= number).nonzero().flatten().tolist()
+        return sorted([*self.found.left.tolist(), *later])
 
     @property
     def gradient_stages(self) -> "dict[int, Stage]":
@@ -248,9 +257,8 @@ def _enlarged(bench: Bench) -> "dict[int, Stage]":
 def _enlarge(bench: Bench, bounded: Mapping[int, "Stage"]) -> _Cost:
     """The attack that broke most in its place, on the images that it was asked about there."""
     costs, number = bench.found.costs[1:], _strongest(bench, bounded)
-    stage, found_by = bounded[number], bench.found.found_by
-    rows = [*bench.found.left.tolist(), *(found_by >= number).nonzero().flatten().tolist()]
-    broken, cost = _attack(bench, stage, sorted(rows), _larger(bench), bench.judge.draws)
+    stage, rows = bounded[number], bench.asked(number)
+    broken, cost = _attack(bench, stage, rows, _larger(bench), bench.judge.draws)
     if cost["refused"] is None:
         bench.found.checked[LARGER] = costs[number]["broken"] - sum(broken)
     return {"stage": number, "kind": LARGER, "epsilon": _larger(bench), **cost}

@@ -121,6 +121,25 @@ def change(images: Tensor, originals: Tensor, norm: str) -> Tensor:
     return lengths_of(images.double() - originals.double(), norm)
 
 
+def on_fresh_draws(
+    made: ImageSet, judge: Judge, selected: Selection, tried: Tensor | None = None
+) -> ImageSet:
+    """The images of a set on the draws of the judge, by which nothing was `selected`.
+
+    Of known draws the set has `fresh_predictions` besides. Else it is judged by these: as
+    `judged_afresh`, and `stage_predictions` (N, D, S) of what each stage made, `tried` (S, N, C, H,
+    W), if there is any.
+    """
+    if selected.known:
+        fresh = judge.predictions(torch.from_numpy(made.images)).numpy()
+        return replace(made, fields=made.fields | {"fresh_predictions": fresh})
+    judged = judged_afresh(made, judge, selected.draws)
+    if tried is None or not len(tried):
+        return judged
+    each = torch.stack([judge.predictions(images) for images in tried], dim=2).numpy()
+    return replace(judged, fields=judged.fields | {"stage_predictions": each})
+
+
 def judged_afresh(made: ImageSet, judge: Judge, selected_by: int) -> ImageSet:
     """The images of a set, and those of the judge as they are, on its draws: with `predictions` and
     `clean_predictions`, int64 (N, D), and the accuracy by each protocol (`protocols`) as a JSON

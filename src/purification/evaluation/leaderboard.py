@@ -2,7 +2,8 @@
 defence."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -42,8 +43,11 @@ are. gray_box, white_box_bpda and white_box: the share of the first <box>_n that
 and under each of the papers' attacks in that threat model (<box>_attacks), with Wilson's 95 %
 interval; empty where there is none. If the papers' attacks have no set in a threat model, it is of
 the cascade's stages there, as long as none before the last of them was of another: what these would
-leave alone is unknown. correct and accuracy, the worst case: of the n images those that are right
-as they are, under the whole cascade, and under all of the papers' attacks that attacked them.
+leave alone is unknown. In a cascade of `every_image` it is known, of randomised defences on fresh
+draws, too: of these it is what the best of the stages there leaves, chosen by the mean over images,
+because to choose for each image by the draws of the judgement would be luck. correct and accuracy,
+the worst case: of the n images those that are right as they are, under the whole cascade, and under
+all of the papers' attacks that attacked them.
 below_no_defense: "yes" where that is less than without defence in the same run. attackers: stages
 and sets of the papers' attacks (attack, threat model) that were not refused; one that is a stage,
 too, once. strongest: the attack that took most accuracy in its place: the stages in their order,
@@ -78,10 +82,13 @@ def leaderboard_rows(rows: Iterable[Mapping[str, Any]], threads: int = 1) -> lis
 
     Raises FileNotFoundError; ValueError: a file is not what it should be, or of other images.
     """
-    made = [_row(one, threads) for one in rows]
-    undefended = {_run(row): row["accuracy"] for row in made if row["defense"] == "none"}
+    judged = [_row(one, threads) for one in rows]
+    made = [row for row, _ in judged]
+    undefended = {_run(row): left for row, left in judged if row["defense"] == "none"}
     for row in made:
-        if row["accuracy"] < undefended.get(_run(row), 0):
+        bare = undefended.get(_run(row))
+        # The same images: one of the two may be of fewer.
+        if bare is not None and row["accuracy"] < bare[: row["n"]].mean():
             row["below_no_defense"] = "yes"
     order = list(dict.fromkeys(map(_run, made)))
     return sorted(made, key=lambda row: (order.index(_run(row)), -row["accuracy"]))
@@ -91,7 +98,8 @@ def _run(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(row[name] for name in (*RUN, "norm", "epsilon"))
 
 
-def _row(one: Mapping[str, Any], threads: int) -> dict[str, Any]:
+def _row(one: Mapping[str, Any], threads: int) -> tuple[dict[str, Any], np.ndarray]:
+    """A row, and which images are left, bool (N, D)."""
     found = open_image_set(one["attacked"])
     cells = [cell for cell in one.get("cells", ()) if not refusal(cell["images"], cell["group"])]
     refused = [cell for cell in one.get("cells", ()) if cell not in cells]
@@ -118,13 +126,20 @@ def _row(one: Mapping[str, Any], threads: int) -> dict[str, Any]:
     strongest = max(attacks, key=lambda stage: stage["took"], default=None)
     counted = {attacker(cell) for cell in cells if not cell["labels"].get("again")}
     without, under = (share_under(protocol or FIXED, evaluations, one) for one in (clean, left))
-    # Which stages broke an image on fresh draws is the attacker's opinion.
-    n, known = len(left), stages if protocol in (None, FIXED) else []
-    return {
+    n, alone = len(left), _alone(protocol, found)
+    if alone is None and protocol not in (None, FIXED):
+        # Which stages broke an image on fresh draws is the attacker's opinion.
+        boxed = {box: _box(box, sets, refused, None) for box in BOXES}
+    elif alone is None:
+        boxed = {box: _box(box, sets, refused, _of_stages(box, found, stages)) for box in BOXES}
+    else:
+        judge = partial(share_under, protocol or FIXED, evaluations)
+        boxed = {box: _box(box, sets, refused, _best(box, stages, alone, judge)) for box in BOXES}
+    row = {
         **{name: one["labels"].get(name) for name in (*NAMED, NAMING_COLUMN)},
         **{name: found.attributes[name] for name in ("norm", "epsilon")},
         **{"n": n, "clean_accuracy": without["accuracy"]},
-        **{k: v for box in BOXES for k, v in _box(box, sets, refused, found, known).items()},
+        **{name: value for own in boxed.values() for name, value in own.items()},
         **{name: value for name, value in under.items() if name != "n"},
         "below_no_defense": None,
         "attackers": len(attacks) - len(further) + len(counted),
@@ -134,6 +149,7 @@ def _row(one: Mapping[str, Any], threads: int) -> dict[str, Any]:
         "passes_per_image": sum(stage.get("passes", 0) for stage in stages) / n,
         "stages": "; ".join(_left(stage) for stage in stages),
     }
+    return row, left
 
 
 def _only_transferred(sets: Mapping[str, np.ndarray], left: np.ndarray) -> int:
@@ -165,34 +181,72 @@ def _taken(stages: Sequence[Mapping[str, Any]]) -> list[tuple[dict[str, Any], fl
     ]
 
 
+Judged = tuple[Mapping[str, Any] | None, list[str]]
+"""The numbers of a threat model's columns, or None, and what they are of."""
+
+
+def _alone(protocol: str | None, found: StoredSet) -> np.ndarray | None:
+    """What a defence gets right of the images that each stage of a cascade of `every_image` made,
+    bool (N, D, S), of those that are right as they are; None of another cascade."""
+    fields = found.fields
+    if "stage_predictions" in fields:
+        right: np.ndarray = fields["stage_predictions"] == found.labels[:, None, None]
+        return right
+    if "broken_by" not in fields:
+        return None
+    left: np.ndarray = ~fields["broken_by"].astype(bool)[:, None]
+    return left & (fields["found_by"] != CLEAN)[:, None, None]
+
+
+def _best(
+    box: str,
+    stages: Sequence[Mapping[str, Any]],
+    alone: np.ndarray,
+    judge: Callable[[np.ndarray], dict[str, Any]],
+) -> Judged:
+    """What the stages of one threat model leave, which have attacked every image: of several
+    before a deterministic defence of them together, else of the best of them."""
+    own = [
+        stage
+        for stage in stages
+        if stage.get("threat_model", "").removesuffix(KNOWN) == box and stage.get("kind") is None
+    ]
+    numbers = [stage["stage"] for stage in own if stage["refused"] is None]
+    names = [f"{s['attack']} {box}" for s in own if s["refused"] is None]
+    without = [f"{s['attack']} refused" for s in own if s["refused"] is not None]
+    if not numbers:
+        return None, without
+    if alone.shape[1] == 1:
+        return judge(alone[:, :, numbers].all(axis=2)), [*names, *without]
+    each = [judge(alone[:, :, number]) for number in numbers]
+    return min(each, key=lambda numbers: numbers["accuracy"]), [*names, *without]
+
+
 def _box(
     box: str,
     sets: Mapping[str, np.ndarray],
     refused: Sequence[Mapping[str, Any]],
-    found: StoredSet,
-    stages: Sequence[Mapping[str, Any]],
+    stages: Judged | None,
 ) -> dict[str, Any]:
-    """A threat model's columns."""
+    """A threat model's columns: of the papers' attacks, or else of the cascade's `stages`."""
     own = {name: right for name, right in sets.items() if name.endswith(f" {box}")}
     without = [f"{attacker(c)} refused" for c in refused if c["labels"]["threat_model"] == box]
-    right, names = None, list(own)
+    numbers, names = None, list(own)
     if own:
         n = min(map(len, own.values()))
-        right = np.logical_and.reduce([one[:n] for one in own.values()])
-    elif not without:
-        right, names = _of_stages(box, found, stages)
-    numbers = dict.fromkeys(_NUMBERS.values()) if right is None else share(right)
+        numbers = share(np.logical_and.reduce([one[:n] for one in own.values()]))
+    elif not without and stages is not None:
+        numbers, names = stages
+    numbers = numbers or dict.fromkeys(_NUMBERS.values())
     listed = "; ".join([*(name.removesuffix(f" {box}") for name in names), *without])
     return {f"{box}{end}": numbers[name] for end, name in _NUMBERS.items()} | {
         f"{box}_attacks": listed or None
     }
 
 
-def _of_stages(
-    box: str, found: StoredSet, stages: Sequence[Mapping[str, Any]]
-) -> tuple[np.ndarray | None, list[str]]:
-    """What the cascade's stages of one threat model leave, (N,), and their names; None if others
-    have been before the last of them, or if there is none."""
+def _of_stages(box: str, found: StoredSet, stages: Sequence[Mapping[str, Any]]) -> Judged:
+    """What the cascade's stages of one threat model leave, and their names; None if others have
+    been before the last of them, or if there is none."""
     stages = [s | {"box": s.get("threat_model", "").removesuffix(KNOWN)} for s in stages]
     own = [s for s in stages if s["box"] == box and s["refused"] is None]
     numbers = [stage["stage"] for stage in own]
@@ -201,7 +255,7 @@ def _of_stages(
         return None, []
     by = found.fields["found_by"]
     names = [f"{stage['attack']} {box}" for stage in own]
-    return (by != CLEAN) & ~np.isin(by, numbers), names
+    return share((by != CLEAN) & ~np.isin(by, numbers)), names
 
 
 def _name(stage: Mapping[str, Any]) -> str:

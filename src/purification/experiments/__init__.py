@@ -25,7 +25,19 @@ from purification.experiments.generator_quality import (
     quality_table,
 )
 from purification.experiments.layers import DEFAULT_FILES, layered
-from purification.experiments.leaderboard import leaderboard, purification_costs
+from purification.experiments.leaderboard import (
+    leaderboard,
+    purification_costs,
+    rows_and_cells,
+)
+from purification.experiments.modern import (
+    cleaned_by_each,
+    costs_figure,
+    draws_figure,
+    evaluations_figure,
+    pictures_figure,
+    time_table,
+)
 from purification.experiments.page import paper_page
 from purification.experiments.papers import (
     ACCURACY_FORMS,
@@ -56,4 +68,5 @@ __all__ += ["cost_figure", "examples", "paper_figure", "quality_figure", "table4
 __all__ += ["detection", "detection_runs", "detection_table", "detections", "discriminator_scores"]
 __all__ += ["generator_quality", "inference_rule", "inference_rules", "mcnemar_table", "paper_page"]
 __all__ += ["accuracy_l2", "leaderboard", "purification_costs", "rule_table", "training_course"]
-__all__ += ["worst_case"]
+__all__ += ["cleaned_by_each", "costs_figure", "draws_figure", "evaluations_figure"]
+__all__ += ["pictures_figure", "rows_and_cells", "time_table", "worst_case"]

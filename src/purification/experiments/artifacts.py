@@ -622,7 +622,7 @@ class OtherDefense(Artifact):
 @dataclass(frozen=True)
 class AttackedAdaptively(OfRun):
     """A defence under a cascade of attacks, each on the images that those before have left: the
-    strongest image that was found for each of the first `images` (None: all) test images. `norm`
+    strongest image that was found for each of the first `images` (None: all) of a `split`. `norm`
     and `epsilon`: of the ball. `defense` is its key in the config, "none" of the plain classifier.
 
     `gray` is the plain classifier where a stage attacks it and it is not the deployed one; `others`
@@ -630,7 +630,9 @@ class AttackedAdaptively(OfRun):
     because part of it is measured time. A randomised defence is attacked on a draw of each image
     that the attacker knows (`known_draw`), or the attacker selects by `selection_draws` of its own
     and the images are judged on `judged_draws` others. `checks`: whether it is looked into what the
-    stages may have missed.
+    stages may have missed. `every_image`: whether each stage attacks all images that are right as
+    they are, and what it leaves by itself is kept; images that were made for known draws are then
+    judged on `judged_draws` fresh ones, too.
     """
 
     PATH = "{0.stem}.h5"
@@ -649,6 +651,8 @@ class AttackedAdaptively(OfRun):
     judged_draws: int | None = later(None)
     known_draw: bool = later(False)
     checks: bool = later(False)
+    every_image: bool = later(False)
+    split: str = later("test")
 
     @property
     def stem(self) -> str:
@@ -942,14 +946,21 @@ class RunTimes(OfRun):
 class PurificationCosts(OfRun):
     """What the purification of an image costs each of several purifiers before one classifier:
     passes through its network, and measured wall time, of `images` images, `repeats` times. As of
-    `Timing`, the same recipe gives other times. `purifiers` by the names of their defences."""
+    `Timing`, the same recipe gives other times. `purifiers` by the names of their defences.
+    `board`: the leaderboard that they are of, if it is not the first."""
 
-    PATH = "{0.folder}/purification_costs/{0.classifier}.csv"
+    PATH = "{0.folder}/purification_costs/{0.of}.csv"
 
     classifier: str
     purifiers: Mapping[str, BuiltPurifier]
     images: int
     repeats: int
+    board: str = later("")
+
+    @property
+    def of(self) -> str:
+        """The part of the path that tells one from the others of a run."""
+        return f"{self.board}/{self.classifier}" if self.board else self.classifier
 
     @property
     def sources(self) -> dict[str, File]:
@@ -959,6 +970,28 @@ class PurificationCosts(OfRun):
             for part, file in purifier.networks.items()
         }
         return super().sources | networks
+
+
+@dataclass(frozen=True)
+class CleanedByEach(OfRun):
+    """The same attacked images, and what each of several purifiers makes of them: the first of each
+    of `images` classes. `purifiers` and the `classifiers` behind them by the names of their
+    defences."""
+
+    PATH = "{0.folder}/cleaned/{0.attacked.classifier.name}/{0.attacked.attack.name}.h5"
+
+    attacked: AdversarialSet
+    images: int
+    purifiers: Mapping[str, BuiltPurifier]
+    classifiers: Mapping[str, Classifier]
+
+    @property
+    def sources(self) -> dict[str, File]:
+        found = {**super().sources, "classifier": self.attacked.classifier}
+        for defense, purifier in self.purifiers.items():
+            parts = {"classifier": self.classifiers[defense], **purifier.networks}
+            found |= {f"{defense}_{part}": file for part, file in parts.items()}
+        return found
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 from functools import cache
 from typing import Any
 
+from purification.diffusers_folder import is_folder, read_folder, weights_of, wrong_images
 from purification.experiments.artifacts import (
     AdversarialCopies,
     AdversarialSet,
@@ -99,7 +100,10 @@ class Catalogue(Names):
         settings |= _own(settings.get("architecture", ""), settings)
         if "checkpoint" not in settings:
             return settings
-        weights = {"checkpoint": file_digest(settings.pop("checkpoint"))}
+        checkpoint = settings.pop("checkpoint")
+        weights: dict[str, Any] = {"checkpoint": file_digest(weights_of(checkpoint))}
+        if is_folder(checkpoint):
+            weights |= read_folder(checkpoint)
         if training == PLAIN:
             return {k: v for k, v in settings.items() if k not in _TRAINING} | weights
         if missing := [key for key in _TRAINING if key not in settings]:
@@ -125,13 +129,20 @@ class Catalogue(Names):
         if kind not in (None, own):
             raise ConfigError(f"generators.{generator} is of the kind {own}, not {kind}")
         if own == DIFFUSION:
-            self._check_sides(dataset, generator)
+            self._check_sides(dataset, generator, settings.get("unet"))
         make = GENERATIVE_MODELS[own]
         return make(self.dataset(dataset).for_training, seed, generator, settings)
 
-    def _check_sides(self, dataset: str, generator: str) -> None:
+    def _check_sides(self, dataset: str, generator: str, unet: Any = None) -> None:
+        """Raise ConfigError if a diffusion model, or that of a folder, is not for the images of a
+        data set, as far as its source states them."""
         source = self._lookup("datasets", dataset)["source"]
-        _, *sides = stated("datasets", source).get("shape", [0])
+        shape = stated("datasets", source).get("shape")
+        if unet is not None:
+            for what in wrong_images(unet, tuple(shape)) if shape else ():
+                raise ConfigError(f"generators.{generator}, datasets.{dataset}: {what}")
+            return
+        _, *sides = shape or [0]
         if any(side % 4 for side in sides):
             shown = "x".join(map(str, sides))
             raise ConfigError(
@@ -415,7 +426,9 @@ class Catalogue(Names):
         the stages that mean something for it (`_stages_for`). A randomised one has stages of its
         own, or, on a draw that the attacker knows, those of the deterministic ones."""
         settings = self.cascade_settings(cascade)
-        self._check_images(f"cascades.{cascade}", settings["images"], dataset)
+        split = settings.get("split", "test")
+        self._check_images(f"cascades.{cascade}", settings["images"], dataset, split)
+        data = self.dataset(dataset)
         wanted, draws = self._drawn_stages(cascade, settings, defense, known_draw)
         run = (dataset, seed)
         own = self._deployment(*run, defense, classifier)
@@ -426,7 +439,7 @@ class Catalogue(Names):
         asked = dict.fromkeys(stage.threat_model for stage in stages)
         others = [name.removeprefix(TRANSFER) for name in asked if name.startswith(TRANSFER)]
         return AttackedAdaptively(
-            self.dataset(dataset),
+            data if split == "test" else data.for_training,
             seed,
             cascade,
             defense,
@@ -440,6 +453,8 @@ class Catalogue(Names):
             {name: self._other(*run, name, defense, classifier) for name in others},
             **draws,
             checks=settings.get("checks", False),
+            every_image=settings.get("every_image", False),
+            split=split,
         )
 
     def _drawn_stages(
@@ -452,7 +467,8 @@ class Catalogue(Names):
                 raise ConfigError(f"{defense} is not randomised: no attacker knows a draw of it")
             return settings["stages"], {}
         if known_draw:
-            return settings["stages"], {"known_draw": True}
+            afresh = {"judged_draws": judged} if settings.get("every_image") else {}
+            return settings["stages"], {"known_draw": True, **afresh}
         own = settings.get("randomised")
         if own is None:
             raise ConfigError(
@@ -540,10 +556,10 @@ class Catalogue(Names):
             return replace(made, classifier=own.classifier)
         return replace(made, purifier=own.purifier) if found["part"] else made
 
-    def _check_images(self, place: str, number: int | None, dataset: str) -> None:
-        """Raise ConfigError for more test images than a data set has."""
-        there = available(self.config, dataset, "test")
-        for key, what in beyond("images", number or 1, f"datasets.{dataset}.test", there):
+    def _check_images(self, place: str, number: int | None, dataset: str, split: str) -> None:
+        """Raise ConfigError for more images than a data set's split has."""
+        there = available(self.config, dataset, split)
+        for key, what in beyond("images", number or 1, f"datasets.{dataset}.{split}", there):
             raise ConfigError(f"the config is wrong:\n  {place}.{key}: {what}")
 
     def _deployment(self, dataset: str, seed: int, defense: str, classifier: str) -> OtherDefense:

@@ -11,6 +11,7 @@ from typing import Any
 
 import jsonschema
 
+from purification.diffusers_folder import is_folder, missing_package, read_folder
 from purification.experiments.methods import (
     attack_branch,
     facts_for,
@@ -52,6 +53,8 @@ def own_code(entry: Mapping[str, Any], _: Any, schema: Mapping[str, Any]) -> Wro
     files = {f"files.{own}": path for own, path in entry.get("files", {}).items()}
     for own, path in (files | checkpoints_of(entry)).items():
         file = place_of_file(path)
+        if own not in files and _is_diffusers(entry, path):
+            continue  # `diffusion_checkpoint` looks at it
         if not file.is_file():
             what = "is no file" if file.exists() else "is not there"
             yield own, f"{file} {what} (from {Path.cwd()})"
@@ -271,6 +274,30 @@ def _misfit(given: ast.arguments, *further: str) -> bool:
     needed += [argument.arg for argument, default in named if default is None]
     few = len(own) < 2 and not given.vararg
     return few or not set(needed) <= set(further) or not set(own[:2]).isdisjoint(further)
+
+
+def _is_diffusers(entry: Mapping[str, Any], checkpoint: str) -> bool:
+    """Whether a checkpoint is a diffusion model in a folder."""
+    return entry.get("kind") == "diffusion" and is_folder(checkpoint)
+
+
+def diffusion_checkpoint(entry: Mapping[str, Any], _: Any, __: Any) -> Wrong:
+    """A diffusion model that was trained elsewhere: a folder says itself what its network is, and
+    of a file of weights `width` does."""
+    found = checkpoints_of(entry) if entry.get("kind") == "diffusion" else {}
+    folders = {own: path for own, path in found.items() if is_folder(path)}
+    for own, path in folders.items():
+        try:
+            read_folder(path)
+        except ValueError as error:
+            yield own, str(error)
+            continue
+        if what := missing_package():
+            yield own, what
+    if found and not folders and "width" not in entry:
+        yield "", "the key 'width' is missing, which a file of weights needs"
+    if folders.keys() == found.keys() and found and "width" in entry:
+        yield "width", "the folder says itself how wide its network is: leave this key out"
 
 
 def checkpoints_of(entry: Mapping[str, Any]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The leaderboard: what is left of each defence under one cascade of attacks and under the papers'
+"""Leaderboards: what is left of each defence under one cascade of attacks and under the papers'
 attacks, beside what its paper claims."""
 
 from collections.abc import Iterator, Mapping
@@ -27,49 +27,61 @@ TIMED_IMAGES, TIMED_REPEATS = 50, 3
 """How many images are purified for the time of a purification, and how often."""
 
 
-def leaderboard(catalogue: Catalogue) -> Made:
-    """The leaderboard for reading. Its job is told of each row what names it (`labels`), its set
+BOARDS = ("leaderboard", "modern")
+"""The studies of this form: of the papers' defences, and of later purifiers."""
+
+
+def leaderboard(catalogue: Catalogue, board: str = "leaderboard") -> Made:
+    """A leaderboard for reading. Its job is told of each row what names it (`labels`), its set
     under the cascade (`attacked`) and what that cost (`costs`), summaries of the cells of its sets
     under the papers' attacks (`cells`) and, if it has a purifier, the file of what a purification
     costs (`purification`), with its name there (`purifier`). There is one of each data set, seed
     and classifier for the plain classifier and for each of the config's defences; of a randomised
     one for each protocol (`protocols`)."""
-    settings = catalogue.study("leaderboard").settings
-    _check_strengths(catalogue, settings)
-    rows, cells = [], []
-    for dataset, seed in catalogue.runs("leaderboard"):
-        for classifier in settings["classifiers"]:
-            for defense in (NONE, *settings["defenses"]):
-                for row, own in _rows(catalogue, dataset, seed, classifier, defense):
-                    rows.append(row)
-                    cells += own
+    rows, cells = rows_and_cells(catalogue, board)
     papers = {key: catalogue.printed_numbers(key) for key in PAPERS}
     digests = [file.digest for file in files_in(rows)]
     content = {"rows": rows, "papers": papers, "digests": digests}
-    return Made("results/leaderboard.md", told(content, files_of(cells).values()))
+    return Made(f"results/{board}.md", told(content, files_of(cells).values()))
+
+
+def rows_and_cells(catalogue: Catalogue, board: str) -> tuple[list[dict[str, Any]], list[Cell]]:
+    """What the job of a leaderboard is told of its rows, and their cells under the papers'
+    attacks."""
+    settings = catalogue.study(board).settings
+    _check_balls(catalogue, board, settings)
+    rows, cells = [], []
+    for dataset, seed in catalogue.runs(board):
+        for classifier in settings["classifiers"]:
+            for defense in (NONE, *settings["defenses"]):
+                for row, own in _rows(catalogue, board, dataset, seed, classifier, defense):
+                    rows.append(row)
+                    cells += own
+    return rows, cells
 
 
 def _rows(
-    catalogue: Catalogue, dataset: str, seed: int, classifier: str, defense: str
+    catalogue: Catalogue, board: str, dataset: str, seed: int, classifier: str, defense: str
 ) -> Iterator[tuple[dict[str, Any], list[Cell]]]:
     """What the job is told of the rows of a defence, one for each protocol, each with its cells."""
     run = (dataset, seed, classifier)
-    labels = _labels(catalogue, *run, defense)
-    for protocol, attacked in _judged(catalogue, *run, defense):
-        cells = _cells(catalogue, *run, attacked)
+    labels = row_labels(catalogue, *run, defense)
+    for protocol, attacked in _judged(catalogue, board, *run, defense):
+        cells = _cells(catalogue, board, *run, attacked)
         row = {"labels": labels | protocol, "attacked": attacked, "costs": attacked.costs}
         row["cells"] = [cell.summary for cell in cells]
         if attacked.purifier is not None:
-            row["purification"] = purification_costs(catalogue, *run)
+            row["purification"] = purification_costs(catalogue, *run, board)
             row["purifier"] = catalogue.deployment_of(defense)
         yield row, cells
 
 
 def _judged(
-    catalogue: Catalogue, dataset: str, seed: int, classifier: str, defense: str
+    catalogue: Catalogue, board: str, dataset: str, seed: int, classifier: str, defense: str
 ) -> Iterator[tuple[dict[str, Any], AttackedAdaptively]]:
-    """A defence under the cascade, by each protocol with the columns that name it."""
-    cascade = catalogue.study("leaderboard").settings["cascade"]
+    """A defence under its cascade, by each protocol with the columns that name it."""
+    settings = catalogue.study(board).settings
+    cascade = settings.get("cascades", {}).get(defense, settings["cascade"])
     run = (dataset, seed, cascade, defense, classifier)
     draws = None if defense == NONE else catalogue.judged_draws(defense)
     for protocol in protocols("white_box", draws):
@@ -80,11 +92,11 @@ def _judged(
 
 
 def purification_costs(
-    catalogue: Catalogue, dataset: str, seed: int, classifier: str
+    catalogue: Catalogue, dataset: str, seed: int, classifier: str, board: str = BOARDS[0]
 ) -> PurificationCosts:
-    """What a purification costs each of the leaderboard's defences before a classifier: a purifier
+    """What a purification costs each of a leaderboard's defences before a classifier: a purifier
     that two of them deploy once, by the name of that which is not redeployed."""
-    settings = catalogue.study("leaderboard").settings
+    settings = catalogue.study(board).settings
     deployed = [
         catalogue.deployment_of(defense)
         for defense in settings["defenses"]
@@ -95,24 +107,34 @@ def purification_costs(
         for defense in dict.fromkeys(deployed)
     }
     data = catalogue.dataset(dataset)
-    return PurificationCosts(data, seed, classifier, purifiers, TIMED_IMAGES, TIMED_REPEATS)
+    own = "" if board == BOARDS[0] else board
+    return PurificationCosts(data, seed, classifier, purifiers, TIMED_IMAGES, TIMED_REPEATS, own)
 
 
-def _check_strengths(catalogue: Catalogue, settings: Mapping[str, Any]) -> None:
-    """Raise ConfigError for one of the papers' attacks that is of another ball than the cascade."""
+def _check_balls(catalogue: Catalogue, board: str, settings: Mapping[str, Any]) -> None:
+    """Raise ConfigError for one of the papers' attacks, or another cascade, that is of another ball
+    than the leaderboard's cascade."""
     cascade, place = settings["cascade"], f"cascades.{settings['cascade']}"
     ball, wrong = catalogue.cascade_settings(cascade), []
+    for defense, other in settings.get("cascades", {}).items():
+        own = catalogue.cascade_settings(other)
+        wrong += [
+            f"{board}.cascades.{defense}: {place}.{key} is {ball[key]}, and cascades.{other}.{key} "
+            f"is {own[key]}: rows that are compared are of one ball"
+            for key in ("norm", "epsilon")
+            if own[key] != ball[key]
+        ]
     for name in settings.get("paper_attacks", ()):
         attack = catalogue.config["attacks"][name]
         wrong += [
-            f"leaderboard.paper_attacks: {what.replace('{cascade}', place)}"
+            f"{board}.paper_attacks: {what.replace('{cascade}', place)}"
             for what in wrong_strength(name, attack, ball, bounded=True)
         ]
     if wrong:
         raise ConfigError("the config is wrong:\n" + "\n".join(f"  {line}" for line in wrong))
 
 
-def _labels(
+def row_labels(
     catalogue: Catalogue, dataset: str, seed: int, classifier: str, defense: str
 ) -> dict[str, Any]:
     """The columns that name a row."""
@@ -123,14 +145,19 @@ def _labels(
 
 
 def _cells(
-    catalogue: Catalogue, dataset: str, seed: int, classifier: str, attacked: AttackedAdaptively
+    catalogue: Catalogue,
+    board: str,
+    dataset: str,
+    seed: int,
+    classifier: str,
+    attacked: AttackedAdaptively,
 ) -> list[Cell]:
     """A row's cells under the papers' attacks, as a table has them, in the threat models that the
     config has of the defence. An attack that is a stage of the cascade, by whatever name, has it
     among its labels (`again`): it is no further attacker. Of a randomised defence there are none:
     which attack is best for an image would be known by the draws on which it is judged."""
     run, found = (dataset, seed, attacked.defense, classifier), []
-    for name in catalogue.study("leaderboard").settings.get("paper_attacks", ()):
+    for name in catalogue.study(board).settings.get("paper_attacks", ()):
         attack = catalogue.attack(name)
         own = (attack.method, attack.settings)
         same = [

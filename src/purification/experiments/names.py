@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from purification.diffusers_folder import weights_of
 from purification.experiments.config import (
     ConfigError,
     check_cascade,
@@ -55,7 +56,7 @@ class Names:
         self._papers = schema_file.parents[2] / "resources/papers"
         own = {path for section in OWN_CODE for path in self._files_of(section)}
         entries = [(e, key) for part, key in OWN_CODE.items() for e in self.config[part].values()]
-        weights = {str(place_of_file(p)) for e, _ in entries for p in checkpoints_of(e).values()}
+        weights = {str(weights_of(p)) for e, _ in entries for p in checkpoints_of(e).values()}
         self.files = sorted(own | weights)
         """The files that users' own code reads, and those of weights."""
         self._facts = {n: facts_for(e["method"]) for n, e in self.config["defenses"].items()}
@@ -115,6 +116,8 @@ class Names:
             return {**own, "purifier": purifier}
         if section == "defenses" and "steps" in own:
             return self._varied_search(base, own, change)
+        if section == "defenses" and "time" in own and change[:1] == "t":
+            return self._varied_time(base, own, change)
         if section == "defenses" and self._per_classifier(base):
             self._lookup("classifiers", change)
             return own
@@ -139,6 +142,15 @@ class Names:
         if called != name:
             raise ConfigError(f"{name}: with these steps it is called {called!r}")
         return {**own, **new}
+
+    def _varied_time(self, base: str, own: Mapping[str, Any], change: str) -> Mapping[str, Any]:
+        """The settings of a purifier by diffusion with another t*: `@t0.2`."""
+        name, number = f"{base}{VARIED}{change}", change[1:]
+        if not (is_number(number) and 0 < float(number) <= 1):
+            raise ConfigError(f"{name}: {number!r} is no time for defenses.{base}")
+        if (called := self.defense_at_time(base, float(number))) != name:
+            raise ConfigError(f"{name}: with this time it is called {called!r}")
+        return {**own, "time": float(number)}
 
     def stated(self, defense: str, fact: str, default: Any = None) -> Any:
         """What the code of a defence states of itself (`purifiers.base.Purifier`)."""
@@ -167,6 +179,11 @@ class Names:
         new = (("L", "steps", steps), ("R", "restarts", restarts))
         change = "".join(f"{c}{v}" for c, key, v in new if v is not None and v != own[key])
         return f"{defense}{VARIED}{change}" if change else defense
+
+    def defense_at_time(self, defense: str, time: float) -> str:
+        """The name of a purifier by diffusion with another t*."""
+        same = self._lookup("defenses", defense)["time"] == time
+        return defense if same else f"{defense}{VARIED}t{float(time)!r}"
 
     def for_classifier(self, defense: str, classifier: str) -> str:
         """The name of the purifier that a defence puts before a classifier."""

@@ -23,7 +23,9 @@ ACCURACY_FORMS = (*ATTACKED_FORMS, "transferred", "unseen", *SWEPT_FORMS)
 TIME_FORMS = ("search_times", "run_times")
 TABLE_FORMS = (*ACCURACY_FORMS, *TIME_FORMS)
 """All forms of tables, each of them open to a user's own."""
-BARE_FORMS = ("accuracy_over_search", "mcnemar")
+BARE_FORMS = (
+    *("accuracy_over_search", "mcnemar", "accuracy_over_evaluations", "accuracy_over_costs"),
+)
 """Made of other studies alone: the config has no section of them."""
 PICTURE_FORMS = (
     *("reconstructions_over_search", "reconstructions_over_epsilon", "gray_box_pictures"),
@@ -42,6 +44,11 @@ _SHOWN = {
     "worst_case": "accuracy under the best of several attacks, image by image",
     "accuracy_l2": "accuracy over the l2 norm of attacks without a bound",
     "leaderboard": "accuracy that is left under a cascade of attacks",
+    "accuracy_over_evaluations": "accuracy over evaluations, on fresh and on known draws",
+    "accuracy_over_costs": "accuracy over the cost of a purification",
+    "accuracy_over_draws": "accuracy over the draws of a look (EOT)",
+    "cleaned_by_each": "the same attacked images, cleaned by each defense",
+    "accuracy_over_time": "how much noise a diffusion purifier adds, on validation images",
 }
 """Of forms that are no printed table or figure."""
 
@@ -163,6 +170,7 @@ def read_papers(folder: Path) -> dict[str, Paper]:
 _PLACES = (Path(__file__).parents[3] / "resources/papers", Path(sys.prefix, "share/purification"))
 PAPERS: Mapping[str, Paper] = read_papers(next(filter(Path.is_dir, _PLACES), _PLACES[0]))
 _LEADERBOARD = ("csv", "md", "html", "times.csv")
+_MODERN = ("modern",)
 STUDIES: Mapping[str, Study] = {
     study.name: study
     for study in (
@@ -172,6 +180,12 @@ STUDIES: Mapping[str, Study] = {
         Study("worst_case", "worst_case", at="worst_case", files=("csv", "md")),
         Study("accuracy_l2", "accuracy_l2"),
         Study("leaderboard", "leaderboard", at="leaderboard", files=_LEADERBOARD),
+        Study("modern", "leaderboard", at="modern", files=_LEADERBOARD),
+        Study("modern_evaluations", "accuracy_over_evaluations", of=_MODERN),
+        Study("modern_costs", "accuracy_over_costs", of=_MODERN),
+        Study("modern_draws", "accuracy_over_draws"),
+        Study("modern_pictures", "cleaned_by_each", files=("png", "pdf", "csv")),
+        Study("modern_time", "accuracy_over_time", at="modern_time", files=("csv", "md")),
     )
 }
 """All of them by their sections of the config, a paper's in its own order."""

@@ -59,6 +59,10 @@ def network_of(recipe: Mapping[str, Any], image_shape: Shape) -> nn.Module:
         made = GuestPair(own, place, parts) if len(parts) > 1 else GuestPart(own, place, *parts[""])
         made.latent = settings["latent"]
         return made
+    if unet := settings.get("unet"):
+        from purification.models.diffusers_network import DiffusersModel
+
+        return DiffusersModel(unet, settings["scheduler"], image_shape)
     return SIZED[recipe["kind"]](settings.get("latent", 0), settings["width"], image_shape)
 
 
@@ -101,7 +105,9 @@ def adopted_network(recipe: Mapping[str, Any], image_shape: Shape, **classes: in
     called = settings.get("architecture", kind)
     network = BUILDERS[kind](recipe, image_shape, **classes).eval()
     path = located(recipe["name"], "checkpoint", settings["checkpoint"])
-    load_weights(network, path, f"{called} for images {image_shape}")
+    # A folder of diffusers has the weights of the network alone.
+    own = network.network if "unet" in settings else network
+    load_weights(own, path, f"{called} for images {image_shape}")
     for name, forms in _parts(recipe, image_shape).items() if kind in SIZED else ():
         part = getattr(network, name) if name else network
         GuestPart(part, f"{path} as {called} {name}".strip(), *forms).try_out()

@@ -2,10 +2,12 @@
 
 Images have T = 1000 noise levels: x_s = sqrt(a_s) x + sqrt(1 - a_s) noise, with x in [-1, 1], the
 noise standard normal and a_s of the cosine schedule (Nichol and Dhariwal 2021, equation 17). Level
-0 is the image itself. The network predicts the noise.
+0 is the image itself. The network predicts the noise. A model that was trained elsewhere has a
+schedule of its own (`models.diffusers_folder`).
 """
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -34,17 +36,17 @@ SIGNAL = _cosine_schedule()
 """a_s by the level s: the share of the variance that is the image's."""
 
 
-def level_of(time: float) -> int:
-    """The noise level at a share of T, at least 1."""
-    return max(1, round(time * LEVELS))
+def level_of(time: float, signal: Sequence[float] = SIGNAL) -> int:
+    """The noise level at a share of T, at least 1. `signal`: a schedule, as `SIGNAL`."""
+    return max(1, round(time * (len(signal) - 1)))
 
 
-def deviation_at(level: int) -> float:
+def deviation_at(level: int, signal: Sequence[float] = SIGNAL) -> float:
     """The standard deviation of a level's noise beside the image, in pixel units of [0, 1].
 
     A share of T means another noise under another schedule; this does not.
     """
-    return math.sqrt((1 - SIGNAL[level]) / SIGNAL[level]) / 2
+    return math.sqrt((1 - signal[level]) / signal[level]) / 2
 
 
 def strided(start: int, steps: int) -> list[tuple[int, int]]:
@@ -61,10 +63,14 @@ class Diffusion(nn.Module):
     deterministic sampler (DDIM, Song et al. 2021) makes of it, in `SAMPLING_STEPS` steps of the
     same length. Sides must be multiples of 4: ValueError for others.
 
+    `signal` has a_0 .. a_T by the level, as `SIGNAL`.
+
     Args:
         width: maps of the U-Net's upper level, a multiple of 8.
         image_shape: (C, H, W).
     """
+
+    signal: tuple[float, ...] = SIGNAL
 
     def __init__(self, width: int = 32, image_shape: Shape = MNIST) -> None:
         super().__init__()
@@ -74,7 +80,7 @@ class Diffusion(nn.Module):
                 f"{image_shape[1]}x{image_shape[2]}"
             )
         self.image_shape, self.latent = tuple(image_shape), math.prod(image_shape)
-        self.network = UNet(width, image_shape[0])
+        self.network: nn.Module = UNet(width, image_shape[0])
 
     def noise(self, noisy: Tensor, levels: Tensor | int) -> Tensor:
         """The noise in images of these levels, (N, C, H, W) twice: one level, or int64 (N,)."""
@@ -85,23 +91,25 @@ class Diffusion(nn.Module):
 
     def clean(self, noisy: Tensor, level: int) -> Tensor:
         """The image that is left when the noise is taken out at once, about in [-1, 1]."""
-        signal = SIGNAL[level]
+        signal = self.signal[level]
         noise = self.noise(noisy, level)
         return (noisy - math.sqrt(1 - signal) * noise) / math.sqrt(signal)
 
     def forward(self, codes: Tensor) -> Tensor:
         noisy = codes.view(-1, *self.image_shape)
-        for level, following in strided(LEVELS, SAMPLING_STEPS):
+        for level, following in strided(len(self.signal) - 1, SAMPLING_STEPS):
             # Clipped as in DDPM's code: near T a small error of the noise is a large one here.
             image = self.clean(noisy, level).clamp(-1, 1)
-            noisy = less_noisy(noisy, image, level, following)
+            noisy = less_noisy(noisy, image, level, following, self.signal)
         return ((noisy + 1) / 2).clamp(0, 1)
 
 
-def less_noisy(noisy: Tensor, image: Tensor, level: int, following: int) -> Tensor:
+def less_noisy(
+    noisy: Tensor, image: Tensor, level: int, following: int, signal: Sequence[float] = SIGNAL
+) -> Tensor:
     """The same noise at a lower level, beside the image that was found (DDIM without noise, Song et
     al. 2021, equation 12)."""
-    before, after = SIGNAL[level], SIGNAL[following]
+    before, after = signal[level], signal[following]
     scale = math.sqrt((1 - after) / (1 - before))
     return scale * noisy + (math.sqrt(after) - scale * math.sqrt(before)) * image
 

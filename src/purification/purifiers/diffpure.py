@@ -1,12 +1,12 @@
 """Purification by diffusion (DiffPure, Nie et al. 2022), and denoising in one step."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
-from purification.models.diffusion import SIGNAL, less_noisy, level_of, strided
+from purification.models.diffusion import less_noisy, level_of, strided
 from purification.models.wgan import Shape
 from purification.purifiers.aggregation import AGGREGATED, Aggregation
 from purification.purifiers.base import Purifier
@@ -17,7 +17,7 @@ TIME = {
     "type": "number",
     "exclusiveMinimum": 0,
     "maximum": 1,
-    "description": "t*: up to which noise level, as a share of the model's 1,000",
+    "description": "t*: up to which noise level, as a share of the model's (1,000 of our own)",
 }
 DIFFUSED = {
     "time": TIME,
@@ -62,7 +62,9 @@ class DiffPure(Purifier):
         super().__init__()
         self.model = networks["generator"].eval().requires_grad_(False)
         self.settings, self.image_shape = dict(settings), tuple(image_shape)
-        self.steps = strided(level_of(settings["time"]), settings["denoising_steps"])
+        self.signal: Sequence[float] = self.model.signal
+        start = level_of(settings["time"], self.signal)
+        self.steps = strided(start, settings["denoising_steps"])
         self.ancestral = settings["backward"] == "ancestral"
         self.aggregation = Aggregation.of(settings)
 
@@ -76,7 +78,7 @@ class DiffPure(Purifier):
 
     def backward(self, images: Tensor, draw: Callable[[], Tensor]) -> Tensor:
         """Images in [-1, 1], with noise added and taken out; `draw` gives noise of their shape."""
-        noisy = at_level(images, self.steps[0][0], draw())
+        noisy = at_level(images, self.signal[self.steps[0][0]], draw())
         for level, following in self.steps:
             # No noise is added in the last step, whose image is level 0.
             noise = draw() if self.ancestral and following else None
@@ -96,21 +98,24 @@ class DiffPure(Purifier):
         """One backward step, ancestral with `noise`."""
         image = self.model.clean(noisy, level)
         if noise is None:
-            return less_noisy(noisy, image, level, following)
-        of_image, of_noisy, deviation = posterior(level, following)
+            return less_noisy(noisy, image, level, following, self.signal)
+        of_image, of_noisy, deviation = self.posterior(level, following)
         return of_image * image + of_noisy * noisy + deviation * noise
 
+    def posterior(self, level: int, following: int) -> tuple[float, float, float]:
+        """As the function, of levels of the model."""
+        return posterior(self.signal[level], self.signal[following])
 
-def at_level(images: Tensor, level: int, noise: Tensor) -> Tensor:
-    """Images in [-1, 1] with noise up to a level."""
-    signal = SIGNAL[level]
+
+def at_level(images: Tensor, signal: float, noise: Tensor) -> Tensor:
+    """Images in [-1, 1] with noise, so that this share of the variance is theirs."""
     return math.sqrt(signal) * images + math.sqrt(1 - signal) * noise
 
 
-def posterior(level: int, following: int) -> tuple[float, float, float]:
+def posterior(before: float, after: float) -> tuple[float, float, float]:
     """Of a lower level, given the image and a higher level (Ho et al. 2020, equation 7): the
-    factors of both in the mean, and the standard deviation."""
-    before, after = SIGNAL[level], SIGNAL[following]
+    factors of both in the mean, and the standard deviation. `before` and `after`: the share of the
+    variance that is the image's, at the higher and the lower level."""
     kept = before / after
     of_image = math.sqrt(after) * (1 - kept) / (1 - before)
     of_noisy = math.sqrt(kept) * (1 - after) / (1 - before)

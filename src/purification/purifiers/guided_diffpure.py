@@ -11,7 +11,6 @@ from purification.purifiers.diffpure import (
     DIFFUSED,
     DiffPure,
     at_level,
-    posterior,
 )
 from purification.purifiers.recomputation import recomputed
 
@@ -47,9 +46,9 @@ class GuidedDiffPure(DiffPure):
     def backward(self, images: Tensor, draw: Callable[[], Tensor]) -> Tensor:
         found = images
         for _ in range(self.rounds):
-            noisy = at_level(found, self.steps[0][0], draw())
+            noisy = at_level(found, self.signal[self.steps[0][0]], draw())
             for level, following in self.steps:
-                guide = at_level(images, level, draw())
+                guide = at_level(images, self.signal[level], draw())
                 noise = draw() if following else None
                 noisy = recomputed(self.guided, noisy, level, following, noise, guide)
             found = noisy
@@ -60,5 +59,5 @@ class GuidedDiffPure(DiffPure):
     ) -> Tensor:
         """One backward step, drawn to `guide`; the last one, without noise, has no variance."""
         made = self.step(noisy, level, following, noise)
-        variance = posterior(level, following)[2] ** 2
+        variance = self.posterior(level, following)[2] ** 2
         return made - self.guidance * variance * (noisy - guide)

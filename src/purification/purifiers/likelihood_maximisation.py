@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from purification.models.diffusion import SIGNAL, level_of
+from purification.models.diffusion import level_of
 from purification.models.wgan import Shape
 from purification.purifiers.aggregation import AGGREGATED, Aggregation
 from purification.purifiers.base import Purifier
@@ -52,7 +52,7 @@ class LikelihoodMaximisation(Purifier):
         super().__init__()
         self.model = networks["generator"].eval().requires_grad_(False)
         self.settings, self.image_shape = dict(settings), tuple(image_shape)
-        self.highest = level_of(settings["time"])
+        self.highest = level_of(settings["time"], self.model.signal)
         self.aggregation = Aggregation.of(settings)
 
     def forward(self, images: Tensor, seeds: Tensor) -> Tensor:
@@ -76,7 +76,7 @@ class LikelihoodMaximisation(Purifier):
         wanted = torch.is_grad_enabled() and made.requires_grad
         with torch.enable_grad():
             variable = made if made.requires_grad else made.detach().requires_grad_()
-            signal = images.new_tensor(SIGNAL)[levels].view(-1, 1, 1, 1)
+            signal = images.new_tensor(self.model.signal)[levels].view(-1, 1, 1, 1)
             noisy = signal.sqrt() * (2 * variable - 1) + (1 - signal).sqrt() * noise
             loss = (self.model.noise(noisy, levels) - noise).square().flatten(1).mean(1).sum()
             (gradient,) = torch.autograd.grad(loss, variable, create_graph=wanted)

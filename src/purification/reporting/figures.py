@@ -107,6 +107,7 @@ def purification_examples(
     predictions: Sequence[Sequence[object] | None] | None = None,
     truth: Sequence[object] = (),
     title: str = "",
+    further: Sequence[Path] = (),
 ) -> None:
     """Show the same images as original, adversarial and purified: a row a kind, a column an image.
 
@@ -114,9 +115,9 @@ def purification_examples(
     `predictions` has for each row the text under each of its images (such as the class that the
     classifier answers), or None. One that is not the `truth`, of each column, is red and bold,
     behind a cross, and its image has a frame; an empty truth calls none wrong. The `title` takes
-    as many lines as it needs. The PNG `path`, as wide as one column of a paper, is written complete
-    or not at all. Raises ValueError: no rows, images of another shape or range, or numbers of
-    images, rows and predictions that do not agree.
+    as many lines as it needs. The PNG `path`, as wide as one column of a paper, and the files
+    `further`, as of `paper_figure`, are written complete or not at all. Raises ValueError: no rows,
+    images of another shape or range, or numbers of images, rows and predictions that do not agree.
     """
     if not rows:
         raise ValueError("no rows of images to show")
@@ -137,7 +138,7 @@ def purification_examples(
     heading = textwrap.wrap(title, _TITLE_CHARACTERS)
     body = row_height * len(rows)
     height = body + _TITLE_LINE * len(heading)
-    with _figure(_COLUMN_INCHES, height, path) as figure:
+    with _figure(_COLUMN_INCHES, height, path, *further) as figure:
         if heading:
             figure.text(0.5, 1, "\n".join(heading), ha="center", va="top")
         for i, ((label, images), texts) in enumerate(zip(pictures, below, strict=True)):

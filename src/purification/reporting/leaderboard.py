@@ -5,7 +5,7 @@ of their own, and on the page in the browser.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import groupby
@@ -51,7 +51,8 @@ _MEANINGS = {
         "The share of the images (their number in brackets) that is right as it is and under each "
         "of the papers' attacks that were made on this defense: on the bare classifier, through "
         "the defense with the identity for its gradient, and through its true gradient. Where "
-        "none was made, under the cascade's stages of this kind, if no other came before them. "
+        "none was made, under the cascade's stages of this kind, if each attacks every image or no "
+        "other came before them; of several before a randomised defense the best one. "
         "Empty: neither, as without a purifier there is no BPDA."
     ),
     "worst case": (
@@ -69,8 +70,7 @@ _MEANINGS = {
     ),
     "flags": (
         "Signs that the attack, not the defense, may explain the worst case, by checks that the "
-        f"cascade makes at its end; {MARK} marks the number, too. `leaderboard.csv` has what they "
-        "measured."
+        f"cascade makes at its end; {MARK} marks the number, too. The CSV has what they measured."
     ),
     "passes of a purification": (
         "Of an image through the generator or network of the purifier, a mean over images."
@@ -100,11 +100,19 @@ def leaderboard_tables(
     purifier, that of the costs of a `purification` and its name there, `purifier`. `papers` and
     `folder` as of `printed_claims`. Raises as these, and as `read_rows`.
     """
+    made, times = rows_and_times(rows, threads)
+    printed = printed_claims(papers, folder)
+    return [row | claim_of(row, papers, printed) for row in made], times
+
+
+def rows_and_times(
+    rows: Iterable[Mapping[str, Any]], threads: int = 1
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The same rows without claims (`LEADERBOARD_COLUMNS`), and the times."""
     rows = [{**row, **_costs(row)} for row in rows]
-    made, printed = leaderboard_rows(rows, threads), printed_claims(papers, folder)
-    shown = [row | claim_of(row, papers, printed) for row in made]
+    made = leaderboard_rows(rows, threads)
     times = {_name(row["labels"]): row["times"] for row in rows}
-    return shown, [{name: row[name] for name in NAMED} | times[_name(row)] for row in shown]
+    return made, [{name: row[name] for name in NAMED} | times[_name(row)] for row in made]
 
 
 def _name(labels: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -136,20 +144,85 @@ def _costs(row: Mapping[str, Any]) -> dict[str, Any]:
 # Markdown
 
 
-def leaderboard_page(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows of `leaderboard_tables` as GitHub's Markdown, legend included."""
-    parts = ["# Leaderboard: what is left under attack", grid(_HEADER, map(_line, rows))]
-    parts += ["\n".join(f"- **{name}**: {text}" for name, text in _said_of(rows).items())]
-    for heading, lines in _notes(rows).items():
-        parts += [f"**{heading}:**", "\n".join(f"- {line}" for line in lines)]
-    parts += [f"`leaderboard.csv` has all numbers with their intervals, {_TIMES}"]
+def leaderboard_page(
+    rows: Sequence[Mapping[str, Any]],
+    times: Sequence[Mapping[str, Any]] | None = None,
+    board: str = "leaderboard",
+) -> str:
+    """Rows of `leaderboard_tables` as GitHub's Markdown, legend included.
+
+    With their `times` it has the milliseconds of a purification, and begins with which defences
+    keep most for them (`answers`): then no two runs have the same page. `board`: the name of its
+    files.
+    """
+    parts = ["# Leaderboard: what is left under attack"]
+    lines, header = [_line(row) for row in rows], list(_HEADER)
+    if times is not None:
+        parts += [_listed(answers(rows, times))]
+        place = header.index("passes of a purification") + 1
+        header.insert(place, "ms of it")
+        for line, own in zip(lines, times, strict=True):
+            ms = own["purification_ms"]
+            line.insert(place, "" if _missing(ms) else f"{ms:.3g}")
+    parts += [grid(header, lines)]
+    said = _said_of(rows) if times is None else {**_said_of(rows), "ms of it": _machines(times)}
+    parts += [_listed(f"**{name}**: {text}" for name, text in said.items())]
+    for heading, notes in _notes(rows).items():
+        parts += [f"**{heading}:**", _listed(notes)]
+    parts += [f"`{board}.csv` has all numbers with their intervals, {_TIMES.format(board)}"]
     return "\n\n".join(parts) + "\n"
 
 
 _TIMES = (
-    "and what is left after each attack. `leaderboard.times.csv` has the measured times, which no "
-    "run repeats, and `leaderboard.html` shows both."
+    "and what is left after each attack. `{0}.times.csv` has the measured times, which no run "
+    "repeats, and `{0}.html` shows both."
 )
+
+
+def _listed(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def answers(rows: Sequence[Mapping[str, Any]], times: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Sentences on which defences keep most for the time of a purification, of each run and, by
+    protocol: those that no other one beats in both the worst case and milliseconds. Deterministic
+    defences stand among those of each protocol. Intervals are not looked at."""
+    paired = list(zip(rows, times, strict=True))
+    runs = [list(g) for _, g in groupby(paired, lambda pair: tuple(pair[0][n] for n in _GROUP))]
+    for run in runs:
+        protocols = dict.fromkeys(_protocol(row) for row, _ in run if _protocol(row))
+        for protocol in protocols or [""]:
+            among = [(row, ms) for row, ms in run if _protocol(row) in ("", protocol)]
+            if front := _front(among):
+                where = f"{_dataset(run[0][0])}, classifier {run[0][0]['classifier']}"
+                words = f"{where}, {protocol}" if protocol else where
+                listed = "; ".join(_kept(row, own) for row, own in front)
+                yield f"**{words}**: no other defense keeps more in less time than {listed}."
+
+
+def _front(
+    pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]],
+) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """From the cheapest on, each that keeps more than all cheaper ones; no defence and adversarial
+    training cost nothing."""
+    front: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = []
+    for row, own in sorted(pairs, key=lambda pair: (_ms(pair[1]), -pair[0]["accuracy"])):
+        if not front or row["accuracy"] > front[-1][0]["accuracy"]:
+            front.append((row, own))
+    return front
+
+
+def _ms(times: Mapping[str, Any]) -> float:
+    """Milliseconds of a purification; 0 without one."""
+    ms = times["purification_ms"]
+    return 0.0 if _missing(ms) else float(ms)
+
+
+def _kept(row: Mapping[str, Any], times: Mapping[str, Any]) -> str:
+    name = f"{row['defense']} {row['variant'] or ''}".strip()
+    cost = f"{_ms(times):.3g} ms" if _ms(times) else "no purification"
+    kept = f"{row['accuracy']:.3f} {_interval(row)}, clean {row['clean_accuracy']:.3f}"
+    return f"{name} ({kept}, {cost})"
 
 
 def _line(row: Mapping[str, Any]) -> list[Any]:
@@ -184,7 +257,7 @@ def _notes(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
         "The papers' claims": [f"{what} ({whom})" for what, whom in claims.items()],
         "Attacks behind gray box, BPDA and white box": boxes,
         "Not what their names say": [f"{what} ({whom})" for what, whom in other.items()],
-        "Flags": [f"`{flag}`: {MEANINGS.get(flag, 'see `leaderboard.csv`')}" for flag in flags],
+        "Flags": [f"`{flag}`: {MEANINGS.get(flag, 'see the CSV')}" for flag in flags],
     }
     return {heading: lines for heading, lines in notes.items() if lines}
 
@@ -346,9 +419,11 @@ def _body(pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> str:
     """The rows of one run, below a heading."""
     first = pairs[0][0]
     norm = {"linf": "l-inf", "l2": "l2"}.get(first["norm"], first["norm"])
+    numbers = sorted({row["n"] for row, _ in pairs})
+    images = " or ".join(map(str, numbers))
     run = (
         f"{_dataset(first)}, classifier {first['classifier']}, {norm} ball of radius "
-        f"{first['epsilon']:g}, {first['n']} images"
+        f"{first['epsilon']:g}, {images} images"
     )
     none = next((row["accuracy"] for row, _ in pairs if row["defense"] == "none"), None)
     lines = [

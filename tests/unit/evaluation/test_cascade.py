@@ -154,6 +154,33 @@ def test_of_a_linear_model_the_accuracy_is_the_closed_form(
     torch.testing.assert_close(found.margin[left].double(), -reached, rtol=0, atol=1e-4)
 
 
+def test_a_cascade_of_every_image_tells_what_each_attack_leaves_by_itself(
+    tmp_path: Path,
+) -> None:
+    model, labels = FirstTwo(), torch.zeros(6, dtype=torch.int64)
+    far = raise_pixel(0, 0.2)  # leaves the ball
+    stages = on(model, *BOTH, far)
+    saved = Saved(tmp_path / "state.safetensors", "digest")
+    ASKED.clear()
+    found = run(model, stages, PAIRS, labels, every_image=True, saved=saved, batch_size=6)
+    # All but image 4, which is wrong as it is.
+    assert ASKED == [[0, 1, 2, 3, 5]] * 3
+    assert found.found_by.tolist() == [0, 1, 0, LEFT, CLEAN, 0]
+    assert found.broke.int().tolist() == [[1, 0, 1, 0, 0, 1], [0, 1, 1, 0, 0, 0], [0] * 6]
+    assert [cost["broken"] for cost in found.costs] == [1, 3, 2, 0]
+    assert [cost["left"] for cost in found.costs] == [5, 2, 1, 1]
+    # What each made, in the ball; what it did not attack is as it was.
+    moved = found.tried - PAIRS
+    assert moved[0].flatten(1)[:, 0].tolist() == pytest.approx([0.09] * 4 + [0, 0.09])
+    assert moved[2].count_nonzero() == 0
+    loaded = saved.load()
+    assert loaded is not None
+    assert torch.equal(loaded.tried, found.tried)
+    assert torch.equal(loaded.broke, found.broke)
+    # Other cascades keep nothing of it.
+    assert len(run(model, stages, PAIRS, labels).tried) == 0
+
+
 def test_an_unbounded_attack_counts_where_its_image_lies_in_the_ball() -> None:
     """DeepFool's images of a linear model are 1.02 times as far as the boundary."""
     model, images = Linear(), images_of(200)
@@ -461,10 +488,10 @@ def read_images(files: dict[str, str]) -> np.ndarray:
 RUN = cascade._run
 
 
-def noted(numbers: list[int], *arguments: Any) -> dict[str, Any]:
+def noted(numbers: list[int], *arguments: Any, **named: Any) -> dict[str, Any]:
     """Runs a stage, and notes its number, which is the last argument."""
     numbers.append(arguments[-1])
-    return RUN(*arguments)
+    return RUN(*arguments, **named)
 
 
 @pytest.mark.slow

@@ -15,8 +15,8 @@ from purification.evaluation.cascade import CLEAN, LEFT
 from purification.evaluation.leaderboard import LEADERBOARD_COLUMNS, leaderboard_rows
 from purification.experiments import PAPERS, ConfigError, leaderboard
 from purification.reporting.claims import CLAIM_COLUMNS, claim_of, printed_claims
-from purification.reporting.leaderboard import leaderboard_page
-from purification.storage import ImageSet, write_image_set
+from purification.reporting.leaderboard import answers, leaderboard_page
+from purification.storage import ImageSet, read_image_set, write_image_set
 
 Row = dict[str, Any]
 
@@ -191,6 +191,78 @@ def test_the_page_has_a_line_for_each(rows: list[Row]) -> None:
     assert "- `not_converged`: twice the iterations" in page
 
 
+# A cascade of every image
+
+EACH = [
+    stage("pgd", 2, 0.4),
+    stage("apgd", 2, 0.2, 1),
+    stage("pgd", 3, 0.2, 2, threat_model="gray_box"),
+]
+
+
+def test_each_attack_by_itself_fills_the_columns(tmp_path: Path) -> None:
+    folder = tmp_path / "each"
+    folder.mkdir()
+    path = attacked(folder, "each", [CLEAN, 0, 0, 1, LEFT], EACH)
+    found = read_image_set(path)
+    broken = np.array([[0, 0, 0], [1, 0, 1], [1, 1, 1], [0, 1, 1], [0, 0, 0]], bool)
+    fields = found.fields | {"broken_by": broken}
+    attributes = {k: v for k, v in found.attributes.items() if k not in ("recipe", "versions")}
+    write_image_set(path, ImageSet(found.images, found.labels, fields, attributes), {})
+    (made,) = leaderboard_rows([row(path, "magnet")])
+    # Of the white box both attacks together, though the gray box was behind them.
+    assert [made[f"white_box{end}"] for end in ("", "_n", "_attacks")] == [0.2, 5, "pgd; apgd"]
+    assert (made["gray_box"], made["gray_box_attacks"]) == (0.2, "pgd")
+    assert (made["white_box_bpda"], made["accuracy"]) == (None, 0.2)
+
+
+def test_on_fresh_draws_the_best_attack_is_chosen_by_its_mean(tmp_path: Path) -> None:
+    path = drawn(tmp_path)
+    found = read_image_set(path)
+    right = np.array([[1, 1, 1], [1, 0, 1], [1, 0, 0], [1, 1, 0]], bool)
+    each = np.stack([~right, right, np.ones_like(right)], axis=2)
+    stages = json.dumps(
+        [
+            stage("clean", 0, 0.975, -1),
+            *(stage("pgd", 1, 0.9, n, threat_model="white_box") for n in (0, 1)),
+            stage("eot", 0, 0.6, 2, threat_model="white_box_bpda", refused="zero"),
+        ]
+    )
+    attributes = {"norm": "linf", "epsilon": 0.1, "stages": stages}
+    fields = found.fields | {"stage_predictions": np.where(each, 0, 1)}
+    write_image_set(path, ImageSet(found.images, found.labels, fields, attributes), {})
+    one, every = leaderboard_rows(
+        [
+            row(path, "redrawn", protocol="one_shot", evaluations=1, draws=3),
+            row(path, "redrawn", protocol="evaluations", evaluations=3, draws=3),
+        ]
+    )
+    # Chosen image by image it would be 0 on each draw.
+    assert one["white_box"] == pytest.approx(4 / 12)
+    assert every["white_box"] == 0
+    assert (one["white_box_bpda"], one["white_box_bpda_attacks"]) == (None, "eot refused")
+
+
+def test_below_no_defence_is_judged_on_the_same_images(tmp_path: Path) -> None:
+    bare = attacked(tmp_path, "bare", [LEFT, 0, 0, 0, 0], [stage("pgd", 4, 0.2)])
+    few = attacked(tmp_path, "few", [LEFT, 0], [stage("pgd", 1, 0.5)])
+    worse = attacked(tmp_path, "worse", [0, 0], [stage("pgd", 2, 0.0)])
+    rows = leaderboard_rows([row(bare, "none"), row(few, "magnet"), row(worse, "mine")])
+    assert {one["defense"]: one["below_no_defense"] for one in rows} == {
+        **{"none": None, "magnet": None, "mine": "yes"},
+    }
+
+
+def test_which_keep_most_for_their_time(rows: list[Row]) -> None:
+    times = [{"purification_ms": ms, "device": None} for ms in (20.0, None, 0.5, None)]
+    first, second = answers(rows, times)
+    # 0.8 for 20 ms and 0.2 for nothing; magnet keeps nothing for half a millisecond.
+    assert first.startswith("**digits, classifier A**: no other defense keeps more in less time")
+    assert "none (0.200 [" in first and "; mine (0.800 [" in first and "magnet" not in first
+    assert "clean 0.800, 20 ms)" in first
+    assert "classifier B" in second
+
+
 # Randomised defences
 
 
@@ -363,3 +435,23 @@ def test_the_papers_attacks_are_of_the_cascades_ball() -> None:
     ):
         with pytest.raises(ConfigError, match=rf"leaderboard\.paper_attacks: {why}"):
             asked(attack, attacks={"fgsm": {"epsilon": 0.2}})
+
+
+def test_another_leaderboard_may_have_other_cascades_of_the_same_ball() -> None:
+    few = {"few": BALL | {"images": 4, "stages": STAGES[1:]}}
+    cascades = {"small": BALL | {"stages": STAGES}, **few}
+    board = {"datasets": ["digits"], "classifiers": ["D"], "cascade": "small"}
+    board |= {"defenses": ["magnet", "jpeg"], "cascades": {"jpeg": "few"}}
+    made = leaderboard(micro_catalogue(modern=board, cascades=cascades), "modern")
+    places = {one["labels"]["defense"]: one["attacked"] for one in made.content["rows"]}
+    assert places["jpeg"] == "results/digits/seed0/adaptive/few/jpeg/D.h5"
+    assert places["magnet"] == "results/digits/seed0/adaptive/small/magnet/D.h5"
+    assert "results/digits/seed0/purification_costs/modern/D.csv" in made.files
+    cascades["few"]["epsilon"] = 0.2
+    stronger = {"attacks": {"cascade_pgd_margin": {"epsilon": 0.2}}}
+    cascades["few"]["stages"] = STAGES[1:]
+    cascades["small"]["stages"] = STAGES[:1]
+    with pytest.raises(
+        ConfigError, match=r"modern\.cascades\.jpeg: cascades\.small\.epsilon is 0\.1"
+    ):
+        leaderboard(micro_catalogue(modern=board, cascades=cascades, **stronger), "modern")

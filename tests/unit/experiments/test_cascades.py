@@ -112,9 +112,9 @@ def test_what_is_wrong_is_said_before_the_run(config: dict[str, Any], complaint:
 
 def test_a_cascade_that_is_not_there() -> None:
     config = own(stage("fgsm"))
-    with pytest.raises(ConfigError, match=r"no 'mien' .*did you mean 'mine'\?\): standard, mine"):
+    with pytest.raises(ConfigError, match=r"no 'mien' .*mean 'mine'\?\): standard, .*mine"):
         cascade(config, name="mien")
-    config = layered([("a", config), ("b", {"cascades": {"mine": None, "standard": None}})])
+    config = layered([("a", config), ("b", {"cascades": dict.fromkeys(config["cascades"])})])
     with pytest.raises(ConfigError, match="no 'mine' under cascades in the config: none"):
         cascade(config)
     del config["cascades"]

@@ -88,7 +88,8 @@ def test_each_paper_has_a_file_of_its_own() -> None:
     for file in DEFAULT_FILES:
         content = yaml.safe_load((REPOSITORY / file).read_text())
         for section, entries in content.items():
-            names = entries if section in ("classifiers", "generators", "defenses") else [""]
+            shared = ("classifiers", "generators", "attacks", "defenses", "cascades")
+            names = entries if section in shared else [""]
             for name in names:
                 place = f"{section}.{name}"
                 assert taken.setdefault(place, file) == file, f"{place} is in {file} too"

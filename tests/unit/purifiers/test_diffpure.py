@@ -12,13 +12,7 @@ from conftest import DEFAULT, REPOSITORY, SCHEMA, merged, micro_catalogue, refus
 from torch import Tensor, nn
 
 from purification.evaluation.costs import passes_of
-from purification.experiments import (
-    DEFAULT_FILES,
-    Catalogue,
-    ConfigError,
-    layered,
-    paper_table,
-)
+from purification.experiments import Catalogue, ConfigError, leaderboard
 from purification.experiments.methods import defenses, is_cheaper
 from purification.models.diffusion import SIGNAL, Diffusion, deviation_at, level_of
 from purification.purifiers import Defended
@@ -79,9 +73,11 @@ def test_the_posterior_is_that_of_bayes() -> None:
         gain = math.sqrt(kept) * variance / (kept * variance + 1 - kept)
         of_image = math.sqrt(after) - gain * math.sqrt(before)
         deviation = math.sqrt(max(variance - gain * math.sqrt(kept) * variance, 0))
-        assert posterior(level, following) == pytest.approx((of_image, gain, deviation), abs=1e-9)
+        assert posterior(SIGNAL[level], SIGNAL[following]) == pytest.approx(
+            (of_image, gain, deviation), abs=1e-9
+        )
     # Down to the image nothing of the noise is left.
-    assert posterior(300, 0) == pytest.approx((1, 0, 0))
+    assert posterior(SIGNAL[300], 1.0) == pytest.approx((1, 0, 0))
 
 
 def spread_after(steps: int, deviation: float, *, ancestral: bool) -> float:
@@ -96,7 +92,7 @@ def spread_after(steps: int, deviation: float, *, ancestral: bool) -> float:
         scale = math.sqrt((1 - after) / (1 - before))
         of_image, of_noisy, added = math.sqrt(after) - scale * math.sqrt(before), scale, 0.0
         if ancestral:
-            of_image, of_noisy, added = posterior(level, following)
+            of_image, of_noisy, added = posterior(SIGNAL[level], SIGNAL[following])
         variance = (of_image * found + of_noisy) ** 2 * variance + added**2
     return math.sqrt(variance)
 
@@ -137,11 +133,11 @@ def test_ancestral_steps_add_noise_and_deterministic_ones_do_not() -> None:
     images, model = some_images(), network()
     seeds = draw_seeds(0, range(3), 0)
     streams = Streams(seeds)
-    noisy = at_level(2 * images - 1, 300, streams.normal(SHAPE))
+    noisy = at_level(2 * images - 1, SIGNAL[300], streams.normal(SHAPE))
     without = noisy
     for level, following in ((300, 225), (225, 150), (150, 75), (75, 0)):
         image = model.clean(noisy, level)
-        of_image, of_noisy, deviation = posterior(level, following)
+        of_image, of_noisy, deviation = posterior(SIGNAL[level], SIGNAL[following])
         noisy = of_image * image + of_noisy * noisy
         noisy = noisy + deviation * streams.normal(SHAPE) if following else noisy
         noise = model.noise(without, level)
@@ -279,16 +275,15 @@ def test_wrong_settings_are_told(changes: dict[str, Any], complaint: str) -> Non
         micro_catalogue(defenses={"diffpure": changes})
 
 
-def test_the_study_of_all_has_a_table() -> None:
+def test_all_stand_on_the_page_and_may_stand_on_the_leaderboard() -> None:
     """And a generator's quality may be asked for beside the GANs'."""
-    files = [*DEFAULT_FILES, "config/studies/modern.yaml"]
-    config = layered((name, yaml.safe_load((REPOSITORY / name).read_text())) for name in files)
-    catalogue = Catalogue(config, SCHEMA)
-    found = {
-        c.labels["defense"] for m in paper_table(catalogue, "modern").measurements for c in m.cells
-    }
     late = yaml.safe_load((REPOSITORY / "config/modern.yaml").read_text())["defenses"]
-    assert found >= {"none", "defense_gan", "defense_vae", *late}
+    config = merged(DEFAULT, {"leaderboard": {"defenses": [*late]}})
+    for board in ("modern", "leaderboard"):
+        rows = leaderboard(Catalogue(config, SCHEMA), board).content["rows"]
+        found = {row["labels"]["defense"] for row in rows}
+        papers = {"defense_gan", "defense_vae", "ae_gan"} if board == "modern" else set()
+        assert found >= {"none", *papers, *late}
     assert refusal(merged(DEFAULT, {"generator_quality": {"defenses": ["one_step"]}})) == ""
 
 

@@ -38,10 +38,10 @@ def test_guided_steps_are_drawn_to_the_image(rounds: int) -> None:
     streams, given = Streams(seeds), 2 * images - 1
     found = given
     for _ in range(rounds):
-        found = at_level(found, 300, streams.normal(SHAPE))
+        found = at_level(found, SIGNAL[300], streams.normal(SHAPE))
         for level, following in ((300, 200), (200, 100), (100, 0)):
-            guide = at_level(given, level, streams.normal(SHAPE))
-            of_image, of_noisy, deviation = posterior(level, following)
+            guide = at_level(given, SIGNAL[level], streams.normal(SHAPE))
+            of_image, of_noisy, deviation = posterior(SIGNAL[level], SIGNAL[following])
             mean = of_image * model.clean(found, level) + of_noisy * found
             distance = (found - guide).detach().requires_grad_()
             (slope,) = torch.autograd.grad(distance.square().sum() / 2, distance)

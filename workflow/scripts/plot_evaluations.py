@@ -1,0 +1,18 @@
+"""Accuracy over evaluations, on fresh and on known draws."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from purification.evaluation.protocol_points import EVALUATION_COLUMNS, evaluation_points
+from purification.provenance import start_job
+from purification.reporting.csv_files import write_numbers
+from purification.reporting.modern import accuracy_over_evaluations
+from purification.runtime import log_to
+
+log_to(snakemake.log[0])
+start_job(snakemake.params.recipe, snakemake.config["results"])
+recipe, output = snakemake.params.recipe, snakemake.output
+points = pd.DataFrame(evaluation_points(recipe["rows"]), columns=list(EVALUATION_COLUMNS))
+write_numbers(points, Path(output.points))
+accuracy_over_evaluations(points, Path(output.png), Path(output.pdf))
