@@ -101,7 +101,7 @@ def state(rows: Sequence[Mapping[str, str]]) -> str:
 
 
 def _marks(row: Mapping[str, str]) -> tuple[str, float, float | None, float, float, float]:
-    """Name, clean accuracy, that after FGSM if it is the first attack, worst case and its interval."""
+    """Name, clean accuracy, that after FGSM if it comes first, worst case and its interval."""
     attack, _, left = row["stages"].split(";")[0].split()
     first = float(left) if "fgsm" in attack else None
     clean, worst = float(row["clean_accuracy"]), float(row["accuracy"])
