@@ -33,8 +33,8 @@ API = {
     "purification.randomness": "Random numbers",
     "purification.storage": "Files",
 }
-"""The pages of the library: module and heading. A package's page has its modules, too; that of the
-whole those of its front door."""
+"""The pages of the library: module and heading. A room's page has its modules, too; that of the
+whole what it exports."""
 COMING = frozenset({"docs/networks.md", "docs/python.md"})
 """Pages that others may name before they are there."""
 
@@ -61,9 +61,10 @@ def gather(into: Path = GATHERED) -> None:
 def api_pages() -> Iterator[tuple[str, str]]:
     """The pages of the library: their places, and what mkdocstrings makes them from."""
     for module, heading in API.items():
-        modules, inner = [module], "purification.api" if module == "purification" else module
-        found = sorted((ROOT / "src" / inner.replace(".", "/")).glob("*.py"))
-        modules += [f"{inner}.{one.stem}" for one in found if one.stem[0] != "_"]
+        modules, folder = [module], ROOT / "src" / module.replace(".", "/")
+        if module != "purification":
+            found = sorted(folder.glob("*.py"))
+            modules += [f"{module}.{one.stem}" for one in found if one.stem[0] != "_"]
         text = "".join(f"\n::: {name}\n" for name in modules)
         yield f"docs/api/{module.rpartition('.')[2]}.md", f"# {heading}\n{text}"
 
