@@ -11,19 +11,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from purification.experiments import paper_name
+
 README = Path(__file__).resolve().parents[1] / "README.md"
 FILES = ("leaderboard.csv", "leaderboard.times.csv", "leaderboard.md", "leaderboard.html")
 BEGIN, END = "<!-- {}/leaderboard.csv -->", "<!-- end of it -->"
-NAMES = {
-    ("none", ""): "none",
-    ("defense_gan", "rec"): "Defense-GAN-Rec",
-    ("defense_gan", "orig"): "Defense-GAN-Orig",
-    ("defense_gan_redrawn", "orig"): "Defense-GAN-Orig, redrawn starts",
-    ("defense_vae", "base"): "Defense-VAE",
-    ("ae_gan", "rs"): "AE-GAN+rs",
-    ("cowboy", ""): "Cowboy",
-    ("magnet", ""): "MagNet",
-}
 _BOXES = ("gray_box", "white_box_bpda", "white_box")
 _HEADER = (
     *("defence", "clean", "its paper", "gray box", "BPDA", "white box", "worst case"),
@@ -50,15 +42,16 @@ def table(rows: Sequence[Mapping[str, str]]) -> str:
 
 
 def _line(row: Mapping[str, str]) -> list[str]:
-    trained = row["defense"] == "adv_training" and row["variant"] != "pgd"
-    name = NAMES.get((row["defense"], row["variant"]), f"{row['defense']} {row['variant']}".strip())
+    # Of several strengths of training the leaderboard has one.
+    variant = "" if row["variant"].startswith("eps=") else row["variant"]
+    name = paper_name(row["defense"], variant) if row["defense"] != "none" else "none"
     if protocol := row.get("protocol"):
         draws = f" of {row['evaluations']}" if protocol == "evaluations" else ""
         name = f"{name}, {protocol.replace('_', ' ')}{draws}"
     interval = f"[{float(row['ci_low']):.2f}, {float(row['ci_high']):.2f}]"
     worst = f"**{float(row['accuracy']):.2f}** {interval}"
     return [
-        "FGSM training" if trained else name,
+        name,
         *(_short(row.get(column, "")) for column in ("clean_accuracy", "claim", *_BOXES)),
         f"{worst} ▼" if row.get("below_no_defense") else worst,
         *(row["attackers"], row.get("purification_passes", "").removesuffix(".0")),

@@ -5,6 +5,7 @@ rule paper_table:
     """Write a table of accuracies: as printed, in long form, and as a page"""
     input:
         measurements=lambda wildcards: table(wildcards).files,
+        compared=lambda wildcards: paths(table(wildcards).compared),
         paper=printed_numbers,
     output:
         wide=shown("results/{table}.csv"),

@@ -1025,6 +1025,27 @@ class Table(File):
     def sources(self) -> dict[str, File]:
         return _by_path(self.measurements)
 
+    @property
+    def compared(self) -> list[File]:
+        """The attacked sets whose columns its page compares image by image, and the classifiers of
+        those that hold no predictions. A swept table compares none. They decide nothing that the
+        measurements do not, and are in no recipe."""
+        if self.cells is not None:
+            return []
+        cells = [c for m in self.measurements if isinstance(m, Measurement) for c in m.cells]
+        found = []
+        for cell in cells:
+            if cell.labels["attack"] != "none" and "protocol" not in cell.labels:
+                found.append(cell.images)
+                if cell.labels["threat_model"] == "black_box":
+                    found.append(cell.classifier)
+        return list(_by_path(found).values())
+
+    @cached_property
+    def job(self) -> Recipe:
+        """With the recipes of what is compared: its script reads that, too."""
+        return Recipe(self.recipe, [*self.measurements, *self.compared])
+
 
 @dataclass(frozen=True)
 class Examples(OfRun):
