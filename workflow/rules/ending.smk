@@ -14,21 +14,21 @@ def tell_gpus():
 
 
 def tell_results():
-    """The files that were asked for, what the first of them says, and where all can be seen."""
-    made = [str(file) for file in workflow.dag.derived_targetfiles]
-    jobs = [job for job in workflow.dag.jobs if not {*made}.isdisjoint(map(str, job.output))]
-    files = dict.fromkeys(file for job in jobs for file in map(str, job.output))
-    order = (".md", ".html", ".csv", ".png")
+    """What was made of the files that were asked for, the first number of it, and where all can be seen."""
+    wanted = set(map(str, workflow.dag.derived_targetfiles))
+    made = [list(map(str, job.output)) for job in workflow.dag.finished_jobs if job.output]
+    files = {file for outputs in made if not wanted.isdisjoint(outputs) for file in outputs}
+    order = (".html", ".md", ".csv", ".png")
     rank = lambda file: order.index(Path(file).suffix) if Path(file).suffix in order else len(order)
     files = sorted(filter(os.path.exists, files), key=lambda file: (rank(file), file))
     if not files:
         return
-    lines = ["Made:", *(f"    {file}" for file in files[:LISTED_RESULTS])]
-    if len(files) > LISTED_RESULTS:
-        lines.append(f"    and {len(files) - LISTED_RESULTS} more")
-    found = headline(files, paper_name)
+    further = len(files) - LISTED_RESULTS
+    lines = ["Made:", *files[:LISTED_RESULTS], *([f"and {further} more"] if further > 0 else [])]
+    logger.info("\n    ".join(lines))
+    # A workflow that has these rules as a module has files of its own.
+    if found := headline([file for file in files if file.startswith(f"{RESULTS}/")], paper_name):
+        logger.info(found)
     page_file = place("results/index.html")
-    seen = f"All results on one page: snakemake {page_file}"
-    lines += [found] if found else []
-    lines.append(f"Open in a browser: {page_file}" if page_file in files else seen)
-    logger.info("\n".join(lines))
+    see_all = f"All results on one page: snakemake {page_file}"
+    logger.info(f"Open in a browser: {page_file}" if page_file in files else see_all)

@@ -16,7 +16,7 @@ _SHOWN = 3
 def headline(files: Iterable[str | Path], named: Named) -> str:
     """One line on the leaderboard among these files, or else on the first table of accuracies (a
     long table), such as "digits, fgsm 0.1, classifier A: 0.446 [.403, .490] without defense;
-    Defense-GAN-Rec 0.58 [.48, .67] (white box)"; "" if there is none. `named` says what a defence
+    0.58 [.48, .67] Defense-GAN-Rec (white box)"; "" if there is none. `named` says what a defence
     is called, of its name and variant."""
     paths = [Path(file) for file in files]
     for path in paths:
@@ -57,11 +57,11 @@ def _of_table(rows: Sequence[Mapping[str, str]], named: Named) -> str:
     # Of several threat models the one that knows the defence.
     strongest = next((box for box in _BOXES if any(r["threat_model"] == box for r in others)), "")
     others = [row for row in others if row["threat_model"] == strongest]
-    shown = [f"{named(row['defense'], row['variant'])} {_share(row)}" for row in others[:_SHOWN]]
+    shown = [f"{_share(row)} {named(row['defense'], row['variant'])}" for row in others[:_SHOWN]]
     box = f" ({_BOXES[strongest]})" if shown else ""
     attack = f"{first['attack']} {first['epsilon']}".strip()
     where = f"{first['dataset']}, {attack}, classifier {first['classifier']}"
-    return f"{where}: {'; '.join([*bare, ', '.join(shown) + box] if shown else bare)}"
+    return f"{where}: {'; '.join([*bare, *shown])}{box}"
 
 
 def _share(row: Mapping[str, str]) -> str:

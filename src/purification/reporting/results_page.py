@@ -38,6 +38,8 @@ from purification.reporting.wide_tables import wide_table
 from purification.storage import picture_digest
 from purification.text_tables import read_page, read_text_table
 
+Flagged = tuple[str, str, str]
+"""A number that is warned of: in which result, where there, and its flags."""
 Named = Callable[[str, str], str]
 """What a defence is called, of its name and variant in a table."""
 TITLE = "Results"
@@ -72,7 +74,7 @@ def run_page(content: Mapping[str, Any], results: str, named: Named, libraries: 
     shown = content["shown"]
     for one in shown:
         _check(one)
-    flags: list[str] = []
+    flags: list[Flagged] = []
     sections = {
         "Leaderboard": _leaderboard(shown, flags),
         "Tables": _tables(shown, named, flags),
@@ -168,7 +170,7 @@ def _of(shown: Iterable[Mapping[str, Any]], section: str) -> dict[str, list[Mapp
     return groups
 
 
-def _leaderboard(shown: Sequence[Mapping[str, Any]], flags: list[str]) -> str:
+def _leaderboard(shown: Sequence[Mapping[str, Any]], flags: list[Flagged]) -> str:
     found = [one for one in shown if one["kind"] == "leaderboard"]
     if not found:
         return ""
@@ -178,7 +180,7 @@ def _leaderboard(shown: Sequence[Mapping[str, Any]], flags: list[str]) -> str:
         listed = ", ".join(filter(None, (row[FLAGS] or "").split(";")))
         if listed:
             whom = f"{row['dataset']}, {row['classifier']}, {row['defense']} {row['variant'] or ''}"
-            flags.append(f"Leaderboard: {whom.strip()}: {listed}")
+            flags.append(("Leaderboard", whom.strip(), listed))
     meanings = web.folded("What the columns mean", leaderboard_meanings(rows, times))
     return "\n".join([leaderboard_section(rows, times), meanings, _files(found[0])])
 
@@ -202,14 +204,14 @@ def _typed(name: str, value: Any, texts: set[str]) -> Any:
     return int(value) if isinstance(value, np.integer) else value
 
 
-def _tables(shown: Sequence[Mapping[str, Any]], named: Named, flags: list[str]) -> str:
+def _tables(shown: Sequence[Mapping[str, Any]], named: Named, flags: list[Flagged]) -> str:
     parts = []
     for group, results in _of(shown, "Tables").items():
         for one in results:
             heading = ": ".join(filter(None, [group, one["title"]]))
             parts.append(f"<h3>{html.escape(heading)}</h3>")
             if one["kind"] == "accuracies":
-                parts.append(_accuracies(one, heading, named, flags))
+                parts.append(_accuracies(one, named, flags))
             else:
                 parts.append(_numbers(one))
             parts.append(_files(one))
@@ -222,9 +224,11 @@ def _files(one: Mapping[str, Any]) -> str:
         f'<a href="{html.escape(_link(path))}">{html.escape(Path(path).name)}</a>'
         for path in one["paths"]
     )
+    compared = " The last has the columns compared image by image."
+    compared = compared if one["kind"] == "accuracies" and not one["swept"] else ""
     settings = web.listed(one["notes"])
     notes = web.folded("Settings", settings) if one["notes"] else ""
-    return f'<p class="small">{links}. Made {_made(one)}.</p>\n{notes}'
+    return f'<p class="small">{links}.{compared} Made {_made(one)}.</p>\n{notes}'
 
 
 def _made(one: Mapping[str, Any]) -> str:
@@ -235,7 +239,7 @@ def _when(seconds: float) -> str:
     return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M %z")
 
 
-def _accuracies(one: Mapping[str, Any], heading: str, named: Named, flags: list[str]) -> str:
+def _accuracies(one: Mapping[str, Any], named: Named, flags: list[Flagged]) -> str:
     path = next(path for path in one["paths"] if path.endswith(".long.csv"))
     long = read_long_table(place_of(path))
     table, parts = wide_table(long, swept=one["swept"]), []
@@ -248,8 +252,10 @@ def _accuracies(one: Mapping[str, Any], heading: str, named: Named, flags: list[
         for left, cells in part.rows:
             for cell in filter(None, cells):
                 if cell.flags:
-                    where = ", ".join([part.dataset, *left, cell.column])
-                    flags.append(f"{heading}: {where}: {cell.flags.replace(';', ', ')}")
+                    where = ", ".join(filter(None, [part.dataset, *left, cell.column]))
+                    flags.append(
+                        (f"{one['group']}: {one['title']}", where, cell.flags.replace(";", ", "))
+                    )
     return "\n".join(parts)
 
 
@@ -451,16 +457,23 @@ def smaller(png: bytes) -> tuple[bytes, tuple[int, int], int]:
 # What a reader must know
 
 
-def _flags(shown: Sequence[Mapping[str, Any]], flags: Sequence[str]) -> str:
+def _flags(shown: Sequence[Mapping[str, Any]], flags: Sequence[Flagged]) -> str:
     """All numbers that are warned of, and what the flags mean."""
     if not any(one["kind"] in ("accuracies", "leaderboard") for one in shown):
         return ""
     if not flags:
         return "<p>None of the checks found anything.</p>"
-    known = {flag: text for flag, text in MEANINGS.items() if any(flag in line for line in flags)}
-    lead = f"<p>{_counted(len(flags), 'number')} that the attack may explain, not the defense:</p>"
-    content = web.listed(flags)
-    listed = web.folded("All of them", content) if len(flags) > 8 else content
+    raised = {flag for *_, own in flags for flag in own.split(", ")}
+    known = {flag: text for flag, text in MEANINGS.items() if flag in raised}
+    what = _counted(len(flags), "number")
+    lead = f"<p>{what} that the attack may explain, and not the defense:</p>"
+    columns = [web.Column(name, number=False) for name in ("result", "where", "flags")]
+    rows = [
+        web.Row(html.escape(result), [web.Cell(None, where), web.Cell(None, own)])
+        for result, where, own in flags
+    ]
+    content = web.table(columns, [web.Body(rows)])
+    listed = web.folded("All of them", content) if len(flags) > _LONG // 2 else content
     return "\n".join([lead, web.defined(known), listed])
 
 
@@ -512,11 +525,12 @@ def _provenance(content: Mapping[str, Any], results: str, libraries: Path) -> st
         parts += [
             "<h3>Recipes</h3>",
             "<p>The digest of all that decides a result: its settings, "
-            "and those of all that it is made from. Equal digests are equal results. "
+            "and those of all that it is made from. On one machine equal digests are equal "
+            "results, but for measured times. "
             "<i>Made</i> is the time of the file.</p>",
             web.table(columns, [web.Body(rows)]),
         ]
-    parts += ["<h3>Versions</h3>", web.defined(versions(libraries))]
+    parts += ["<h3>Versions</h3>", web.defined(versions(libraries), brief=True)]
     return "\n".join(parts)
 
 

@@ -156,10 +156,11 @@ def coded(text: str) -> str:
     return "".join(f"<code>{part}</code>" if i % 2 else part for i, part in enumerate(parts))
 
 
-def defined(meanings: Mapping[str, str]) -> str:
-    """Terms, and what each means."""
+def defined(meanings: Mapping[str, str], brief: bool = False) -> str:
+    """Terms, and what each means; beside one another where that is `brief`."""
     terms = "\n".join(f"<dt>{escape(k)}</dt><dd>{coded(v)}</dd>" for k, v in meanings.items())
-    return f"<dl>\n{terms}\n</dl>"
+    own = ' class="brief"' if brief else ""
+    return f"<dl{own}>\n{terms}\n</dl>"
 
 
 def folded(summary: str, content: str) -> str:

@@ -56,7 +56,7 @@ def test_the_headline_of_a_table_and_of_the_leaderboard(tmp_path: Path) -> None:
     assert headline([tmp_path / "sweep.long.csv"], paper_name) == ""
     assert headline([tmp_path / "sweep.long.csv", table], paper_name) == (
         "digits, fgsm 0.1, classifier A: 0.446 [.403, .490] without defense; "
-        "MagNet 0.44 [.35, .54], Defense-GAN-Rec 0.58 [.48, .67] (white box)"
+        "0.44 [.35, .54] MagNet; 0.58 [.48, .67] Defense-GAN-Rec (white box)"
     )
     assert headline([table, leaderboard], paper_name) == (
         "Worst case, digits, classifier A, epsilon 0.1: 0.23 [.16, .32] no defense; "
