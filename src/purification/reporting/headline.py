@@ -58,6 +58,7 @@ def _of_table(rows: Sequence[Mapping[str, str]], named: Named) -> str:
     strongest = next((box for box in _BOXES if any(r["threat_model"] == box for r in others)), "")
     others = [row for row in others if row["threat_model"] == strongest]
     shown = [f"{_share(row)} {named(row['defense'], row['variant'])}" for row in others[:_SHOWN]]
+    shown += [f"{len(others) - _SHOWN} more"] if len(others) > _SHOWN else []
     box = f" ({_BOXES[strongest]})" if shown else ""
     attack = f"{first['attack']} {first['epsilon']}".strip()
     where = f"{first['dataset']}, {attack}, classifier {first['classifier']}"

@@ -261,16 +261,14 @@ def _accuracies(one: Mapping[str, Any], named: Named, flags: list[Flagged]) -> s
 
 def _part(part: TablePart, named: Named) -> str:
     """A part of a table of accuracies."""
-    labels = [
-        web.Column({"epsilon": "ε"}.get(name, name), number=name in ("epsilon", "L", "R"))
-        for name in part.labels
-    ]
+    names = [{"epsilon": "ε"}.get(name, name) for name in part.labels]
+    labels = [web.Column(name, number=name in ("ε", "L", "R"), classes="label") for name in names]
     headings = _headings(part, named)
     about = [f"Column {name} of the CSV" for name in part.columns]
     columns = [*labels, *(web.Column(h, about=a) for h, a in zip(headings, about, strict=True))]
     rows = [
         web.Row(
-            web.broken(left[0]),
+            _head(names, left),
             [*(_label(text) for text in left[1:]), *map(_accuracy, cells)],
         )
         for left, cells in part.rows
@@ -278,6 +276,13 @@ def _part(part: TablePart, named: Named) -> str:
     return f'<p class="small">{html.escape(part.heading)}</p>\n' + web.table(
         columns, [web.Body(rows)]
     )
+
+
+def _head(names: Sequence[str], texts: Sequence[str]) -> str:
+    """The first of a row's labels; on a card the others stand with it."""
+    further = [f"{k} {v}" for k, v in zip(names[1:], texts[1:], strict=True) if v]
+    also = f' <span class="also">{html.escape(", ".join(further))}</span>' if further else ""
+    return web.broken(texts[0]) + also
 
 
 def _label(text: str) -> web.Cell:

@@ -24,7 +24,8 @@ MANY = 7
 @dataclass(frozen=True)
 class Column:
     """A column: its heading, whether it is of numbers, what is said of it when the pointer is above
-    the heading, and the classes of its cells (`strong`, `long`: as the style has them)."""
+    the heading, and the classes of its cells, which the style knows: `strong`; `long`, a text that
+    needs room; `label`, which a card has in its head."""
 
     heading: str
     number: bool = True
@@ -47,7 +48,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A row: its first cell, `head`, as HTML, and the other cells, one for each further column."""
+    """A row: its first cell, `head`, as HTML, and the other cells, one for each further column.
+    What is of the class `also` in the head is shown in a card alone."""
 
     head: str
     cells: Sequence[Cell]

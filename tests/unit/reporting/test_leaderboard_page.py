@@ -155,11 +155,11 @@ def test_it_fits_a_phone(page: Path, tmp_path: Path) -> None:
     var cell = inside.querySelector("td[data-label='Worst case']");
     var style = inside.defaultView.getComputedStyle;
     return [{WIDER}(inside.documentElement), style(cell, "::before").content,
-      style(cell.querySelector(".more")).display];
+      style(cell.querySelector(".more")).display, style(cell).display];
     """
     outer, size, picture = in_a_phone(page), (390, 1600), tmp_path / "narrow.png"
-    wider, label, interval = ended(outer, "narrow", script, *shot(picture, *size))
+    wider, label, interval, display = ended(outer, "narrow", script, *shot(picture, *size))
     assert wider <= 0
     assert label == '"Worst case"'  # a card for each row
-    assert interval != "none"
+    assert interval != "none" and display == "grid"
     check_picture(picture, *size)
