@@ -109,6 +109,24 @@ def paired_section(
     return "\n\n".join(parts)
 
 
+HEADING = "Paired comparisons"
+
+
+def paired_grids(page: str) -> tuple[str, list[tuple[str, list[str], list[list[str]]]]]:
+    """What the page of a table says of its pairs: the paragraph above them, and of each data set
+    its name, the headings and the rows; nothing if it has none."""
+    _, found, section = page.partition(f"\n## {HEADING}\n")
+    if not found:
+        return "", []
+    how, *parts = section.partition("\n## ")[0].strip().split("\n\n### ")
+    grids = []
+    for part in parts:
+        dataset, *lines = part.strip().splitlines()
+        header, _, *rows = [line[2:-2].split(" | ") for line in lines if line.startswith("| ")]
+        grids.append((dataset, header, rows))
+    return how, grids
+
+
 def has_randomised(long: pd.DataFrame) -> bool:
     """Whether a long table has defences that draw anew in each evaluation."""
     return "protocol" in long and bool((long["protocol"].fillna("") != "").any())

@@ -33,6 +33,7 @@ from purification.reporting.leaderboard import (
 )
 from purification.reporting.long_tables import read_long_table
 from purification.reporting.markdown_tables import MARK, TablePart, table_parts
+from purification.reporting.paired import paired_grids
 from purification.reporting.threat_models import MEANING
 from purification.reporting.wide_tables import wide_table
 from purification.storage import picture_digest
@@ -224,11 +225,9 @@ def _files(one: Mapping[str, Any]) -> str:
         f'<a href="{html.escape(_link(path))}">{html.escape(Path(path).name)}</a>'
         for path in one["paths"]
     )
-    compared = " The last has the columns compared image by image."
-    compared = compared if one["kind"] == "accuracies" and not one["swept"] else ""
     settings = web.listed(one["notes"])
     notes = web.folded("Settings", settings) if one["notes"] else ""
-    return f'<p class="small">{links}.{compared} Made {_made(one)}.</p>\n{notes}'
+    return f'<p class="small">{links}. Made {_made(one)}.</p>\n{notes}'
 
 
 def _made(one: Mapping[str, Any]) -> str:
@@ -256,7 +255,36 @@ def _accuracies(one: Mapping[str, Any], named: Named, flags: list[Flagged]) -> s
                     flags.append(
                         (f"{one['group']}: {one['title']}", where, cell.flags.replace(";", ", "))
                     )
-    return "\n".join(parts)
+    return "\n".join([*parts, _paired(one)])
+
+
+def _paired(one: Mapping[str, Any]) -> str:
+    """The columns compared image by image, as the table's page has them."""
+    path = next(path for path in one["paths"] if path.endswith(".md"))
+    how, grids = paired_grids(read_page(place_of(path)))
+    if not grids:
+        return ""
+    parts = [f"<p>{html.escape(how.replace('Bold:', 'With an asterisk:').replace('`', ''))}</p>"]
+    for dataset, header, lines in grids:
+        columns = [web.Column(k, number=i > 2) for i, k in enumerate(header)]
+        rows = [
+            web.Row(
+                html.escape(line[0]),
+                [*(web.Cell(None, text) for text in line[1:3]), *map(_difference, line[3:])],
+            )
+            for line in lines
+        ]
+        parts += [f"<h4>{html.escape(dataset)}</h4>", web.table(columns, [web.Body(rows)])]
+    return web.folded("Columns compared image by image", "\n".join(parts))
+
+
+def _difference(text: str) -> web.Cell:
+    """A difference, the images that it rests on, and its p-value."""
+    if not text:
+        return web.Cell(None, "")
+    difference, _, further = text.partition(" ")
+    value = difference.strip("*")
+    return web.Cell(float(value), f"{value}{'*' * ('**' in difference)} {further}")
 
 
 def _part(part: TablePart, named: Named) -> str:

@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 from purification.evaluation.mcnemar import comparison_rows
 from purification.evaluation.paired import holm, paired_rows
 from purification.experiments import paper_name
-from purification.reporting.paired import paired_section, paired_tables, paired_text
+from purification.reporting.paired import paired_grids, paired_section, paired_tables, paired_text
 from purification.storage import ImageSet, write_image_set
 
 Make = Callable[..., dict[str, Any]]
@@ -96,6 +96,13 @@ def test_columns_of_one_threat_model_are_compared_on_what_they_share(cell: Make)
     section = paired_section(rows, paper_name, randomised=True)
     assert "### digits" in section and "left out" in section
     assert paired_section([], paper_name) == ""
+    # As a page with all results reads it.
+    page = f"# t\n\n## digits\n\nx\n\n## Paired comparisons\n\n{section}\n\n## Warnings\n\n| a |\n"
+    how, [(dataset, header, lines)] = paired_grids(page)
+    assert how.endswith("left out.") and dataset == "digits"
+    assert header == ["threat model", "first", "second", "fgsm 0.1, n = 10"]
+    assert {tuple(line[:3]): line[3] for line in lines} == shown
+    assert paired_grids("# t\n\n## Warnings\n") == ("", [])
 
 
 def test_other_images_are_refused(cell: Make) -> None:

@@ -371,7 +371,7 @@ def test_wide_table_averages_seeds(tabulate: Tabulate) -> None:
     assert pd.isna(row["no_attack_std"])
     low, high = wilson_interval(360, 400)
     text = markdown_table(long, wide_table(long), title="t")
-    assert f"| **0.883 ± 0.076** {interval_text(low, high, 400)} |" in text
+    assert f"| **0.883 ± 0.076** {interval_text(low, high, 400)}" in text
     assert "no_defense, n = 400 |" in text
 
 

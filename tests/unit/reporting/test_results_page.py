@@ -37,6 +37,17 @@ def told(section: str, kind: str, title: str, *paths: str, **more: Any) -> dict[
     return said | named | {"swept": False, "notes": ["Seeds: 0."]} | more
 
 
+PAIRED = """\
+## Paired comparisons
+
+How. Bold: below 0.05.
+
+### digits
+
+| threat model | first | second | fgsm 0.3, n = 100 |
+| --- | --- | --- | --- |
+| white box | MagNet | no defense | **-0.12** (4 : 16), p 0.012 |
+"""
 SHOWN = [
     told("Leaderboard", "leaderboard", "left", "leaderboard.csv", "leaderboard.md"),
     told(
@@ -86,7 +97,7 @@ def made_up_results(results: Path) -> None:
     long = long_table([results / "files/0.csv"], None)
     write_csv(long, results / "table4.long.csv", RECIPE)
     write_csv(wide_table(long), results / "table4.csv")
-    write_page(results / "table4.md", "# Table 4", RECIPE, results / "table4.csv")
+    write_page(results / "table4.md", f"# Table 4\n\n{PAIRED}", RECIPE, results / "table4.csv")
     detected = {"dataset": "digits", "n": 350, "auc": 0.70184, "auc_low": 0.68, "auc_high": 0.72}
     write_rows(results / "detection.csv", [detected, detected | {"auc": 0.9}], RECIPE)
     board = [made(d, a) for d, a in (("defense_gan", 0.44), ("none", 0.23), ("magnet", 0.03))]
@@ -117,6 +128,9 @@ def test_it_shows_all_results_with_n_and_intervals(page: Path) -> None:
     assert cell is not None
     assert 'data-value="0.58"' in cell[0] and "<span>0.58</span>" in cell[0]
     assert "[.48, .67], n = 100" in cell[0]
+    pair = re.search(r'<td data-label="fgsm 0.3, n = 100".*?</td>', text)
+    assert pair is not None and 'data-value="-0.12"' in pair[0]
+    assert "<span>-0.12* (4 : 16), p 0.012</span>" in pair[0]
     auc = re.search(r'<td data-label="auc".*?</td>', text)
     assert auc is not None and "0.7018" in auc[0] and "[0.68, 0.72], n = 350" in auc[0]
     for part in ("MagNet, white box", "FGSM training", "Figure 3: &lt;ramps&gt;", "Seeds: 0."):
