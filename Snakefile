@@ -44,6 +44,8 @@ report: "workflow/report/workflow.rst"
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/lookups.smk"
+include: "workflow/rules/shown_results.smk"
+include: "workflow/rules/ending.smk"
 include: "workflow/rules/edits.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/slurm.smk"
@@ -61,7 +63,6 @@ include: "workflow/rules/ae_gan.smk"
 include: "workflow/rules/cowboy.smk"
 include: "workflow/rules/generator_quality.smk"
 include: "workflow/rules/results_page.smk"
-include: "workflow/rules/ending.smk"
 
 
 # A workflow with these rules as a module calls these handlers in its own. Jobs are told whose they are: see purification.runs.

@@ -91,6 +91,25 @@ def _amd_gpus(nodes: Path = _AMD_NODES) -> list[str]:
     return found
 
 
+GPUS_VARIABLE = "PURIFICATION_GPUS"
+"""In the environment of a job on the machine of its Snakemake: how many GPUs that asks for."""
+
+
+def gpus_for_jobs() -> tuple[int, str]:
+    """How many GPUs a job may ask for where the config says `auto`, and a line on what was found:
+    "" in a job, whose Snakemake has asked the driver already (`grant_gpus`)."""
+    if granted := os.environ.get(GPUS_VARIABLE, ""):
+        return int(granted), ""
+    names, why = find_gpus()
+    return min(1, len(names)), told_gpus(names, why)
+
+
+def grant_gpus(count: int) -> None:
+    """Called by Snakemake's main process before its jobs: they ask for as many, whatever there
+    is."""
+    os.environ[GPUS_VARIABLE] = str(count)
+
+
 def told_gpus(names: Sequence[str], why: str) -> str:
     """What `gpu: auto` found, in one line."""
     if not names:

@@ -54,7 +54,12 @@ def test_what_is_not_what_the_config_asks_for_is_named_and_not_shown(workflow: W
 
 def test_a_run_ends_with_what_it_made_and_what_it_found(workflow: Workflow) -> None:
     (workflow.folder / "results/table4.md").unlink()
+    # A set that is gone is not made again to be compared.
+    (workflow.folder / "results/digits/seed0/attacked/magnet/D/cw.h5").unlink()
     said = workflow.run("results/table4.csv").stdout
+    assert "1 of 1 steps" in said
+    page = (workflow.folder / "results/table4.md").read_text()
+    assert "Numbers compared with none, because their images are gone: 2." in page
     made = said[said.index("Made:") :].splitlines()
     assert made[1:4] == [f"    results/table4{end}" for end in (".md", ".csv", ".long.csv")]
     assert re.match(r"digits, fgsm 0\.1, classifier D: 0\.\d\d \[.*\] without defense; ", made[4])

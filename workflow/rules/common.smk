@@ -52,7 +52,7 @@ from purification.experiments import (
 )
 from purification.freshness import Freshness
 from purification.plugins import provide_code, provide_files
-from purification.runtime import find_gpus, told_gpus
+from purification.runtime import gpus_for_jobs
 
 SCHEMA = Path(HERE, "workflow/schemas/config.schema.yaml")
 
@@ -332,12 +332,8 @@ def memory(amount, copies):
     )
 
 
-# GPUs that a GPU rule asks for. Jobs on this machine take what its main process was told.
-ASKED_DRIVER = config["gpu"] == "auto" and "PURIFICATION_GPUS" not in os.environ
-FOUND_GPUS = find_gpus() if ASKED_DRIVER else ([], "")
-GPUS = config["gpu"]
-if GPUS == "auto":
-    GPUS = int(os.environ.get("PURIFICATION_GPUS", min(1, len(FOUND_GPUS[0]))))
+# GPUs that GPU rules ask for, and a line on what was found by itself.
+GPUS, FOUND_GPUS = (config["gpu"], "") if config["gpu"] != "auto" else gpus_for_jobs()
 
 # All cores of this run, for a job beside which nothing else may run. A cluster's runs have no such number.
 ALL_CORES = workflow.resource_settings.cores or config["threads"]

@@ -1,16 +1,16 @@
 # What a run says at its beginning and at its end.
 from purification.experiments import paper_name
 from purification.reporting.headline import headline
+from purification.runtime import grant_gpus
 
 LISTED_RESULTS = 12
 
 
 def tell_gpus():
-    """What `gpu: auto` found; jobs on this machine do not ask again."""
-    if config["gpu"] == "auto":
-        if ASKED_DRIVER:
-            logger.info(told_gpus(*FOUND_GPUS))
-        os.environ["PURIFICATION_GPUS"] = str(GPUS)
+    """What `gpu: auto` found. Jobs on this machine do not ask again."""
+    if FOUND_GPUS:
+        logger.info(FOUND_GPUS)
+        grant_gpus(GPUS)
 
 
 def tell_results():

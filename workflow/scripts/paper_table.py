@@ -22,14 +22,15 @@ long = long_table(map(Path, snakemake.input.measurements), values, searches)
 swept = searches is not None
 wide = wide_table(long, swept=swept)
 write_csv(long, Path(snakemake.output.long), recipe)
-pairs = [] if swept else paired_rows(cells_of(recipe.sources.values()), snakemake.threads)
+compared, gone = ([], 0) if swept else cells_of(recipe.sources)
+pairs = paired_rows(compared, snakemake.threads)
 text = markdown_table(
     long,
     wide,
     title=study.title,
     notes=recipe["notes"],
     swept=swept,
-    paired=paired_section(pairs, paper_name, has_randomised(long)),
+    paired=paired_section(pairs, paper_name, has_randomised(long), gone),
 )
 wide_path = Path(snakemake.output.wide)
 write_csv(wide, wide_path)

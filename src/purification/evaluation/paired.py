@@ -73,9 +73,24 @@ def paired_rows(cells: Sequence[Mapping[str, Any]], threads: int = 1) -> list[di
     return [row | {"p_value_holm": p} for row, p in zip(rows, holm(rows), strict=True)]
 
 
-def cells_of(recipes: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The cell summaries of the measurements among some recipes."""
-    return [c for one in recipes if one.get("kind") == "Measurement" for c in one["cells"]]
+def cells_of(sources: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], int]:
+    """The cell summaries of the measurements among the sources of a job (path to recipe) whose sets
+    are among them, too; and how many under attack are left out, because their sets are gone."""
+    cells = [
+        cell
+        for recipe in sources.values()
+        if recipe.get("kind") == "Measurement"
+        for cell in recipe["cells"]
+    ]
+    there = [cell for cell in cells if cell["images"] in sources]
+    left_out = [
+        cell
+        for cell in cells
+        if cell["images"] not in sources
+        and cell["labels"]["attack"] != "none"
+        and "protocol" not in cell["labels"]
+    ]
+    return there, len(left_out)
 
 
 class _Reader:

@@ -1026,25 +1026,24 @@ class Table(File):
         return _by_path(self.measurements)
 
     @property
-    def compared(self) -> list[File]:
+    def compared(self) -> list[tuple["Measurement", File]]:
         """The attacked sets whose columns its page compares image by image, and the classifiers of
-        those that hold no predictions. A swept table compares none. They decide nothing that the
-        measurements do not, and are in no recipe."""
-        if self.cells is not None:
-            return []
-        cells = [c for m in self.measurements if isinstance(m, Measurement) for c in m.cells]
+        those that hold no predictions, each with the measurement that is made of it, too. A swept
+        table compares none. They decide nothing that the measurements do not, and are in no
+        recipe."""
         found = []
-        for cell in cells:
-            if cell.labels["attack"] != "none" and "protocol" not in cell.labels:
-                found.append(cell.images)
+        for made in self.measurements if self.cells is None else ():
+            for cell in made.cells if isinstance(made, Measurement) else ():
+                if cell.labels["attack"] == "none" or "protocol" in cell.labels:
+                    continue
+                found.append((made, cell.images))
                 if cell.labels["threat_model"] == "black_box":
-                    found.append(cell.classifier)
-        return list(_by_path(found).values())
+                    found.append((made, cell.classifier))
+        return found
 
-    @cached_property
-    def job(self) -> Recipe:
-        """With the recipes of what is compared: its script reads that, too."""
-        return Recipe(self.recipe, [*self.measurements, *self.compared])
+    def comparing(self, files: Iterable[File]) -> Recipe:
+        """What the job is told that compares those files of `compared`."""
+        return Recipe(self.recipe, [*self.measurements, *files])
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,10 @@ def _studies(catalogue: Catalogue) -> Iterator[Result]:
         elif study.form == "generator_quality":
             yield from _quality(catalogue, group, title)
         elif any(path.endswith(".png") for path in paths):
-            named = (catalogue,) if study.form in _MADE else (catalogue, study.name)
+            # Both toy figures are drawn by the job of the first.
+            toy = (other.name for other in studies_of(catalogue.config, "toy"))
+            name = next(toy) if study.form == "toy" else study.name
+            named = (catalogue,) if study.form in _MADE else (catalogue, name)
             make = _bound(_MADE.get(study.form, paper_figure), *named)
             yield Result("Figures", "picture", group, title, paths, make)
 

@@ -85,14 +85,18 @@ def p_text(p: float) -> str:
 
 
 def paired_section(
-    rows: Sequence[Mapping[str, Any]], named: Callable[[str, str], str], randomised: bool = False
+    rows: Sequence[Mapping[str, Any]],
+    named: Callable[[str, str], str],
+    randomised: bool = False,
+    gone: int = 0,
 ) -> str:
     """The section of a table's page; "" if there is nothing to compare. `randomised`: the table has
-    such defences, which are left out."""
+    such defences, which are left out. `gone`: numbers of it whose images lie there no more."""
     tables = paired_tables(rows, named)
+    lost = [f"Numbers compared with none, because their images are gone: {gone}."] if gone else []
     if not tables:
-        return ""
-    said = [HOW, *(["Randomised defenses are left out."] if randomised else [])]
+        return lost[0] if lost else ""
+    said = [HOW, *(["Randomised defenses are left out."] if randomised else []), *lost]
     parts = [" ".join(said)]
     for table in tables:
         counts = [

@@ -50,7 +50,7 @@ PICTURE_WIDTH = 840
 """CSS pixels that a picture of 7 inches is shown in."""
 _DPI = 300
 _LONG = 40  # rows of a table that are folded
-_LIBRARIES = ("purification", "torch", "numpy", "h5py", "pandas", "scikit-learn", "snakemake")
+_LIBRARIES = ("purification", "torch", "numpy", "h5py", "pandas", "scikit-learn", "Snakemake")
 _THREATS = {
     **{"white_box": "white box", "gray_box": "gray box", "white_box_bpda": "BPDA"},
     **{"white_box_fixed": "white box, known draw", "white_box_bpda_fixed": "BPDA, known draw"},
@@ -110,8 +110,8 @@ def _lead(content: Mapping[str, Any], results: str) -> str:
     counts = [_counted(tables, "table"), _counted(len(kinds) - tables, "picture")]
     text = f"Made from what lies in <code>{html.escape(results)}</code>: {' and '.join(counts)}."
     if not kinds:
-        first = f"snakemake --cores all {results}/table4.csv"
-        text += f" Nothing to show yet: <code>{html.escape(first)}</code> makes the first table."
+        first = f"`snakemake --cores all {results}/table4.csv`"
+        text += web.coded(f" Nothing to show yet: {first} makes the first table.")
     text += " A click on a heading sorts; a number shows its interval and n when it is pointed at."
     pages = "; ".join(
         f'<a href="{html.escape(_link(page))}">{html.escape(Path(page).name)}</a>'
@@ -142,11 +142,11 @@ def _left_out(pairs: Sequence[Sequence[str]], results: str) -> str:
         f"<li><code>{html.escape(_place(path, results))}</code>: {html.escape(why)}</li>"
         for path, why in pairs
     )
-    first = html.escape(_place(pairs[0][0], results))
+    first = f"`snakemake --cores all {_place(pairs[0][0], results)}`"
+    again = web.coded(f"Made again, such as by {first}, they stand on the next page.")
     return (
         '<div class="warn" role="note"><b>Not shown, because it is not what this config asks for'
-        f"</b><ul>{items}</ul><p>Made again, such as by <code>snakemake --cores all {first}</code>,"
-        " they stand on the next page.</p></div>"
+        f"</b><ul>{items}</ul><p>{again}</p></div>"
     )
 
 
@@ -367,6 +367,10 @@ def _accuracy(cell: Any) -> web.Cell:
 
 _ENDS = {("_low", "_high"): "95 % interval", ("_q1", "_q3"): "quartiles"}
 _SPREADS = ("_std", "_sd")
+_SETUP = (
+    *("seed", "classifier", "indicator", "features", "images", "images_timed", "batch", "repeats"),
+    *("device", "threads", "torch"),
+)
 _HIDDEN = ("recipe", "check", "dtype", "image_shape")
 
 
@@ -387,6 +391,10 @@ def _numbers(one: Mapping[str, Any]) -> str:
 def _frame(table: pd.DataFrame) -> str:
     """A CSV as a table: its intervals, quartiles and spreads stand behind their numbers, n, too."""
     table = table.loc[:, table.notna().any()]
+    # What is the same in all rows, and no result, is said once.
+    same = [name for name in _SETUP if name in table and table[name].nunique(dropna=False) == 1]
+    said = [f"{name.replace('_', ' ')} {_shown(table[name].iloc[0])}" for name in same]
+    table = table.drop(columns=same)
     folded, behind = set(), {}
     for name in table:
         for (low, high), what in _ENDS.items():
@@ -407,7 +415,8 @@ def _frame(table: pd.DataFrame) -> str:
         web.Row(web.broken(_shown(row[names[0]])), [_value(row, n, behind) for n in names[1:]])
         for row in table.to_dict("records")
     ]
-    return web.table(columns, [web.Body(rows)])
+    lead = f'<p class="small">{html.escape(", ".join(said))}.</p>\n' if said else ""
+    return lead + web.table(columns, [web.Body(rows)])
 
 
 def _bounds(name: str, low: str, high: str) -> list[tuple[str, str]]:

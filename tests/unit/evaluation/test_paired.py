@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import binomtest
 
 from purification.evaluation.mcnemar import comparison_rows
-from purification.evaluation.paired import holm, paired_rows
+from purification.evaluation.paired import cells_of, holm, paired_rows
 from purification.experiments import paper_name
 from purification.reporting.paired import paired_grids, paired_section, paired_tables, paired_text
 from purification.storage import ImageSet, write_image_set
@@ -110,6 +110,17 @@ def test_other_images_are_refused(cell: Make) -> None:
     other = cell("+++", "magnet", "white_box", truth=LABELS[::-1].copy())
     with pytest.raises(ValueError, match=r"1\.h5 and .*2\.h5: expected the same images"):
         paired_rows([one, other])
+
+
+def test_sets_that_are_gone_are_left_out_and_counted(cell: Make) -> None:
+    clean = cell("++", "none", "none", attack="none")
+    kept, gone = cell("++", "none", "white_box"), cell("+-", "magnet", "gray_box")
+    measured = {"kind": "Measurement", "cells": [clean, kept, gone]}
+    sources = {"m.csv": measured, kept["images"]: {"kind": "AdversarialSet"}}
+    assert cells_of(sources) == ([kept], 1)
+    assert paired_section([], paper_name, gone=1) == (
+        "Numbers compared with none, because their images are gone: 1."
+    )
 
 
 def test_p_values_are_corrected_for_their_number() -> None:

@@ -452,6 +452,15 @@ def test_amds_driver_numbers_its_gpus(tmp_path: Path, monkeypatch: pytest.Monkey
     assert runtime._amd_gpus(tmp_path) == []
 
 
+def test_jobs_ask_for_what_their_snakemake_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "find_gpus", lambda: (["H200", "H200"], ""))
+    monkeypatch.setenv(runtime.GPUS_VARIABLE, "")
+    count, told = runtime.gpus_for_jobs()
+    assert count == 1 and told.startswith("gpu: auto found 2 x H200")
+    runtime.grant_gpus(0)
+    assert runtime.gpus_for_jobs() == (0, "")
+
+
 def test_what_was_found_is_told_in_one_line() -> None:
     found = "gpu: auto found 2 x H200: training, attacks and purification ask for one each"
     assert runtime.told_gpus(["H200", "H200"], "") == found

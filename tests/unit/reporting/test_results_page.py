@@ -98,7 +98,14 @@ def made_up_results(results: Path) -> None:
     write_csv(long, results / "table4.long.csv", RECIPE)
     write_csv(wide_table(long), results / "table4.csv")
     write_page(results / "table4.md", f"# Table 4\n\n{PAIRED}", RECIPE, results / "table4.csv")
-    detected = {"dataset": "digits", "n": 350, "auc": 0.70184, "auc_low": 0.68, "auc_high": 0.72}
+    detected = {
+        "dataset": "digits",
+        "seed": 0,
+        "n": 350,
+        "auc": 0.70184,
+        "auc_low": 0.68,
+        "auc_high": 0.72,
+    }
     write_rows(results / "detection.csv", [detected, detected | {"auc": 0.9}], RECIPE)
     board = [made(d, a) for d, a in (("defense_gan", 0.44), ("none", 0.23), ("magnet", 0.03))]
     pd.DataFrame(board, columns=list(COLUMNS)).to_csv(results / "leaderboard.csv", index=False)
@@ -133,6 +140,7 @@ def test_it_shows_all_results_with_n_and_intervals(page: Path) -> None:
     assert "<span>-0.12* (4 : 16), p 0.012</span>" in pair[0]
     auc = re.search(r'<td data-label="auc".*?</td>', text)
     assert auc is not None and "0.7018" in auc[0] and "[0.68, 0.72], n = 350" in auc[0]
+    assert '<p class="small">seed 0.</p>' in text
     for part in ("MagNet, white box", "FGSM training", "Figure 3: &lt;ramps&gt;", "Seeds: 0."):
         assert part in text, part
     assert [*re.findall(r'<section id="(.*?)">', text)] == [
