@@ -44,6 +44,8 @@ report: "workflow/report/workflow.rst"
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/lookups.smk"
+include: "workflow/rules/shown_results.smk"
+include: "workflow/rules/ending.smk"
 include: "workflow/rules/edits.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/slurm.smk"
@@ -61,15 +63,17 @@ include: "workflow/rules/ae_gan.smk"
 include: "workflow/rules/cowboy.smk"
 include: "workflow/rules/generator_quality.smk"
 include: "workflow/rules/modern.smk"
+include: "workflow/rules/results_page.smk"
 
 
-# A workflow with these rules as a module calls both handlers in its own. Jobs are told whose they are: see purification.runs.
+# A workflow with these rules as a module calls these handlers in its own. Jobs are told whose they are: see purification.runs.
 # The default limit of 100 jobs a second costs more than it saves: each finished job leaves a timer that goes through all
 # jobs every second from then on (snakemake #3744, #3804; 9.27.1), after 155 jobs 40 % of a core, after thousands no
 # thread can be started any more. Another limit than the default was asked for, and stays.
 onstart:
     if workflow.is_main_process:
         begin(RESULTS)
+        tell_gpus()
         remember(CATALOGUE.config)
         if workflow.local_exec:
             open_starter()
@@ -79,6 +83,12 @@ onstart:
     count_every_end(
         workflow.executor_settings, sys.modules.get("snakemake_executor_plugin_slurm")
     )
+
+
+# What was made, and where to look.
+onsuccess:
+    if workflow.is_main_process:
+        tell_results()
 
 
 # A job that the kernel kills for want of memory leaves no message.

@@ -6,11 +6,12 @@ say. The files themselves know.
 """
 
 from collections.abc import Callable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from purification.experiments.artifacts import File, Table
-from purification.provenance import PNG_MARK, SHOWN, DamagedFile, all_differences, digest_of
+from purification.provenance import SHOWN, all_differences, digest_of
 
 
 class Freshness:
@@ -35,6 +36,7 @@ class Freshness:
         self._absent: set[str] = set()
         self._seen: set[tuple[str, str]] = set()
         self._told: set[str] = set()
+        self._judged: dict[tuple[str, str], list[str]] = {}
 
     def look_at(self, file: File) -> None:
         """A file that the DAG may need, and all that it is made from."""
@@ -58,6 +60,21 @@ class Freshness:
             self._seen.add(key)
         for source in file.sources.values():
             self.look_at(source)
+
+    def objections(self, file: File) -> list[str]:
+        """Why a file that lies there is not what the config asks for, or something that it is made
+        from, a line a reason; none if all is, as far as it lies there. Has nothing made again."""
+        path = self._place(file.path)
+        if not Path(path).exists():
+            damaged = Path(f"{path}.damaged").exists()
+            return [f"{path}: a damaged one was set aside"] if damaged else []
+        key = (path, file.digest)
+        if key not in self._judged:
+            own = self._objection_to(file, path)
+            sources = file.sources.values()
+            below = (line for source in sources for line in self.objections(source))
+            self._judged[key] = own or list(islice(below, SHOWN))
+        return self._judged[key]
 
     def _objection_to(self, file: File, path: str) -> list[str]:
         """That to the file or to a further one of its job (what is missing Snakemake sees)."""
@@ -107,27 +124,17 @@ def objection_to(path: str | Path, asked: Mapping[str, Any]) -> list[str]:
     return all_differences(found, asked)
 
 
-def _picture_digest(path: str | Path) -> str:
-    """From the metadata at the beginning of a PNG file."""
-    with Path(path).open("rb") as file:
-        start = file.read(4096)
-    _, mark, rest = start.partition(f"tEXt{PNG_MARK}\0".encode())
-    if not mark:
-        raise DamagedFile(f"{path}: a picture without the digest of its recipe")
-    return rest[:16].decode("ascii", errors="replace")
-
-
 def found_recipe(path: str | Path) -> dict[str, Any] | str:
     """The recipe that a file carries, or a table's or page's digest of it; no more is read.
 
     Raises ValueError as the function that reads it, LookupError if files of its kind carry none.
     """
     # Here and not above: a run with nothing on the disk needs no HDF5.
-    from purification.storage import checkpoint_recipe, image_recipe
+    from purification.storage import checkpoint_recipe, image_recipe, picture_digest
     from purification.text_tables import page_digest, text_table_digest
 
     readers = {".h5": image_recipe, ".safetensors": checkpoint_recipe, ".csv": text_table_digest}
-    readers |= {".md": page_digest, ".html": page_digest, ".png": _picture_digest}
+    readers |= {".md": page_digest, ".html": page_digest, ".png": picture_digest}
     if (read := readers.get(Path(path).suffix)) is None:
         raise LookupError(f"{path}: files of this kind carry no recipe")
     return read(path)

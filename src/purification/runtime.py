@@ -8,7 +8,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
@@ -35,9 +35,88 @@ _original_stderr: TextIO | None = None  # where stderr led before `start` sent i
 _failed = False  # whether an exception has ended the job
 
 
-def has_gpu() -> bool:
-    """Whether this machine has a GPU (NVIDIA or AMD), by its device files: torch is slow to ask."""
-    return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/kfd").exists()
+def find_gpus() -> tuple[list[str], str]:
+    """The names of the GPUs that this machine's driver offers to a program, NVIDIA's or else AMD's,
+    and where there are none, why. torch would be slow to ask.
+
+    The driver is asked, and no device file looked for: WSL has other ones, a container may have
+    them without a driver, and CUDA_VISIBLE_DEVICES may hide every GPU.
+    """
+    names, why = _cuda_gpus()
+    if names:
+        return names, ""
+    names = _amd_gpus()
+    return names, "" if names else f"{why}, and no AMD GPU"
+
+
+_CUDA = ("libcuda.so.1", "/usr/lib/wsl/lib/libcuda.so.1")
+"""NVIDIA's driver, as programs load it; WSL has it where not every loader looks."""
+_AMD_NODES = Path("/sys/class/kfd/kfd/topology/nodes")
+
+
+def _cuda_gpus(load: Callable[[str], Any] = ctypes.CDLL) -> tuple[list[str], str]:
+    """Those of CUDA's driver interface, or why there are none."""
+    driver = None
+    for name in _CUDA:
+        with suppress(OSError):
+            driver = load(name)
+            break
+    if driver is None:
+        return [], "no NVIDIA driver"
+    if error := driver.cuInit(0):
+        hidden = "the NVIDIA driver offers no GPU"
+        return [], hidden if error == _NO_DEVICE else f"NVIDIA's driver failed (error {error})"
+    count = ctypes.c_int()
+    if driver.cuDeviceGetCount(ctypes.byref(count)) or not count.value:
+        return [], "the NVIDIA driver offers no GPU"
+    names = []
+    for number in range(count.value):
+        text = ctypes.create_string_buffer(256)
+        known = driver.cuDeviceGetName(text, len(text), number) == 0
+        names.append(text.value.decode(errors="replace") if known else "an NVIDIA GPU")
+    return names, ""
+
+
+_NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
+
+
+def _amd_gpus(nodes: Path = _AMD_NODES) -> list[str]:
+    """Those of the kernel's driver: of its nodes, processors too, that have a number as a GPU."""
+    if "" in (os.environ.get("HIP_VISIBLE_DEVICES"), os.environ.get("ROCR_VISIBLE_DEVICES")):
+        return []
+    found = []
+    for node in sorted(nodes.glob("*/gpu_id")):
+        with suppress(OSError):
+            found += ["an AMD GPU"] if node.read_text().strip() not in ("", "0") else []
+    return found
+
+
+GPUS_VARIABLE = "PURIFICATION_GPUS"
+"""In the environment of a job on the machine of its Snakemake: how many GPUs that asks for."""
+
+
+def gpus_for_jobs() -> tuple[int, str]:
+    """How many GPUs a job may ask for where the config says `auto`, and a line on what was found:
+    "" in a job, whose Snakemake has asked the driver already (`grant_gpus`)."""
+    if granted := os.environ.get(GPUS_VARIABLE, ""):
+        return int(granted), ""
+    names, why = find_gpus()
+    return min(1, len(names)), told_gpus(names, why)
+
+
+def grant_gpus(count: int) -> None:
+    """Called by Snakemake's main process before its jobs: they ask for as many, whatever there
+    is."""
+    os.environ[GPUS_VARIABLE] = str(count)
+
+
+def told_gpus(names: Sequence[str], why: str) -> str:
+    """What `gpu: auto` found, in one line."""
+    if not names:
+        return f"gpu: auto found no GPU ({why}): all jobs compute on the CPU"
+    kinds = [f"{names.count(name)} x {name}" for name in dict.fromkeys(names)]
+    listed = ", ".join(kinds) if len(names) > 1 else names[0]
+    return f"gpu: auto found {listed}: training, attacks and purification ask for one each"
 
 
 def log_to(log: str) -> None:

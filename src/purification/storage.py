@@ -33,7 +33,14 @@ from purification.hdf5 import (
     stored_parts,
     write_array,
 )
-from purification.provenance import ForeignFile, check_recipe, damaged, place_of
+from purification.provenance import (
+    PNG_MARK,
+    DamagedFile,
+    ForeignFile,
+    check_recipe,
+    damaged,
+    place_of,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -551,6 +558,17 @@ def _checkpoint_digest(state: Mapping[str, "torch.Tensor"], header: Mapping[str,
         # bfloat16 is no type of NumPy's: bytes are.
         found.update(tensor.reshape(-1).view(torch.uint8).numpy())
     return found.hexdigest()
+
+
+def picture_digest(path: str | Path) -> str:
+    """The digest of its recipe that a picture carries, from the metadata at the beginning of the
+    PNG file. Raises DamagedFile."""
+    with Path(path).open("rb") as file:
+        start = file.read(4096)
+    _, mark, rest = start.partition(f"tEXt{PNG_MARK}\0".encode())
+    if not mark:
+        raise DamagedFile(f"{path}: a picture without the digest of its recipe")
+    return rest[:16].decode("ascii", errors="replace")
 
 
 def image_recipe(path: str | Path) -> dict[str, Any]:

@@ -25,6 +25,7 @@ TARGETS = (
         "results/figures/cost_accuracy.png",
     ),
     "results/figures/generator_quality.png",
+    "results/index.html",
     "results/digits/seed0/adaptive/standard/magnet/A.h5",
     "results/digits/seed0/adaptive_fixed/standard/defense_gan_redrawn/A.h5",
     "results/digits/seed0/classifiers/plain/own.safetensors",

@@ -15,8 +15,10 @@ import pytest
 import torch
 import yaml
 from conftest import REPOSITORY, Jobs, Workflow, merged, remade
+from scipy.stats import binomtest
 
 from purification.experiments import DEFAULT_FILES, paper_table
+from purification.reporting.paired import p_text
 from purification.storage import read_checkpoint, read_image_set, read_split, write_image_set
 
 
@@ -75,6 +77,22 @@ def test_long_table_agrees_with_the_files_it_is_made_from(finished: Workflow) ->
             # The attack attacked the whole model: its successes are that model's errors.
             assert correct == n - attacked.fields["success"].sum()
     assert "| fgsm" in (results / "table4.md").read_text()
+
+
+def test_the_page_compares_columns_image_by_image(finished: Workflow) -> None:
+    run = finished.folder / "results/digits/seed0"
+    sets = [
+        read_image_set(run / f"attacked/{defense}/D/fgsm.h5", group="gray_box")
+        for defense in ("defense_gan", "magnet")
+    ]
+    one, other = (found.fields["predictions"] == found.labels for found in sets)
+    ahead, behind = (one & ~other).sum(), (other & ~one).sum()
+    page = (finished.folder / "results/table4.md").read_text()
+    [line] = [
+        x for x in page.splitlines() if x.startswith("| gray box | Defense-GAN-Rec | MagNet |")
+    ]
+    p_value = binomtest(ahead, ahead + behind).pvalue if ahead + behind else 1
+    assert f" ({ahead} : {behind}), p {p_text(p_value)}, n = 12 |" in line
 
 
 def test_purified_images_and_predictions_are_those_of_the_networks(finished: Workflow) -> None:
@@ -398,8 +416,9 @@ def test_report_holds_table_and_pictures_with_captions(workflow: Workflow) -> No
     front, captions = workflow.report("all")
     assert '<h1 class="title">Defense-GAN: Table 4</h1>' in front
     # The table itself, open, with its intervals and the number of images.
-    accuracy = rows(workflow.folder / "results/table4.csv")[0]["no_attack"]
-    assert re.search(rf"<strong>{accuracy}</strong><br>\[[0-9., ]+\]<br>n = 40<", front)
+    accuracy = float(rows(workflow.folder / "results/table4.csv")[0]["no_attack"])
+    assert re.search(rf"<strong>{accuracy:.2f}</strong> \[[0-9., ]+\]<", front)
+    assert "<th>no_attack, n = 40</th>" in front
     assert "<details" not in front and "Show the picture: fgsm.png" in front
     about = captions["results/table4.csv"]
     for part in (

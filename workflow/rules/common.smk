@@ -60,7 +60,7 @@ from purification.experiments import (
 )
 from purification.freshness import Freshness
 from purification.plugins import provide_code, provide_files
-from purification.runtime import has_gpu
+from purification.runtime import gpus_for_jobs
 
 SCHEMA = Path(HERE, "workflow/schemas/config.schema.yaml")
 
@@ -411,8 +411,8 @@ def memory(amount, copies):
     )
 
 
-# GPUs that a GPU rule asks for.
-GPUS = int(has_gpu()) if config["gpu"] == "auto" else config["gpu"]
+# GPUs that GPU rules ask for, and a line on what was found by itself.
+GPUS, FOUND_GPUS = (config["gpu"], "") if config["gpu"] != "auto" else gpus_for_jobs()
 
 # All cores of this run, for a job beside which nothing else may run. A cluster's runs have no such number.
 ALL_CORES = workflow.resource_settings.cores or config["threads"]

@@ -6,6 +6,18 @@ def table(wildcards):
     return asked(paper_table, CATALOGUE, STUDY_AT[wildcards.table])
 
 
+def compared(wildcards):
+    """The files whose columns a table's page compares. A set that is gone, and whose measurement is what the config asks
+    for, is not made again for that: without it the page compares less."""
+    files = {}
+    for made, file in table(wildcards).compared:
+        there = os.path.exists(place(file.path))
+        kept = os.path.exists(place(made.path)) and not (FRESHNESS and FRESHNESS.objections(made))
+        if there or not kept:
+            files[file.path] = file
+    return list(files.values())
+
+
 def printed_numbers(wildcards):
     """The file of the paper's numbers that stand in a table; none for a table of the user's own."""
     paper = table(wildcards).study.paper

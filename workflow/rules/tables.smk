@@ -5,6 +5,7 @@ rule paper_table:
     """Write a table of accuracies: as printed, in long form, and as a page"""
     input:
         measurements=lambda wildcards: table(wildcards).files,
+        compared=lambda wildcards: paths(compared(wildcards)),
         paper=printed_numbers,
     output:
         wide=shown("results/{table}.csv"),
@@ -19,7 +20,7 @@ rule paper_table:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        recipe=lambda wildcards: table(wildcards).job,
+        recipe=lambda wildcards: table(wildcards).comparing(compared(wildcards)),
         printed=lambda wildcards: table(wildcards).study.printed,
     message:
         "Table {wildcards.table}"

@@ -44,9 +44,11 @@ from purification.experiments.papers import (
     PAPERS,
     STUDIES,
     TIME_FORMS,
+    paper_name,
     studies_of,
     study_of,
 )
+from purification.experiments.results_page import Shown, known_results, paper_pages, results_page
 from purification.experiments.tables import (
     MEASURED_FORMS,
     cost_figure,
@@ -59,7 +61,16 @@ from purification.experiments.times import run_times, times_at, timing_notes
 from purification.experiments.worst_case import worst_case
 
 # The config and the papers; artifacts; tables; figures and pictures; what a paper has besides.
-__all__ = ["DEFAULT_FILES", "PAPERS", "STUDIES", "ConfigError", "layered", "studies_of", "study_of"]
+__all__ = [
+    "DEFAULT_FILES",
+    "PAPERS",
+    "STUDIES",
+    "ConfigError",
+    "layered",
+    "paper_name",
+    "studies_of",
+]
+__all__ += ["study_of"]
 __all__ += ["ACCURACY_FORMS", "GENERATIVE_MODELS", "MEASURED_FORMS", "PICTURED", "TIME_FORMS"]
 __all__ += ["Catalogue", "File", "Made", "all_made", "told"]
 __all__ += ["cost_measurements", "measurement", "paper_table", "quality_file", "quality_table"]
@@ -69,4 +80,5 @@ __all__ += ["detection", "detection_runs", "detection_table", "detections", "dis
 __all__ += ["generator_quality", "inference_rule", "inference_rules", "mcnemar_table", "paper_page"]
 __all__ += ["accuracy_l2", "leaderboard", "purification_costs", "rule_table", "training_course"]
 __all__ += ["cleaned_by_each", "costs_figure", "draws_figure", "evaluations_figure"]
-__all__ += ["pictures_figure", "rows_and_cells", "time_table", "worst_case"]
+__all__ += ["pictures_figure", "rows_and_cells", "time_table"]
+__all__ += ["Shown", "known_results", "paper_pages", "results_page", "worst_case"]

@@ -7,7 +7,7 @@ from purification.experiments.artifacts import Cell, Figure, InferenceRule, Made
 from purification.experiments.catalogue import Catalogue
 from purification.experiments.cells import CLEAN, of_defense, of_detector, of_run, undefended
 from purification.experiments.names import PLAIN
-from purification.experiments.papers import Study
+from purification.experiments.papers import Study, paper_name
 
 COST = "cost_accuracy"
 """Name of the measurements of accuracy over cost, and of their figure."""
@@ -95,7 +95,10 @@ def cost_content(catalogue: Catalogue) -> dict[str, Any]:
     """What the figure of accuracy over cost shows, as `reporting.cost_accuracy` wants it."""
     study = catalogue.study(COST)
     wanted = study.settings
-    lines = [{"label": _line_label(*line), **_columns(catalogue, *line)} for line in _lines(study)]
+    lines = [
+        {"label": _line_label(catalogue, *line), **_columns(catalogue, *line)}
+        for line in _lines(study)
+    ]
     reference = wanted["reference"]
     return {
         "dataset": wanted["datasets"][0],
@@ -104,7 +107,7 @@ def cost_content(catalogue: Catalogue) -> dict[str, Any]:
         "epsilon": catalogue.attack(wanted["attack"]).settings.get("epsilon"),
         "threat_models": list(wanted["threat_models"]),
         "lines": lines,
-        "reference": _line_label(reference["defense"], reference.get("restarts")),
+        "reference": _line_label(catalogue, reference["defense"], reference.get("restarts")),
         "one_pass": _columns(catalogue, wanted["one_pass"], None),
     }
 
@@ -115,14 +118,10 @@ def _columns(catalogue: Catalogue, defense: str, restarts: int | None) -> dict[s
     return columns | ({"restarts_R": restarts} if restarts else {})
 
 
-def _line_label(defense: str, restarts: int | None) -> str:
-    names = {
-        "defense_gan": "Defense-GAN-Rec",
-        "defense_gan_plain": "Defense-GAN",
-        "ae_gan_rs": "AE-GAN+rs",
-        "bigan_s": "BiGAN+s",
-    }
-    return names.get(defense, defense) + (f", R = {restarts}" if restarts else "")
+def _line_label(catalogue: Catalogue, defense: str, restarts: int | None) -> str:
+    labels = of_defense(catalogue, defense)
+    name = paper_name(labels["defense"], labels["variant"])
+    return name + (f", R = {restarts}" if restarts else "")
 
 
 def inference_rule(catalogue: Catalogue, dataset: str, seed: int) -> InferenceRule:

@@ -1071,6 +1071,26 @@ class Table(File):
     def sources(self) -> dict[str, File]:
         return _by_path(self.measurements)
 
+    @property
+    def compared(self) -> list[tuple["Measurement", File]]:
+        """The attacked sets whose columns its page compares image by image, and the classifiers of
+        those that hold no predictions, each with the measurement that is made of it, too. A swept
+        table compares none. They decide nothing that the measurements do not, and are in no
+        recipe."""
+        found = []
+        for made in self.measurements if self.cells is None else ():
+            for cell in made.cells if isinstance(made, Measurement) else ():
+                if cell.labels["attack"] == "none" or "protocol" in cell.labels:
+                    continue
+                found.append((made, cell.images))
+                if cell.labels["threat_model"] == "black_box":
+                    found.append((made, cell.classifier))
+        return found
+
+    def comparing(self, files: Iterable[File]) -> Recipe:
+        """What the job is told that compares those files of `compared`."""
+        return Recipe(self.recipe, [*self.measurements, *files])
+
 
 @dataclass(frozen=True)
 class Examples(OfRun):

@@ -7,7 +7,7 @@ from purification.experiments.artifacts import AdversarialSet, Attack, Cell, Sub
 from purification.experiments.catalogue import Catalogue
 from purification.experiments.methods import architectures, settings_of, stated
 from purification.experiments.names import PLAIN, base_name
-from purification.experiments.papers import Study
+from purification.experiments.papers import Study, paper_name
 from purification.experiments.protocols import protocols
 from purification.experiments.studies import encoder_column
 from purification.facts import decorated
@@ -152,6 +152,25 @@ def attack_list(attacks: Iterable[Attack]) -> str:
         f"{name} {', '.join(values)} (pixels in [0, 1])" if values else name
         for name, values in strengths.items()
     )
+
+
+def attack_in_brief(attack: Attack) -> str:
+    """An attack beside its images, in two lines if it has a strength: "fgsm", "ε = 0.1"."""
+    name, _, strength = attack_list([attack]).removesuffix(" (pixels in [0, 1])").partition(", ")
+    return "\n".join(filter(None, [name, strength if "epsilon" in attack.settings else ""]))
+
+
+def shown_name(catalogue: Catalogue, defense: str) -> str:
+    """What a picture calls a defence: as the papers do."""
+    labels = of_defense(catalogue, defense)
+    return paper_name(labels["defense"], labels["variant"])
+
+
+def header_name(catalogue: Catalogue, defense: str) -> str:
+    """The same above a narrow column: a long name in two lines."""
+    name = shown_name(catalogue, defense)
+    start, dash, end = name.rpartition("-")
+    return f"{start}{dash}\n{end}" if len(name) > 12 and dash else name
 
 
 def picture_title(attacked: Sequence[AdversarialSet]) -> str:

@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from purification.experiments.artifacts import Cell, Examples
 from purification.experiments.catalogue import Catalogue
 from purification.experiments.cells import (
+    attack_in_brief,
     defenses_of,
     named_defense,
     of_run,
     picture_title,
+    shown_name,
     undefended,
 )
 from purification.experiments.names import PLAIN
@@ -73,12 +75,13 @@ def examples(
     bare = catalogue.attacked_classifier(dataset, seed, PLAIN, classifier, attack)
     rows = [
         Cell({"row": "original"}, plain, data, split="test"),
-        Cell({"row": attack}, plain, bare),
+        Cell({"row": attack_in_brief(bare.attack)}, plain, bare),
     ]
     for defense in defenses_of(catalogue, catalogue.study("table4")):
         if catalogue.purifies(defense) and "gray_box" in catalogue.threat_models(defense):
             deployed = catalogue.deployed(dataset, seed, defense, classifier)
             attacked = catalogue.attacked_defense(dataset, seed, defense, classifier, attack)
-            rows.append(Cell({"row": defense}, deployed, attacked, group="gray_box"))
+            row = {"row": shown_name(catalogue, defense)}
+            rows.append(Cell(row, deployed, attacked, group="gray_box"))
     title = f"{dataset}: {picture_title([bare])}"
     return Examples(data, seed, classifier, attack, 10, tuple(rows), title)

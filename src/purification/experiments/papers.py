@@ -169,6 +169,9 @@ def read_papers(folder: Path) -> dict[str, Paper]:
 # In the repository beside the source; else where an installation puts them (pyproject.toml).
 _PLACES = (Path(__file__).parents[3] / "resources/papers", Path(sys.prefix, "share/purification"))
 PAPERS: Mapping[str, Paper] = read_papers(next(filter(Path.is_dir, _PLACES), _PLACES[0]))
+_NAMES: Mapping[str, str] = {
+    key: name for paper in PAPERS.values() for key, name in paper.known.get("names", {}).items()
+}
 _LEADERBOARD = ("csv", "md", "html", "times.csv")
 _MODERN = ("modern",)
 STUDIES: Mapping[str, Study] = {
@@ -189,6 +192,20 @@ STUDIES: Mapping[str, Study] = {
     )
 }
 """All of them by their sections of the config, a paper's in its own order."""
+
+
+def paper_name(defense: str, variant: str = "") -> str:
+    """What the papers call a defence, by the columns that name it in a table: "AE-GAN+rs", or
+    "MagNet, latent 20". One of the user's own keeps its name."""
+    if (whole := f"{defense} {variant}".strip()) in _NAMES:
+        return _NAMES[whole]
+    # The first part of a variant may have a name, such as rs of rs;latent=20.
+    first, *rest = variant.split(";")
+    if (start := f"{defense} {first}") not in _NAMES:
+        start, rest = defense, [first, *rest]
+    # Adversarial training at the strength of the table's own attacks.
+    parts = [part.replace("=", " ").replace("eps ", "ε = ") for part in rest if part]
+    return ", ".join([_NAMES.get(start, start), *parts])
 
 
 def named(*forms: str) -> tuple[str, ...]:

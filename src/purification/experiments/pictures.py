@@ -11,7 +11,7 @@ from purification.experiments.artifacts import (
     files_in,
 )
 from purification.experiments.catalogue import Catalogue
-from purification.experiments.cells import picture_title
+from purification.experiments.cells import header_name, picture_title
 from purification.experiments.grids import Grid, grids_of
 from purification.experiments.names import PLAIN
 from purification.experiments.papers import Study
@@ -22,7 +22,6 @@ Block = list[Any]
 """A title and its columns."""
 _SHOWN = {"black_box_pictures": 10}
 """Images of each data set: 5 in the others."""
-_HEADERS = {"defense_gan": "Defense-GAN", "defense_vae": "Defense-VAE"}
 
 
 def pictures(catalogue: Catalogue, study: Study, seed: int) -> Figure:
@@ -37,7 +36,7 @@ def corrupted_pictures(catalogue: Catalogue, study: Study, seed: int) -> Figure:
     wanted, blocks = study.settings, []
     for panel in wanted["panels"]:
         dataset, attack = panel["dataset"], panel["attack"]
-        named = {defense: defense for defense in wanted["defenses"]}
+        named = _headers(catalogue, wanted["defenses"])
         names = (dataset, seed, wanted["classifier"], attack)
         columns = _gray_box(catalogue, *names, named, attacked="corrupted")
         columns.append(catalogue.dataset(dataset).shown("truth") | {"split": "test"})
@@ -56,7 +55,7 @@ def _gray_box_over_epsilon(
 ) -> list[Block]:
     """Each strength's attacked images and what each defence makes of them."""
     wanted = study.settings
-    named = {_HEADERS.get(defense, defense): defense for defense in wanted["defenses"]}
+    named = _headers(catalogue, wanted["defenses"])
     blocks: list[Block] = [["", [_original(catalogue, dataset)]]]
     for epsilon in wanted["epsilons"]:
         attack = catalogue.attack_at(wanted["attack"], epsilon)
@@ -115,7 +114,7 @@ def _black_box(catalogue: Catalogue, study: Study, dataset: str, seed: int) -> l
     for defense in wanted["defenses"]:
         purifier = catalogue.for_classifier(defense, classifier)
         purified = catalogue.purified_black_box(dataset, seed, defense=purifier, **names)
-        columns.append(purified.shown(_HEADERS.get(defense, defense)))
+        columns.append(purified.shown(header_name(catalogue, defense)))
     return [["", columns]]
 
 
@@ -140,6 +139,13 @@ def _over_epsilon(catalogue: Catalogue, study: Study, dataset: str, seed: int) -
         reconstruction = _columns(sweep, grid, "")[0] | {"header": "G(z*)"}
         blocks.append([f"ε = {epsilon:g}", [_attacked(sweep), reconstruction]])
     return blocks
+
+
+def _headers(catalogue: Catalogue, defenses: Sequence[str]) -> dict[str, str]:
+    """Defences by what stands above them; those of one name by their keys in the config."""
+    names = [header_name(catalogue, defense) for defense in defenses]
+    pairs = zip(names, defenses, strict=True)
+    return {d if names.count(name) > 1 else name: d for name, d in pairs}
 
 
 def _original(catalogue: Catalogue, dataset: str, **further: bool) -> Column:

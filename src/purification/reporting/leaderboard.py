@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from html import escape
 from itertools import groupby
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import pandas as pd
@@ -25,6 +24,7 @@ from purification.evaluation.leaderboard import (
 )
 from purification.evaluation.measure import NAMING_COLUMN
 from purification.evaluation.protocols import EVALUATIONS, FIXED, ONE_SHOT
+from purification.reporting import web
 from purification.reporting.claims import CLAIM_COLUMNS, claim_of, printed_claims
 from purification.reporting.csv_files import read_rows
 from purification.reporting.markdown_tables import MARK, grid
@@ -332,32 +332,29 @@ def _flags(row: Mapping[str, Any]) -> list[str]:
 # In a browser
 
 
-@dataclass(frozen=True)
-class _Column:
-    """A column of the page: its heading, whether it is of numbers, and what is said of it when the
-    pointer is above."""
-
-    heading: str
-    number: bool = True
-    about: str = ""
-
-
-_PAGE = Path(__file__).with_suffix(".html")
 _SHOWN = (
-    _Column("Defense", number=False),
-    _Column("Clean", about=_MEANINGS["clean"]),
-    _Column("Paper’s claim", about=_MEANINGS["paper's claim"]),
-    _Column("Gray box", about="Right under the papers' attacks on the bare classifier"),
-    _Column("BPDA", about="Right under them with the identity for the defense's gradient"),
-    _Column("White box", about="Right under them through the defense's true gradient"),
-    _Column("Worst case", about="Right under every attack, image by image"),
-    _Column("Attackers", about=_MEANINGS["attackers"]),
-    _Column("Broke most", number=False, about=_MEANINGS["broke most"]),
-    _Column("Flags", number=False, about=_MEANINGS["flags"]),
-    _Column("Purifying: passes", about=_MEANINGS["passes of a purification"]),
-    _Column("Purifying: ms", about="Measured: the purification of an image, alone on the machine"),
-    _Column("Attack: passes", about=_MEANINGS["passes of the attack"]),
-    _Column("Attack: s", about="Measured: the whole cascade, an image"),
+    web.Column("Defense", number=False),
+    web.Column("Clean", about=_MEANINGS["clean"]),
+    web.Column("Paper’s claim", about=_MEANINGS["paper's claim"]),
+    web.Column("Gray box", about="Right under the papers' attacks on the bare classifier"),
+    web.Column("BPDA", about="Right under them with the identity for the defense's gradient"),
+    web.Column("White box", about="Right under them through the defense's true gradient"),
+    web.Column("Worst case", about="Right under every attack, image by image", classes="strong"),
+    web.Column("Attackers", about=_MEANINGS["attackers"]),
+    web.Column("Broke most", number=False, about=_MEANINGS["broke most"], classes="long"),
+    web.Column("Flags", number=False, about=_MEANINGS["flags"], classes="long"),
+    web.Column("Purifying: passes", about=_MEANINGS["passes of a purification"]),
+    web.Column(
+        "Purifying: ms", about="Measured: the purification of an image, alone on the machine"
+    ),
+    web.Column("Attack: passes", about=_MEANINGS["passes of the attack"]),
+    web.Column("Attack: s", about="Measured: the whole cascade, an image"),
+)
+_TITLE = "Leaderboard: what is left under attack"
+_LEAD = (
+    "The share of images that a classifier still gets right, behind each defense and without one. "
+    "Read the worst case: under one attack alone, an accuracy says what that attack could do. "
+    f"{BELOW} marks a defense that ends below no defense, which the dotted line in the bars shows."
 )
 
 
@@ -365,32 +362,35 @@ def leaderboard_html(rows: Sequence[Mapping[str, Any]], times: Sequence[Mapping[
     """Rows and times of `leaderboard_tables` as one HTML page that needs no other file and no
     network, with a table that its reader can sort by each column: rows of one data set, seed,
     classifier and ball among themselves. Without scripts it is a plain table."""
+    notes = [
+        f"<h2>{escape(heading)}</h2>\n{web.listed(lines)}"
+        for heading, lines in _notes(rows).items()
+    ]
+    meanings = f"<h2>What the columns mean</h2>\n{leaderboard_meanings(rows, times)}"
+    parts = [f"<h1>{_TITLE}</h1>", leaderboard_section(rows, times), meanings, *notes]
+    return web.page(_TITLE, "\n".join(parts))
+
+
+def leaderboard_section(
+    rows: Sequence[Mapping[str, Any]], times: Sequence[Mapping[str, Any]]
+) -> str:
+    """The table of `leaderboard_html`, and how to read it, for a page with other results, too."""
     paired = list(zip(rows, times, strict=True))
     bodies = [
         _body(list(own))
         for _, own in groupby(paired, lambda pair: tuple(pair[0][n] for n in _GROUP))
     ]
-    meanings = {**_said_of(rows), "ms, seconds": _machines(times)}
-    notes = [
-        f"<h2>{escape(heading)}</h2>\n<ul>\n{_items(lines)}\n</ul>"
-        for heading, lines in _notes(rows).items()
-    ]
-    return Template(_PAGE.read_text(encoding="utf-8")).substitute(
-        headings="\n".join(map(_heading, _SHOWN)),
-        bodies="\n".join(bodies),
-        meanings="\n".join(
-            f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in meanings.items()
-        ),
-        notes="\n".join(notes),
-        below=BELOW,
-    )
+    return f'<p class="lead">{escape(_LEAD)}</p>\n{web.table(_SHOWN, bodies)}'
+
+
+def leaderboard_meanings(
+    rows: Sequence[Mapping[str, Any]], times: Sequence[Mapping[str, Any]]
+) -> str:
+    """What its columns mean."""
+    return web.defined({**_said_of(rows), "ms, seconds": _machines(times)})
 
 
 _GROUP = (*RUN, "norm", "epsilon")
-
-
-def _items(lines: Iterable[str]) -> str:
-    return "\n".join(f"<li>{escape(line).replace('`', '')}</li>" for line in lines)
 
 
 def _machines(times: Sequence[Mapping[str, Any]]) -> str:
@@ -409,13 +409,7 @@ def _machines(times: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _heading(column: _Column) -> str:
-    kind = "number" if column.number else "text"
-    about = f' title="{escape(column.about)}"' if column.about else ""
-    return f'<th scope="col" data-kind="{kind}"{about}>{escape(column.heading)}</th>'
-
-
-def _body(pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> str:
+def _body(pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> web.Body:
     """The rows of one run, below a heading."""
     first = pairs[0][0]
     norm = {"linf": "l-inf", "l2": "l2"}.get(first["norm"], first["norm"])
@@ -426,16 +420,12 @@ def _body(pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> str:
         f"{first['epsilon']:g}, {images} images"
     )
     none = next((row["accuracy"] for row, _ in pairs if row["defense"] == "none"), None)
-    lines = [
-        f'<tr class="run"><th colspan="{len(_SHOWN)}" scope="rowgroup">{escape(run)}</th></tr>'
-    ]
-    lines += [_html_row(row, times, none) for row, times in pairs]
-    return "<tbody>\n" + "\n".join(lines) + "\n</tbody>"
+    return web.Body([_html_row(row, times, none) for row, times in pairs], run)
 
 
-def _html_row(row: Mapping[str, Any], times: Mapping[str, Any], none: float | None) -> str:
+def _html_row(row: Mapping[str, Any], times: Mapping[str, Any], none: float | None) -> web.Row:
     letters = (("L", row["iterations_L"]), ("R", row["restarts_R"]))
-    search = ", ".join(f"{letter} {number}" for letter, number in letters if number)
+    search = ", ".join(f"{letter} {number}" for letter, number in letters if _there(number))
     name = escape(_defense(row)) + (f" <small>{search}</small>" if search else "")
     mark = f' <b class="mark">{BELOW} below no defense</b>' if row["below_no_defense"] else ""
     kinds = [k for k, is_so in (("none", row["defense"] == "none"), ("below", mark)) if is_so]
@@ -443,58 +433,43 @@ def _html_row(row: Mapping[str, Any], times: Mapping[str, Any], none: float | No
     quartiles = [times[f"purification_ms_{end}"] for end in ("q1", "q3")]
     spread = "" if _missing(ms) else "quartiles {:.3g}, {:.3g}".format(*quartiles)
     cells = [
-        _cell(row["clean_accuracy"], f"{row['clean_accuracy']:.3f}", f"n = {row['n']}"),
+        web.Cell(row["clean_accuracy"], f"{row['clean_accuracy']:.3f}", f"n = {row['n']}"),
         _claim_cell(row),
         *(_box_cell(row, box) for box in _BOXES),
         _worst_cell(row, none),
-        _cell(row["attackers"], row["attackers"], detail=row["stages"].replace("; ", "\n")),
-        _cell(None, row["strongest"] or ""),
-        _cell(None, _flag_text(row), detail="\n".join(_meanings(row))),
-        _cell(row["purification_passes"], f"{row['purification_passes']:.4g}"),
-        _cell(ms, "" if _missing(ms) else f"{ms:.3g}", detail=spread),
-        _cell(row["passes_per_image"], f"{row['passes_per_image']:,.0f}"),
-        _cell(times["attack_seconds"], f"{times['attack_seconds']:.3g}"),
+        web.Cell(row["attackers"], row["attackers"], detail=row["stages"].replace("; ", "\n")),
+        web.Cell(None, row["strongest"] or ""),
+        web.Cell(None, _flag_text(row), detail="\n".join(_flag_meanings(row))),
+        web.Cell(row["purification_passes"], f"{row['purification_passes']:.4g}"),
+        web.Cell(ms, "" if _missing(ms) else f"{ms:.3g}", detail=spread),
+        web.Cell(row["passes_per_image"], f"{row['passes_per_image']:,.0f}"),
+        web.Cell(times["attack_seconds"], f"{times['attack_seconds']:.3g}"),
     ]
-    labelled = [
-        cell.replace("<td", f'<td data-label="{escape(column.heading)}"', 1)
-        for cell, column in zip(cells, _SHOWN[1:], strict=True)
-    ]
-    head = f'<th scope="row">{name}{mark}</th>'
-    own = f' class="{" ".join(kinds)}"' if kinds else ""
-    return f"<tr{own}>\n" + "\n".join([head, *labelled]) + "\n</tr>"
+    return web.Row(f"{name}{mark}", cells, " ".join(kinds))
 
 
-def _cell(value: Any, text: Any, more: str = "", detail: str = "", bar: str = "") -> str:
-    """A cell: its number for sorting, what it shows, and what it shows beside when the pointer is
-    above it: `more`, in print and on a phone always, and `detail`, which stands elsewhere, too."""
-    number = "" if _missing(value) else f' data-value="{value:.9g}"'
-    # A long name of the config may be broken at its parts.
-    shown = escape(str(text)).replace("_", "_<wbr>")
-    further = f'<span class="more">{escape(more)}</span>' if more else ""
-    further += f'<span class="detail">{escape(detail)}</span>' if detail else ""
-    further = f' <span class="beside">{further}</span>' if further else ""
-    focus = ' tabindex="0"' if further else ""
-    return f"<td{number}{focus}>{bar}<span>{shown}</span>{further}</td>"
+def _there(number: Any) -> bool:
+    return not _missing(number) and bool(number)
 
 
-def _meanings(row: Mapping[str, Any]) -> list[str]:
+def _flag_meanings(row: Mapping[str, Any]) -> list[str]:
     return [f"{flag}: {MEANINGS[flag]}" for flag in _flags(row) if flag in MEANINGS]
 
 
-def _claim_cell(row: Mapping[str, Any]) -> str:
+def _claim_cell(row: Mapping[str, Any]) -> web.Cell:
     if _missing(row["claim"]):
-        return _cell(None, "", row["no_claim"])
-    return _cell(row["claim"], f"{row['claim']:.3f}", row["claim_source"])
+        return web.Cell(None, "", row["no_claim"])
+    return web.Cell(row["claim"], f"{row['claim']:.3f}", row["claim_source"])
 
 
-def _box_cell(row: Mapping[str, Any], box: str) -> str:
+def _box_cell(row: Mapping[str, Any], box: str) -> web.Cell:
     if _missing(row[box]):
-        return _cell(None, "", row[f"{box}_attacks"] or "")
+        return web.Cell(None, "", row[f"{box}_attacks"] or "")
     more = f"{_interval(row, box)}, n = {row[f'{box}_n']}"
-    return _cell(row[box], f"{row[box]:.3f}", more, row[f"{box}_attacks"])
+    return web.Cell(row[box], f"{row[box]:.3f}", more, row[f"{box}_attacks"])
 
 
-def _worst_cell(row: Mapping[str, Any], none: float | None) -> str:
+def _worst_cell(row: Mapping[str, Any], none: float | None) -> web.Cell:
     """With a bar: the accuracy, its interval, and what no defence leaves."""
     low, width = (100 * row["ci_low"], 100 * (row["ci_high"] - row["ci_low"]))
     parts = [f'<i class="value" style="width:{100 * row["accuracy"]:.1f}%"></i>']
@@ -502,4 +477,4 @@ def _worst_cell(row: Mapping[str, Any], none: float | None) -> str:
     parts += [] if none is None else [f'<i class="bare" style="left:{100 * none:.1f}%"></i>']
     bar = f'<span class="bar" aria-hidden="true">{"".join(parts)}</span>'
     more = f"{_interval(row)}, n = {row['n']}"
-    return _cell(row["accuracy"], f"{row['accuracy']:.3f}{_spread(row)}", more, bar=bar)
+    return web.Cell(row["accuracy"], f"{row['accuracy']:.3f}{_spread(row)}", more, bar=bar)

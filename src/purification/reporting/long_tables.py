@@ -126,9 +126,10 @@ def read_long_table(path: Path) -> pd.DataFrame:
     """
     header = read_text_table(path).partition("\n")[0].split(",")
     text = (*NAMES, *(name for name in ("substitute", "protocol") if name in header))
-    numbers = (*_NUMBERS, "paper_value", "paper_std", "difference")
-    numbers += ("spread",) if "spread" in header else ()
-    counts = (*_COUNTS, "seed", "paper_iterations_L", "paper_restarts_R")
+    # A table of the user's own has no paper's values.
+    printed = ("paper_value", "paper_std", "difference") if "paper_value" in header else ()
+    numbers = (*_NUMBERS, *printed, *(("spread",) if "spread" in header else ()))
+    counts = (*_COUNTS, "seed", *(("paper_iterations_L", "paper_restarts_R") if printed else ()))
     counts += tuple(name for name in ("evaluations", "draws") if name in header)
     return read_rows(path, text=text, counts=counts, numbers=numbers)
 

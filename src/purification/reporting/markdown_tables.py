@@ -1,7 +1,8 @@
 """The wide table for reading: with intervals, the paper's values, and warnings of what its rows
 show."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -17,6 +18,7 @@ from purification.evaluation.flags import (
 from purification.evaluation.measure import NAMING_COLUMN
 from purification.evaluation.protocols import EVALUATIONS, FIXED, ONE_SHOT
 from purification.evaluation.refusals import REFUSED
+from purification.reporting.digits import interval_text, share_text
 from purification.reporting.long_tables import SEARCH, THREAT_ORDER, epsilon_text, text_of
 from purification.reporting.threat_models import MEANING
 from purification.reporting.wide_tables import KEY, main_threat_model, table_cells
@@ -93,22 +95,29 @@ def markdown_table(
     title: str,
     notes: Sequence[str] = (),
     swept: bool = False,
+    paired: str = "",
 ) -> str:
     """The wide table for reading, in GitHub's Markdown.
 
-    Each cell holds the accuracy (mean ± standard deviation over seeds where there are several), the
-    95 % Wilson interval (of the counts pooled over seeds), n, and the paper's value where there is
-    one; and, behind `MARK`, its flags (`purification.evaluation.flags`), of which the warnings tell
-    more. A legend explains the threat models that occur. There are also warnings of attacks that
-    were refused, with the reason, whose cells have no number, and of what is not what its name
-    says, beside which no paper's value stands.
+    Each cell is one line: the accuracy (mean ± standard deviation over seeds where there are
+    several) with as many digits as n bears (`digits`), the 95 % Wilson interval in short form (of
+    the counts pooled over seeds), n where it is not that of the heading, the mean l2 norm of an
+    attack without a strength, the paper's value where there is one, and `MARK` where it is flagged
+    (`purification.evaluation.flags`): the warnings tell by what. A legend explains the threat
+    models that occur. There are also warnings of attacks that were refused, with the reason, whose
+    cells have no number, and of what is not what its name says, beside which no paper's value
+    stands.
 
-    `wide`, the `wide_table` of `long`, gives the rows and columns shown; `notes` are paragraphs
-    below the heading `title`; `swept` and errors as for `wide_table`.
+    `wide`, the `wide_table` of `long`, gives the rows and columns shown; `notes` are paragraphs on
+    the settings, at the end; `paired` is a section of comparisons (`paired_tables`); `swept` and
+    errors as for `wide_table`.
     """
     cells = _flagged_cells(long, swept)
-    parts = [f"# {title}", *notes, *_sections(cells, long, wide, _cell_text, top=2)]
+    shown = table_parts(long, wide, swept=swept)
+    parts = [f"# {title}", *_sections(shown, _cell_text, top=2)]
+    parts += ["## Paired comparisons", paired] if paired else []
     parts += ["## How to read this", _legend(cells), "## Warnings", _warnings(cells)]
+    parts += ["## Settings", *notes] if notes else []
     return "\n\n".join(parts) + "\n"
 
 
@@ -119,7 +128,9 @@ def brief_table(long: pd.DataFrame, wide: pd.DataFrame, *, swept: bool = False) 
 
     Arguments and errors as there; headings begin at the third level.
     """
-    return "\n\n".join(_sections(_flagged_cells(long, swept), long, wide, _brief_text, top=3))
+    return "\n\n".join(
+        _sections(table_parts(long, wide, swept=swept), _brief_text, 3, with_n=False)
+    )
 
 
 def _flagged_cells(long: pd.DataFrame, swept: bool) -> pd.DataFrame:
@@ -127,10 +138,32 @@ def _flagged_cells(long: pd.DataFrame, swept: bool) -> pd.DataFrame:
     return cells.assign(**{FLAGS: flag_column(cells)})
 
 
-def _sections(
-    cells: pd.DataFrame, long: pd.DataFrame, wide: pd.DataFrame, text: Callable[..., str], top: int
-) -> list[str]:
-    """Headings and tables of each data set: the paper's columns, other threat models, no attack."""
+@dataclass(frozen=True)
+class TablePart:
+    """A part of a table that is read by itself: of one data set, with a `heading` such as "Other
+    threat models". `labels` name the first columns, `columns` the others as in the wide table. Each
+    of `rows` has the texts of the labels and a cell of each column, or None; of a column `n` is the
+    number of images that most of its cells have."""
+
+    dataset: str
+    heading: str
+    labels: Sequence[str]
+    columns: Sequence[str]
+    rows: Sequence[tuple[Sequence[str], Sequence[Any]]]
+
+    @property
+    def n(self) -> dict[str, int]:
+        found = {}
+        for i, name in enumerate(self.columns):
+            counts = [cell.n for _, cells in self.rows if (cell := cells[i]) and cell.seeds]
+            found[name] = max(dict.fromkeys(counts), key=counts.count) if counts else 0
+        return found
+
+
+def table_parts(long: pd.DataFrame, wide: pd.DataFrame, *, swept: bool = False) -> list[TablePart]:
+    """The parts of a table: of each data set the paper's columns, other threat models, no attack.
+    Arguments and errors as for `markdown_table`."""
+    cells = _flagged_cells(long, swept)
     names = [name for name in wide if name in set(cells["column"])]
     clean = set(cells.loc[cells["attack"] == "none", "column"])
     main = main_threat_model(long)
@@ -140,73 +173,32 @@ def _sections(
         ("Other threat models", set(names) - paper_layout - clean, False),
         ("Without attack", clean, True),
     ]
-    texts = {
-        (*(getattr(row, name) for name in KEY), row.column): text(row) for row in cells.itertuples()
-    }
+    found = {(*(getattr(row, name) for name in KEY), row.column): row for row in cells.itertuples()}
     parts = []
     for dataset in wide["dataset"].unique():
-        parts.append(f"{'#' * top} {dataset}")
         rows = wide[wide["dataset"] == dataset]
         for heading, wanted, without_attack in sections:
             columns = [name for name in names if name in wanted]
-            table = _markdown_table(rows, columns, texts, clean, without_attack)
-            if table:
-                parts += [f"{'#' * (top + 1)} {heading}", table]
+            labels, lines = _lines(rows, columns, found, clean, without_attack)
+            # What this data set did not measure would be an empty column.
+            kept = [i for i in range(len(columns)) if any(own[i] for _, own in lines)]
+            named = [i for i in range(len(labels)) if any(left[i] for left, _ in lines)]
+            if lines:
+                shown = [([left[i] for i in named], [own[i] for i in kept]) for left, own in lines]
+                head = [labels[i] for i in named], [columns[i] for i in kept]
+                parts.append(TablePart(dataset, heading, *head, shown))
     return parts
 
 
-def _cell_text(cell: tuple) -> str:
-    if not cell.seeds:
-        return _REFUSED
-    accuracy = f"{cell.accuracy:.4f}"
-    if cell.seeds > 1:
-        accuracy += f" ± {cell.std:.4f}"
-    lines = [f"**{accuracy}**"]
-    if pd.notna(cell.ci_low):
-        lines.append(f"[{cell.ci_low:.4f}, {cell.ci_high:.4f}]")
-    lines.append(f"n = {cell.n}" + (f", {cell.seeds} seeds" if cell.seeds > 1 else ""))
-    lines += _protocol_lines(cell)
-    if pd.notna(cell.mean_l2):
-        lines.append(f"l2 = {cell.mean_l2:.2f}")
-    if pd.notna(getattr(cell, "paper_value", None)):
-        lines.append(f"paper {cell.paper_value:.4f}")
-    if cell.flags:
-        lines.append(f"{MARK} {cell.flags.replace(';', ', ')}")
-    return "<br>".join(lines)
-
-
-def _protocol_lines(cell: Any) -> list[str]:
-    """How a randomised defence was judged."""
-    protocol = getattr(cell, "protocol", "")
-    if protocol == FIXED:
-        return ["known draw"]
-    if protocol == EVALUATIONS:
-        return [f"right in all of {cell.evaluations} draws"]
-    if protocol == ONE_SHOT:
-        spread = f" ± {cell.spread:.4f}" if pd.notna(cell.spread) else ""
-        return [f"mean over {cell.draws} draws{spread}"]
-    return []
-
-
-def _brief_text(cell: Any) -> str:
-    if not cell.seeds:
-        return _REFUSED
-    text = f"{cell.accuracy:.3f}"
-    if pd.notna(cell.ci_low):
-        text += f" ± {(cell.ci_high - cell.ci_low) / 2:.3f}"
-    if pd.notna(cell.paper_value):
-        text += f" (paper {cell.paper_value:.3f}, {cell.accuracy - cell.paper_value:+.3f})"
-    return f"{text} {MARK}" if cell.flags else text
-
-
-def _markdown_table(
+def _lines(
     rows: pd.DataFrame,
     columns: Sequence[str],
-    texts: dict[tuple, str],
+    found: Mapping[tuple, Any],
     clean: set[str],
     without_attack: bool,
-) -> str:
-    labels = ("attack", "epsilon", "classifier", "substitute", "L", "R")
+) -> tuple[Sequence[str], list[tuple[Sequence[str], list[Any]]]]:
+    """The names of the first columns, and of each row their texts and its cells, if it has any."""
+    labels: Sequence[str] = ("attack", "epsilon", "classifier", "substitute", "L", "R")
     if without_attack:
         labels = ("classifier", "L", "R")
         rows = rows.drop_duplicates(["classifier", *(name for name in SEARCH if name in rows)])
@@ -219,23 +211,95 @@ def _markdown_table(
         cells = []
         for name in columns:
             key = (row.dataset, *(bare if name in clean else (*attacked, substitute)))
-            cells.append(texts.get((*key, *search, name)) or texts.get((*key, -1, -1, name), ""))
+            cells.append(found.get((*key, *search, name)) or found.get((*key, -1, -1, name)))
         shown_search = tuple("" if value < 0 else str(value) for value in search)
         left = (row.attack, epsilon_text(row.epsilon), row.classifier, substitute)
         left = (row.classifier,) if without_attack else left
         if any(cells):
-            lines.append((*left, *shown_search, *cells))
-    # What this dataset did not measure would be an empty column.
-    return grid((*labels, *columns), lines, filled=True) if lines else ""
+            lines.append(([*left, *shown_search], cells))
+    return labels, lines
+
+
+def _sections(
+    parts: Iterable[TablePart], text: Callable[[Any, int], str], top: int, with_n: bool = True
+) -> list[str]:
+    """Headings and tables. `text` makes that of a cell, of it and of its column's n, which stands
+    in the heading `with_n`."""
+    shown, dataset = [], None
+    for part in parts:
+        if part.dataset != dataset:
+            dataset = part.dataset
+            shown.append(f"{'#' * top} {dataset}")
+        header = [*part.labels, *(f"{k}, n = {n}" if with_n else k for k, n in part.n.items())]
+        rows = [
+            [
+                *left,
+                *(
+                    text(cell, n) if cell else ""
+                    for cell, n in zip(cells, part.n.values(), strict=True)
+                ),
+            ]
+            for left, cells in part.rows
+        ]
+        shown += [f"{'#' * (top + 1)} {part.heading}", grid(header, rows)]
+    return shown
+
+
+def _cell_text(cell: Any, n: int) -> str:
+    if not cell.seeds:
+        return f"{_REFUSED} {MARK}" if cell.flags else _REFUSED
+    accuracy = share_text(cell.accuracy, cell.n)
+    if cell.seeds > 1:
+        accuracy += f" ± {share_text(cell.std, cell.n)}"
+    text = f"**{accuracy}** {interval_text(cell.ci_low, cell.ci_high, cell.n)}".strip()
+    parts = [text, *(_protocol_parts(cell))]
+    parts += [f"n = {cell.n}"] if cell.n != n else []
+    # Without a strength the norm is what an attack cost.
+    unbounded = cell.attack != "none" and pd.isna(cell.epsilon)
+    parts += [f"l2 {cell.mean_l2:.2g}"] if unbounded and pd.notna(cell.mean_l2) else []
+    if pd.notna(getattr(cell, "paper_value", None)):
+        parts.append(f"paper {cell.paper_value:g}")
+    return ", ".join(parts) + (f" {MARK}" if cell.flags else "")
+
+
+def _protocol_parts(cell: Any) -> list[str]:
+    """How a randomised defence was judged."""
+    protocol = getattr(cell, "protocol", "")
+    if protocol == FIXED:
+        return ["known draw"]
+    if protocol == EVALUATIONS:
+        return [f"all of {cell.evaluations} draws"]
+    if protocol == ONE_SHOT:
+        spread = f" ± {share_text(cell.spread, cell.n)}" if pd.notna(cell.spread) else ""
+        return [f"{cell.draws} draws{spread}"]
+    return []
+
+
+def _brief_text(cell: Any, _: int) -> str:
+    if not cell.seeds:
+        return _REFUSED
+    text = f"{cell.accuracy:.3f}"
+    if pd.notna(cell.ci_low):
+        text += f" ± {(cell.ci_high - cell.ci_low) / 2:.3f}"
+    if pd.notna(cell.paper_value):
+        text += f" (paper {cell.paper_value:.3f}, {cell.accuracy - cell.paper_value:+.3f})"
+    return f"{text} {MARK}" if cell.flags else text
 
 
 def _legend(cells: pd.DataFrame) -> str:
     present = set(cells["threat_model"])
     names = [name for name in THREAT_ORDER if name in present]
     lines = [
-        "Each cell: accuracy, 95 % Wilson interval, number of images n, mean l2 norm of the "
-        "perturbations that succeeded"
-        + (", the paper's printed value." if _is_printed(cells).any() else ".")
+        "Each cell: accuracy, its 95 % Wilson interval"
+        + (", the paper's printed value" if _is_printed(cells).any() else "")
+        + ". The number of images n is that of the heading, or stands in the cell. The long table "
+        "has all digits, and the attacks' success rates and norms"
+        + (
+            "; of attacks without a strength the mean l2 norm stands here, too: of the "
+            "perturbations that succeeded."
+            if (cells["epsilon"].isna() & (cells["attack"] != "none")).any()
+            else "."
+        )
     ]
     if (cells["seeds"] > 1).any():
         lines[0] += (

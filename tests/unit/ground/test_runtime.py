@@ -399,3 +399,70 @@ def test_seconds_of_a_job_are_those_since_its_birth(tmp_path: Path) -> None:
         float(re.search(rf"{said}:? ([0-9.]+) s", log)[1]) for said in (memory.START, memory.END)
     )
     assert 0.3 < begun < passed and begun + 0.1 < ended < passed + 0.1  # one decimal
+
+
+# What `gpu: auto` finds
+
+
+class Driver:
+    """NVIDIA's driver interface as far as it is asked, on a machine with these GPUs."""
+
+    def __init__(self, *names: str, error: int = 0) -> None:
+        self._names, self._error = names, error
+
+    def cuInit(self, flags: int) -> int:
+        return self._error
+
+    def cuDeviceGetCount(self, count: object) -> int:
+        count._obj.value = len(self._names)
+        return 0
+
+    def cuDeviceGetName(self, text: ctypes.Array, length: int, number: int) -> int:
+        text.value = self._names[number].encode()
+        return 0
+
+
+def _not_there(name: str) -> Driver:
+    raise OSError(name)
+
+
+@pytest.mark.parametrize(
+    ("load", "found"),
+    [
+        (lambda _: Driver("H200", "H200"), (["H200", "H200"], "")),
+        (lambda _: Driver(), ([], "the NVIDIA driver offers no GPU")),
+        (lambda _: Driver(error=100), ([], "the NVIDIA driver offers no GPU")),
+        (lambda _: Driver(error=3), ([], "NVIDIA's driver failed (error 3)")),
+        (_not_there, ([], "no NVIDIA driver")),
+        # WSL has it at a place of its own.
+        (lambda name: Driver("RTX") if "/wsl/" in name else _not_there(name), (["RTX"], "")),
+    ],
+)
+def test_the_driver_says_which_gpus_there_are(load: object, found: tuple[list[str], str]) -> None:
+    assert runtime._cuda_gpus(load) == found
+
+
+def test_amds_driver_numbers_its_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for node, number in (("0", "0\n"), ("1", "51966\n")):
+        (tmp_path / node).mkdir()
+        (tmp_path / node / "gpu_id").write_text(number)
+    assert runtime._amd_gpus(tmp_path) == ["an AMD GPU"]
+    assert runtime._amd_gpus(tmp_path / "missing") == []
+    monkeypatch.setenv("HIP_VISIBLE_DEVICES", "")
+    assert runtime._amd_gpus(tmp_path) == []
+
+
+def test_jobs_ask_for_what_their_snakemake_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "find_gpus", lambda: (["H200", "H200"], ""))
+    monkeypatch.setenv(runtime.GPUS_VARIABLE, "")
+    count, told = runtime.gpus_for_jobs()
+    assert count == 1 and told.startswith("gpu: auto found 2 x H200")
+    runtime.grant_gpus(0)
+    assert runtime.gpus_for_jobs() == (0, "")
+
+
+def test_what_was_found_is_told_in_one_line() -> None:
+    found = "gpu: auto found 2 x H200: training, attacks and purification ask for one each"
+    assert runtime.told_gpus(["H200", "H200"], "") == found
+    none = "gpu: auto found no GPU (no NVIDIA driver): all jobs compute on the CPU"
+    assert runtime.told_gpus([], "no NVIDIA driver") == none

@@ -87,7 +87,7 @@ def test_the_wide_table_and_its_page_do_not_have_the_column(
     assert "flags" not in (tmp_path / "new.csv").read_text() + page
     assert "- mnist, fgsm 0.3, `defense_gan_rec`: A 0.0100" in page
     # The number itself is marked, and no other.
-    assert "<br>⚑ zero_gradient, weaker_than_gray_box |" in page
+    assert ", paper 0.988 ⚑ |" in page
     assert page.count("⚑") == 1 + len(["what the mark means"])
     brief = brief_table(long, wide_table(long))
     assert brief.count("⚑") == 1

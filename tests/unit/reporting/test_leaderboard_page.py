@@ -3,29 +3,15 @@ when a heading is clicked, fits wide and narrow windows, and prints. Where there
 tests are skipped, and say so; .ci/run installs it."""
 
 import json
-import shutil
-import struct
-import subprocess
-from html import escape
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import WIDER, Page, check_picture, ended, in_a_browser, in_a_phone, shot
 
 from purification.evaluation.leaderboard import BOX_ENDS, BOXES, NAMED, TIME_COLUMNS
 from purification.reporting.leaderboard import COLUMNS, leaderboard_html, leaderboard_page
 from purification.text_tables import page_digest, write_page
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
-in_a_browser = pytest.mark.skipif(
-    BROWSER is None, reason=f"no browser: none of {', '.join(BROWSERS)} is installed"
-)
-OPTIONS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
-    *("--no-first-run", "--hide-scrollbars", "--virtual-time-budget=2000"),
-)
 
 
 def made(defense: str, accuracy: float, *, classifier: str = "A", **more: Any) -> dict[str, Any]:
@@ -60,37 +46,6 @@ ROWS = [
     made("<script>alert(1)</script>", 0.4, classifier="B", below_no_defense="yes"),
 ]
 TIMES = [timed(row, ms) for row, ms in zip(ROWS, (None, 5.25, None, 0.5, None, 12.0), strict=True)]
-
-
-class Page(HTMLParser):
-    """What stands in the cells of the tables of a page."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.rows: list[list[str]] = []
-        self.title, self._in_title = "", False
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._in_title = tag == "title"
-        if tag == "tr":
-            self.rows.append([])
-        elif tag in ("td", "th"):
-            self.rows[-1].append("")
-
-    def handle_data(self, data: str) -> None:
-        if self._in_title:
-            self.title += data
-        elif self.rows and self.rows[-1]:
-            self.rows[-1][-1] += data
-
-    def handle_endtag(self, tag: str) -> None:
-        self._in_title = False
-
-    @property
-    def defenses(self) -> list[str]:
-        """The first word of each row."""
-        return [row[0].split()[0] for row in self.rows[1:]]
 
 
 @pytest.fixture(scope="module")
@@ -149,39 +104,6 @@ def test_it_carries_its_recipe(tmp_path: Path) -> None:
         page_digest(tmp_path / "leaderboard.html")
 
 
-def browse(page: Path, *options: str) -> str:
-    """What the browser writes of a page that it has run."""
-    assert BROWSER is not None
-    profile = f"--user-data-dir={page.parent / 'profile'}"
-    command = [BROWSER, *OPTIONS, profile, *options, page.as_uri()]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    return ended.stdout
-
-
-def ended(page: Path, name: str, script: str, *options: str) -> Any:
-    """What a script at the end of a page returns, in a browser, and how often something failed."""
-    run = (
-        "<script>var failed = 0; onerror = function () { failed += 1; };"
-        f"addEventListener('load', function () {{ var found = (function () {{ {script} }})();"
-        "document.title = JSON.stringify({found: found, failed: failed}); });</script></body>"
-    )
-    copy = page.with_name(f"{name}.html")
-    copy.write_text(page.read_text().replace("</body>", run), encoding="utf-8")
-    said = json.loads(Page(browse(copy, *options)).title)
-    assert said["failed"] == 0
-    return said["found"]
-
-
-def shot(picture: Path, width: int, height: int) -> tuple[str, ...]:
-    """What makes a picture of a window, and prints the page as it is when that is done."""
-    return (f"--window-size={width},{height}", f"--screenshot={picture}", "--dump-dom")
-
-
-def check_picture(picture: Path, width: int, height: int) -> None:
-    assert struct.unpack(">II", picture.read_bytes()[16:24]) == (width, height)
-
-
-WIDER = "(function (page) { return page.scrollWidth - page.clientWidth; })"
 CLICKS = """
 var table = document.querySelector("table"), seen = [];
 %s.forEach(function (text) {
@@ -228,26 +150,16 @@ def test_a_click_on_a_heading_sorts_each_run(page: Path, tmp_path: Path) -> None
 @in_a_browser
 def test_it_fits_a_phone(page: Path, tmp_path: Path) -> None:
     """In a frame: no window is as narrow."""
-    size, picture = (390, 1600), tmp_path / "narrow.png"
-    outer = page.with_name("phone.html")
-    framed = (
-        f'<iframe style="border:0" width="390" height="1600" srcdoc="{escape(page.read_text())}">'
-    )
-    outer.write_text(
-        f'<body style="margin:0">{framed}</iframe></body>'.replace(
-            "<body", "<title></title><body", 1
-        ),
-        encoding="utf-8",
-    )
     script = f"""
     var inside = document.querySelector("iframe").contentDocument;
     var cell = inside.querySelector("td[data-label='Worst case']");
     var style = inside.defaultView.getComputedStyle;
     return [{WIDER}(inside.documentElement), style(cell, "::before").content,
-      style(cell.querySelector(".more")).display];
+      style(cell.querySelector(".more")).display, style(cell).display];
     """
-    wider, label, interval = ended(outer, "narrow", script, *shot(picture, *size))
+    outer, size, picture = in_a_phone(page), (390, 1600), tmp_path / "narrow.png"
+    wider, label, interval, display = ended(outer, "narrow", script, *shot(picture, *size))
     assert wider <= 0
     assert label == '"Worst case"'  # a card for each row
-    assert interval != "none"
+    assert interval != "none" and display == "grid"
     check_picture(picture, *size)

@@ -12,6 +12,7 @@ from made_up_measurements import FGSM, PAPERS, REC, measurement
 from purification.evaluation.accuracy import wilson_interval
 from purification.evaluation.protocols import PROTOCOL_COLUMNS, share_under
 from purification.reporting.comparison import compared_cells
+from purification.reporting.digits import interval_text, share_text
 from purification.reporting.long_tables import long_table, read_long_table, write_csv
 from purification.reporting.markdown_tables import brief_table, markdown_table
 from purification.reporting.papers import paper_values
@@ -84,9 +85,9 @@ def test_each_protocol_is_a_row_and_a_column(tabulate: Tabulate, tmp_path: Path)
     page = markdown_table(long, wide, title="t")
     spread = MEASURED[5]["spread"]
     for text in (
-        f"mean over 4 draws ± {spread:.4f}",
-        "right in all of 4 draws",
-        "known draw",
+        f", 4 draws ± {share_text(spread, N)}",
+        ", all of 4 draws",
+        ", known draw",
         "A randomised defense draws anew in each evaluation",
         "`white_box_fixed`: as `white_box`, by an attacker who knows",
     ):
@@ -112,8 +113,8 @@ def test_seeds_are_pooled_by_images(tabulate: Tabulate) -> None:
     page = markdown_table(long := tabulate(two, False), wide_table(long), title="t")
     mean = (two[0]["accuracy"] + two[1]["accuracy"]) / 2
     low, high = wilson_interval(mean * 2 * N, 2 * N)
-    assert f"**{mean:.4f} ± " in page
-    assert f"[{low:.4f}, {high:.4f}]<br>n = {2 * N}, 2 seeds" in page
+    assert f", n = {2 * N} |" in page
+    assert f"**{share_text(mean, 2 * N)} ± " in page and interval_text(low, high, 2 * N) in page
 
 
 def test_flags_compare_like_with_like(tabulate: Tabulate) -> None:

@@ -15,6 +15,7 @@ from made_up_measurements import ADVERSARIAL, FGSM, PAPERS, REC, measurement
 
 from purification.evaluation.accuracy import wilson_interval
 from purification.reporting import figures
+from purification.reporting.digits import interval_text
 from purification.reporting.long_tables import MEASUREMENT_COLUMNS, long_table, write_csv
 from purification.reporting.markdown_tables import markdown_table
 from purification.reporting.papers import attach_paper_values, paper_values
@@ -370,7 +371,8 @@ def test_wide_table_averages_seeds(tabulate: Tabulate) -> None:
     assert pd.isna(row["no_attack_std"])
     low, high = wilson_interval(360, 400)
     text = markdown_table(long, wide_table(long), title="t")
-    assert f"**0.8833 ± 0.0764**<br>[{low:.4f}, {high:.4f}]<br>n = 400, 3 seeds" in text
+    assert f"| **0.883 ± 0.076** {interval_text(low, high, 400)}" in text
+    assert "no_defense, n = 400 |" in text
 
 
 def test_missing_cells_stay_empty_and_missing_defenses_have_no_column(
@@ -422,7 +424,7 @@ def test_a_users_defense_gets_its_own_columns_after_ours(tabulate: Tabulate) -> 
     assert wide["diffusion_steps=50"].tolist() == [0.7]
     assert wide["adv_tr"].tolist() == [0.65]
     text = markdown_table(long, wide, title="t")
-    assert "**0.7200**" in text
+    assert "**0.720** [" in text
     assert "- `surrogate`: the attacker differentiates the classifier and a cheaper version" in text
 
 
@@ -461,10 +463,13 @@ def test_wide_table_refuses_two_settings_in_one_cell(tabulate: Tabulate) -> None
 def test_markdown_shows_interval_n_and_paper(tabulate: Tabulate) -> None:
     long = tabulate(complete_rows())
     text = markdown_table(long, wide_table(long), title="Table 4", notes=["Made up."])
-    assert text.startswith("# Table 4\n\nMade up.\n\n## mnist\n")
+    assert text.startswith("# Table 4\n\n## mnist\n")
+    assert text.endswith("## Settings\n\nMade up.\n")
     low, high = wilson_interval(500, 1000)
-    assert f"**0.5000**<br>[{low:.4f}, {high:.4f}]<br>n = 1000<br>paper 0.9880 |" in text
-    assert "| attack | epsilon | classifier | no_attack | no_defense | defense_gan_rec |" in text
+    assert f"| **0.500** {interval_text(low, high, 1000)}, paper 0.988 |" in text
+    names = ("no_attack", "no_defense", "defense_gan_rec")
+    columns = " | ".join(f"{name}, n = 1000" for name in names)
+    assert f"| attack | epsilon | classifier | {columns} |" in text
     assert "not comparable" in text
     assert "- `gray_box`: the attacker differentiates the bare classifier" in text
     assert "None of the checks found anything." in text

@@ -166,12 +166,14 @@ def test_markdown_and_brief_have_a_line_for_each_search(tabulate: Tabulate) -> N
     wide = wide_table(long, swept=True)
     attacked = "| attack | epsilon | classifier | substitute | L | R | no_attack | no_defense |"
     text = markdown_table(long, wide, title="Table 8", swept=True)
-    assert attacked in text and "| classifier | L | R | no_attack | defense_gan_rec_clean |" in text
+    without_n = text.replace(", n = 1000", "")
+    assert attacked in without_n
+    assert "| classifier | L | R | no_attack | defense_gan_rec_clean |" in without_n
     assert "black-box attacks on the defenses" in text
     for steps, value in ((25, 0.7955), (1600, 0.9081)):
         [line] = [x for x in text.splitlines() if x.startswith(f"| fgsm | 0.3 | F | E | {steps} |")]
         assert line.count("**") == 2 * 4
-        assert f"paper {value:.4f}" in line
+        assert f", paper {value:g}" in line
     brief = brief_table(long, wide, swept=True)
     assert brief.startswith("### mnist\n\n#### No defense") and attacked in brief
     low, high = wilson_interval(600, 1000)
