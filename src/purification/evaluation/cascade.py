@@ -23,7 +23,7 @@ attack. How accurate the model is on the kept images, draws tell that played no 
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -135,14 +135,15 @@ class Found:
         """The numbers of the images that are right under all that was run, ascending."""
         return (self.found_by == LEFT).nonzero().squeeze(1)
 
-    def record(self, cost: Mapping[str, Any], seconds: float, draws: int) -> None:
-        """Add the costs of a stage, and say them. `draws`: by which an image is selected."""
+    def record(self, cost: Mapping[str, Any], seconds: float, draws: int) -> str:
+        """Add the costs of a stage, and return them in words. `draws`: by which an image is
+        selected."""
         left, judged = len(self.left), draws * len(self.found_by)
         shares = {"left": left, "accuracy": (judged - int(self.errors.sum())) / judged}
         self.costs.append({**cost, **shares, "seconds": round(seconds, 3)})
         why = f"; refused: {cost['refused']}" if cost["refused"] else ""
         named = [cost[name] for name in ("attack", "threat_model", "kind") if cost.get(name)]
-        print(
+        return (
             f"{', '.join(named)}: asked {cost['asked']}, broken {cost['broken']}, left {left} of "
             f"{len(self.found_by)}, {seconds:.1f} s{why}"
         )
@@ -182,6 +183,13 @@ _OF_DRAWS = ("errors", "made_by")
 _TENSORS = ("images", "found_by", "predictions", "margin", *_OF_DRAWS)
 _NOTED = ("costs", "checked")
 _RESULT = ("broken", "outside")
+Tell = Callable[[str, int, int], None]
+"""Is told what was done, in words, how many steps after the clean pass are, and how many will be.
+"""
+
+
+def _printed(line: str, done: int, steps: int) -> None:
+    print(line)
 
 
 def run_cascade(
@@ -198,6 +206,7 @@ def run_cascade(
     saved: Saved | None = None,
     selection: Selection | None = None,
     checks: bool = False,
+    tell: Tell = _printed,
 ) -> Found:
     """Attack images by stage after stage, each on those that are right under all before it.
 
@@ -225,6 +234,7 @@ def run_cascade(
         selection: of a randomised `defended`, the draws by which its attacker selects.
         checks: whether it is looked into, after all stages, what they may have missed
             (`evaluation.checks`); the first of them is a further stage.
+        tell: called after the clean pass and after each step; by default the words are printed.
 
     Raises:
         ValueError: unknown norm, or as `run_attack`, whose other errors it raises, too, but for
@@ -238,24 +248,28 @@ def run_cascade(
     judge = Judge(defended, images, labels, norm, epsilon, batch_size, selection)
     found = saved.load() if saved else None
     with _counting({"passes": [defended]} if counted is None else counted) as passes:
+        line = ""
         if found is None:
-            found = _clean(judge, passes)
+            found, line = _clean(judge, passes)
         run = partial(_run, judge, found, seed)
         steps = [partial(run, stage, number) for number, stage in enumerate(stages)]
         if checks:
             steps += check_steps(Bench(stages, found, judge, run, partial(_attacked, judge, seed)))
+        if line:
+            tell(line, 0, len(steps))
         for step in steps[len(found.costs) - 1 :]:
             began = time.perf_counter()
             cost = step()
             cost |= {**_taken(passes), "refused": cost.pop("refused")}
-            found.record(cost, time.perf_counter() - began, judge.draws)
+            line = found.record(cost, time.perf_counter() - began, judge.draws)
+            tell(line, len(found.costs) - 1, len(steps))
             if saved:
                 saved.save(found)
     return found
 
 
-def _clean(judge: Judge, passes: Counter[str]) -> Found:
-    """All images as they are."""
+def _clean(judge: Judge, passes: Counter[str]) -> tuple[Found, str]:
+    """All images as they are, and what that cost, in words."""
     began, everything = time.perf_counter(), torch.arange(len(judge.images))
     said = judge.says(judge.images, everything)
     wrong = said.errors == judge.draws
@@ -269,8 +283,7 @@ def _clean(judge: Judge, passes: Counter[str]) -> Found:
     )
     cost = {"stage": -1, "attack": "clean", "threat_model": "clean", "asked": len(wrong)}
     cost |= {"broken": int(wrong.sum()), "outside": 0, **_taken(passes), "refused": None}
-    found.record(cost, time.perf_counter() - began, judge.draws)
-    return found
+    return found, found.record(cost, time.perf_counter() - began, judge.draws)
 
 
 def _run(
