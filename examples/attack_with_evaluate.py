@@ -1,7 +1,7 @@
 """How much of a trained defence is left under the cascade of the leaderboard?
 
-    snakemake results/table4.csv --cores all --resources gpu=1     # trains it, once
-    python examples/attack_with_evaluate.py results/digits/seed0
+snakemake results/table4.csv --cores all --resources gpu=1     # trains it, once
+python examples/attack_with_evaluate.py results/digits/seed0
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """Attack a trained Defense-GAN with foolbox.
 
-    snakemake results/table4.csv --cores all --resources gpu=1     # trains it, once
-    pip install foolbox
-    python examples/attack_with_foolbox.py results/digits/seed0
+snakemake results/table4.csv --cores all --resources gpu=1     # trains it, once
+pip install foolbox
+python examples/attack_with_foolbox.py results/digits/seed0
 """
 
 import argparse

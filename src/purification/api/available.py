@@ -52,16 +52,26 @@ def _defense(catalogue: Catalogue, name: str) -> str:
         return f"The purifier of {entry['purifier']} before {_behind(entry)}."
     if method == "adversarial_training":
         attack = entry.get("attack", "fgsm").upper()
-        return f"No purifier: the classifier, trained on images under {attack}."
+        epsilon = f"{attack} of {entry['epsilon']}"
+        return f"No purifier: the classifier, trained on images under {epsilon}."
     facts = facts_of(method) if ":" in method else methods().get(method)
     text = _first_sentence(facts.summary) if facts else method
     # What tells apart defences of one method.
-    told = ", ".join(f"{key} {entry[key]}" for key in _TOLD if key in entry)
+    told = ", ".join(f"{key} {_shown(entry[key])}" for key in _TOLD if key in entry)
     text += f" With {told}." if told else ""
     return f"{text} Before {_behind(entry)}." if "classifier" in entry else text
 
 
-_TOLD = ("generator", "steps", "restarts", "redraw")
+_TOLD = (
+    *("generator", "steps", "restarts", "redraw", "epsilon", "latent", "copies"),
+    *("time", "denoising_steps", "sampler", "draws", "aggregation", "from_scratch", "rule"),
+)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return " and ".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _behind(entry: Mapping[str, Any]) -> str:

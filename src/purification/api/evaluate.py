@@ -179,12 +179,11 @@ def _try_out(model: nn.Module, images: Tensor, labels: Tensor) -> None:
         )
     some = images[:_TRIED]
     device = next((weight.device for weight in model.parameters()), some.device)
+    seeds = draw_seeds(0, range(len(some)), 0) if is_randomised(model) else None
     if isinstance(model, Defended) and not _known(model.purifier):
         guest = GuestPurifier(model.purifier, type(model.purifier).__name__).eval()
-        seeds = [draw_seeds(0, range(len(some)), 0)] if is_randomised(model) else []
         with torch.no_grad():
-            guest(some.to(device), *seeds)
-    seeds = draw_seeds(0, range(len(some)), 0) if is_randomised(model) else None
+            guest(some.to(device), seeds)
     logits = predict(model, some, device=device, seeds=seeds)
     if logits.ndim != 2 or logits.shape[1] < 2:
         name = type(model).__name__
@@ -230,7 +229,7 @@ def _bar(wanted: bool) -> Iterator[Tell]:
             bar.update(place - bar.n)
 
     def show(description: str, total: int) -> Any:
-        bar.set_description(description.removeprefix("cascade_"))
+        bar.set_description_str(description.removeprefix("cascade_"))
         return lambda steps: moved_to(done + steps / (total + 1))
 
     def tell(line: str, steps: int, total: int) -> None:
@@ -244,6 +243,6 @@ def _bar(wanted: bool) -> Iterator[Tell]:
     try:
         with progress_shown_by(show):
             yield tell
-        bar.set_description("evaluated")
+        bar.set_description_str("evaluated")
     finally:
         bar.close()

@@ -158,7 +158,7 @@ def report_of(
     frame = frame[[*FRAME_COLUMNS]]
     n = len(found.found_by)
     if judged is None:
-        worst = share((found.found_by == LEFT).numpy()) | {"spread": None}
+        worst: dict[str, Any] = {**share((found.found_by == LEFT).numpy()), "spread": None}
         clean = int((found.found_by != CLEAN).sum()) / n
         protocols, broken = pd.DataFrame(), found.found_by != LEFT
     else:
