@@ -28,14 +28,19 @@ class Setup:
     Attributes:
         catalogue: what it names.
         said: what a message calls it.
-        option: what the command line of a run with it has besides.
+        files: those that the command line of a run with it names.
         guessed: nobody named it.
     """
 
     catalogue: Catalogue
     said: str
-    option: str = ""
+    files: tuple[Path, ...] = ()
     guessed: bool = False
+
+    def option(self, folder: Path) -> str:
+        """What the command line of a run with it in that folder has at its end."""
+        below = [f.relative_to(folder) if f.is_relative_to(folder) else f for f in self.files]
+        return " ".join([" --configfile", *map(str, below)]) if below else ""
 
 
 def setup_of(run: Run | None, config: Config) -> Setup:
@@ -50,12 +55,12 @@ def setup_of(run: Run | None, config: Config) -> Setup:
     if config is None:
         return (run and _latest(run)) or Setup(_default(), "the default config", guessed=True)
     if isinstance(config, Mapping):
-        return Setup(_catalogue(_laid_over(("config", config))), "the config given")
+        made = _catalogue(_laid_over(("config", config)))
+        return Setup(made, "the config given", (Path("YOUR_CONFIG.yaml"),))
     paths = [config] if isinstance(config, str | PathLike) else list(config)
     files = [_file(Path(path).expanduser()) for path in paths]
-    named = " ".join(map(str, files))
     catalogue = _catalogue(_laid_over(*read_files(files)))
-    return Setup(catalogue, named, f" --configfile {named}")
+    return Setup(catalogue, ", ".join(map(str, files)), tuple(map(Path.absolute, files)))
 
 
 def _file(path: Path) -> Path:
@@ -89,9 +94,8 @@ def _latest(run: Run) -> Setup | None:
                 ((_, config),) = read_files([path])
                 config = config or {}
                 if (folder / config.get("results", "results")).resolve() == run.results.resolve():
-                    named = f"the config of the latest run in {folder} ({path})"
-                    option = f" --configfile {path.relative_to(folder)}"
-                    return Setup(_catalogue(config), named, option, guessed=True)
+                    named = f"the config of the latest run in {folder} ({path.relative_to(folder)})"
+                    return Setup(_catalogue(config), named, (path,), guessed=True)
             except (ConfigError, ConfigFileError):
                 continue  # of another version of the project
     return None

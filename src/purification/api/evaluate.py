@@ -215,11 +215,12 @@ def _known(module: nn.Module) -> bool:
 def _bar(wanted: bool) -> Iterator[Tell]:
     """A bar over all steps of a cascade, which a long attack moves on within its step."""
     from tqdm import TqdmWarning
-    from tqdm.auto import tqdm
 
     with warnings.catch_warnings():
         # In a notebook without widgets it is drawn as text, which it warns of.
         warnings.simplefilter("ignore", TqdmWarning)
+        from tqdm.auto import tqdm
+
         layout = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}{postfix}]"
         bar: tqdm[Any] = tqdm(total=1, desc="clean", bar_format=layout, disable=not wanted)
     done = 0

@@ -198,13 +198,13 @@ class _Opened:
     def _command(self, files: list[File], them: str, *, again: bool = False) -> str:
         """The command that makes files, and where it is run."""
         configured = str(self.setup.catalogue.config.get("results", "results"))
-        folder, option = self.run.results.parent, self.setup.option
         above = [f for f in self.run.results.parents if f / configured == self.run.results]
-        if above:
-            folder = above[0]
-        else:  # the folder was renamed, or moved
+        folder, renamed = above[0] if above else self.run.results.parent, ""
+        if not above:
             configured = self.run.results.name
-            option += f" --config results={configured}"
+            renamed = f" --config results={configured}"
         targets = " ".join(file.path.replace("results/", f"{configured}/", 1) for file in files)
-        command = f"snakemake {targets} --cores all --resources gpu=1{option}"
+        command = (
+            f"snakemake {targets} --cores all --resources gpu=1{renamed}{self.setup.option(folder)}"
+        )
         return f"In {folder} this makes {them}{' again' if again else ''}: {command}"

@@ -40,8 +40,9 @@ class Report:
         flags: signs that the attacks, not the model, explain the accuracy; `flag_meanings` says
             what each means.
         checks: what the checks measured, by the names of `evaluation.checks.CHECK_COLUMNS`.
-        frame: a row for the images as they are and for each attack, in their order: `asked`, images
-            that it attacked, those right under all before it; `broken`, those that it broke within
+        frame: a row for the images as they are and for each attack, in their order, at the end the
+            strongest one by gradients with twice the iterations ("doubled"): `asked`, images that
+            it attacked, those right under all before it; `broken`, those that it broke within
             the ball; `outside`, those on whose image the model errs outside of it; `left` and
             `accuracy`, images that are right after it, and their share; `passes` of an image
             through the model; `seconds`; and why it was `refused`, or None. Of a randomised model
@@ -50,7 +51,8 @@ class Report:
             (`evaluation.protocols`); empty else.
         images: float32 (N, C, H, W) in [0, 1], the strongest image found of each; the image itself
             where nothing is stronger.
-        broken: bool (N,), whether the model errs on it: without attack, or within the ball.
+        broken: bool (N,), whether the model errs on it: without attack, or within the ball. Of a
+            randomised model on any of the draws by which its attacker selects.
         norm, epsilon, budget, seed: as they were given.
     """
 
@@ -121,7 +123,7 @@ class Report:
         axes.errorbar(self.accuracy, len(names), xerr=error, color="black", capsize=3)
         for place, value in zip(places, shares, strict=True):
             last = place == len(names)
-            axes.text((self.ci_high if last else value) + 0.01, place, f"{value:.2f}", va="center")
+            axes.text((self.ci_high if last else value) + 0.015, place, f"{value:.2f}", va="center")
         axes.set_yticks(places, [*names, "worst case"])
         axes.invert_yaxis()
         axes.set_xlim(0, 1.12)
@@ -154,7 +156,7 @@ def report_of(
     frame = pd.DataFrame(costs)
     doubled = frame["kind"].eq(DOUBLED) if "kind" in frame else pd.Series(False, frame.index)
     frame["attack"] = frame["attack"].str.removeprefix(PREFIX)
-    frame.loc[doubled, "attack"] += " (twice the iterations)"
+    frame.loc[doubled, "attack"] += " (doubled)"
     frame = frame[[*FRAME_COLUMNS]]
     n = len(found.found_by)
     if judged is None:

@@ -173,7 +173,7 @@ def test_a_report_says_what_speaks_against_its_attacks(capsys: pytest.CaptureFix
     for flag in report.flags:
         assert f"- `{flag}`: {MEANINGS[flag]}" in page
     refused = report.frame[report.frame["refused"].notna()]
-    assert {*refused["attack"]} == {"pgd_margin", "apgd", "pgd_margin (twice the iterations)"}
+    assert {*refused["attack"]} == {"pgd_margin", "apgd", "pgd_margin (doubled)"}
     assert "zero for all" in page or "gradient" in refused["refused"].iloc[0]
     assert str(report) == report._repr_markdown_() == page
     printed = capsys.readouterr()

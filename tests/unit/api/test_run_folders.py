@@ -73,11 +73,12 @@ def test_a_config_is_the_latest_runs_or_the_default_or_laid_over_it(
         assert not setup.guessed
     both = setup_of(run, [file, further])
     assert both.catalogue.config["classifiers"]["A"]["batch_size"] == 7
-    assert both.option == f" --configfile {file} {further}"
+    assert both.option(tmp_path) == " --configfile own.yaml further.yaml"
+    assert both.option(results) == f" --configfile {file} {further}"
     # A config of the repository, wherever one is.
     monkeypatch.chdir(tmp_path)
     study = "config/studies/vae_loss.yaml"
-    assert setup_of(None, study).option == f" --configfile {shipped.ROOT / study}"
+    assert setup_of(None, study).option(tmp_path) == f" --configfile {shipped.ROOT / study}"
     # The latest run's, if it is of this folder of results.
     left = tmp_path / ".snakemake/purification_configs"
     left.mkdir(parents=True)
@@ -85,7 +86,7 @@ def test_a_config_is_the_latest_runs_or_the_default_or_laid_over_it(
     (left / "own.yaml").write_text(yaml.safe_dump({**whole, "results": "results"}))
     found = setup_of(run, None)
     assert found.guessed and found.catalogue.config["classifiers"]["A"]["epochs"] == 3
-    assert found.option == " --configfile .snakemake/purification_configs/own.yaml"
+    assert found.option(tmp_path) == " --configfile .snakemake/purification_configs/own.yaml"
     other = Run(tmp_path / "other", "digits", 0)
     assert setup_of(other, None).said == "the default config"
     # One that another version left says nothing.

@@ -103,7 +103,9 @@ def test_rooms_import_only_what_they_may() -> None:
         imported += re.findall(r"^from purification import (\w+)", path.read_text(), re.M)
         wrong = {name for name in imported if name} - MAY_IMPORT[room] - {room}
         assert not wrong, f"{path.relative_to(REPOSITORY)} imports {wrong}"
-        if room in ("command_line", "runs", "warm_start"):
+        # One tells the user the command that makes a missing file.
+        told = path == library / "api/loading.py"
+        if told or room in ("command_line", "runs", "warm_start"):
             continue
         assert "snakemake" not in re.sub(r"#.*|`[^`]*`", "", path.read_text()), path
 
