@@ -132,7 +132,7 @@ def test_a_missing_network_is_named_with_the_command_that_makes_it(
     assert f"In {workflow.folder} this makes it: snakemake {RUN}/generators/" in message
     words = message.partition("this makes it: snakemake ")[2].split()
     said = snakemake(workflow.folder, *words, "-n", environment=workflow.environment)
-    assert not said.returncode and "train_generator" in said.stdout
+    assert not said.returncode and "train_wgan_gp" in said.stdout, said.stdout
 
 
 def test_a_file_of_another_config_is_refused_with_the_difference(own: Path) -> None:
