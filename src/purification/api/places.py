@@ -36,7 +36,8 @@ def find_run(run: Place) -> Run:
     """The run that is meant by a folder: `results/digits/seed0`, or one above it that holds a
     single run, such as `results/digits` with one seed. Relative to the working directory.
 
-    This is the one place that interprets what a user calls a run.
+    This is the one place that interprets what a user calls a run: other kinds of places, such as
+    trained networks that come with the library by the name of their data set, belong here.
 
     Raises FileNotFoundError if there is no such folder, ValueError if it holds no run or several;
     both name the runs that are there.
