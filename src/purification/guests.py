@@ -78,6 +78,7 @@ class GuestClassifier(Guest):
         self.training = guest.training
         modes = [(module, module.training) for module in self.modules()]
         noise = torch.rand(PROBES, *image_shape, generator=generator(0, "guests"))
+        noise = noise.to(next((weight.device for weight in guest.parameters()), noise.device))
         try:
             self.eval()
             _try(self, self, noise, self._check_logits, LOGIT_TOLERANCE, relative=True)

@@ -322,12 +322,30 @@ def _make_cuda_deterministic() -> None:
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
 
 
+Show = Callable[[int], None]
+_shown_by: Callable[[str, int], Show] | None = None
+
+
+@contextmanager
+def progress_shown_by(show: Callable[[str, int], Show]) -> Iterator[None]:
+    """Inside the block no loop of `progress` draws a bar of its own: `show(description, total)` is
+    called at its beginning, and what that returns with the number of steps done, at each update."""
+    global _shown_by
+    before, _shown_by = _shown_by, show
+    try:
+        yield
+    finally:
+        _shown_by = before
+
+
 class Progress:
     """The state of a long loop; `progress` makes it and draws it."""
 
-    def __init__(self, bars: list[tuple[tqdm, float]]) -> None:
-        """`bars`: each with its least number of seconds between two drawings."""
+    def __init__(self, bars: list[tuple[tqdm, float]], show: Show | None = None) -> None:
+        """`bars`: each with its least number of seconds between two drawings. `show`: told of the
+        steps that are done."""
         self._bars = bars
+        self._show = show
         self._drawn = [monotonic()] * len(bars)
         self._done = 0
         self._figures: dict[str, float | torch.Tensor] = {}
@@ -337,6 +355,8 @@ class Progress:
         A tensor of one element is read, which waits for its device, only if a line is really drawn,
         so that this may be called in every step."""
         self._done += n
+        if self._show is not None:
+            self._show(self._done)
         # Detached: else the last loss would keep its graph, and its memory, through the next step.
         self._figures |= {
             name: figure.detach() if hasattr(figure, "detach") else figure
@@ -390,6 +410,9 @@ def progress(total: int, description: str, unit: str = "it") -> Iterator[Progres
                 ...
                 bar.update(loss=loss)
     """
+    if _shown_by is not None:
+        yield Progress([], _shown_by(description, total))
+        return
     # miniters, mininterval: tqdm draws at each of its updates; `Progress` decides when these come.
     # position: tqdm would put the second bar under the first, although it is in another file.
     settings = {"total": total, "desc": description, "unit": unit, "miniters": 1, "mininterval": 0}

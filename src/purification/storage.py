@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
+import purification
 from purification import runs
 from purification.disk import full_disk_named
 from purification.hdf5 import (
@@ -624,8 +625,9 @@ def _json(value: Mapping[str, Any]) -> str:
 
 
 def _versions() -> dict[str, str]:
-    packages = {name: version(name) for name in ("torch", "numpy", "purification")}
-    return {"python": platform.python_version(), **packages}
+    packages = {name: version(name) for name in ("torch", "numpy")}
+    own = {"purification": purification.__version__}
+    return {"python": platform.python_version(), **packages, **own}
 
 
 def _provenance(recipe: Mapping[str, Any], seed: int | None) -> dict[str, Any]:

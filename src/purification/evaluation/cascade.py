@@ -26,7 +26,7 @@ more, and tells besides what each attack leaves by itself.
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -150,14 +150,15 @@ class Found:
         """The numbers of those that are right as they are, ascending."""
         return (self.found_by != CLEAN).nonzero().squeeze(1)
 
-    def record(self, cost: Mapping[str, Any], seconds: float, draws: int) -> None:
-        """Add the costs of a stage, and say them. `draws`: by which an image is selected."""
+    def record(self, cost: Mapping[str, Any], seconds: float, draws: int) -> str:
+        """Add the costs of a stage, and return them in words. `draws`: by which an image is
+        selected."""
         left, judged = len(self.left), draws * len(self.found_by)
         shares = {"left": left, "accuracy": (judged - int(self.errors.sum())) / judged}
         self.costs.append({**cost, **shares, "seconds": round(seconds, 3)})
         why = f"; refused: {cost['refused']}" if cost["refused"] else ""
         named = [cost[name] for name in ("attack", "threat_model", "kind") if cost.get(name)]
-        print(
+        return (
             f"{', '.join(named)}: asked {cost['asked']}, broken {cost['broken']}, left {left} of "
             f"{len(self.found_by)}, {seconds:.1f} s{why}"
         )
@@ -198,6 +199,13 @@ _OF_IMAGES = ("found_by", "predictions", "margin", *_OF_DRAWS)
 _TENSORS = ("images", *_OF_IMAGES, "tried", "broke")
 _NOTED = ("costs", "checked")
 _RESULT = ("broken", "outside")
+Tell = Callable[[str, int, int], None]
+"""Is told what was done, in words, how many steps after the clean pass are, and how many will be.
+"""
+
+
+def _printed(line: str, done: int, steps: int) -> None:
+    print(line)
 
 
 def run_cascade(
@@ -215,6 +223,7 @@ def run_cascade(
     selection: Selection | None = None,
     checks: bool = False,
     every_image: bool = False,
+    tell: Tell = _printed,
 ) -> Found:
     """Attack images by stage after stage, each on those that are right under all before it.
 
@@ -244,6 +253,7 @@ def run_cascade(
             (`evaluation.checks`); the first of them is a further stage.
         every_image: whether each stage attacks all images that are right as they are, and what it
             leaves by itself is kept.
+        tell: called after the clean pass and after each step; by default the words are printed.
 
     Raises:
         ValueError: unknown norm, or as `run_attack`, whose other errors it raises, too, but for
@@ -257,25 +267,29 @@ def run_cascade(
     judge = Judge(defended, images, labels, norm, epsilon, batch_size, selection)
     found = saved.load() if saved else None
     with _counting({"passes": [defended]} if counted is None else counted) as passes:
+        line = ""
         if found is None:
-            found = _clean(judge, passes)
+            found, line = _clean(judge, passes)
         run = partial(_run, judge, found, seed, every_image=every_image)
         steps = [partial(run, stage, number) for number, stage in enumerate(stages)]
         if checks:
             attacked = partial(_attacked, judge, seed)
             steps += check_steps(Bench(stages, found, judge, run, attacked, every_image))
+        if line:
+            tell(line, 0, len(steps))
         for step in steps[len(found.costs) - 1 :]:
             began = time.perf_counter()
             cost = step()
             cost |= {**_taken(passes), "refused": cost.pop("refused")}
-            found.record(cost, time.perf_counter() - began, judge.draws)
+            line = found.record(cost, time.perf_counter() - began, judge.draws)
+            tell(line, len(found.costs) - 1, len(steps))
             if saved:
                 saved.save(found)
     return found
 
 
-def _clean(judge: Judge, passes: Counter[str]) -> Found:
-    """All images as they are."""
+def _clean(judge: Judge, passes: Counter[str]) -> tuple[Found, str]:
+    """All images as they are, and what that cost, in words."""
     began, everything = time.perf_counter(), torch.arange(len(judge.images))
     said = judge.says(judge.images, everything)
     wrong = said.errors == judge.draws
@@ -291,8 +305,7 @@ def _clean(judge: Judge, passes: Counter[str]) -> Found:
     )
     cost = {"stage": -1, "attack": "clean", "threat_model": "clean", "asked": len(wrong)}
     cost |= {"broken": int(wrong.sum()), "outside": 0, **_taken(passes), "refused": None}
-    found.record(cost, time.perf_counter() - began, judge.draws)
-    return found
+    return found, found.record(cost, time.perf_counter() - began, judge.draws)
 
 
 def _run(

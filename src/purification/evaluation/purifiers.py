@@ -24,8 +24,15 @@ def fitted_purifier(recipe: Mapping[str, Any], files: Files) -> nn.Module:
         scores = read_field(files[VALIDATION], "score")
         threshold = threshold_at(scores, recipe["settings"]["false_positive_rate"])
         recipe = {**recipe, "settings": {**recipe["settings"], "threshold": threshold}}
-    build, shape = purifier_class(recipe["method"]), None
-    trained = bool(getattr(build, "LEARNS_FROM", ()))
-    if isinstance(build, type) and not trained and not from_recipe(recipe["method"], build):
+    shape = None
+    if takes_shape(recipe["method"]):
         shape = image_shape(files.get("attacked") or files["dataset"])
     return load_purifier(recipe, files, shape)
+
+
+def takes_shape(method: str) -> bool:
+    """Whether a purifier of this method is built from the shape of the images: a class that neither
+    loads what it has learned nor builds itself from its recipe."""
+    build = purifier_class(method)
+    trained = bool(getattr(build, "LEARNS_FROM", ()))
+    return isinstance(build, type) and not trained and not from_recipe(method, build)

@@ -103,8 +103,11 @@ class Names:
             found: Mapping[str, Any] = self.config[section][name]
             return found
         except KeyError:
-            known = ", ".join(self.config[section])
-            raise ConfigError(f"no '{name}' under {section} in the config: {known}") from None
+            known = list(self.config[section])
+            hint = did_you_mean(name, known)
+            raise ConfigError(
+                f"no '{name}' under {section} in the config{hint}: {', '.join(known)}"
+            ) from None
 
     def _varied(self, section: str, base: str, change: str) -> Mapping[str, Any]:
         """The settings of `<base>@<change>`. Each has one name: other spellings, and the value that

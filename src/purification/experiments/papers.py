@@ -7,13 +7,14 @@ new table of an existing form is one line in resources/papers/<paper>.yaml, its 
 beside it and its section in the config.
 """
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from purification import shipped
 
 SWEPT_FORMS = ("over_epsilon", "over_steps", "over_restarts")
 """Tables that are cut from the measurements of the shared `sweep`."""
@@ -166,9 +167,7 @@ def read_papers(folder: Path) -> dict[str, Paper]:
     return papers
 
 
-# In the repository beside the source; else where an installation puts them (pyproject.toml).
-_PLACES = (Path(__file__).parents[3] / "resources/papers", Path(sys.prefix, "share/purification"))
-PAPERS: Mapping[str, Paper] = read_papers(next(filter(Path.is_dir, _PLACES), _PLACES[0]))
+PAPERS: Mapping[str, Paper] = read_papers(shipped.PAPERS)
 _NAMES: Mapping[str, str] = {
     key: name for paper in PAPERS.values() for key, name in paper.known.get("names", {}).items()
 }
