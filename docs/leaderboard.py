@@ -14,21 +14,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from purification.experiments import paper_name
+
 README = Path(__file__).resolve().parents[1] / "README.md"
 PICTURE, SHOWN = "docs/images/leaderboard.png", "docs/results/digits"
 """README's picture, and the folder whose leaderboard it shows."""
 FILES = ("leaderboard.csv", "leaderboard.times.csv", "leaderboard.md", "leaderboard.html")
 BEGIN, END = "<!-- {}/leaderboard.csv -->", "<!-- end of it -->"
-NAMES = {
-    ("none", ""): "none",
-    ("defense_gan", "rec"): "Defense-GAN-Rec",
-    ("defense_gan", "orig"): "Defense-GAN-Orig",
-    ("defense_gan_redrawn", "orig"): "Defense-GAN-Orig, redrawn starts",
-    ("defense_vae", "base"): "Defense-VAE",
-    ("ae_gan", "rs"): "AE-GAN+rs",
-    ("cowboy", ""): "Cowboy",
-    ("magnet", ""): "MagNet",
-}
 PROTOCOLS = {"one_shot": "one-shot", "evaluations": "all of {} draws", "fixed": "known draw"}
 _BOXES = ("gray_box", "white_box_bpda", "white_box")
 _HEADER = (
@@ -57,9 +49,9 @@ def table(rows: Sequence[Mapping[str, str]]) -> str:
 
 def name_of(row: Mapping[str, str]) -> str:
     """What the documents call a row's defence."""
-    if row["defense"] == "adv_training" and row["variant"] != "pgd":
-        return "FGSM training"
-    name = NAMES.get((row["defense"], row["variant"]), f"{row['defense']} {row['variant']}".strip())
+    # Of several strengths of training the leaderboard has one.
+    variant = "" if row["variant"].startswith("eps=") else row["variant"]
+    name = paper_name(row["defense"], variant) if row["defense"] != "none" else "none"
     if protocol := row.get("protocol"):
         return f"{name}: {PROTOCOLS[protocol].format(row['evaluations'])}"
     return name
