@@ -26,7 +26,8 @@ import yaml
 from purification.experiments import DEFAULT_FILES, Catalogue, ConfigError, all_made, layered
 from purification.experiments.artifacts import Artifact, File, Part
 from purification.experiments.papers import studies_of
-from purification.warm_start import Fork, Starter
+from purification.hand_over import Fork
+from purification.warm_start import Starter
 
 ENVIRONMENT = dict(os.environ)
 if "PYTEST_XDIST_WORKER" in os.environ:

@@ -8,6 +8,6 @@ process that has its libraries already (`purification.warm_start`).
 import os
 
 if os.environ.get("PURIFICATION_STARTER"):
-    from purification.warm_start import hand_over
+    from purification.hand_over import hand_over
 
     hand_over()
