@@ -15,7 +15,7 @@ READY := .venv/.ready
 PROCESSES := $(shell $(PYTHON) -c 'import os; print(min(8, os.cpu_count() + 1))')
 PYTEST = $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help environment test test-fast lint format docs clean FORCE
+.PHONY: help environment test test-fast lint collected format docs clean FORCE
 
 help:
 	@echo "make results/table4.csv   set up, then make the table (or any other file under results/)"
@@ -48,10 +48,12 @@ results/%: FORCE $(READY)
 
 FORCE:
 
-test: lint
+test: $(READY)
+	@$(MAKE) --no-print-directory --jobs 2 lint collected
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(PYTEST)
 
-test-fast: lint
+test-fast: $(READY)
+	@$(MAKE) --no-print-directory --jobs 2 lint collected
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(PYTEST) -m "not slow" tests/unit
 
 lint: $(READY)
@@ -60,6 +62,12 @@ lint: $(READY)
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(BIN)/mypy
 	$(BIN)/python docs/prose.py
+
+# Each of the test processes collects all tests. Compiled once before, beside the style checks, they need half the
+# time for it. An error in a test file ends here.
+collected: $(READY)
+	@found=$$(PYTHONDONTWRITEBYTECODE= PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --collect-only -qq 2>&1) || \
+	  { echo "$$found"; exit 1; }
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if os.environ.get("PURIFICATION_STARTER"):
-    from purification.warm_start import hand_over
+    from purification.hand_over import hand_over
 
     hand_over()
 

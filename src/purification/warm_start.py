@@ -3,8 +3,9 @@
 A job of this workflow is a Python process of its own, and imports torch, HDF5 or seaborn before
 its first line of work: seconds of CPU time, more than many a job computes. So beside Snakemake
 runs one process more, the starter, which imports what the scripts import, each library once, and
-then forks: a job hands its script over before it imports anything itself, and waits. The script
-runs in the fork with the job's environment, folder and streams, and the job ends as it ends.
+then forks: a job hands its script over before it imports anything itself (`hand_over`), and waits.
+The script runs in the fork with the job's environment, folder and streams, and the job ends as it
+ends.
 
 For jobs on this machine, on Linux. All others start as usual: those on a cluster, and any for which
 there is no starter. What a job used is the last line of its log; a rule's `benchmark` would measure
@@ -33,18 +34,18 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import CodeType
 from typing import Any, NamedTuple, NoReturn
 
-VARIABLE = "PURIFICATION_STARTER"
-"""In the environment of a job: the socket of its starter. Where a user sets it to nothing, there is
-none."""
+from purification.hand_over import VARIABLE, end_as, received
+
 PR_SET_PDEATHSIG = 1
-BEFORE_A_SCRIPT = {"sys", "pickle", "snakemake", "logger", "Snakemake"}
-"""The names in `__main__` that Snakemake's preamble brings; one of its values can import us."""
+FINALIZERS: list[Mapping[Any, Any]] = []
+"""In a job: those that were registered before the fork."""
 LATE = {
     # The values that Snakemake gives a script, recipes among them, and the log's last line.
     "purification.runtime": ("purification.experiments", "snakemake.io", "psutil"),
@@ -124,88 +125,6 @@ class Starter:
         shutil.rmtree(Path(self.place).parent, ignore_errors=True)
 
 
-class Fork:
-    """The process of a script in a fork of the starter at `place`.
-
-    arguments: the script's place and its words. It has that search path (by default the starter's),
-    working directory, environment and, by their numbers, streams.
-
-    Raises OSError if there is no starter, or if it does not fork for this script.
-    """
-
-    process: int
-    """Its number."""
-
-    def __init__(
-        self,
-        place: str,
-        arguments: Sequence[str],
-        *,
-        path: Sequence[str] | None = None,
-        folder: str | Path,
-        environment: Mapping[str, str],
-        streams: tuple[int, int, int] = (0, 1, 2),
-    ) -> None:
-        request = {
-            **{"arguments": arguments, "path": path, "folder": str(folder)},
-            "environment": dict(environment),
-        }
-        message = json.dumps(request).encode()
-        self._starter = socket.socket(socket.AF_UNIX)
-        try:
-            self._starter.connect(place)
-            socket.send_fds(self._starter, [len(message).to_bytes(8)], streams)
-            self._starter.sendall(message)
-            self.process = self._number("it does not fork for this script")
-        except OSError:
-            self._starter.close()
-            raise
-
-    def wait(self) -> int:
-        """How it ended, as `subprocess` says it: its exit status, or minus the number of a signal.
-
-        Raises OSError if the starter has ended, and the fork with it.
-        """
-        with self._starter:
-            return self._number("the process that started this job has ended, and the job with it")
-
-    def _number(self, otherwise: str) -> int:
-        data = _received(self._starter, 4)
-        if len(data) < 4:
-            raise ConnectionError(otherwise)
-        return int.from_bytes(data, signed=True)
-
-
-def hand_over() -> None:
-    """In a Snakemake script that has not begun yet: runs it in a fork of the starter, and ends as
-    that ended. Returns if there is none."""
-    place = os.environ.get(VARIABLE)
-    begun = {name for name in vars(sys.modules["__main__"]) if not name.startswith("__")}
-    if not place or Path(sys.argv[0]).parent.name != "scripts" or begun - BEFORE_A_SCRIPT:
-        return
-    # Ctrl-C reaches the fork as well, and how it ends is what this process waits for.
-    interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        fork = Fork(place, sys.argv, path=sys.path, folder=Path.cwd(), environment=os.environ)
-    except OSError:
-        signal.signal(signal.SIGINT, interrupted)
-        return
-    signal.signal(signal.SIGTERM, lambda number, _: os.kill(fork.process, number))
-    try:
-        _end_as(fork.wait())
-    except OSError as error:
-        sys.exit(str(error))
-
-
-def _end_as(code: int) -> NoReturn:
-    """Ends this process with an exit status, or by a signal if that is negative."""
-    if code < 0:
-        if -code != signal.SIGKILL:
-            signal.signal(-code, signal.SIG_DFL)
-        os.kill(os.getpid(), -code)
-    os._exit(code if code >= 0 else 1)
-
-
 def serve() -> NoReturn:
     """The starter's work, until Snakemake and its jobs have ended, and in a fork the job's."""
     place, listener = sys.argv[1], socket.socket(fileno=int(sys.argv[2]))
@@ -275,14 +194,6 @@ class _Job(NamedTuple):
     connection: socket.socket
 
 
-def _received(connection: socket.socket, size: int) -> bytes:
-    """So many bytes, fewer if there come no more."""
-    data = b""
-    while len(data) < size and (more := connection.recv(size - len(data))):
-        data += more
-    return data
-
-
 def _send(connection: socket.socket, data: bytes) -> None:
     with suppress(OSError):  # nobody waits any more
         connection.sendall(data)
@@ -294,7 +205,7 @@ def _request(connection: socket.socket) -> dict[str, Any]:
     streams: list[int] = []
     try:
         size, streams, _, _ = socket.recv_fds(connection, 8, 3)
-        message = _received(connection, int.from_bytes(size))
+        message = received(connection, int.from_bytes(size))
         return json.loads(message) | {"streams": streams}
     except (OSError, ValueError):
         return {"streams": streams}
@@ -349,6 +260,10 @@ def _as_the_job(request: dict[str, Any]) -> CodeType:
     # What a library has made when it was imported, as matplotlib where it has no folder of the
     # user's, is for all jobs, and the starter removes it.
     atexit.unregister(shutil.rmtree)
+    # So are finalizers, such as a temporary folder's. torch has hundreds, for its operators: to run
+    # them would touch 40 MB that the jobs share. Kept, because to free them would as well.
+    FINALIZERS.append(weakref.finalize._registry)
+    weakref.finalize._registry = {}
     # As in any new process, these differ from job to job where nobody seeds them.
     random.seed()
     if "numpy" in sys.modules:
@@ -385,7 +300,7 @@ def _run(code: CodeType) -> NoReturn:
             stream.flush()
     ctypes.CDLL(None).fflush(None)  # and those of libraries
     if interrupted:
-        _end_as(-signal.SIGINT)
+        end_as(-signal.SIGINT)
     os._exit(status)
 
 
@@ -415,7 +330,10 @@ def _close_files(libraries: frozenset[str]) -> None:
         vars(module).clear()
     gc.collect()
     # What is held elsewhere. Those written in Python (gzip) first: they write to others.
-    left = [one for one in gc.get_objects() if issubclass(type(one), io.IOBase)]
+    # The class in C that all are of. `io.IOBase` is abstract, and asks each of its subclasses about
+    # each type that it meets first, which takes 50 ms.
+    base = io.IOBase.__base__
+    left = [one for one in gc.get_objects() if issubclass(type(one), base)]
     for one in sorted(left, key=lambda file: type(file).__module__ == "_io"):
         in_python = type(one).__module__ != "_io" and not isinstance(one, io.RawIOBase)
         with suppress(Exception):  # closed, or full: nobody is told then by Python either

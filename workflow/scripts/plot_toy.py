@@ -13,7 +13,8 @@ from purification.training.toy import distance_rows, train_toy
 log_to(snakemake.log[0])
 start_job(snakemake.params.recipe, snakemake.config["results"])
 output = {name: Path(path) for name, path in snakemake.output.items()}
-toy = train_toy(seed=snakemake.params.recipe["seed"])
+recipe = snakemake.params.recipe
+toy = train_toy(**{name: recipe[name] for name in ("seed", "gan_steps") if name in recipe})
 write_numbers(pd.DataFrame(distance_rows(toy)), output["points"])
 classifier_surface(
     *(toy.axis, toy.probability, toy.points, toy.labels),

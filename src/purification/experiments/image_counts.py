@@ -5,6 +5,7 @@ number is too large if none of them has so many.
 """
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 
 from purification.experiments.grids import GRID_FORMS
@@ -35,18 +36,25 @@ def available(config: Mapping[str, Any], dataset: str, split: str) -> int | None
 def too_many_images(config: Mapping[str, Any], settings: Mapping[str, Any]) -> Wrong:
     """Of the attacks and defences that a study names, those that have more images than any data set
     on which they stand, in this study or another. The references of this one must be right."""
+    known = (available(config, dataset, "test") for dataset in config["datasets"])
+    least = min((images for images in known if images is not None), default=0)
+    # Of all tables and figures only where a number can be too large at all.
+    there = cache(lambda: _datasets(config))
     for name in named(settings, "attacks"):
-        used = _datasets(config, "attacks", name)
         for threat_model, number in config["attacks"].get(name, {}).get("images", {}).items():
             place = f"/attacks.{name}.images.{threat_model}"
             held_out = ATTACKERS_IMAGES if threat_model == "black_box" else 0
-            yield from _beyond_all(config, place, number, used, "test", held_out)
+            if number is not None and number > least - held_out:
+                used = there()["attacks"].get(name, [])
+                yield from _beyond_all(config, place, number, used, "test", held_out)
     for name in named(settings, "defenses"):
         purifier = config["defenses"].get(name, {}).get("purifier", name)
         deployed = [n for n, d in config["defenses"].items() if d.get("purifier") == purifier]
-        used = [d for n in (purifier, *deployed) for d in _datasets(config, "defenses", n)]
         number = config["defenses"].get(purifier, {}).get("clean_images")
-        yield from _beyond_all(config, f"/defenses.{purifier}.clean_images", number, used, "test")
+        if number is not None and number > least:
+            used = [d for n in (purifier, *deployed) for d in there()["defenses"].get(n, [])]
+            place = f"/defenses.{purifier}.clean_images"
+            yield from _beyond_all(config, place, number, used, "test")
 
 
 def too_many_validation_images(config: Mapping[str, Any]) -> Wrong:
@@ -77,9 +85,10 @@ def named(settings: Mapping[str, Any], section: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _datasets(config: Mapping[str, Any], section: str, name: str) -> list[str]:
-    """The data sets on which any table or figure has an attack or a defence."""
-    found: list[str] = []
+def _datasets(config: Mapping[str, Any]) -> dict[str, dict[str, list[str]]]:
+    """Of the attacks and of the defences by name, the data sets on which any table or figure has
+    it."""
+    found: dict[str, dict[str, list[str]]] = {section: {} for section in _NAMING}
     for study in studies_of(config):
         wanted = _mapping(study.settings)
         if "datasets" in wanted or "panels" in wanted:
@@ -87,8 +96,11 @@ def _datasets(config: Mapping[str, Any], section: str, name: str) -> list[str]:
             settings = {**shared, **wanted}
             for part in _parts(settings):
                 used = _names(part.get("datasets", part.get("dataset")))
-                found += used * (name in named({**part, "panels": []}, section))
-    return [dataset for dataset in found if dataset in config["datasets"]]
+                used = [dataset for dataset in used if dataset in config["datasets"]]
+                for section, names in found.items():
+                    for name in named({**part, "panels": []}, section):
+                        names.setdefault(name, []).extend(used)
+    return found
 
 
 def _names(value: Any) -> list[str]:

@@ -115,7 +115,8 @@ def _without_removed(value: Any, place: str) -> Any:
         return [_without_removed(item, f"{place}.-") for item in value]
     if not isinstance(value, Mapping):
         return value
-    removable = any(fnmatchcase(place, pattern) for pattern in NAMED_ENTRIES)
+    nulls = any(item is None for item in value.values())
+    removable = nulls and any(fnmatchcase(place, pattern) for pattern in NAMED_ENTRIES)
     return {
         key: _without_removed(item, f"{place}.{str(key).replace('.', '-')}")
         for key, item in value.items()

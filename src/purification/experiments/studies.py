@@ -15,7 +15,7 @@ from purification.experiments.image_counts import (
     too_many_validation_images,
 )
 from purification.experiments.methods import least_epsilon, stated
-from purification.experiments.papers import Study
+from purification.experiments.papers import Study, studies_of
 from purification.experiments.references import (
     Wrong,
     kind_of,
@@ -148,6 +148,14 @@ def random_step(config: Settings, study: Study) -> Wrong:
                 f"{epsilon} is not above attacks.{attack}.{part} = {least}, the random step that "
                 "is part of it",
             )
+
+
+def one_toy(config: Settings, figure: Study) -> Wrong:
+    """Cowboy's Figures 1 and 2 are drawn by one job, of one training."""
+    settings = {study.name: dict(study.settings) for study in studies_of(config, figure.form)}
+    if any(other != figure.settings for other in settings.values()):
+        names = " and ".join(settings)
+        yield "", f"{names} show one training, and must have the same settings; got {settings}"
 
 
 def one_search(config: Settings, sweep: Study) -> Wrong:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from conftest import REPOSITORY, environment, in_fork, starters
 
+from purification.hand_over import Fork
 from purification.storage import (
     ImageSet,
     new_image_file,
@@ -20,7 +21,6 @@ from purification.storage import (
     write_dataset,
     write_image_set,
 )
-from purification.warm_start import Fork
 
 BENCHMARK = REPOSITORY / "benchmarks/memory.py"
 FEW, MANY = 500, 6500

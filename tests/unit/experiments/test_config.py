@@ -660,6 +660,10 @@ WRONG = {
         edit("ae_gan_table2", "defenses", value=["ae_gan"]),
         ["ae_gan_table2.defenses: got ", "allowed: defense_gan, ", "got 'ae_gan'"],
     ),
+    "one toy in two figures": (
+        edit("cowboy_figure2", value={"gan_steps": 50}),
+        ["cowboy_figure1: cowboy_figure1 and cowboy_figure2 show one training", "got {'cowboy_"],
+    ),
     "detection by a search": (
         edit("ae_gan_figure3", "defense", value="ae_gan_rs"),
         ["ae_gan_figure3.defense: got 'ae_gan_rs'", "allowed: ae, ae_gan, ae_gan_r, bigan"],

@@ -3,11 +3,11 @@
 import errno
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import as_job
 
 from purification.disk import FULL, FullDiskError, full_disk, full_disk_named
 from purification.storage import atomic
@@ -33,7 +33,7 @@ with atomic(path) as temporary:
 """,
     "picture": """
 from purification.reporting.figures import sample_grid
-sample_grid(noise, path, columns=40)
+sample_grid(noise[:300], path, columns=20)
 """,
 }
 SUFFIXES = {"HDF5": ".h5", "picture": ".png"}
@@ -56,11 +56,7 @@ if sys.argv[3:]:
 def write(writer: str, folder: Path, log: Path, *limit: str) -> tuple[Path, list[str], list[str]]:
     """A job that writes a file of some MB: the file's path, and what the job shows and its log."""
     path = folder / f"result{SUFFIXES.get(writer, '.file')}"
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT + WRITERS[writer], str(path), str(log), *limit],
-        capture_output=True,
-        text=True,
-    )
+    done = as_job(SCRIPT + WRITERS[writer], str(path), str(log), *limit, folder=folder)
     assert done.returncode != 0
     return path, done.stderr.splitlines(), log.read_text().splitlines()
 

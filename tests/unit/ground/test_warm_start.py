@@ -37,6 +37,8 @@ MODULES = {
     "loaded_by": "import os; PROCESS = os.getpid()",
     "with_thread": "import threading, time\n"
     "threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()",
+    "with_temporary_folder": "import os, tempfile\n"
+    "PLACE = tempfile.TemporaryDirectory(dir=os.path.dirname(__file__), prefix='kept')",
     "with_folder": "import atexit, os, shutil\n"
     "PLACE = os.path.join(os.path.dirname(__file__), 'made')\n"
     "os.mkdir(PLACE); atexit.register(shutil.rmtree, PLACE)",
@@ -63,7 +65,7 @@ def starter(tmp_path: Path) -> Iterator[str]:
     process.communicate()
     assert process.returncode == 0
     assert not Path(place).parent.exists()
-    assert not (tmp_path / "made").exists()
+    assert not (tmp_path / "made").exists() and not [*tmp_path.glob("kept*")]
 
 
 @pytest.fixture
@@ -126,10 +128,18 @@ def test_what_a_script_imports_is_loaded_before_the_fork(job: Callable) -> None:
 
 
 def test_a_folder_that_a_library_made_is_there_for_all_jobs(job: Callable) -> None:
-    """As that of matplotlib, where the user has none that can be written."""
+    """As that of matplotlib, where the user has none that can be written. A job's own temporary
+    folder goes with it."""
+    body = """
+        import os, tempfile, with_folder, with_temporary_folder
+        places = with_folder.PLACE, with_temporary_folder.PLACE.name
+        own = tempfile.TemporaryDirectory()
+        print(*map(os.path.isdir, places), own.name)
+    """
     for _ in range(3):
-        process = job("import os, with_folder; print(os.path.isdir(with_folder.PLACE))")
-        assert process.communicate() == ("True\n", "")
+        told, wrong = job(body).communicate()
+        *there, own = told.split()
+        assert (there, wrong) == (["True", "True"], "") and not Path(own).exists()
 
 
 @pytest.mark.slow

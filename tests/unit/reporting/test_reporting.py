@@ -737,14 +737,14 @@ def test_pictures_do_not_depend_on_what_a_machine_has_set_for_other_programs(
     (tmp_path / "settings/matplotlib").mkdir(parents=True)
     settings = tmp_path / "settings/matplotlib/matplotlibrc"
     settings.write_text(SETTINGS)
-    notebook = {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
-    assert drawn(tmp_path / "named", MATPLOTLIBRC=str(settings), **notebook) == right
-    here = tmp_path / "in the working directory"
+    home = {"MPLCONFIGDIR": str(settings.parent)}
+    # Of settings in the working directory, in a named file and at home the first that is found
+    # counts, so that each would show if those before it were passed over.
+    here = tmp_path / "everywhere"
     here.mkdir()
     (here / "matplotlibrc").write_text(SETTINGS)
-    assert drawn(here, MPLBACKEND="no backend") == right
-    home = {"MPLCONFIGDIR": str(settings.parent)}
-    assert drawn(tmp_path / "at home", **home) == right
+    every = {"MATPLOTLIBRC": str(settings), **home}
+    assert drawn(here, **every, MPLBACKEND="module://matplotlib_inline.backend_inline") == right
     # A process that has used matplotlib before, in a style of its own. What it has taken for good
     # while it was imported stays.
     settings.write_text(SETTINGS.replace("image.lut: 4\n", ""))
