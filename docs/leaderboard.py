@@ -1,7 +1,9 @@
 """Puts a finished leaderboard into the documents: its files into a folder of docs/results, its
-table into README.md, between the two lines that name that folder, and README's picture.
+table into README.md, between the two lines that name that folder, and README's picture. With the
+name `modern` that of later purifiers, its table into docs/modern.md, and its figures beside it.
 
     python docs/leaderboard.py RESULTS docs/results/digits
+    python docs/leaderboard.py RESULTS docs/results/digits modern
 
 Without RESULTS it draws the picture again from the committed files.
 """
@@ -19,13 +21,15 @@ from purification.experiments import paper_name
 README = Path(__file__).resolve().parents[1] / "README.md"
 PICTURE, SHOWN = "docs/images/leaderboard.png", "docs/results/digits"
 """README's picture, and the folder whose leaderboard it shows."""
-FILES = ("leaderboard.csv", "leaderboard.times.csv", "leaderboard.md", "leaderboard.html")
-BEGIN, END = "<!-- {}/leaderboard.csv -->", "<!-- end of it -->"
+PAGES = {"leaderboard": README, "modern": README.parent / "docs/modern.md"}
+"""Which document has the table of which leaderboard."""
+KINDS = (".csv", ".times.csv", ".md", ".html")
+BEGIN, END = "<!-- {}/{}.csv -->", "<!-- end of it -->"
 PROTOCOLS = {"one_shot": "one-shot", "evaluations": "all of {} draws", "fixed": "known draw"}
 _BOXES = ("gray_box", "white_box_bpda", "white_box")
 _HEADER = (
-    *("defence", "clean", "its paper", "gray box", "BPDA", "white box", "worst case"),
-    *("attackers", "passes of a purification", "flags"),
+    *("defence", "n", "clean", "its paper", "gray box", "BPDA", "white box", "worst case"),
+    *("attackers", "passes of a purification", "ms", "flags"),
 )
 
 
@@ -38,6 +42,8 @@ def table(rows: Sequence[Mapping[str, str]]) -> str:
     ]
     several = len(runs) > 1
     kept = [i for i, _ in enumerate(_HEADER) if any(line[i] for _, own in lines for line in own)]
+    if len({row["n"] for row in rows}) == 1:  # the text above it says how many
+        kept.remove(_HEADER.index("n"))
     header = [_HEADER[i] for i in kept]
     shown = [["data set, classifier", *header] if several else header]
     shown.append(["---"] * len(shown[0]))
@@ -62,9 +68,11 @@ def _line(row: Mapping[str, str]) -> list[str]:
     worst = f"**{float(row['accuracy']):.2f}** {interval}"
     return [
         name_of(row),
+        row["n"],
         *(_short(row.get(column, "")) for column in ("clean_accuracy", "claim", *_BOXES)),
         f"{worst} ▼" if row.get("below_no_defense") else worst,
         *(row["attackers"], row.get("purification_passes", "").removesuffix(".0")),
+        f"{float(row['ms']):.2g}" if row.get("ms") else "",
         row.get("flags", "").replace(";", ", ").replace("_", " "),
     ]
 
@@ -73,18 +81,30 @@ def _short(number: str) -> str:
     return f"{float(number):.2f}" if number else ""
 
 
-def with_table(text: str, place: str, rows: Sequence[Mapping[str, str]]) -> str:
-    """README.md's text with the table of a place. Raises ValueError if it has no lines for one."""
-    begin = BEGIN.format(place)
+def with_table(
+    text: str, place: str, rows: Sequence[Mapping[str, str]], name: str = "leaderboard"
+) -> str:
+    """A document's text with the table of a place. Raises ValueError if it has no lines for one."""
+    begin = BEGIN.format(place, name)
     found = re.compile(f"({re.escape(begin)}\n\n).*?(\n\n{re.escape(END)})", re.DOTALL)
     if not found.search(text):
-        raise ValueError(f"README.md: expected the line {begin!r}, and after it {END!r}")
+        raise ValueError(f"{PAGES[name]}: expected the line {begin!r}, and after it {END!r}")
     return found.sub(lambda match: match[1] + table(rows) + match[2], text)
 
 
 def read(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def read_modern(folder: Path) -> list[dict[str, str]]:
+    """The rows of later purifiers, each with the milliseconds of one purification (`ms`)."""
+
+    def key(row: Mapping[str, str]) -> tuple[str, ...]:
+        return tuple(row[name] for name in ("dataset", "classifier", "defense", "variant"))
+
+    times = {key(row): row["purification_ms"] for row in read(folder / "modern.times.csv")}
+    return [{**row, "ms": times[key(row)]} for row in read(folder / "modern.csv")]
 
 
 def state(rows: Sequence[Mapping[str, str]]) -> str:
@@ -134,13 +154,18 @@ def draw(rows: Sequence[Mapping[str, str]], path: Path) -> None:
         figure.savefig(path, dpi=150, metadata={"Software": None, "leaderboard": state(rows)})
 
 
-def main(results: str = "", place: str = SHOWN) -> None:
+def main(results: str = "", place: str = SHOWN, name: str = "leaderboard") -> None:
+    folder, page = README.parent / place, PAGES[name]
     if results:
-        for name in FILES:
-            shutil.copy(Path(results, name), README.parent / place / name)
-    rows = read(README.parent / place / FILES[0])
-    README.write_text(with_table(README.read_text(), place, rows))
-    if place == SHOWN:
+        for kind in KINDS:
+            shutil.copy(Path(results, f"{name}{kind}"), folder / f"{name}{kind}")
+        for figure in Path(results, "figures").glob(f"{name}_*"):
+            if figure.suffix in (".png", ".csv"):
+                (folder / name).mkdir(exist_ok=True)
+                shutil.copy(figure, folder / name / figure.name)
+    rows = read(folder / "leaderboard.csv") if name == "leaderboard" else read_modern(folder)
+    page.write_text(with_table(page.read_text(), place, rows, name))
+    if (name, place) == ("leaderboard", SHOWN):
         draw(rows, README.parent / PICTURE)
 
 
