@@ -1031,9 +1031,11 @@ class Table(File):
         those that hold no predictions, each with the measurement that is made of it, too. A swept
         table compares none. They decide nothing that the measurements do not, and are in no
         recipe."""
-        found = []
+        found: list[tuple[Measurement, File]] = []
         for made in self.measurements if self.cells is None else ():
-            for cell in made.cells if isinstance(made, Measurement) else ():
+            if not isinstance(made, Measurement):
+                continue
+            for cell in made.cells:
                 if cell.labels["attack"] == "none" or "protocol" in cell.labels:
                     continue
                 found.append((made, cell.images))
