@@ -9,13 +9,16 @@ def table(wildcards):
 def compared(wildcards):
     """The files whose columns a table's page compares. A set that is gone, and whose measurement is what the config asks
     for, is not made again for that: without it the page compares less."""
-    files = {}
-    for made, file in table(wildcards).compared:
-        there = os.path.exists(place(file.path))
-        kept = os.path.exists(place(made.path)) and not (FRESHNESS and FRESHNESS.objections(made))
-        if there or not kept:
-            files[file.path] = file
-    return list(files.values())
+    lies_there = lambda file: os.path.exists(place(file.path))
+    return list(
+        {
+            file.path: file
+            for made, file in table(wildcards).compared
+            if lies_there(file)
+            or not lies_there(made)
+            or (FRESHNESS and FRESHNESS.objections(made))
+        }.values()
+    )
 
 
 def printed_numbers(wildcards):
