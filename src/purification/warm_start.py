@@ -320,8 +320,7 @@ def _close_files(libraries: frozenset[str]) -> None:
     """What a script and users' modules have left open is written to the end, as where Python frees
     it. `libraries`: the modules that were there before the script."""
     threading.excepthook = lambda _: None  # of daemon threads, which find nothing any more
-    own = [sys.modules["__main__"]]
-    installed = (sys.prefix, sys.base_prefix, str(Path(__file__).parent))
+    own, installed = [sys.modules["__main__"]], _installed()
     for name in sys.modules.keys() - libraries:
         file = getattr(sys.modules[name], "__file__", None)
         if file and not file.startswith(installed):
@@ -343,6 +342,13 @@ def _close_files(libraries: frozenset[str]) -> None:
         for number in h5py.h5f.get_obj_ids(h5py.h5f.OBJ_ALL, h5py.h5f.OBJ_FILE):
             with suppress(Exception):
                 h5py.File(number).close()
+
+
+def _installed() -> tuple[str, ...]:
+    """Where libraries lie, which end by themselves: of this Python, and wherever else it finds what
+    was installed (for a user alone, or in the environment that this one lies over)."""
+    found = [place for place in sys.path if Path(place).name in ("site-packages", "dist-packages")]
+    return (sys.prefix, sys.base_prefix, str(Path(__file__).parent), *found)
 
 
 def _status_of(end: SystemExit) -> int:

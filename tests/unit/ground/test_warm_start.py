@@ -324,3 +324,23 @@ def test_files_left_open_are_written(job: Callable, tmp_path: Path, where: str, 
 def test_torch_draws_other_numbers_in_each_job_where_nobody_seeds_it(job: Callable) -> None:
     found = {job("import torch; print(torch.rand(1).item())").communicate()[0] for _ in range(3)}
     assert len(found) == 3
+
+
+def test_a_library_of_another_environment_is_left_whole_at_the_end(
+    job: Callable, tmp_path: Path
+) -> None:
+    """One that lies outside of this Python's folder, as with `pip install --user`, is not taken for a
+    module of the user's, which is emptied: its own objects still find what they need to close."""
+    folder = tmp_path / "elsewhere/site-packages"
+    folder.mkdir(parents=True)
+    (folder / "a_library.py").write_text(
+        "import io, pathlib\n"
+        "class Words(io.IOBase):\n"
+        "    def close(self):\n"
+        "        pathlib.Path('closed').write_text('told')\n"
+        "one = Words()\n"
+    )
+    process = job(f"sys.path.append({str(folder)!r})\nimport a_library\n")
+    _, err = process.communicate()
+    assert (process.returncode, err) == (0, "")
+    assert (tmp_path / "closed").read_text() == "told"
