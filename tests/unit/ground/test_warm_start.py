@@ -329,8 +329,8 @@ def test_torch_draws_other_numbers_in_each_job_where_nobody_seeds_it(job: Callab
 def test_a_library_of_another_environment_is_left_whole_at_the_end(
     job: Callable, tmp_path: Path
 ) -> None:
-    """One that lies outside of this Python's folder, as with `pip install --user`, is not taken for a
-    module of the user's, which is emptied: its own objects still find what they need to close."""
+    """One outside of this Python's folder, as by `pip install --user`, is not taken for a module of
+    the user's, which is emptied: its own objects still find what they need to close."""
     folder = tmp_path / "elsewhere/site-packages"
     folder.mkdir(parents=True)
     (folder / "a_library.py").write_text(
