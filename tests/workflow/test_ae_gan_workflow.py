@@ -189,10 +189,10 @@ def test_detection_figures_tell_clean_from_attacked_by_their_indicator(
 def test_cost_counts_the_passes_of_each_search(both_papers: Workflow) -> None:
     points = rows(both_papers.folder / "results/figures/cost_accuracy.csv")
     costs = {(p["line"], p["iterations_L"]): float(p["evaluations"]) for p in points}
-    assert costs[("Defense-GAN, R = 2", "4")] == 2 * 5
+    assert costs[("Defense-GAN-Orig, R = 2", "4")] == 2 * 5
     assert costs[("AE-GAN+rs", "2")] == 3 and costs[("AE-GAN+rs", "4")] == 5
     assert costs[("BiGAN+s", "3")] == 4
-    best = [p for p in points if p["line"] == "Defense-GAN, R = 2"]
+    best = [p for p in points if p["line"] == "Defense-GAN-Orig, R = 2"]
     assert {float(p["share_of_reference"]) for p in best} == {1.0}
 
 
