@@ -133,9 +133,10 @@ class _Opened:
         catalogue = self.setup.catalogue
         if defense in (NONE, PLAIN) or not catalogue.purifies(defense):
             own = "" if defense in (NONE, PLAIN) else f", defense={defense!r}"
+            folder = self.run.results / self.run.dataset / f"seed{self.run.seed}"
             raise ValueError(
                 f"{defense} has no purifier, only a classifier of its own: "
-                f"load_classifier({str(self.run.results)!r} ..., {classifier or 'A'!r}{own})"
+                f"load_classifier({str(folder)!r}, {classifier or 'A'!r}{own})"
             )
         named = defense if classifier is None else catalogue.for_classifier(defense, classifier)
         made = catalogue.purifier(*self.run.names, named)
