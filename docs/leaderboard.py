@@ -120,6 +120,10 @@ def _marks(row: Mapping[str, str]) -> tuple[str, float, float | None, float, flo
     return name_of(row), clean, first, worst, float(row["ci_low"]), float(row["ci_high"])
 
 
+def _each(rows: Sequence[Mapping[str, str]], column: str) -> str:
+    return " or ".join(sorted({row[column] for row in rows}, key=float))
+
+
 def draw(rows: Sequence[Mapping[str, str]], path: Path) -> None:
     """README's picture: what each defence keeps of clean images, under FGSM alone (of a purifier:
     against the bare classifier) and in the worst case."""
@@ -143,7 +147,8 @@ def draw(rows: Sequence[Mapping[str, str]], path: Path) -> None:
         names = ["no defence" if mark[0] == "none" else mark[0] for mark in marks]
         axis.set_yticks(list(places), names)
         axis.set_xlim(-0.03, 1.03)
-        axis.set_xlabel("accuracy on the first 100 test digits, epsilon 0.1")
+        counts, radii = (_each(rows, name) for name in ("n", "epsilon"))
+        axis.set_xlabel(f"accuracy on the first {counts} test digits, epsilon {radii}")
         legend = {"o": ("clean images", "white"), "D": ("one attack (FGSM)", "#4393c3")}
         for marker, (label, colour) in legend.items():
             edge = "#222222" if colour == "white" else colour

@@ -184,6 +184,7 @@ def test_a_damaged_file_is_refused(own: Path) -> None:
         (lambda run: load_purifier(run, "defense_vae"), "defense_vae@A"),
         (lambda run: load_images(run, n=41), "41 images asked for, and its test split has 40"),
         (lambda run: load_images(run, n=0), "at least 1"),
+        (lambda run: load_images(run, n=2.5), "n must be an integer"),
         (lambda run: load_images(run, split="tset"), "train, validation, test; got 'tset'"),
         (lambda run: load_images(run, config="no.yaml"), "no.yaml: there is no such config file"),
         (lambda run: load_images(run, config={"sedes": [0]}), "sedes"),

@@ -1,8 +1,10 @@
 """A model under the cascade of the leaderboard, from Python."""
 
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -15,7 +17,7 @@ from purification.attacks.contract import NORMS
 from purification.evaluation.cascade import Stage, Tell, run_cascade
 from purification.evaluation.judge import Judge, Selection, judged_afresh
 from purification.evaluation.threat_models import attacked_model
-from purification.guests import Guest, GuestClassifier, GuestPurifier
+from purification.guests import Guest, GuestClassifier, GuestError, GuestPurifier
 from purification.models.prediction import predict
 from purification.purifiers.base import Defended
 from purification.randomness import derive_seed, draw_seeds, is_randomised
@@ -77,7 +79,7 @@ def evaluate(
     """
     budget_of(budget)
     images, labels = _checked_images(images), _checked_labels(labels)
-    _check_arguments(images, labels, norm, epsilon, batch_size)
+    _check_arguments(images, labels, norm, epsilon, batch_size, seed)
     _try_out(model, images, labels)
     drawn, purifies = is_randomised(model), isinstance(model, Defended)
     models = _attacked(model)
@@ -144,9 +146,13 @@ def _checked_images(images: "Array") -> Tensor:
 
 def _checked_labels(labels: "Array") -> Tensor:
     made = torch.as_tensor(labels).detach().cpu()
-    if made.ndim != 1 or made.is_floating_point() or made.dtype == torch.bool:
+    if made.ndim != 1 or not _is_integer(made.dtype):
         raise ValueError(f"labels must be integers (N,); got {_described(made)}")
     return made.long()
+
+
+def _is_integer(dtype: torch.dtype) -> bool:
+    return not (dtype.is_floating_point or dtype.is_complex or dtype == torch.bool)
 
 
 def _described(tensor: Tensor) -> str:
@@ -154,20 +160,24 @@ def _described(tensor: Tensor) -> str:
 
 
 def _check_arguments(
-    images: Tensor, labels: Tensor, norm: str, epsilon: float, batch_size: int
+    images: Tensor, labels: Tensor, norm: str, epsilon: float, batch_size: int, seed: int
 ) -> None:
     if len(images) != len(labels):
         raise ValueError(f"as many images as labels, please; got {len(images)} and {len(labels)}")
     if norm not in NORMS:
         raise ValueError(f"norm must be one of {', '.join(NORMS)}; got {norm!r}")
-    if not epsilon > 0 or (norm == "linf" and epsilon > 1):
-        most = ", and at most 1" if norm == "linf" else ""
-        hint = "; for 8 of 255 say 8 / 255" if epsilon > 1 else ""
+    if not isinstance(epsilon, Real):
+        raise ValueError(f"epsilon must be a number, such as 8 / 255; got {epsilon!r}")
+    if not 0 < epsilon < math.inf or (norm == "linf" and epsilon > 1):
+        most = ", and at most 1" if norm == "linf" else " and finite"
+        hint = "; for 8 of 255 say 8 / 255" if 1 < epsilon < math.inf else ""
         raise ValueError(
             f"epsilon must be above 0{most}, in pixel units of [0, 1]; got {epsilon}{hint}"
         )
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1; got {batch_size}")
+    if not isinstance(batch_size, Integral) or batch_size < 1:
+        raise ValueError(f"batch_size must be an integer of at least 1; got {batch_size!r}")
+    if not isinstance(seed, Integral):
+        raise ValueError(f"seed must be an integer; got {seed!r}")
 
 
 def _try_out(model: nn.Module, images: Tensor, labels: Tensor) -> None:
@@ -177,16 +187,28 @@ def _try_out(model: nn.Module, images: Tensor, labels: Tensor) -> None:
         raise ValueError(
             f"model must be a torch module from images to logits; got a {type(model).__name__}"
         )
-    some = images[:_TRIED]
+    some, name = images[:_TRIED], type(model).__name__
     device = next((weight.device for weight in model.parameters()), some.device)
     seeds = draw_seeds(0, range(len(some)), 0) if is_randomised(model) else None
-    if isinstance(model, Defended) and not _known(model.purifier):
-        guest = GuestPurifier(model.purifier, type(model.purifier).__name__).eval()
-        with torch.no_grad():
-            guest(some.to(device), seeds)
-    logits = predict(model, some, device=device, seeds=seeds)
+    some = some.to(device)
+    given = some.clone()
+    try:
+        if isinstance(model, Defended) and not _known(model.purifier):
+            guest = GuestPurifier(model.purifier, type(model.purifier).__name__).eval()
+            with torch.no_grad():
+                guest(some, seeds)
+        logits = predict(model, given, device=device, seeds=seeds)
+    except (GuestError, FloatingPointError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise GuestError(
+            f"{name} fails on images {_described(some)}, where it must return logits "
+            f"(N, classes): {error}"
+        ) from error
+    # Each attack would be made on, and measured from, images that it changed.
+    if not torch.equal(given, some):
+        raise GuestError(f"{name} changes the images that it is given: let it work on a copy")
     if logits.ndim != 2 or logits.shape[1] < 2:
-        name = type(model).__name__
         raise ValueError(
             f"{name} returned {_described(logits)} for {len(some)} images; expected logits "
             "(N, classes) of two classes or more"

@@ -5,6 +5,7 @@ No Snakemake is needed, and no working directory. Each file carries the recipe b
 """
 
 from collections.abc import Mapping
+from numbers import Integral
 from typing import NoReturn
 
 import torch
@@ -99,8 +100,8 @@ def load_images(
     """
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}; got {split!r}")
-    if n is not None and n < 1:
-        raise ValueError(f"n must be at least 1, or None for all images; got {n}")
+    if n is not None and (not isinstance(n, Integral) or n < 1):
+        raise ValueError(f"n must be an integer of at least 1, or None for all images; got {n!r}")
     opened = _Opened.of(run, config)
     dataset = opened.setup.catalogue.dataset(opened.run.dataset)
     opened.check({DATASET: dataset if split == "test" else dataset.for_training})
@@ -133,9 +134,10 @@ class _Opened:
         catalogue = self.setup.catalogue
         if defense in (NONE, PLAIN) or not catalogue.purifies(defense):
             own = "" if defense in (NONE, PLAIN) else f", defense={defense!r}"
+            folder = self.run.results / self.run.dataset / f"seed{self.run.seed}"
             raise ValueError(
                 f"{defense} has no purifier, only a classifier of its own: "
-                f"load_classifier({str(self.run.results)!r} ..., {classifier or 'A'!r}{own})"
+                f"load_classifier({str(folder)!r}, {classifier or 'A'!r}{own})"
             )
         named = defense if classifier is None else catalogue.for_classifier(defense, classifier)
         made = catalogue.purifier(*self.run.names, named)

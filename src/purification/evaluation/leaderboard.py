@@ -85,10 +85,14 @@ def leaderboard_rows(rows: Iterable[Mapping[str, Any]], threads: int = 1) -> lis
     judged = [_row(one, threads) for one in rows]
     made = [row for row, _ in judged]
     undefended = {_run(row): left for row, left in judged if row["defense"] == "none"}
-    for row in made:
+    for row, left in judged:
         bare = undefended.get(_run(row))
+        if bare is None:
+            continue
         # The same images: one of the two may be of fewer.
-        if bare is not None and row["accuracy"] < bare[: row["n"]].mean():
+        n = min(len(bare), len(left))
+        own = share_under(row["protocol"] or FIXED, row["evaluations"] or 1, left[:n])
+        if own["accuracy"] < bare[:n].mean():
             row["below_no_defense"] = "yes"
     order = list(dict.fromkeys(map(_run, made)))
     return sorted(made, key=lambda row: (order.index(_run(row)), -row["accuracy"]))
@@ -134,7 +138,9 @@ def _row(one: Mapping[str, Any], threads: int) -> tuple[dict[str, Any], np.ndarr
         boxed = {box: _box(box, sets, refused, _of_stages(box, found, stages)) for box in BOXES}
     else:
         judge = partial(share_under, protocol or FIXED, evaluations)
-        boxed = {box: _box(box, sets, refused, _best(box, stages, alone, judge)) for box in BOXES}
+        fresh = protocol not in (None, FIXED)
+        of_box = partial(_best, stages=stages, alone=alone, judge=judge, fresh=fresh)
+        boxed = {box: _box(box, sets, refused, of_box(box)) for box in BOXES}
     row = {
         **{name: one["labels"].get(name) for name in (*NAMED, NAMING_COLUMN)},
         **{name: found.attributes[name] for name in ("norm", "epsilon")},
@@ -203,9 +209,10 @@ def _best(
     stages: Sequence[Mapping[str, Any]],
     alone: np.ndarray,
     judge: Callable[[np.ndarray], dict[str, Any]],
+    fresh: bool,
 ) -> Judged:
-    """What the stages of one threat model leave, which have attacked every image: of several
-    before a deterministic defence of them together, else of the best of them."""
+    """What the stages of one threat model leave, which have attacked every image: of several on
+    `fresh` draws, be it one, of the best of them; else of them together."""
     own = [
         stage
         for stage in stages
@@ -216,7 +223,7 @@ def _best(
     without = [f"{s['attack']} refused" for s in own if s["refused"] is not None]
     if not numbers:
         return None, without
-    if alone.shape[1] == 1:
+    if not fresh:
         return judge(alone[:, :, numbers].all(axis=2)), [*names, *without]
     each = [judge(alone[:, :, number]) for number in numbers]
     return min(each, key=lambda numbers: numbers["accuracy"]), [*names, *without]

@@ -111,11 +111,27 @@ def purification_costs(
     return PurificationCosts(data, seed, classifier, purifiers, TIMED_IMAGES, TIMED_REPEATS, own)
 
 
+def _cascades(settings: Mapping[str, Any]) -> dict[str, str]:
+    """The cascades of a leaderboard, by the keys there that name them."""
+    others = settings.get("cascades", {}).items()
+    return {
+        "cascade": settings["cascade"],
+        **{f"cascades.{defense}": other for defense, other in others},
+    }
+
+
 def _check_balls(catalogue: Catalogue, board: str, settings: Mapping[str, Any]) -> None:
     """Raise ConfigError for one of the papers' attacks, or another cascade, that is of another ball
-    than the leaderboard's cascade."""
+    than the leaderboard's cascade, and for a cascade of other images than the test set's."""
     cascade, place = settings["cascade"], f"cascades.{settings['cascade']}"
     ball, wrong = catalogue.cascade_settings(cascade), []
+    for where, name in _cascades(settings).items():
+        split = catalogue.cascade_settings(name).get("split", "test")
+        if split != "test":
+            wrong.append(
+                f"{board}.{where}: cascades.{name}.split is {split}: a leaderboard is of test "
+                "images"
+            )
     for defense, other in settings.get("cascades", {}).items():
         own = catalogue.cascade_settings(other)
         wrong += [

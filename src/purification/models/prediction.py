@@ -18,13 +18,13 @@ def predict(
 ) -> Tensor:
     """Logits (N, classes) of `images`, on the CPU, computed in eval mode and without gradients.
 
-    `model`, a classifier (N, C, H, W) -> logits, is moved to `device`; its mode is restored. The
-    images are in [0, 1], on any device, `batch_size` of them a forward pass; a randomised model is
-    given `seeds` (N,), int64, beside them (`purifiers.base.Defended`). Raises FloatingPointError
-    for NaN or infinity among the logits, naming the model's class, or the place of a user's own,
-    and the first such image by its number, which counts from `first`.
+    `model`, a classifier (N, C, H, W) -> logits, is moved to `device`; its mode and those of its
+    parts are restored. The images are in [0, 1], on any device, `batch_size` of them a forward
+    pass; a randomised model is given `seeds` (N,), int64, beside them (`purifiers.base.Defended`).
+    Raises FloatingPointError for NaN or infinity among the logits, naming the model's class, or the
+    place of a user's own, and the first such image by its number, which counts from `first`.
     """
-    was_training = model.training
+    modes = [(module, module.training) for module in model.modules()]
     model.to(device).eval()
     try:
         with torch.no_grad():
@@ -36,4 +36,6 @@ def predict(
         refuse_not_finite(found, f"{name_of(model)}: the logits", numbers)
         return found
     finally:
-        model.train(was_training)
+        # Each its own: a frozen part of a model in training mode is in evaluation mode.
+        for module, mode in modes:
+            module.training = mode

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from purification import shipped
 from purification.config_files import read_files
 from purification.experiments import DEFAULT_FILES, Catalogue, ConfigError, layered
 from purification.experiments.artifacts import File
@@ -32,7 +33,8 @@ from purification.text_tables import text_table_digest
 
 LARGEST_FILE, LARGEST_FOLDER = 6_000_000, 45_000_000
 """Bytes of a file, and of all files of all data sets."""
-REPOSITORY = Path(__file__).resolve().parents[3]
+REPOSITORY = shipped.ROOT.resolve()
+"""Below it are config files: a clone, or what an installed package has of one."""
 _GENERATORS = ("generators", "ae_gans", "bigans", "gans", "diffusions")
 _LEARNED = ("autoencoders", "vaes", "defenses")
 

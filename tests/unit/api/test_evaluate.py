@@ -208,6 +208,10 @@ def test_arrays_are_taken_and_the_model_stays_as_it_was() -> None:
     report = evaluate(model, *given, **few)
     assert torch.equal(report.images, evaluate(Linear(), images, labels, **few).images)
     assert model.training and model.weights.requires_grad
+    # A finished classifier stays what it was, in whatever it was put.
+    frozen = nn.Sequential(nn.Identity(), nn.Dropout().eval(), Linear())
+    evaluate(frozen, images[:2], labels[:2], **few)
+    assert [part.training for part in frozen.modules()] == [True, True, False, True]
 
 
 class Softened(Linear):
@@ -230,6 +234,18 @@ class Unstated(Purifier):
         return (images + 0.1 * torch.rand_like(images)).clamp(0, 1)
 
 
+class InPlace(Linear):
+    def forward(self, images: Tensor) -> Tensor:
+        with torch.no_grad():
+            images.mul_(0.5)
+        return super().forward(images)
+
+
+class Pair(Linear):
+    def forward(self, images: Tensor) -> Any:
+        return super().forward(images), images
+
+
 class OneForAll(Purifier):
     """Random, and the same for all images of a batch."""
 
@@ -248,6 +264,9 @@ class OneForAll(Purifier):
         (Defended(Unstated(), Linear()), "Unstated returned other results.*states RANDOMISED"),
         (Defended(OneForAll(), Linear()), "OneForAll returned other results .* batches"),
         (Defended(Shrink(), Softened()), "Softened returned probabilities"),
+        (InPlace(), "InPlace changes the images that it is given"),
+        (Pair(), r"Pair fails on images float32 .*must return logits \(N, classes\): expected T"),
+        (Linear().double(), "Linear fails on images float32 .*dtype"),
     ],
 )
 def test_a_model_that_would_be_measured_wrongly_is_refused(model: nn.Module, expected: str) -> None:
@@ -260,10 +279,15 @@ def test_a_model_that_would_be_measured_wrongly_is_refused(model: nn.Module, exp
     [
         ({"epsilon": 8}, "epsilon must be above 0, and at most 1, .* say 8 / 255"),
         ({"epsilon": 0}, "epsilon must be above 0"),
-        ({"epsilon": math.nan, "norm": "l2"}, "epsilon must be above 0, in pixel"),
+        ({"epsilon": math.nan, "norm": "l2"}, "epsilon must be above 0 and finite, in pixel"),
         ({"norm": "l1"}, "norm must be one of linf, l2; got 'l1'"),
         ({"budget": "fast"}, "no budget 'fast'; there are 'quick', .*'standard', .*'full'"),
-        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"epsilon": math.inf, "norm": "l2"}, "epsilon must be above 0 and finite, in pixel"),
+        ({"epsilon": "8/255"}, "epsilon must be a number, such as 8 / 255; got '8/255'"),
+        ({"batch_size": 0}, "batch_size must be an integer of at least 1"),
+        ({"batch_size": 2.5}, "batch_size must be an integer of at least 1; got 2.5"),
+        ({"seed": 1.5}, "seed must be an integer; got 1.5"),
+        ({"labels": some()[1].to(torch.complex64)}, "labels must be integers"),
         ({"images": some()[0] * 255}, r"images must be in \[0, 1\]; .*divide by 255"),
         ({"images": (some()[0] * 255).byte()}, "floating-point .*; got uint8 .*divide by 255"),
         ({"images": some()[0][0]}, r"\(N, C, H, W\)"),

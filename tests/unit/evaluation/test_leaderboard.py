@@ -253,6 +253,29 @@ def test_below_no_defence_is_judged_on_the_same_images(tmp_path: Path) -> None:
     }
 
 
+def test_it_is_so_too_where_no_defence_is_of_fewer_images(tmp_path: Path) -> None:
+    bare = attacked(tmp_path, "bare", [LEFT, 0], [stage("pgd", 1, 0.5)])
+    same = attacked(tmp_path, "same", [LEFT, 0, 0, 0, 0], [stage("pgd", 4, 0.2)])
+    worse = attacked(tmp_path, "worse", [0, 0, LEFT, LEFT, LEFT], [stage("pgd", 2, 0.6)])
+    rows = leaderboard_rows([row(bare, "none"), row(same, "magnet"), row(worse, "mine")])
+    assert {one["defense"]: one["below_no_defense"] for one in rows} == {
+        **{"none": None, "magnet": None, "mine": "yes"},
+    }
+
+
+def test_on_a_single_fresh_draw_too_the_best_attack_is_chosen_by_its_mean(tmp_path: Path) -> None:
+    path = drawn(tmp_path)
+    found = read_image_set(path)
+    each = np.array([[[1, 0]], [[0, 1]], [[1, 0]], [[1, 1]]], bool)  # 3 of 4, 2 of 4, 1 together
+    stages = [stage("clean", 0, 1.0, -1), stage("pgd", 1, 0.75), stage("eot", 1, 0.5, 1)]
+    one_draw = {k: found.fields[k][:, :1] for k in ("predictions", "clean_predictions")}
+    fields = found.fields | one_draw | {"stage_predictions": np.where(each, 0, 1)}
+    attributes = {"norm": "linf", "epsilon": 0.1, "stages": json.dumps(stages)}
+    write_image_set(path, ImageSet(found.images, found.labels, fields, attributes), {})
+    (made,) = leaderboard_rows([row(path, "redrawn", protocol="one_shot", evaluations=1, draws=1)])
+    assert (made["white_box"], made["white_box_attacks"]) == (0.5, "pgd; eot")
+
+
 def test_which_keep_most_for_their_time(rows: list[Row]) -> None:
     times = [{"purification_ms": ms, "device": None} for ms in (20.0, None, 0.5, None)]
     first, second = answers(rows, times)
@@ -435,6 +458,15 @@ def test_the_papers_attacks_are_of_the_cascades_ball() -> None:
     ):
         with pytest.raises(ConfigError, match=rf"leaderboard\.paper_attacks: {why}"):
             asked(attack, attacks={"fgsm": {"epsilon": 0.2}})
+
+
+def test_a_leaderboard_is_of_test_images() -> None:
+    board = {"datasets": ["digits"], "classifiers": ["D"], "cascade": "small"}
+    board |= {"defenses": ["magnet"], "cascades": {"magnet": "other"}}
+    cascades = {"small": BALL | {"stages": STAGES}}
+    cascades["other"] = cascades["small"] | {"split": "validation"}
+    with pytest.raises(ConfigError, match=r"modern\.cascades\.magnet: .*other\.split is valid"):
+        leaderboard(micro_catalogue(modern=board, cascades=cascades), "modern")
 
 
 def test_another_leaderboard_may_have_other_cascades_of_the_same_ball() -> None:
