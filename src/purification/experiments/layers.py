@@ -33,6 +33,7 @@ NAMED_ENTRIES = (
     *("classifiers.*.per_dataset", "generators.*.per_dataset", "copies.*"),
     *(f"{section}.*.files" for section in ("datasets", "classifiers", "attacks", "defenses")),
     *("defense_vae_table2.trained_on", "defense_vae_table2.trained_on.*", "cost_accuracy.lines"),
+    *("leaderboard.cascades", "modern.cascades"),
 )
 """Mappings whose keys are names, of which an overlay can remove an entry."""
 

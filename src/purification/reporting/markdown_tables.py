@@ -254,6 +254,7 @@ def _cell_text(cell: Any, n: int) -> str:
     text = f"**{accuracy}** {interval_text(cell.ci_low, cell.ci_high, cell.n)}".strip()
     parts = [text, *(_protocol_parts(cell))]
     parts += [f"n = {cell.n}"] if cell.n != n else []
+    parts += [f"{cell.seeds} seeds"] if cell.seeds > 1 else []
     # Without a strength the norm is what an attack cost.
     unbounded = cell.attack != "none" and pd.isna(cell.epsilon)
     parts += [f"l2 {cell.mean_l2:.2g}"] if unbounded and pd.notna(cell.mean_l2) else []

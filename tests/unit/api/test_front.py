@@ -104,7 +104,7 @@ def test_a_wheel_has_all_that_the_library_reads(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     packed = {name.removeprefix("purification/_shipped/") for name in names}
     schema = shipped.SCHEMA.relative_to(shipped.ROOT)
-    assert {*DEFAULT_FILES, str(schema), "config/studies/modern.yaml"} <= packed
+    assert {*DEFAULT_FILES, str(schema), "config/studies/starts.yaml"} <= packed
     papers = {str(path.relative_to(shipped.ROOT)) for path in shipped.PAPERS.iterdir()}
     assert papers <= packed
     own = {name for name in names if not name.startswith("purification/_shipped/")}

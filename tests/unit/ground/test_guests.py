@@ -932,7 +932,7 @@ def test_of_several_seeds_those_with_a_number_count(tmp_path: Path) -> None:
     wide = wide_table(long)
     assert (wide["magnet"].item(), wide["magnet_n"].item()) == (0.5, 20)
     page = markdown_table(long, wide, title="T")
-    assert "n = 20, 2 seeds" in page
+    assert "n = 20 |" in page and "2 seeds" in page
     assert "it cannot move" in page.split("## Warnings")[1]
 
 
