@@ -402,9 +402,9 @@ def _machines(times: Sequence[Mapping[str, Any]]) -> str:
     )
     where = f" on {'; '.join(found)}" if found else ""
     return (
-        f"Measured{where}: of a purification alone on the machine, the median of several turns; of "
-        "the whole attack while other jobs may have run. No run repeats them: all other numbers of "
-        "this page are the same in every run of the same config and seed."
+        f"Measured{where}, for each image: of a purification alone on the machine, the median of "
+        "several turns; of the whole cascade while other jobs may have run. No run repeats them: "
+        "all other numbers of this page are the same in every run of the same config and seed."
     )
 
 
