@@ -6,8 +6,9 @@ from purification.provenance import ABSENT, differing
 
 
 def on_the_page():
-    """The page, and the files that it waits for. It asks for no result: what lies there and is what the config asks
-    for is shown, and what the same command makes. What lies there and is not is named, with why."""
+    """The page, and the files that it waits for: those that the same command makes. It asks for no result. What lies
+    there and is what the config asks for is shown, too, and is no input: by its time stamp, which a copy changes,
+    Snakemake would make it again, and would delete it first. What lies there and is not is named, with why."""
     # An edit is explained under another config.
     return page_of_run(CATALOGUE)
 
@@ -32,7 +33,7 @@ def page_of_run(catalogue):
     made = results_page(
         shown, left_out, edited(catalogue), logs_of(files), current_pages(catalogue)
     )
-    return made, [path for one in shown for path in one.result.paths]
+    return made, [path for one in shown for path in one.result.paths if path in being_made]
 
 
 def why_not(result, file, there):

@@ -12,7 +12,7 @@ from purification.experiments.papers import wrong_tables
 
 FILES_BESIDE = {
     *("classifier", "cleaning", "costs", "curve", "history", "long"),
-    *("samples", "scores", "snapshots", "state", "vae"),
+    *("samples", "scores", "snapshots", "state", "times", "vae"),
 }
 """What stands between a name and the suffix in paths of the rules: `wgan_gp.state.safetensors`."""
 SUFFIXES = {"csv", "h5", "html", "log", "md", "pdf", "png", "safetensors", "tsv"}
