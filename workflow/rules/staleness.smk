@@ -31,14 +31,22 @@ def pass_over_code(rules):
 def pass_over_inputs(rules):
     """Has no network of these rules remade because its job would be given other files. Its recipe
     names all that it is made from, and says it of a network that was taken too (`is_taken`), whose
-    job is given none of that. So `pretrained` may change when networks are there."""
+    job is given none of that. So `pretrained` may change when networks are there. Nor is a table
+    whose columns were compared on sets of images that are gone (`compared`): they decide nothing
+    else of it."""
     inputs_changed = PersistenceBase.input_changed
 
     def input_changed(persistence, job, file=None):
         by_default = job.rule.workflow.rerun_triggers == RerunTrigger.all()
         network = any(str(path).endswith(".safetensors") for path in job.output)
-        own = by_default and network and job.rule in rules
-        return () if own else inputs_changed(persistence, job, file)
+        own = by_default and job.rule in rules
+        if own and (network or ("compared" in job.input.keys() and only_fewer(persistence, job))):
+            return ()
+        return inputs_changed(persistence, job, file)
+
+    def only_fewer(persistence, job):
+        given = {*persistence._input(job)}
+        return all(given <= {*(persistence.input(path) or ())} for path in job.output)
 
     PersistenceBase.input_changed = input_changed
 

@@ -59,8 +59,8 @@ def test_what_is_built_in_states_what_it_is(room: str) -> None:
         assert (entry.norm is not None) == ("epsilon" in settings)
 
 
-# A quirk of a paper's numbers, a place in a picture, adversarial training; the attacks that a budget
-# of `evaluate` names in place of the default cascade's.
+# A quirk of a paper's numbers, a place in a picture, adversarial training; the attacks that a
+# budget of `evaluate` names in place of the default cascade's.
 _BUDGETS = {"api/budgets.py"}
 OTHER_MEANINGS = {
     **{f"{name}{norm}": _BUDGETS for name in ("apgd", "square") for norm in ("", "_l2")},
