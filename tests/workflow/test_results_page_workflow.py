@@ -35,6 +35,13 @@ def test_it_shows_what_lies_there_and_makes_nothing_else(workflow: Workflow) -> 
     assert re.search(r"\d+ jobs that made what stands here", text)
     assert workflow.stale(PAGE) == Jobs({}, set())
     assert f"Made:\n    {PAGE}\nOpen in a browser: {PAGE}" in done.stdout
+    # As in a copy, where time stamps say nothing: to remake a table would delete it first.
+    (workflow.folder / PAGE).unlink()
+    for path in (workflow.folder / "results").rglob("dataset.h5"):
+        path.touch()
+    for path in (workflow.folder / "results/digits").rglob("*.long.csv"):
+        path.touch()
+    assert workflow.stale(PAGE).rules == {"results_page": 1}
 
 
 def test_what_is_not_what_the_config_asks_for_is_named_and_not_shown(workflow: Workflow) -> None:
