@@ -44,7 +44,8 @@ def find_run(run: Place) -> Run:
     """
     folder = Path(run).expanduser().absolute()
     if not folder.is_dir():
-        raise FileNotFoundError(f"{run}: no such folder{_nearest(folder)}")
+        there = _nearest(folder) or "; a run makes it: snakemake --cores all results/table4.csv"
+        raise FileNotFoundError(f"{run}: no such folder{there}")
     found = [folder] if _is_run(folder) else _runs_below(folder)
     if not found:
         raise ValueError(
