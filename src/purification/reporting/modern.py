@@ -139,7 +139,7 @@ def accuracy_over_costs(points: pd.DataFrame, *paths: Path) -> None:
     """
     runs = list(points.groupby(list(_RUN), sort=False))
     names = {int(number): name_of(row) for number, row in _first_of_each(points)}
-    text_lines = -(-len(names) // 4)
+    text_lines = -(-len(names) // 3)
     with paper_figure(2, 0.5 + 2.9 * len(runs) + 0.14 * (text_lines + 1), *paths) as figure:
         figure.suptitle(
             f"Discs: under the whole cascade, {_balls(points)}; diamonds: clean", fontsize=8
@@ -151,7 +151,7 @@ def accuracy_over_costs(points: pd.DataFrame, *paths: Path) -> None:
                 axis.set_title(f"{dataset}, classifier {classifier}: {panel.lower()}")
                 axis.set_xlabel("Milliseconds of a purification, an image")
             row[0].set_ylabel("Accuracy")
-        legend_below(figure, legend_entries(axes.ravel()), ncols=4, fontsize=6)
+        legend_below(figure, legend_entries(axes.ravel()), ncols=3, fontsize=6)
 
 
 def _first_of_each(points: pd.DataFrame) -> Iterator[tuple[Any, Mapping[str, Any]]]:
