@@ -8,7 +8,8 @@ from purification.provenance import ABSENT, differing
 def on_the_page():
     """The page, and the files that it waits for: those that the same command makes. It asks for no result. What lies
     there and is what the config asks for is shown, too, and is no input: by its time stamp, which a copy changes,
-    Snakemake would make it again, and would delete it first. What lies there and is not is named, with why."""
+    Snakemake would make it again, and would delete it first. What lies there and is not is named, with why.
+    """
     # An edit is explained under another config.
     return page_of_run(CATALOGUE)
 
