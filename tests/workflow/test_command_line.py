@@ -152,7 +152,14 @@ def test_make_takes_configs_by_their_names() -> None:
             "--configfile config/mnist_cpu.yaml config/studies/sigma.yaml",
         ),
     ):
-        words = ["make", "-n", "results/table4.csv", f"CONFIG={config}", "SNAKEMAKE_ARGS=-n"]
+        words = [
+            "make",
+            "--no-print-directory",
+            "-n",
+            "results/table4.csv",
+            f"CONFIG={config}",
+            "SNAKEMAKE_ARGS=-n",
+        ]
         run = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=True)
         command = run.stdout.splitlines()[-1].split("--resources gpu=1")
         assert " ".join(command[1].split()) == f"{options} -n".strip()

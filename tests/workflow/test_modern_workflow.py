@@ -28,14 +28,19 @@ def test_each_attack_has_a_column_by_each_protocol(made: Workflow) -> None:
         assert row["n"] == ("4" if name[0] == "one_step" else "5")
         boxes = {box: row[box] for box in ("gray_box", "white_box_bpda", "white_box")}
         if name[0] in ("magnet", "one_step"):
-            assert all(boxes.values()), name
+            # BPDA on a known draw is not asked of those.
+            there = {box for box, left in boxes.items() if left}
+            assert there == {*boxes} - ({"white_box_bpda"} if name[1] == "fixed" else set()), name
             if name[1] in ("", "fixed"):
-                assert float(row["accuracy"]) <= min(map(float, boxes.values()))
-    assert found["jpeg", ""]["white_box_attacks"] == "modern_pgd_first refused"
+                assert float(row["accuracy"]) <= min(float(boxes[box]) for box in there)
+    refused = found["jpeg", ""]["white_box_attacks"].split("; ")
+    assert len(refused) == 4 and all(attack.endswith(" refused") for attack in refused)
     fresh = read_image_set(made.folder / f"{FOLDER}/adaptive/modern_few/one_step/D.h5")
     right = fresh.fields["stage_predictions"] == fresh.labels[:, None, None]
     shown = [found["one_step", "one_shot"][box] for box in ("white_box", "white_box_bpda")]
-    assert list(map(float, shown)) == pytest.approx([right[:, :, k].mean() for k in (0, 1)])
+    left = [right[:, :, k].mean() for k in range(4)]
+    # Of two losses the better one, then BPDA, then the gray box.
+    assert list(map(float, shown)) == pytest.approx([min(left[:2]), left[2]])
     page = (results / "modern.md").read_text()
     assert "- **digits, classifier D, all of 5 draws**: no other defense keeps more" in page
     assert "| passes of a purification | ms of it |" in page

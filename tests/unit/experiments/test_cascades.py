@@ -12,8 +12,6 @@ from purification.experiments.artifacts import AttackedAdaptively
 from purification.experiments.layers import layered
 from purification.experiments.schema import read_schema
 
-SMALL["cascades"] = {"standard": {"images": 6}}
-
 
 def stage(attack: str, threat_model: str = "white_box") -> dict[str, str]:
     return {"attack": attack, "threat_model": threat_model}
