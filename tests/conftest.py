@@ -5,7 +5,6 @@ import copy
 import csv
 import fcntl
 import functools
-import gc
 import json
 import os
 import re
@@ -100,14 +99,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     side by side."""
     places = ("slurm", "workflow", "unit")
     items.sort(key=lambda item: places.index(item.path.relative_to(TESTS).parts[0]))
-
-
-def pytest_collection_finish() -> None:
-    """The collector goes through what tests and libraries hold once, and not all the time, which
-    takes a tenth of the tests' CPU time."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 50, 100)
 
 
 def rows(path: Path) -> list[dict[str, str]]:

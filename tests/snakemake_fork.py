@@ -4,7 +4,6 @@ Arguments: the starter of the run's jobs, `snakemake` or `python -m snakemake`, 
 """
 
 # Also what a dry run and a report import late. The starter reads these lines.
-import gc
 import os
 import sys
 from pathlib import Path
@@ -39,8 +38,6 @@ from purification import (  # noqa: F401
 
 # Snakemake reads config files by yaml's own loader; libyaml's says the same in a tenth of the time.
 yaml.FullLoader = getattr(yaml, "CFullLoader", yaml.FullLoader)
-# A run here is short, and its objects are few.
-gc.set_threshold(20_000, 50, 100)
 os.environ[warm_start.VARIABLE], command, *words = sys.argv[1:]
 sys.argv[:] = ["snakemake", *words]
 if command == "snakemake":
