@@ -101,6 +101,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: places.index(item.path.relative_to(TESTS).parts[0]))
 
 
+@pytest.fixture(autouse=True)
+def _no_module_of_a_test_outlives_it() -> Iterator[None]:
+    """Another test's `lab` lies elsewhere, and would be taken for this one's."""
+    before = {*sys.modules}
+    yield
+    for name in {*sys.modules} - before:
+        if "pytest-of-" in str(getattr(sys.modules[name], "__file__", None)):
+            del sys.modules[name]
+
+
 def rows(path: Path) -> list[dict[str, str]]:
     """A CSV file's rows by its header."""
     with path.open(newline="") as file:
