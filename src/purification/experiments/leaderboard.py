@@ -126,16 +126,14 @@ def _check_balls(catalogue: Catalogue, board: str, settings: Mapping[str, Any]) 
     cascade, place = settings["cascade"], f"cascades.{settings['cascade']}"
     ball, wrong = catalogue.cascade_settings(cascade), []
     for where, name in _cascades(settings).items():
-        split = catalogue.cascade_settings(name).get("split", "test")
-        if split != "test":
+        own = catalogue.cascade_settings(name)
+        if (split := own.get("split", "test")) != "test":
             wrong.append(
                 f"{board}.{where}: cascades.{name}.split is {split}: a leaderboard is of test "
                 "images"
             )
-    for defense, other in settings.get("cascades", {}).items():
-        own = catalogue.cascade_settings(other)
         wrong += [
-            f"{board}.cascades.{defense}: {place}.{key} is {ball[key]}, and cascades.{other}.{key} "
+            f"{board}.{where}: {place}.{key} is {ball[key]}, and cascades.{name}.{key} "
             f"is {own[key]}: rows that are compared are of one ball"
             for key in ("norm", "epsilon")
             if own[key] != ball[key]
