@@ -1,6 +1,5 @@
 """What docs/extend.md shows, as far as the config and its recipes go."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -25,8 +24,6 @@ def test_an_example_is_one_short_file_and_decides_what_it_makes(
     (code,) = blocks(f"{article} {what} of your own", "python")
     assert what != "attack" or len([line for line in code.splitlines()[1:] if line]) <= 15
     (file,) = tmp_path.iterdir()
-    # Another test's module of that name would be found in its place.
-    monkeypatch.delitem(sys.modules, file.stem, raising=False)
 
     def made(**changes: object) -> dict[str, str]:
         return digests(paper_table(micro_catalogue(**merged(config, changes)), "table4"))

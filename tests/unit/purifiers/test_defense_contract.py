@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -151,13 +151,12 @@ build = lambda settings, networks, seed: nn.Identity()
 
 
 @pytest.fixture
-def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     file = tmp_path / "contract_lab.py"
     file.write_text(LAB)
     (tmp_path / "shift.txt").write_text("0.25")
     monkeypatch.syspath_prepend(tmp_path)
-    yield file
-    sys.modules.pop("contract_lab", None)
+    return file
 
 
 def entry(name: str, **more: Any) -> dict[str, Any]:
