@@ -37,12 +37,14 @@ class Best:
 
     def see(self, rows: Tensor, candidates: Tensor, logits: Tensor) -> Tensor:
         """Take candidates (n, C, H, W), of the rows int64 (n,) of the batch, that are better;
-        `logits` (n, K) are the model's of them. Returns which are misclassified, bool (n,)."""
+        `logits` (n, K) are the model's of them, or without `successes` whatever the loss takes.
+        Returns which are misclassified, bool (n,)."""
         if self._losses is None:
             self._losses = logits.new_full((len(self.images),), -math.inf)
-        wrong, losses = left(logits, self._labels[rows]), self._loss(logits, rows)
-        if not self._successes:
-            wrong = torch.zeros_like(wrong)
+        losses = self._loss(logits, rows)
+        wrong = torch.zeros_like(rows, dtype=torch.bool)
+        if self._successes:
+            wrong = left(logits, self._labels[rows])
         before = self.wrong[rows]
         better = (wrong & ~before) | ((wrong == before) & (losses > self._losses[rows]))
         chosen = torch.where(per_image(better, candidates), candidates, self.images[rows])

@@ -6,7 +6,7 @@ time that an attack asks about an image is draw k of the attack's seed, whatever
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,8 +28,9 @@ class Draws:
         judge: of the draws on which the attacked images are judged: draw 0 of each image.
         policy: "fresh": each look is a draw of its own, and none that of the judgement. "fixed":
             all are that of the judgement, as if the attacker knew the defence's random numbers.
-        expectation: K draws a look, whose mean logits are what the attack sees; of one that is
-            "fixed" they would be K times the same, and there is one.
+        expectation: K draws a look, whose mean logits are what the attack sees, but for a loss of
+            each draw (`of_each_draw`); of one that is "fixed" they would be K times the same, and
+            there is one.
     """
 
     seed: int
@@ -59,6 +60,18 @@ class Draws:
         else:
             logits = model(images)
         return logits
+
+
+def of_each_draw(model: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The same model, (n, C, H, W) -> logits (n, classes), but of a look by K > 1 draws (`Drawn`)
+    (n, K, classes), for a loss that is one of each draw and not of their mean logits."""
+
+    def asked(images: Tensor) -> Tensor:
+        logits = model(images)
+        of_draws: Tensor = getattr(logits, "_draws", logits)
+        return of_draws
+
+    return asked
 
 
 class Drawn(nn.Module):
@@ -93,7 +106,12 @@ class Drawn(nn.Module):
         seeds = draw_seeds(self._seed, numbers, draws)
         copies = images if each == 1 else images.repeat_interleave(each, dim=0)
         logits: Tensor = self.model(copies, seeds)
-        return logits if each == 1 else logits.view(len(images), each, -1).mean(dim=1)
+        if each == 1:
+            return logits
+        of_draws = logits.view(len(images), each, -1)
+        mean = of_draws.mean(dim=1)
+        mean._draws = of_draws  # type: ignore[attr-defined]
+        return mean
 
     def _look_at(self, row: int) -> int:
         """The number of this look at an image of the batch."""

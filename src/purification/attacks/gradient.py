@@ -34,14 +34,15 @@ def logits_and_input_gradient(
 
 
 def loss_gradient(
-    model: nn.Module,
+    model: Callable[[Tensor], Tensor],
     images: Tensor,
     loss: Callable[[Tensor], Tensor],
     rows: Tensor | None = None,
     *,
     may_be_flat: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """`logits_and_input_gradient` for another loss of the logits: (N, classes) -> (N,).
+    """`logits_and_input_gradient` for another loss of the logits: (N, classes) -> (N,), or what
+    else the model returns of N images.
 
     `rows`: int64 (N,), where the images stand in the batch under attack, if they are a part of it.
     `may_be_flat`: wait for the device to see whether the loss has no slope in any logit of any
@@ -69,9 +70,9 @@ def input_gradient(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     return logits_and_input_gradient(model, images, labels)[1]
 
 
-def logits_of(model: nn.Module, images: Tensor, rows: Tensor) -> Tensor:
-    """Logits (n, K) of images (n, C, H, W), those rows of the batch under attack, int64 (n,), by a
-    forward pass without a graph."""
+def logits_of(model: Callable[[Tensor], Tensor], images: Tensor, rows: Tensor) -> Tensor:
+    """Logits (n, K), or what else the model returns, of images (n, C, H, W), those rows of the
+    batch under attack, int64 (n,), by a forward pass without a graph."""
     with torch.no_grad():
         logits: Tensor = model(part_of_batch(images.detach(), rows))
     return logits

@@ -11,6 +11,7 @@ from purification.attacks import losses
 from purification.attacks.balls import Ball, L2Ball, LinfBall
 from purification.attacks.best import Best
 from purification.attacks.contract import attack
+from purification.attacks.drawn import of_each_draw
 from purification.attacks.gradient import logits_of, loss_gradient
 from purification.randomness import derive_seed, is_randomised
 from purification.reach import step_sizes
@@ -18,7 +19,7 @@ from purification.reach import step_sizes
 SETTINGS = {"epsilon": "epsilon", "step_size": "epsilon", "iterations": "count"}
 OPTIONS = {
     "restarts": "count = 1",
-    "loss": "log_odds|margin|dlr|targeted = log_odds",
+    "loss": "log_odds|margin|dlr|log_error|targeted = log_odds",
     "momentum": "fraction = 0.0",
     "schedule": "constant|cosine = constant",
     "start": "random|image = random",
@@ -90,9 +91,11 @@ def pgd(
 
     **Losses** (`losses`): `log_odds` of the label, whose gradient is parallel to the
     cross-entropy's; `margin`, the largest other logit minus the label's; `dlr`, that over the
-    largest logit minus the third (of two classes the margin); `targeted`, the margin towards one
-    class, the k-th likeliest of the others on the image itself in run k. With more runs than other
-    classes the classes come round again: of two classes it is the margin in every run.
+    largest logit minus the third (of two classes the margin); `log_error`, the log of the
+    probability of an error; `targeted`, the margin towards one class, the k-th likeliest of the
+    others on the image itself in run k. With more runs than other classes the classes come round
+    again: of two classes it is the margin in every run. Of a randomised model `log_error` is the
+    mean of each draw's, and the others are those of the mean logits of a look.
 
     **Momentum** is that of MIM: the direction of a step is the sign of
     g[t+1] = momentum * g[t] + J / ||J||_1, J the gradient. (In the l2 ball J / ||J||_2, and the
@@ -272,7 +275,12 @@ class _Plan:
         return step_sizes(self.epsilon, self.step_size, self.iterations, self.schedule)
 
 
-_UNTARGETED = {"log_odds": losses.log_odds_against, "margin": losses.margin, "dlr": losses.dlr}
+_UNTARGETED = {
+    "log_odds": losses.log_odds_against,
+    "margin": losses.margin,
+    "dlr": losses.dlr,
+    "log_error": losses.log_error,
+}
 _WORDS = {
     "loss": (*_UNTARGETED, "targeted"),
     "schedule": ("constant", "cosine"),
@@ -292,6 +300,7 @@ def _restarted(
     """PGD as planned, on the images that are the ball's centres."""
     images, indices = ball.images, list(indices)
     untargeted = _UNTARGETED.get(plan.loss, losses.margin)
+    asked = of_each_draw(model) if plan.loss == "log_error" else model
 
     def known(logits: Tensor, rows: Tensor) -> Tensor:
         return untargeted(logits, labels[rows])
@@ -300,11 +309,12 @@ def _restarted(
     everything = torch.arange(len(images), device=images.device)
     targets = None
     if plan.loss == "targeted" or (plan.start == "random" and plan.keep != "last"):
-        logits = logits_of(model, images, everything)
-        targets = losses.likeliest_others(logits, labels, plan.restarts)
+        logits = logits_of(asked, images, everything)
+        if plan.loss == "targeted":
+            targets = losses.likeliest_others(logits, labels, plan.restarts)
         if plan.keep != "last":
             best.see(everything, images, logits)
-    runs = targets.shape[1] if targets is not None and plan.loss == "targeted" else 1
+    runs = 1 if targets is None else targets.shape[1]
     for run in range(plan.restarts):
         rows = best.staying() if plan.keep == "first_success" else everything
         if len(rows) == 0:
@@ -313,11 +323,11 @@ def _restarted(
         if plan.start == "random" or run >= runs:
             start = ball.random(_seed_of(seed, run), indices)
         climbed: RowsLoss = known
-        if plan.loss == "targeted" and targets is not None:
+        if targets is not None:
             climbed = _towards(labels, targets[:, run % runs])
         seen = None if plan.keep == "last" else best
         last = _climb(
-            *(model, start[rows], ball.part(rows), plan.steps, climbed, plan.momentum),
+            *(asked, start[rows], ball.part(rows), plan.steps, climbed, plan.momentum),
             rows=rows,
             best=seen,
             stops=plan.keep == "first_success",
@@ -325,7 +335,7 @@ def _restarted(
         if plan.keep == "last":
             if plan.restarts == 1:
                 return last
-            best.see(rows, last, logits_of(model, last, rows))
+            best.see(rows, last, logits_of(asked, last, rows))
     return best.images
 
 
@@ -339,7 +349,7 @@ def _towards(labels: Tensor, targets: Tensor) -> RowsLoss:
 
 
 def _climb(
-    model: nn.Module,
+    model: Callable[[Tensor], Tensor],
     start: Tensor,
     ball: Ball,
     steps: Sequence[float],

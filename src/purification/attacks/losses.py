@@ -32,6 +32,21 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
     return _others(logits, labels).max(dim=1).values - _of(logits, labels)
 
 
+def log_error(logits: Tensor, labels: Tensor) -> Tensor:
+    """log(1 - p) of each label's probability p; of logits (N, D, K) of D draws of a randomised
+    model the mean over the draws.
+
+    Its gradient is p times that of the log-odds: a draw that errs pulls no further, so that a step
+    goes to the draws that are right, or nearly so. The log-odds or the margin of the mean of a
+    look's logits can be gained where nothing is left to gain, in draws that err already.
+    """
+    if logits.dim() == 2:
+        return functional.logsigmoid(log_odds_against(logits, labels))
+    draws = logits.shape[1]
+    each = log_error(logits.flatten(0, 1), labels.repeat_interleave(draws))
+    return each.view(-1, draws).mean(dim=1)
+
+
 def dlr(logits: Tensor, labels: Tensor) -> Tensor:
     """`margin` over z_1 - z_3, the largest logit minus the third largest: the difference of logits
     ratio.

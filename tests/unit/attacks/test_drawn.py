@@ -233,6 +233,56 @@ def test_what_is_refused_of_a_deterministic_model(
     assert torch.equal(same.images, other.images)
 
 
+class Spread(nn.Module):
+    """A randomised classifier of two classes by the first two pixels: the logit of class 0 is
+    2 - 10 x in one of three draws, and 20 - 10 x' in the others, which no step can break."""
+
+    randomised = True
+
+    def forward(self, images: Tensor, seeds: Tensor) -> Tensor:
+        near = (seeds % 3 == 0).to(images)
+        first, second = images.flatten(1)[:, :2].unbind(1)
+        found = near * (2 - 10 * first) + (1 - near) * (20 - 10 * second)
+        return torch.stack([found, torch.zeros_like(found)], dim=1)
+
+
+def test_the_log_error_pulls_no_further_at_draws_that_err() -> None:
+    """In the l2 ball around 0 the pixels end where their slopes are in proportion to them: of the
+    margin of the mean the first is half the second, of the log-error s(2 - 10 x) / 2 of it, s the
+    logistic function."""
+    images, labels = torch.zeros(8, 1, 2, 2), torch.zeros(8, dtype=torch.int64)
+    own = {"epsilon": 1.0, "step_size": 0.1, "iterations": 200, "start": "image"}
+    own |= {"schedule": "cosine", "expectation": 30}
+    given: dict[str, Any] = {"indices": range(8), "seed": 1, "batch_size": 240}
+    reached = {}
+    for loss in ("margin", "log_error"):
+        found = run_attack(
+            "pgd_l2", Spread(), images, labels, settings={**own, "loss": loss}, **given
+        )
+        first, second = found.images.flatten(1)[:, :2].mean(0).tolist()
+        assert first**2 + second**2 == pytest.approx(1, abs=0.01)
+        reached[loss] = first / second
+    assert reached["margin"] == pytest.approx(0.5, abs=0.05)
+    assert reached["log_error"] == pytest.approx(0.226, abs=0.03)
+
+
+@pytest.mark.parametrize("draws", ["fresh", "fixed"])
+def test_the_log_error_knows_nothing_of_batch_and_order(draws: Any) -> None:
+    model = Defended(Noise(0.4), Square(torch.tensor([1.0, -2.0, 0.5, 1.5])))
+    images, labels = some_images(), torch.arange(COUNT) % 2
+    settings = {**PGD, "loss": "log_error", "expectation": 3, "keep": "worst", "restarts": 2}
+
+    def attacked(order: list[int], size: int) -> Tensor:
+        given: dict[str, Any] = {"indices": order, "seed": 2, "batch_size": size, "draws": draws}
+        return run_attack(
+            "pgd", model, images[order], labels[order], settings=settings, **given
+        ).images
+
+    whole, order = attacked([*range(COUNT)], 3 * COUNT), [3, 0, 5, 1, 4, 2]
+    for size in (1, 7):
+        assert torch.equal(attacked(order, size), whole[order])
+
+
 # --- success
 
 

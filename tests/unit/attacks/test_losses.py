@@ -11,6 +11,7 @@ from purification.attacks.losses import (
     dlr,
     left,
     likeliest_others,
+    log_error,
     log_odds_against,
     margin,
     targeted_dlr,
@@ -36,6 +37,19 @@ def test_values_by_hand() -> None:
     others = math.log(math.exp(2) + math.exp(3) + math.exp(-1))
     assert log_odds_against(LOGITS, LABELS)[0].item() == pytest.approx(others - 5)
     assert left(LOGITS, LABELS).tolist() == [False, True, True]
+
+
+def test_the_log_error_is_of_each_draw() -> None:
+    logits = torch.randn(6, 5, 4, generator=torch.Generator().manual_seed(5)).double()
+    labels = torch.arange(6) % 4
+    p = logits.softmax(2).gather(2, labels[:, None, None].expand(6, 5, 1)).squeeze(2)
+    torch.testing.assert_close(log_error(logits, labels), (1 - p).log().mean(1))
+    torch.testing.assert_close(log_error(logits[:, 0], labels), (1 - p[:, 0]).log())
+    # A confident classifier's p rounds to 1.
+    sure = torch.tensor([[300.0, 0.0]], requires_grad=True)
+    assert log_error(sure, torch.tensor([0])).item() == -300
+    (slope,) = torch.autograd.grad(log_error(sure, torch.tensor([0])).sum(), sure)
+    assert slope.tolist() == [[-1.0, 1.0]]
 
 
 def test_few_classes_by_hand() -> None:
@@ -75,6 +89,7 @@ def test_likeliest_others() -> None:
 LOSSES = {
     "log_odds": lambda logits, labels, targets: log_odds_against(logits, labels),
     "margin": lambda logits, labels, targets: margin(logits, labels),
+    "log_error": lambda logits, labels, targets: log_error(logits, labels),
     "dlr": lambda logits, labels, targets: dlr(logits, labels),
     "targeted_margin": targeted_margin,
     "targeted_dlr": targeted_dlr,

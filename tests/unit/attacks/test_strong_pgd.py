@@ -362,7 +362,10 @@ def test_a_certain_network_is_attacked_as_a_doubtful_one(
 @pytest.mark.parametrize(
     ("wrong", "complaint"),
     [
-        ({"loss": "hinge"}, "loss must be one of log_odds, margin, dlr, targeted; got 'hinge'"),
+        (
+            {"loss": "cw"},
+            "loss must be one of log_odds, margin, dlr, log_error, targeted; got 'cw'",
+        ),
         ({"schedule": "linear"}, "schedule must be one of constant, cosine"),
         ({"start": "zero"}, "start must be one of random, image"),
         ({"keep": "best"}, "keep must be one of last, worst, first_success"),
