@@ -185,18 +185,26 @@ def _listed(lines: Iterable[str]) -> str:
 def answers(rows: Sequence[Mapping[str, Any]], times: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Sentences on which defences keep most for the time of a purification, of each run and, by
     protocol: those that no other one beats in both the worst case and milliseconds. Deterministic
-    defences stand among those of each protocol. Intervals are not looked at."""
+    defences stand among those of each protocol. Only defences on equally many images are compared,
+    which are the same ones. Intervals are not looked at."""
     paired = list(zip(rows, times, strict=True))
     runs = [list(g) for _, g in groupby(paired, lambda pair: tuple(pair[0][n] for n in _GROUP))]
     for run in runs:
         protocols = dict.fromkeys(_protocol(row) for row, _ in run if _protocol(row))
+        groups: dict[tuple[str, int], list[tuple[Mapping[str, Any], Mapping[str, Any]]]] = {}
         for protocol in protocols or [""]:
-            among = [(row, ms) for row, ms in run if _protocol(row) in ("", protocol)]
-            if front := _front(among):
-                where = f"{_dataset(run[0][0])}, classifier {run[0][0]['classifier']}"
-                words = f"{where}, {protocol}" if protocol else where
-                listed = "; ".join(_kept(row, own) for row, own in front)
-                yield f"**{words}**: no other defense keeps more in less time than {listed}."
+            among = [pair for pair in run if _protocol(pair[0]) in ("", protocol)]
+            for n in dict.fromkeys(row["n"] for row, _ in among):
+                group = [pair for pair in among if pair[0]["n"] == n]
+                named = protocol if any(_protocol(row) for row, _ in group) else ""
+                groups[named, n] = group
+        several = len({n for _, n in groups}) > 1
+        for (protocol, n), group in groups.items():
+            where = f"{_dataset(run[0][0])}, classifier {run[0][0]['classifier']}"
+            words = [where, *[protocol] * bool(protocol), *[f"n {n}"] * several]
+            listed = "; ".join(_kept(row, own) for row, own in _front(group))
+            compared = f"**{', '.join(words)}**"
+            yield f"{compared}: no other defense keeps more in less time than {listed}."
 
 
 def _front(

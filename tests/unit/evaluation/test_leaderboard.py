@@ -286,6 +286,18 @@ def test_which_keep_most_for_their_time(rows: list[Row]) -> None:
     assert "classifier B" in second
 
 
+def test_only_defences_on_equally_many_images_are_compared(rows: list[Row]) -> None:
+    times = [{"purification_ms": ms, "device": None} for ms in (20.0, None, 0.5, None)]
+    fewer = {**rows[0], "defense": "few", "n": 2, "accuracy": 1.0, "protocol": "one_shot"}
+    fewer |= {"evaluations": 1, "draws": 5, "variant": None}
+    told = [*answers([*rows[:3], fewer], [*times[:3], {"purification_ms": 0.1, "device": None}])]
+    assert [line.split("**")[1] for line in told] == [
+        "digits, classifier A, n 5",
+        "digits, classifier A, one-shot, 5 draws, n 2",
+    ]
+    assert "few (1.000" in told[1] and "few" not in told[0] and "mine" not in told[1]
+
+
 # Randomised defences
 
 
