@@ -6,8 +6,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from purification.experiments.methods import defenses
 from purification.experiments.papers import STUDIES
 from purification.experiments.schema import read_schema
+from purification.facts import decorated
 
 SCHEMA = Path(__file__).resolve().parents[1] / "workflow/schemas/config.schema.yaml"
 _HEAD = """\
@@ -17,6 +19,12 @@ Made from workflow/schemas/config.schema.yaml by `make docs`. How files are laid
 and how entries are added and removed, is in [config/README.md](../config/README.md). Keys in
 *italics* say where and how fast things are computed: editing them makes nothing stale. What is
 optional may be left out.
+"""
+_KINDS_HEAD = """\
+## Kinds of settings
+
+A defence or attack of your own names these under `SETTINGS` ([docs/extend.md](extend.md)):
+`"count = 3: images a step"` is a whole number from 1, and 3 if it is left out.
 """
 _KINDS = {
     **{"object": "mapping", "string": "text", "integer": "whole number", "number": "number"},
@@ -143,6 +151,23 @@ def sections(root: Mapping[str, Any]) -> Iterator[tuple[str, str, list[Key]]]:
             yield f"## {heading} (form `{name}`)", description, list(keys(form, root))
 
 
+def kinds_of_settings(root: Mapping[str, Any]) -> list[Key]:
+    """What the settings of built-in methods may be, by the names under which a method of one's own
+    names it in `SETTINGS`, too."""
+    used = {
+        form["$ref"].removeprefix("#/$defs/")
+        for facts in (*decorated("attacks").values(), *defenses().values())
+        for form in facts.settings.values()
+        if "$ref" in form
+    }
+    forms = {name: resolved(root["$defs"][name], root) for name in sorted(used)}
+    return [
+        Key(f"`{name}`", _may_be(form, root), form.get("description", ""))
+        for name, form in forms.items()
+        if form.get("type") != "object"
+    ]
+
+
 def _condition(form: Mapping[str, Any]) -> str:
     """When a branch holds, in words."""
     said = [f"`{key}` left out" for key in form.get("not", {}).get("required", ())]
@@ -165,6 +190,7 @@ def reference(root: Mapping[str, Any]) -> str:
     lines = [_HEAD.rstrip()]
     for heading, description, found in sections(root):
         lines += ["", heading, *(["", description] if description else []), *_table(found)]
+    lines += ["", _KINDS_HEAD.rstrip(), *_table(kinds_of_settings(root))]
     return "\n".join(lines) + "\n"
 
 
