@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from purification.randomness import draw_seeds, generator, isolated_rng
+from purification.randomness import draw_seeds, generator, is_randomised, isolated_rng
 
 PROBES = 4
 """Images on which a guest is tried before the long work."""
@@ -66,13 +66,25 @@ class GuestClassifier(Guest):
     """A user's own classifier: images (N, C, H, W) -> logits (N, `classes`).
 
     Tried on made-up images at once, before any training: GuestError unless it is a function of each
-    image alone, and returns logits.
+    image alone, and returns logits. One that is `randomised` is tried with seeds, as a
+    `GuestPurifier` is, if it is `drawn`, and else refused.
     """
 
     def __init__(
-        self, guest: nn.Module, place: str, image_shape: tuple[int, int, int], classes: int
+        self,
+        guest: nn.Module,
+        place: str,
+        image_shape: tuple[int, int, int],
+        classes: int,
+        *,
+        drawn: bool = False,
     ) -> None:
         super().__init__(guest, place)
+        if is_randomised(guest) and not drawn:
+            raise GuestError(
+                f"{place} is randomised: a classifier must be a function of the image alone. A "
+                "purifier may draw (docs/extend.md)"
+            )
         self.classes = classes
         self._seen_in_training = False
         self.training = guest.training
@@ -81,13 +93,16 @@ class GuestClassifier(Guest):
         noise = noise.to(next((weight.device for weight in guest.parameters()), noise.device))
         try:
             self.eval()
-            _try(self, self, noise, self._check_logits, LOGIT_TOLERANCE, relative=True)
+            seeds = _seeds_of(noise) if is_randomised(guest) else [None]
+            _try(self, self, noise, self._check_logits, LOGIT_TOLERANCE, seeds[0], relative=True)
+            if seeds[0] is not None:
+                _refuse_one_draw(self, self, noise, seeds)
         finally:
             for module, mode in modes:
                 module.training = mode
 
-    def forward(self, images: Tensor) -> Tensor:
-        logits = self.guest(images.clone())
+    def forward(self, images: Tensor, seeds: Tensor | None = None) -> Tensor:
+        logits = self.guest(images.clone(), *([] if seeds is None else [seeds.clone()]))
         # Mixed precision has the layers return bfloat16.
         mixed = torch.is_autocast_enabled(images.device.type) and isinstance(logits, Tensor)
         dtype = logits.dtype if mixed and logits.is_floating_point() else images.dtype
@@ -192,15 +207,9 @@ class GuestPurifier(Guest):
         if not drawn:
             _try(self, self._purified, batch, self._check_images, TOLERANCE)
             return
-        seeds = [draw_seeds(0, range(len(batch)), draw) for draw in range(_DRAWS)]
+        seeds = _seeds_of(batch)
         _try(self, self._purified, batch, self._check_images, TOLERANCE, seeds[0])
-        with torch.no_grad(), isolated_rng(0):
-            first, *others = (self._purified(batch, own) for own in seeds)
-        if all(torch.equal(first, other) for other in others):
-            raise GuestError(
-                f"{self.place} states RANDOMISED and returned the same for {_DRAWS} different "
-                "seeds of each image: let what it draws be a function of `seeds`, or state nothing"
-            )
+        _refuse_one_draw(self, self._purified, batch, seeds)
 
     def _purified(self, images: Tensor, seeds: Tensor | None = None) -> Tensor:
         given = () if seeds is None else (seeds.clone(),)
@@ -329,6 +338,24 @@ def _try(
                 "other random numbers, earlier calls or the rest of the batch (batch norm in "
                 f"training mode).{way_out}"
             )
+
+
+def _seeds_of(batch: Tensor) -> list[Tensor]:
+    """Of some draws of each image."""
+    return [draw_seeds(0, range(len(batch)), draw) for draw in range(_DRAWS)]
+
+
+def _refuse_one_draw(
+    guest: Guest, call: Callable[..., Tensor], images: Tensor, seeds: Sequence[Tensor]
+) -> None:
+    """Raise GuestError if one that is randomised returns the same whatever the seeds are."""
+    with torch.no_grad(), isolated_rng(0):
+        first, *others = (call(images, own) for own in seeds)
+    if all(torch.equal(first, other) for other in others):
+        raise GuestError(
+            f"{guest.place} is randomised and returned the same for {len(seeds)} different "
+            "seeds of each image: let what it draws be a function of `seeds`, or state nothing"
+        )
 
 
 def _described(result: Any) -> str:

@@ -214,9 +214,9 @@ def _try_out(model: nn.Module, images: Tensor, labels: Tensor) -> None:
             "(N, classes) of two classes or more"
         )
     classifier = model.classifier if isinstance(model, Defended) else model
-    if not _known(classifier) and not is_randomised(classifier):
-        shape = (images.shape[1], images.shape[2], images.shape[3])
-        GuestClassifier(classifier, type(classifier).__name__, shape, logits.shape[1])
+    if not _known(classifier):
+        shape, own = (images.shape[1], images.shape[2], images.shape[3]), type(classifier).__name__
+        GuestClassifier(classifier, own, shape, logits.shape[1], drawn=classifier is model)
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= logits.shape[1]:
         raise ValueError(

@@ -1,6 +1,7 @@
 """`evaluate` against closed forms; what a report says; what is refused before the work."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -156,6 +157,36 @@ def test_a_randomised_purifier_is_judged_on_draws_that_no_attack_saw() -> None:
     again = evaluate(model, images[:12], labels[:12], batch_size=7, **few)
     assert torch.equal(again.images, report.images)
     assert again.protocols.equals(report.protocols)
+
+
+class NoisyLinear(Linear):
+    """A randomised model that is no `Defended`; `by` makes noise (N, 16) of images and seeds."""
+
+    randomised = True
+
+    def __init__(self, by: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.by = by
+
+    def forward(self, images: Tensor, seeds: Tensor) -> Tensor:
+        return super().forward(images + 0.1 * self.by(images, seeds).view_as(images))
+
+
+def test_a_randomised_model_without_a_purifier_is_tried_on_its_seeds() -> None:
+    images, labels = (of[:6] for of in some())
+    few: dict[str, Any] = {"epsilon": 0.05, "budget": "quick", "progress": False}
+    report = evaluate(NoisyLinear(lambda x, s: normal_of(s, (16,)).to(x)), images, labels, **few)
+    assert list(report.protocols["protocol"]) == ["one_shot", "evaluations"]
+    for by, complaint in (
+        (lambda x, s: normal_of(s, (16,)).to(x).cumsum(0), "each image and its seed alone"),
+        (lambda x, s: torch.randn(len(x), 16), "each image and its seed alone"),
+        (lambda x, s: 0 * x, "NoisyLinear is randomised and returned the same"),
+    ):
+        with pytest.raises(GuestError, match=complaint):
+            evaluate(NoisyLinear(by), images, labels, **few)
+    behind = Defended(Shrink(), NoisyLinear(lambda x, s: 0 * x))
+    with pytest.raises(GuestError, match="fails on images"):
+        evaluate(behind, images, labels, **few)
 
 
 class Masked(nn.Module):

@@ -312,7 +312,7 @@ def test_a_randomised_guest_is_a_function_of_image_and_seed() -> None:
             lambda x, seeds: uniform_of(seeds[:1], SHAPE).expand_as(x),
             "in batches of other sizes.*each image and its seed alone",
         ),
-        "none": (lambda x, _: x, "RANDOMISED and returned the same"),
+        "none": (lambda x, _: x, "is randomised and returned the same"),
     }
     for name, (make, message) in wrong.items():
         with pytest.raises(GuestError, match=f"lab:{name} .*{message}"):
