@@ -83,6 +83,8 @@ onstart:
     count_every_end(
         workflow.executor_settings, sys.modules.get("snakemake_executor_plugin_slurm")
     )
+    if workflow.is_main_process:
+        show_progress()
 
 
 # What was made, and where to look.

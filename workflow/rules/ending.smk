@@ -2,6 +2,8 @@
 from purification.experiments import paper_name
 from purification.reporting.headline import headline
 from purification.runtime import grant_gpus
+from purification.whole_run import show_whole_run
+from snakemake.settings.enums import Quietness
 
 LISTED_RESULTS = 12
 
@@ -11,6 +13,13 @@ def tell_gpus():
     if FOUND_GPUS:
         logger.info(FOUND_GPUS)
         grant_gpus(GPUS)
+
+
+def show_progress():
+    """A bar of all jobs and the time left, where a terminal is to show progress."""
+    if {Quietness.ALL, Quietness.PROGRESS}.isdisjoint(workflow.output_settings.quiet or ()):
+        dag = workflow.dag
+        show_whole_run(logger, {dag.jobid(job): job.rule.name for job in dag.needrun_jobs()})
 
 
 def tell_results():
