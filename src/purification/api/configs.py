@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from purification import shipped
+from purification import networks, shipped
 from purification.api.places import Run
 from purification.config_files import ConfigFileError, read_files
 from purification.edits import FOLDER
@@ -47,11 +47,14 @@ def setup_of(run: Run | None, config: Config) -> Setup:
     """The config that is meant.
 
     None is that of the latest run that Snakemake made in this folder of results, if it left one
-    (in `.snakemake`), else the default config. Anything else is laid over the default config; a
+    (in `.snakemake`), else the default config; of networks that come with the repository the one
+    that their index names. Anything else is laid over the default config; a
     file that is not there, but in the repository (`config/mnist_cpu.yaml`), is that one.
 
     Raises ConfigFileError for a file that cannot be read, ConfigError for a wrong config.
     """
+    if config is None and run and run.kept:
+        config = _of_kept(run)
     if config is None:
         return (run and _latest(run)) or Setup(_default(), "the default config", guessed=True)
     if isinstance(config, Mapping):
@@ -61,6 +64,16 @@ def setup_of(run: Run | None, config: Config) -> Setup:
     files = [_file(Path(path).expanduser()) for path in paths]
     catalogue = _catalogue(_laid_over(*read_files(files)))
     return Setup(catalogue, ", ".join(map(str, files)), tuple(map(Path.absolute, files)))
+
+
+def _of_kept(run: Run) -> tuple[str, ...]:
+    """The config files of the networks that come with the repository."""
+    configs = dict.fromkeys(one.config for one in networks.places(run.dataset, run.results))
+    if len(configs) != 1:
+        names = "; ".join(" ".join(one) or "the default one" for one in configs)
+        raise ConfigError(f"{run.dataset}: its networks are of several configs, name one: {names}")
+    (own,) = configs
+    return own
 
 
 def _file(path: Path) -> Path:

@@ -4,18 +4,23 @@ No Snakemake is needed, and no working directory. Each file carries the recipe b
 (`purification.provenance`), and is compared with what the config asks for before it is read.
 """
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from numbers import Integral
+from os import PathLike
 from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
 
+from purification import networks, shipped
 from purification.api.configs import Config, Setup, setup_of
 from purification.api.places import Place, Run, find_run
+from purification.datasets import Split, load
 from purification.evaluation.purifiers import fitted_purifier, takes_shape
 from purification.experiments import ConfigError
-from purification.experiments.artifacts import BuiltPurifier, Classifier, File
+from purification.experiments.artifacts import BuiltPurifier, Classifier, Dataset, File
+from purification.experiments.methods import stated
 from purification.experiments.names import NONE, PLAIN
 from purification.freshness import found_recipe, objection_to
 from purification.models.checkpoints import load_network
@@ -35,7 +40,8 @@ def load_defended(run: Place, defense: str, classifier: str, config: Config = No
 
     Args:
         run: the folder of a data set and a seed, such as "results/digits/seed0", or one above it
-            that holds a single run.
+            that holds a single run. Or the name of a data set whose networks come with the
+            repository, "mnist" (docs/networks.md): then nothing needs to be made before.
         defense: its key under `defenses` in the config, such as "defense_gan"; `available()` lists
             them. A varied one, "defense_gan@L50", too.
         classifier: its key under `classifiers`, such as "A".
@@ -89,12 +95,19 @@ def load_classifier(
 
 
 def load_images(
-    run: Place, n: int | None = None, split: str = "test", config: Config = None
+    run: Place,
+    n: int | None = None,
+    split: str = "test",
+    config: Config = None,
+    *,
+    data_root: str | PathLike[str] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The first `n` images of a split of a run's data set, and their labels; None: all of them.
 
     Returns images, float32 (N, C, H, W) in [0, 1], and labels, int64 (N,), on the CPU. `split` is
-    "train", "validation" or "test". `run` and `config` as of `load_defended`.
+    "train", "validation" or "test". `run` and `config` as of `load_defended`. Of a data set whose
+    networks come with the repository, the images are read from its own files, or downloaded, in
+    `data_root`; None: that of the config, in the repository.
 
     Raises as `load_defended`; ValueError for another split, or more images than there are.
     """
@@ -104,8 +117,13 @@ def load_images(
         raise ValueError(f"n must be an integer of at least 1, or None for all images; got {n!r}")
     opened = _Opened.of(run, config)
     dataset = opened.setup.catalogue.dataset(opened.run.dataset)
-    opened.check({DATASET: dataset if split == "test" else dataset.for_training})
-    images, labels = read_split(opened.run.place(dataset), split, n)
+    if opened.run.kept:
+        images, labels = (of[:n] for of in opened.splits(dataset, data_root)[split])
+    elif data_root is not None:
+        raise ValueError(f"data_root: the images of {run} lie in its own files; leave it out")
+    else:
+        opened.check({DATASET: dataset if split == "test" else dataset.for_training})
+        images, labels = read_split(opened.run.place(dataset), split, n)
     if n is not None and len(images) < n:
         raise ValueError(f"{run}: {n} images asked for, and its {split} split has {len(images)}")
     return torch.from_numpy(images), torch.from_numpy(labels)
@@ -161,13 +179,24 @@ class _Opened:
     def files_of(self, purifier: BuiltPurifier) -> dict[str, File]:
         """What a purifier is built from, by name."""
         files: dict[str, File] = dict(purifier.networks)
-        if takes_shape(purifier.method):
+        if takes_shape(purifier.method) and not self.run.kept:
             files[DATASET] = self.setup.catalogue.dataset(self.run.dataset)
         return files
 
     def built(self, purifier: BuiltPurifier) -> nn.Module:
         files = {name: str(self.run.place(file)) for name, file in self.files_of(purifier).items()}
-        return fitted_purifier(purifier.recipe, files)
+        shape = None
+        if self.run.kept:
+            source = self.setup.catalogue.config["datasets"][self.run.dataset]["source"]
+            shape = stated("datasets", source)["shape"]
+        return fitted_purifier(purifier.recipe, files, shape)
+
+    def splits(self, dataset: Dataset, data_root: str | PathLike[str] | None) -> dict[str, Split]:
+        """Those of a data set that no job has prepared."""
+        own = dataset.recipe["settings"]
+        counts = {name: own.get(name) for name in ("validation", "test", "train", "files")}
+        root = data_root or shipped.ROOT / self.setup.catalogue.config["data_root"]
+        return load(own["source"], data_root=os.fspath(root), **counts)
 
     def network(self, classifier: Classifier) -> nn.Module:
         return load_network(self.run.place(classifier), "Classifier").requires_grad_(False)
@@ -176,6 +205,9 @@ class _Opened:
         """Raise FileNotFoundError, with the command, unless all are there; ForeignFile for the
         first that was made by another recipe."""
         wanted = list({file.path: file for file in files.values()}.values())
+        if self.run.kept:
+            self._check_kept(wanted)
+            return
         missing = [file for file in wanted if not self.run.place(file).is_file()]
         if missing:
             are, them = ("are", "them") if len(missing) > 1 else ("is", "it")
@@ -187,6 +219,21 @@ class _Opened:
             place = self.run.place(file)
             if objection := objection_to(place, file.recipe):
                 self._refuse(place, objection, [file])
+
+    def _check_kept(self, wanted: Sequence[File]) -> None:
+        """The same of networks that come with the repository, which are compared with their index,
+        too (DamagedFile)."""
+        dataset, folder = self.run.dataset, self.run.results
+        missing = [one for one in wanted if networks.find(dataset, one.recipe, folder) is None]
+        if missing:
+            names = ", ".join(one.path.removeprefix("results/") for one in missing)
+            targets = " ".join(one.path for one in missing)
+            option = self.setup.option(shipped.ROOT)
+            raise FileNotFoundError(
+                f"{names}: no such file of {self.setup.said} comes with the repository "
+                f"({folder / dataset}). Make it, and load it from its run: "
+                f"snakemake {targets} --cores all --resources gpu=1{option}"
+            )
 
     def _refuse(self, place: object, lines: list[str], files: list[File]) -> NoReturn:
         more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
+from purification import networks
 from purification.experiments.artifacts import File
 from purification.provenance import RESULTS
 
@@ -16,11 +17,13 @@ _SHOWN = 10
 
 @dataclass(frozen=True)
 class Run:
-    """One data set and one seed of a folder of results, which recipes call `results`."""
+    """One data set and one seed of a folder of results, which recipes call `results`; or of the
+    networks that come with the repository (`kept`), which lie at the same places."""
 
     results: Path
     dataset: str
     seed: int
+    kept: bool = False
 
     @property
     def names(self) -> tuple[str, int]:
@@ -34,18 +37,21 @@ class Run:
 
 def find_run(run: Place) -> Run:
     """The run that is meant by a folder: `results/digits/seed0`, or one above it that holds a
-    single run, such as `results/digits` with one seed. Relative to the working directory.
-
-    This is the one place that interprets what a user calls a run: other kinds of places, such as
-    trained networks that come with the library by the name of their data set, belong here.
+    single run, such as `results/digits` with one seed. Relative to the working directory. Where
+    there is no such folder, the name of a data set, "mnist", is that of its networks that come with
+    the repository (`purification.networks`).
 
     Raises FileNotFoundError if there is no such folder, ValueError if it holds no run or several;
     both name the runs that are there.
     """
-    folder = Path(run).expanduser().absolute()
+    folder, kept = Path(run).expanduser().absolute(), False
+    if not folder.is_dir():
+        folder, kept = _of_kept(run) or folder, True
     if not folder.is_dir():
         there = _nearest(folder) or "; a run makes it: snakemake --cores all results/table4.csv"
-        raise FileNotFoundError(f"{run}: no such folder{there}")
+        names = ", ".join(networks.datasets())
+        come = f"; networks of {names} come with the repository" if names else ""
+        raise FileNotFoundError(f"{run}: no such folder{there}{come}")
     found = [folder] if _is_run(folder) else _runs_below(folder)
     if not found:
         raise ValueError(
@@ -55,7 +61,13 @@ def find_run(run: Place) -> Run:
         names = _listed([Path(run) / one.relative_to(folder) for one in found])
         raise ValueError(f"{run} holds several runs, name one of them: {names}")
     (own,) = found
-    return Run(own.parent.parent, own.parent.name, int(own.name.removeprefix("seed")))
+    return Run(own.parent.parent, own.parent.name, int(own.name.removeprefix("seed")), kept)
+
+
+def _of_kept(run: Place) -> Path | None:
+    """The folder of networks that come with the repository, by its data set, or that and a seed."""
+    first, *_ = (*Path(run).parts, "")
+    return networks.home().absolute() / run if first in networks.datasets() else None
 
 
 def _is_run(folder: Path) -> bool:

@@ -14,8 +14,11 @@ Files = Mapping[str, str]
 BatchSize = int | Literal["auto"]
 
 
-def fitted_purifier(recipe: Mapping[str, Any], files: Files) -> nn.Module:
-    """The purifier of a `Purifier` recipe, as `load_purifier` makes it.
+def fitted_purifier(
+    recipe: Mapping[str, Any], files: Files, shape: tuple[int, int, int] | None = None
+) -> nn.Module:
+    """The purifier of a `Purifier` recipe, as `load_purifier` makes it. `shape`: (C, H, W), where
+    no file of images tells it.
 
     The threshold of an inference rule (AE-GAN+rs, section 3.2) is the score above which lies the
     recipe's `false_positive_rate` of the validation images that `files` has the scores of.
@@ -24,8 +27,7 @@ def fitted_purifier(recipe: Mapping[str, Any], files: Files) -> nn.Module:
         scores = read_field(files[VALIDATION], "score")
         threshold = threshold_at(scores, recipe["settings"]["false_positive_rate"])
         recipe = {**recipe, "settings": {**recipe["settings"], "threshold": threshold}}
-    shape = None
-    if takes_shape(recipe["method"]):
+    if shape is None and takes_shape(recipe["method"]):
         shape = image_shape(files.get("attacked") or files["dataset"])
     return load_purifier(recipe, files, shape)
 

@@ -12,8 +12,8 @@ RULE_FILES = sorted((REPOSITORY / "workflow/rules").glob("*.smk"))
 MAY_IMPORT = {
     "api": {
         *("config_files", "datasets", "edits", "evaluation", "experiments", "facts", "freshness"),
-        *("attacks", "guests", "models", "plugins", "provenance", "purifiers", "randomness"),
-        *("reporting", "runtime", "shipped", "storage"),
+        *("attacks", "guests", "models", "networks", "plugins", "provenance", "purifiers"),
+        *("randomness", "reporting", "runtime", "shipped", "storage"),
     },
     "shipped": set(),
     "experiments": {"facts", "plugins", "provenance", "reach", "shipped", "diffusers_folder"},
