@@ -1,8 +1,10 @@
-"""Puts a finished leaderboard into the documents: its files into a folder of docs/results, its
-table into README.md, between the two lines that name that folder, and README's picture. With the
-name `modern` that of later purifiers, its table into docs/modern.md, and its figures beside it.
+"""Puts a finished leaderboard into the documents: its files into a folder of docs/results. README's
+table, between the two lines that name the digits' one, is of those of `SHOWN` beside one another,
+and its picture of the first. With the name `modern` that of later purifiers, its table into
+docs/modern.md, and its figures beside it.
 
     python docs/leaderboard.py RESULTS docs/results/digits
+    python docs/leaderboard.py RESULTS docs/results/mnist/quick
     python docs/leaderboard.py RESULTS docs/results/digits modern
 
 Without RESULTS it draws the picture again from the committed files.
@@ -19,14 +21,19 @@ from pathlib import Path
 from purification.experiments import paper_name
 
 README = Path(__file__).resolve().parents[1] / "README.md"
-PICTURE, SHOWN = "docs/images/leaderboard.png", "docs/results/digits"
-"""README's picture, and the folder whose leaderboard it shows."""
+PICTURE = "docs/images/leaderboard.png"
+"""README's picture."""
+DIGITS = "docs/results/digits"
+SHOWN = {"digits": DIGITS, "MNIST": "docs/results/mnist/quick"}
+"""README's leaderboards, and where their files lie."""
 PAGES = {"leaderboard": README, "modern": README.parent / "docs/modern.md"}
 """Which document has the table of which leaderboard."""
 KINDS = (".csv", ".times.csv", ".md", ".html")
 BEGIN, END = "<!-- {}/{}.csv -->", "<!-- end of it -->"
 PROTOCOLS = {"one_shot": "one-shot", "evaluations": "all of {} draws", "fixed": "known draw"}
 _BOXES = ("gray_box", "white_box_bpda", "white_box")
+_PAPERS_ATTACKS = {"gray box": "gray_box", "white box": "white_box"}
+_CLAIMED = {"its paper": "claim"}
 _HEADER = (
     *("defence", "n", "clean", "its paper", "gray box", "BPDA", "white box", "worst case"),
     *("attackers", "passes of a purification", "ms", "flags"),
@@ -53,6 +60,38 @@ def table(rows: Sequence[Mapping[str, str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in shown)
 
 
+def side_by_side(boards: Mapping[str, Sequence[Mapping[str, str]]]) -> str:
+    """The leaderboards of several data sets as README has them: a row for each defence, in the
+    order of the first board that has it."""
+    own = {name: {name_of(row): row for row in rows} for name, rows in boards.items()}
+    header, lines = ["defence"], {name: [name] for rows in own.values() for name in rows}
+    for number, (name, rows) in enumerate(own.items()):
+        # The first board is of digits, of which no paper has numbers, and has the papers' attacks.
+        shown = {"clean": "clean_accuracy", **(_CLAIMED if number else _PAPERS_ATTACKS)}
+        header += [f"{name}: clean", *list(shown)[1:], "worst case"]
+        for defence, line in lines.items():
+            row = rows.get(defence)
+            line += [_short(row[column]) if row else "" for column in shown.values()]
+            line.append(_worst(row) if row else "")
+    header += ["passes of a purification", "flags"]
+    for defence, line in lines.items():
+        found = {name: rows[defence] for name, rows in own.items() if defence in rows}
+        passes = {n: row["purification_passes"].removesuffix(".0") for n, row in found.items()}
+        first = next(iter(passes.values()))
+        other = [f"{n} {count}" for n, count in passes.items() if count != first]
+        flags: dict[str, list[str]] = {}
+        for name, row in found.items():
+            for flag in filter(None, row["flags"].replace("_", " ").split(";")):
+                flags.setdefault(flag, []).append(name)
+        told = (
+            flag if len(names) == len(found) else f"{flag} ({', '.join(names)})"
+            for flag, names in flags.items()
+        )
+        line += [" ".join([first, *([f"({', '.join(other)})"] if other else [])]), ", ".join(told)]
+    rows_of = [header, ["---"] * len(header), *lines.values()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in rows_of)
+
+
 def name_of(row: Mapping[str, str]) -> str:
     """What the documents call a row's defence."""
     # Of several strengths of training the leaderboard has one.
@@ -64,32 +103,34 @@ def name_of(row: Mapping[str, str]) -> str:
 
 
 def _line(row: Mapping[str, str]) -> list[str]:
-    interval = f"[{float(row['ci_low']):.2f}, {float(row['ci_high']):.2f}]"
-    worst = f"**{float(row['accuracy']):.2f}** {interval}"
     return [
         name_of(row),
         row["n"],
         *(_short(row.get(column, "")) for column in ("clean_accuracy", "claim", *_BOXES)),
-        f"{worst} ▼" if row.get("below_no_defense") else worst,
+        _worst(row),
         *(row["attackers"], row.get("purification_passes", "").removesuffix(".0")),
         f"{float(row['ms']):.2g}" if row.get("ms") else "",
         row.get("flags", "").replace(";", ", ").replace("_", " "),
     ]
 
 
+def _worst(row: Mapping[str, str]) -> str:
+    interval = f"[{float(row['ci_low']):.2f}, {float(row['ci_high']):.2f}]"
+    worst = f"**{float(row['accuracy']):.2f}** {interval}"
+    return f"{worst} ▼" if row.get("below_no_defense") else worst
+
+
 def _short(number: str) -> str:
     return f"{float(number):.2f}" if number else ""
 
 
-def with_table(
-    text: str, place: str, rows: Sequence[Mapping[str, str]], name: str = "leaderboard"
-) -> str:
-    """A document's text with the table of a place. Raises ValueError if it has no lines for one."""
+def with_table(text: str, place: str, made: str, name: str = "leaderboard") -> str:
+    """A document's text with a table at its place. Raises ValueError if it has no lines for one."""
     begin = BEGIN.format(place, name)
     found = re.compile(f"({re.escape(begin)}\n\n).*?(\n\n{re.escape(END)})", re.DOTALL)
     if not found.search(text):
         raise ValueError(f"{PAGES[name]}: expected the line {begin!r}, and after it {END!r}")
-    return found.sub(lambda match: match[1] + table(rows) + match[2], text)
+    return found.sub(lambda match: match[1] + made + match[2], text)
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -159,19 +200,25 @@ def draw(rows: Sequence[Mapping[str, str]], path: Path) -> None:
         figure.savefig(path, dpi=150, metadata={"Software": None, "leaderboard": state(rows)})
 
 
-def main(results: str = "", place: str = SHOWN, name: str = "leaderboard") -> None:
+def main(results: str = "", place: str = DIGITS, name: str = "leaderboard") -> None:
     folder, page = README.parent / place, PAGES[name]
+    at = place if name == "modern" else DIGITS
+    text = page.read_text()
+    with_table(text, at, "", name)  # before anything is copied
     if results:
+        folder.mkdir(parents=True, exist_ok=True)
         for kind in KINDS:
             shutil.copy(Path(results, f"{name}{kind}"), folder / f"{name}{kind}")
         for figure in Path(results, "figures").glob(f"{name}_*"):
             if figure.suffix in (".png", ".csv"):
                 (folder / name).mkdir(exist_ok=True)
                 shutil.copy(figure, folder / name / figure.name)
-    rows = read(folder / "leaderboard.csv") if name == "leaderboard" else read_modern(folder)
-    page.write_text(with_table(page.read_text(), place, rows, name))
-    if (name, place) == ("leaderboard", SHOWN):
-        draw(rows, README.parent / PICTURE)
+    if name == "modern":
+        page.write_text(with_table(text, at, table(read_modern(folder)), name))
+        return
+    boards = {shown: read(README.parent / own / "leaderboard.csv") for shown, own in SHOWN.items()}
+    page.write_text(with_table(text, at, side_by_side(boards), name))
+    draw(boards["digits"], README.parent / PICTURE)
 
 
 if __name__ == "__main__":

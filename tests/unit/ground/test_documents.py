@@ -143,7 +143,7 @@ def test_readme_is_short_and_explains_terms_before_it_uses_them() -> None:
 
 def test_the_picture_of_readme_is_that_of_the_committed_leaderboard(tmp_path: Path) -> None:
     assert f"]({leaderboard.PICTURE})" in README.read_text()
-    rows = leaderboard.read(REPOSITORY / leaderboard.SHOWN / "leaderboard.csv")
+    rows = leaderboard.read(REPOSITORY / leaderboard.DIGITS / "leaderboard.csv")
     with Image.open(REPOSITORY / leaderboard.PICTURE) as picture:
         shown, size = picture.info["leaderboard"], picture.size
     assert shown == leaderboard.state(rows), "run: python docs/leaderboard.py"
@@ -152,6 +152,47 @@ def test_the_picture_of_readme_is_that_of_the_committed_leaderboard(tmp_path: Pa
     with Image.open(tmp_path / "drawn.png") as picture:
         assert picture.size == size
         assert picture.info["leaderboard"] == leaderboard.state(changed) != shown
+
+
+def test_the_table_of_readme_is_that_of_the_committed_leaderboards() -> None:
+    boards = {
+        name: leaderboard.read(REPOSITORY / place / "leaderboard.csv")
+        for name, place in leaderboard.SHOWN.items()
+    }
+    made = leaderboard.side_by_side(boards)
+    assert made in README.read_text(), "run: python docs/leaderboard.py"
+    # A row for each defence and protocol of any.
+    names = {leaderboard.name_of(row) for rows in boards.values() for row in rows}
+    header, _, *lines = made.splitlines()
+    assert sorted(line.split(" | ")[0].removeprefix("| ") for line in lines) == sorted(names)
+    assert {line.count(" | ") for line in lines} == {header.count(" | ")}
+
+
+def test_leaderboards_side_by_side() -> None:
+    row = {"variant": "", "protocol": "", "ci_low": "0.1", "ci_high": "0.3", "white_box": ""}
+    row |= {"clean_accuracy": "1.0", "gray_box": "0.5", "purification_passes": "1.0", "claim": ""}
+    row |= {"accuracy": "0.2", "below_no_defense": ""}
+    digits = [
+        {**row, "defense": "magnet", "flags": "zero_gradient;randomised"},
+        {**row, "defense": "none", "flags": ""},
+    ]
+    mnist = [
+        {**row, "defense": "mine", "flags": "not_converged", "below_no_defense": "yes"},
+        {**row, "defense": "magnet", "flags": "randomised", "accuracy": "0.0", "claim": "0.9"},
+    ]
+    mnist[1]["purification_passes"] = "3.0"
+    made = leaderboard.side_by_side({"digits": digits, "MNIST": mnist})
+    assert made.splitlines()[0] == (
+        "| defence | digits: clean | gray box | white box | worst case | MNIST: clean | its paper "
+        "| worst case | passes of a purification | flags |"
+    )
+    worst = "**0.20** [0.10, 0.30]"
+    assert made.splitlines()[2:] == [
+        f"| MagNet | 1.00 | 0.50 |  | {worst} | 1.00 | 0.90 | **0.00** [0.10, 0.30] "
+        "| 1 (MNIST 3) | zero gradient (digits), randomised |",
+        f"| none | 1.00 | 0.50 |  | {worst} |  |  |  | 1 |  |",
+        f"| mine |  |  |  |  | 1.00 |  | {worst} ▼ | 1 | not converged |",
+    ]
 
 
 CHANGELOG = (REPOSITORY / "CHANGELOG.md").read_text()
