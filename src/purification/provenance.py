@@ -25,6 +25,7 @@ ABSENT = object()
 Asked = Mapping[str, Any] | str
 """A recipe, or the digest of one."""
 _made: str | None = None
+_quirks: tuple[str, ...] = ()
 _allowed: dict[str, Asked] | None = None  # by path; None: no job has said
 _results = RESULTS  # where this job's results lie
 
@@ -68,10 +69,11 @@ def expect(sources: Mapping[str, Asked]) -> None:
 def start_job(recipe: Any, results: str) -> None:
     """What every job says first: it may read the files of the recipe's `sources` (`expect`), and
     what it draws carries the recipe's digest. `results`: the config's folder."""
-    global _made, _results
+    global _made, _quirks, _results
     _results = results
     expect(recipe.sources)
     _made = recipe.digest
+    _quirks = tuple(getattr(recipe, "quirks", ()))
 
 
 def place_of(path: str | Path) -> Path:
@@ -92,6 +94,12 @@ def name_of(path: str | Path) -> str:
 def digest_of_job() -> str | None:
     """The digest of what this job makes; None if the process is no job."""
     return _made
+
+
+def quirks_of_job() -> tuple[str, ...]:
+    """The quirks of published code that the results of this job hang on; none if the process is no
+    job."""
+    return _quirks
 
 
 def expected_of(path: str | Path) -> Mapping[str, Any] | None:

@@ -104,7 +104,9 @@ def write_page(
     """Writes Markdown with the digest of its recipe, and of its text, in a comment at its end; that
     of the text is over the content of a file `beside` it, too, which has no marks, such as a table
     in a paper's layout. A job's recipe knows the networks that the page's numbers hang on: those
-    that were taken and not trained are named at the end (`purification.networks`)."""
+    that were taken and not trained are named at the end (`purification.networks`); and before them
+    the quirks of published code that they hang on."""
+    text = _with_quirks(text, getattr(recipe, "quirks", {}))
     text = _with_taken(text, getattr(recipe, "networks", ())).rstrip("\n")
     digest = digest_of(recipe)
     with atomic(path) as temporary:
@@ -113,27 +115,39 @@ def write_page(
         temporary.write_text(f"{text}\n\n{comment}\n", encoding="utf-8")
 
 
+def _with_quirks(text: str, quirks: Mapping[str, str]) -> str:
+    """A page with what is said of the quirks of published code that its numbers hang on."""
+    lead = "Numbers here hang on these, which the config turns on. They are no measure of a defense"
+    said = [(lead, [], "."), *(("", [name], f": {what}.") for name, what in quirks.items())]
+    return _ended(text, "Quirks of published code", said) if quirks else text
+
+
 def _with_taken(text: str, networks: Iterable[str]) -> str:
-    """A page, Markdown or HTML, with what is said of its networks that were not trained here."""
+    """A page with what is said of its networks that were not trained here."""
     by_config: dict[str, list[str]] = {}
     for path in networks:
         if place_of(path).is_file() and (note := taken_from(place_of(path))):
             name = path.removeprefix("results/").removesuffix(".safetensors")
             by_config.setdefault(note["config"], []).append(name)
-    if not by_config:
-        return text
     lead = "Taken as they come with the project, and not trained in this run"
-    said = [(config, ", ".join(names)) for config, names in sorted(by_config.items())]
+    said = [(f"{lead} ({config}): ", names, ".") for config, names in sorted(by_config.items())]
+    return _ended(text, "Networks", said) if said else text
+
+
+def _ended(text: str, heading: str, said: Iterable[tuple[str, Sequence[str], str]]) -> str:
+    """A page, Markdown or HTML, with a last section. A paragraph of it is what stands before some
+    names, these, and what stands behind them."""
     if "</body>" in text:
-        lines = "".join(f"<p>{lead} ({c}): {names}.</p>\n" for c, names in map(_escaped, said))
+        lines = "".join(
+            f"<p>{html.escape(before + ', '.join(names) + behind)}</p>\n"
+            for before, names, behind in said
+        )
         start, end, rest = text.rpartition("</body>")
-        return f"{start}<footer>\n<h2>Networks</h2>\n{lines}</footer>\n{end}{rest}"
-    listed = [f"{lead} ({c}): `{names.replace(', ', '`, `')}`." for c, names in said]
-    return "\n\n".join([text.rstrip("\n"), "## Networks", *listed])
-
-
-def _escaped(texts: Iterable[str]) -> list[str]:
-    return [html.escape(text) for text in texts]
+        return f"{start}<footer>\n<h2>{heading}</h2>\n{lines}</footer>\n{end}{rest}"
+    listed = [
+        before + ", ".join(f"`{name}`" for name in names) + behind for before, names, behind in said
+    ]
+    return "\n\n".join([text.rstrip("\n"), f"## {heading}", *listed])
 
 
 def read_page(path: str | Path) -> str:

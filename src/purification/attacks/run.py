@@ -73,6 +73,7 @@ def run_attack(
     progress: Progress | None = None,
     draws: Policy = "fresh",
     judge: int | None = None,
+    may_stand_still: bool = False,
 ) -> AttackResult:
     """Attack images in batches and say what came of it.
 
@@ -104,13 +105,16 @@ def run_attack(
         draws: of a randomised model (`attacks.drawn`): "fresh", each look at an image is another
             draw; or "fixed", all are the one on which it is judged: known random numbers.
         judge: the seed of the draws of the judgement; None: one of this attack's own.
+        may_stand_still: attack also where the gradient is zero for every image, as published code
+            did without a warning: what comes of it is then where the attack starts.
 
     Raises:
         ValueError: unknown attack, unknown or missing setting (names the allowed), images outside
             [0, 1], arguments of different lengths, or files that are not found; an `expectation`
             of more than one draw of a deterministic model; or an attack that ends at an image's
             first success, on fresh draws.
-        MaskedGradientError: the gradient is zero for every image, so that the attack cannot move.
+        MaskedGradientError: the gradient is zero for every image, so that the attack cannot move,
+            and it is not said that it `may_stand_still`.
         FloatingPointError: a logit of the model, or a gradient through it, is not finite, at the
             images given, in a step of the attack or at the images returned; names the first image.
         GuestError: the attack returned something else than images in [0, 1] of the same shape and
@@ -127,6 +131,7 @@ def run_attack(
             progress=progress,
             draws=draws,
             judge=judge,
+            may_stand_still=may_stand_still,
         )
     )
 
@@ -145,6 +150,7 @@ def attacked_parts(
     progress: Progress | None = None,
     draws: Policy = "fresh",
     judge: int | None = None,
+    may_stand_still: bool = False,
 ) -> Iterator[AttackResult]:
     """As `run_attack`, each batch as it is made: of more images than fit into memory.
 
@@ -173,7 +179,7 @@ def attacked_parts(
         if not entry.takes_gradient:
             # All images first: a long attack should fail at once where a number is not finite.
             looks = _without_gradients(looks, batches, len(images))
-        if entry.gradient_based:
+        if entry.gradient_based and not may_stand_still:
             looks = _unless_all_zero(method, looks)
         for batch, look in zip(batches, looks, strict=True):
             numbers, given = indices[batch], images[batch].to(device)

@@ -27,6 +27,7 @@ from purification.evaluation.summary import attack_summary
 from purification.evaluation.threat_models import (
     attacked_model,
     knows_draws,
+    stands_still,
     surrogate_model,
 )
 from purification.models.checkpoints import load_network, queries_of
@@ -49,6 +50,8 @@ from purification.storage import (
 ATTACK_FIELDS = ("success", "clean_predictions", "l2", "linf", "zero_gradient")
 """What is kept of an attack for each image, beside the images and the predictions for them."""
 PURIFIED_FIELDS = ("score", "reconstruction_error")
+TEST_BATCH_STATISTICS = "test_batch_statistics"
+"""The quirk of published code by which images are purified with their own set's statistics."""
 
 Fields = dict[str, np.ndarray]
 
@@ -77,7 +80,8 @@ class Growing:
 class Attacker:
     """A model under an attack of an `Attack` recipe. Random numbers come from `seed` and the `path`
     of the artifact that is made. Of a randomised model `judge` is the seed of the draws on which it
-    is judged, which the attacker knows if they are `known`."""
+    is judged, which the attacker knows if they are `known`. `may_stand_still`: as of `run_attack`.
+    """
 
     model: nn.Module
     attack: Mapping[str, Any]
@@ -86,6 +90,7 @@ class Attacker:
     batch_size: int
     judge: int | None = None
     known: bool = False
+    may_stand_still: bool = False
 
     def attack_into(
         self, made: NewSet, name: str, images: Images, labels: np.ndarray, start: int = 0
@@ -109,6 +114,7 @@ class Attacker:
                 progress=bar,
                 draws="fixed" if self.known else "fresh",
                 judge=self.judge,
+                may_stand_still=self.may_stand_still,
             ):
                 made.append(name, part.images.numpy())
                 found.add({name: getattr(part, name).numpy() for name in known})
@@ -165,7 +171,8 @@ def purify_set(
     Of a randomised purifier that is judged, there is a set for each of the recipe's `judged_draws`
     (`draw_group`), and no other; of one that is not, as for training images, its first draw alone.
     Where the purifier is evaluated on several draws (its `aggregation`), there are as many sets for
-    each judged draw, one after the other, and attributes that say how they are put together.
+    each judged draw, one after the other, and attributes that say how they are put together. With
+    the quirk `TEST_BATCH_STATISTICS` they are purified with the statistics of their set.
 
     `files` are the recipe's inputs by name.
     """
@@ -174,6 +181,7 @@ def purify_set(
     else:
         given = open_split(files["dataset"], recipe["split"], first=recipe["images"])
     purifier = fitted_purifier(recipe["purifier"], files)
+    purifier = _for_set(purifier, given.images, recipe, device)
     draws, own = recipe.get("judged_draws"), derive_seed(recipe["seed"], name_of(path))
     judge = own if draws is None else judging_seed(recipe)
     numbers, how = range(len(given.labels)), aggregation_of(purifier)
@@ -241,20 +249,25 @@ def attack_defense(
     `success` is on the first of the D draws, or on the known one.
 
     A threat model in which the attack cannot move, its gradient masked, has no images; why, all
-    sets say (`refusals`). Where there is no other, this raises MaskedGradientError.
+    sets say (`refusals`). Where there is no other, this raises MaskedGradientError. With the quirk
+    `threat_models.NO_GRADIENT` among the recipe's `quirks` the attack of the white box stands still
+    instead; with `TEST_BATCH_STATISTICS` the images of the gray box are purified with the
+    statistics of their set.
 
     `files` are the recipe's inputs by name. Raises as `run_attack`.
     """
     classifier = load_network(files["classifier"], "Classifier").to(device)
     purifier = fitted_purifier(recipe["purifier"], files).to(device)
-    refused = {}
+    refused, quirks = {}, recipe.get("quirks", ())
     with new_image_file(path, recipe, recipe["seed"]) as file:
         for threat_model, number in recipe["threat_models"].items():
+            judge = purifier
             if threat_model == "gray_box":
                 given = open_image_set(files["gray_box"])
                 made = file.new_set(len(given.labels), threat_model)
                 known = given.fields
                 attacked = _copied(made, "adversarial", given.images, batch_size)
+                judge = _for_set(purifier, attacked, recipe, device)
             else:
                 given = open_split(files["dataset"], "test", first=number)
                 made = file.new_set(len(given.labels), threat_model)
@@ -263,14 +276,15 @@ def attack_defense(
                     own = (recipe["surrogate"], images.to(device))
                     model = surrogate_model(purifier, classifier, *own)
                 else:
-                    model = attacked_model(threat_model, purifier, classifier)
+                    model = attacked_model(threat_model, purifier, classifier, quirks)
                 place = f"{path}:{threat_model}"
                 judged: dict[str, Any] = {}
                 if is_randomised(purifier):
                     fixed = knows_draws(threat_model)
                     judged = {"judge": judging_seed(recipe, fixed), "known": fixed}
                 own = (model, recipe["attack"], recipe["seed"], place, batch_size)
-                attacker = Attacker(*own, **judged)
+                still = stands_still(threat_model, quirks)
+                attacker = Attacker(*own, **judged, may_stand_still=still)
                 try:
                     known = attacker.attack_into(made, "adversarial", given.images, given.labels)
                 except MaskedGradientError as error:
@@ -280,7 +294,7 @@ def attack_defense(
                 attacked = made.complete("adversarial")
             # Batches as in the attack: CW ends on the boundary, where the last bit decides.
             sizes = (batch_size, device, classifier)
-            kept, drawn = _judged(made, recipe, threat_model, purifier, attacked, *sizes)
+            kept, drawn = _judged(made, recipe, threat_model, judge, attacked, *sizes)
             attack = {name: known[name] for name in ATTACK_FIELDS}
             fields = {name: kept[name] for name in PURIFIED_FIELDS} | attack | drawn
             made.finish(
@@ -337,6 +351,17 @@ _WAY_OUT["white_box_fixed"] = (
     .replace("`white_box`", "`white_box_fixed`")
     .replace("`white_box_bpda`", "`white_box_bpda_fixed`")
 )
+
+
+def _for_set(
+    purifier: nn.Module, images: Images, recipe: Mapping[str, Any], device: torch.device
+) -> nn.Module:
+    """What purifies a whole set: with the quirk `TEST_BATCH_STATISTICS` a copy that normalises by
+    the statistics of these images, else the purifier itself."""
+    if TEST_BATCH_STATISTICS not in recipe.get("quirks", ()):
+        return purifier
+    made: nn.Module = purifier.to(device).with_statistics_of(images)
+    return made
 
 
 def _copied(made: NewSet, name: str, images: Images, batch_size: int) -> StoredImages:

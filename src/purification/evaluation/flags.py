@@ -45,11 +45,13 @@ BEATS = 0.002
 FLAGS = "flags"
 """The column of the long tables: the names of a row's flags in this order, joined by `;`."""
 _MODEL = ("dataset", "seed", "classifier", "defense", "variant", "iterations_L", "restarts_R")
-_LIKE = ("attack", "threat_model", "substitute", "oracle", "protocol", "n")
+_LIKE = ("attack", "threat_model", "substitute", "oracle", "protocol", "quirks", "n")
 """With the model, what rows have in common that are compared over epsilon."""
 _ROUNDING = 1e-9
-_PROTOCOL = ("evaluations",)
-"""Of randomised defences: an accuracy under N evaluations is compared with others under N."""
+_PROTOCOL = ("evaluations", "deployed")
+"""Of randomised defences: an accuracy under N evaluations is compared with others under N. And of
+what hangs on quirks of published code: only with what has the same ones, but for the attack's."""
+_OF_ATTACKS = "no_gradient|predicted_labels"
 _FRESH = ("white_box", "white_box_bpda")
 _KNOWN = tuple(f"{name}_fixed" for name in _FRESH)
 
@@ -62,6 +64,9 @@ def flagged(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     and `accuracy_smaller`, of the smaller epsilon that leaves least.
     """
     rows = rows.assign(row=rows.index, strength=rows["epsilon"].round(6))
+    if "quirks" in rows:
+        others = rows["quirks"].fillna("").str.replace(_OF_ATTACKS, "", regex=True)
+        rows = rows.assign(deployed=others.str.strip(";"))
     drawn = rows.iloc[:0]
     if "protocol" in rows:
         drawn = rows[(rows["attack"] != "none") & (rows["protocol"].fillna("") != "")]

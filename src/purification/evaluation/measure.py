@@ -44,11 +44,19 @@ NAMING_COLUMN = "not_as_named"
 """A further column where a data set, network, attack or defence is not what its name says, which a
 paper has too: why, and so why no paper's number stands beside."""
 
+QUIRKS_COLUMN = "quirks"
+"""A further column where a number hangs on quirks of published code, which the config turns on
+(`experiments.quirks`): their names, joined by `;`."""
+
+QUIRK_COLUMNS = (QUIRKS_COLUMN, "paper_classifier")
+"""This, and beside a classifier with quirks that has a name of its own the paper's network that it
+is compared as."""
+
 
 def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The columns of the file that holds these rows of `measure`."""
     further = (*BLACK_BOX_COLUMNS, *ATTACK_UNIT_COLUMNS, *PROTOCOL_COLUMNS)
-    further += (NAMING_COLUMN, REFUSED)
+    further += (*QUIRK_COLUMNS, NAMING_COLUMN, REFUSED)
     return [*COLUMNS, *(name for name in further if any(name in row for row in rows))]
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from purification.evaluation.mcnemar import PairedCounts, exact_p_value
-from purification.evaluation.measure import predictions_and_labels
+from purification.evaluation.measure import QUIRKS_COLUMN, predictions_and_labels
 from purification.evaluation.refusals import refusal
 
 LABELS = ("dataset", "attack", "epsilon", "threat_model")
@@ -48,13 +48,16 @@ def paired_rows(cells: Sequence[Mapping[str, Any]], threads: int = 1) -> list[di
     model; the bare classifier is compared with the defences of each.
 
     `cells` are cell summaries of the table's measurements (`measure`). Those without attack are
-    passed over, so are refused ones, and randomised defences, which say something else in each
-    draw. Raises ValueError, naming the files, if two of a pair are not of the same images.
+    passed over, so are refused ones, randomised defences, which say something else in each draw,
+    and what hangs on quirks of published code. Raises ValueError, naming the files, if two of a
+    pair are not of the same images.
     """
     found: dict[tuple[Any, ...], dict[tuple[Any, ...], dict[tuple[Any, ...], Any]]] = {}
     for cell in cells:
         own = cell["labels"]
-        if own["attack"] == "none" or "protocol" in own or refusal(cell["images"], cell["group"]):
+        if own["attack"] == "none" or not {"protocol", QUIRKS_COLUMN}.isdisjoint(own):
+            continue
+        if refusal(cell["images"], cell["group"]):
             continue
         column = (own["defense"], own["variant"])
         place = tuple(own.get(name) for name in LABELS[:-1])
@@ -88,7 +91,7 @@ def cells_of(sources: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], int]:
         for cell in cells
         if cell["images"] not in sources
         and cell["labels"]["attack"] != "none"
-        and "protocol" not in cell["labels"]
+        and {"protocol", QUIRKS_COLUMN}.isdisjoint(cell["labels"])
     ]
     return there, len(left_out)
 

@@ -12,26 +12,32 @@ who knows the draw of each image (the defence's seed) on which the image is judg
 every look is another draw.
 
 The published Defense-GAN code's "white box" had no gradient at all through the search, which is why
-the paper's white-box numbers beat the gray- and black-box ones.
+the paper's white-box numbers beat the gray- and black-box ones. The quirk `NO_GRADIENT` does so,
+too.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
-from purification.purifiers import Defended, StraightThrough
+from purification.purifiers import Defended, NoGradient, StraightThrough
 from purification.purifiers.loading import cheaper_version
 
+NO_GRADIENT = "no_gradient"
+"""The quirk of published code by which no gradient passes a search."""
 KNOWN = "_fixed"
 """The end of the names of those whose attacker knows the draws."""
 
 
 def attacked_model(
-    threat_model: str, purifier: nn.Module | None, classifier: nn.Module
+    threat_model: str,
+    purifier: nn.Module | None,
+    classifier: nn.Module,
+    quirks: Collection[str] = (),
 ) -> nn.Module:
     """The differentiable model that an attacker of this threat model has; of a surrogate, see
-    `surrogate_model`.
+    `surrogate_model`. `quirks`: with `NO_GRADIENT` among them the white box has no gradient.
 
     Raises ValueError for an unknown threat model, or one that needs a purifier where none is given.
     """
@@ -39,6 +45,8 @@ def attacked_model(
         return classifier
     if purifier is None:
         raise ValueError(f"the threat model {threat_model!r} needs a purifier")
+    if stands_still(threat_model, quirks):
+        return Defended(NoGradient(purifier), classifier)
     if threat_model in ("white_box", "white_box_fixed"):
         return Defended(purifier, classifier)
     if threat_model in ("white_box_bpda", "white_box_bpda_fixed"):
@@ -47,6 +55,11 @@ def attacked_model(
         f"unknown threat model {threat_model!r}; known: classifier, white_box, white_box_bpda, "
         "white_box_fixed, white_box_bpda_fixed"
     )
+
+
+def stands_still(threat_model: str, quirks: Collection[str]) -> bool:
+    """Whether an attacker by gradients has none, and is meant to have none."""
+    return NO_GRADIENT in quirks and threat_model in ("white_box", "white_box_fixed")
 
 
 def surrogate_model(

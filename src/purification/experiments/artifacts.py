@@ -13,6 +13,15 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from purification.experiments.papers import Study
+from purification.experiments.quirks import (
+    CONCERNED,
+    KEEP_PROBABILITY,
+    KEY,
+    PREDICTED_LABELS,
+    QUIRKS,
+    is_kept,
+    ordered,
+)
 from purification.facts import facts_at
 from purification.provenance import digest_of
 
@@ -50,6 +59,29 @@ class Artifact:
     def digest(self) -> str:
         """SHA-256 of the recipe, 16 hexadecimal digits."""
         return digest_of(self.recipe)
+
+    @property
+    def own_quirks(self) -> frozenset[str]:
+        """The quirks of published code (`experiments.quirks`) that its own settings are."""
+        return frozenset(getattr(self, "quirks", ()))
+
+    @cached_property
+    def all_quirks(self) -> frozenset[str]:
+        """Those that decide its content: its own, and those of what it is made from."""
+        return self.own_quirks.union(*(_quirks_in(getattr(self, f.name)) for f in fields(self)))
+
+
+def _quirks_in(value: Any) -> frozenset[str]:
+    """The quirks of all artifacts in a field."""
+    if isinstance(value, Artifact):
+        return value.all_quirks
+    if isinstance(value, Recipe):
+        return frozenset(value.quirks)
+    if isinstance(value, Mapping):
+        value = value.values()
+    elif not isinstance(value, list | tuple):
+        return frozenset()
+    return frozenset().union(*map(_quirks_in, value))
 
 
 _NEVER = object()
@@ -109,6 +141,10 @@ class File(Artifact):
         """What the job that makes it is told: its recipe, and those of the files it reads."""
         return Recipe(self.recipe, self.sources.values())
 
+    def quirks_in(self, group: str | None) -> frozenset[str]:
+        """The quirks that decide one of its sets."""
+        return self.all_quirks
+
     def shown(self, header: str) -> dict[str, Any]:
         """A column of its images in a picture, as `evaluation.reconstructions` wants it."""
         return {"header": header, "images": self, "digest": self.digest}
@@ -134,9 +170,15 @@ class Recipe(dict[str, Any]):
         found = {file.path for file in made if file.path.endswith(".safetensors")}
         return sorted(found.union(*(f.content.networks for f in made if isinstance(f, Made))))
 
+    @cached_property
+    def quirks(self) -> dict[str, str]:
+        """The quirks of published code that the job's result hangs on, with what each does: what it
+        writes for a reader says so."""
+        return {name: QUIRKS[name] for name in ordered(_quirks_in(self._files))}
+
     def __getstate__(self) -> dict[str, Any]:
         """For the job's own process, which needs no artifacts."""
-        return {"sources": self.sources, "networks": self.networks}
+        return {"sources": self.sources, "networks": self.networks, "quirks": self.quirks}
 
     @cached_property
     def digest(self) -> str:
@@ -402,6 +444,7 @@ class PurifiedImages(OfRun):
     purifier: BuiltPurifier
     deployment: str | None = later(None)
     judged_draws: int | None = later(None)
+    quirks: tuple[str, ...] = later(())
 
     @property
     def path(self) -> str:
@@ -432,6 +475,10 @@ class Classifier(OfRun):
     def sources(self) -> dict[str, File]:
         return self.end_to_end.sources if self.end_to_end else super().sources
 
+    @property
+    def own_quirks(self) -> frozenset[str]:
+        return frozenset([KEEP_PROBABILITY] if is_kept(self.settings) else [])
+
 
 @dataclass(frozen=True)
 class Attack(Artifact):
@@ -444,6 +491,11 @@ class Attack(Artifact):
     settings: Mapping[str, Any]
     code: str = later("")
     files: Mapping[str, str] | None = later(None)
+
+    @property
+    def own_quirks(self) -> frozenset[str]:
+        predicted = self.settings.get("labels") == "predicted"
+        return frozenset([PREDICTED_LABELS] if predicted else [])
 
 
 @dataclass(frozen=True)
@@ -576,7 +628,8 @@ class AttackedDefense(OfRun):
     the draws on which it is judged; there are `white_box_fixed` and `white_box_bpda_fixed` of it,
     too, in which the attacker knows the draw. `surrogate`: the settings of the cheaper version of
     the purifier that the threat model of that name differentiates. `again`: threat models that have
-    the set of another, because the attack sees the same in both, by whose.
+    the set of another, because the attack sees the same in both, by whose. `quirks`: those of
+    published code with which it is attacked and judged, each in the threat models that it concerns.
     """
 
     attack: Attack
@@ -588,6 +641,7 @@ class AttackedDefense(OfRun):
     judged_draws: int | None = later(None)
     surrogate: Mapping[str, Any] | None = later(None)
     again: Mapping[str, str] | None = later(None)
+    quirks: tuple[str, ...] = later(())
 
     @property
     def sets(self) -> dict[str, str]:
@@ -598,6 +652,10 @@ class AttackedDefense(OfRun):
     def path(self) -> str:
         defended = f"{self.deployment or self.purifier.name}/{self.classifier.name}"
         return f"{self.folder}/attacked/{defended}/{self.attack.name}.h5"
+
+    def quirks_in(self, group: str | None) -> frozenset[str]:
+        others = replace(self, quirks=()).all_quirks
+        return others.union(name for name in self.quirks if group in CONCERNED[name])
 
 
 @dataclass(frozen=True)
@@ -700,6 +758,10 @@ class Substitute(OfRun):
         """The part of a path that tells one substitute of a run from the others."""
         return f"{self.oracle}/{self.classifier.name}/{self.name}"
 
+    @property
+    def own_quirks(self) -> frozenset[str]:
+        return frozenset([KEEP_PROBABILITY] if is_kept(self.settings) else [])
+
 
 @dataclass(frozen=True)
 class BlackBoxSet(AdversarialSet):
@@ -726,6 +788,7 @@ class PurifiedBlackBox(OfRun):
     attacked: BlackBoxSet
     purifier: BuiltPurifier
     deployment: str | None = later(None)
+    quirks: tuple[str, ...] = later(())
 
     @property
     def path(self) -> str:
@@ -856,6 +919,10 @@ class Cell(Artifact):
     group: str | None = None
     split: str | None = None
     hold_out: bool = later(False)
+
+    @cached_property
+    def all_quirks(self) -> frozenset[str]:
+        return self.classifier.all_quirks | self.images.quirks_in(self.group)
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -1082,7 +1149,8 @@ class Table(File):
             if not isinstance(made, Measurement):
                 continue
             for cell in made.cells:
-                if cell.labels["attack"] == "none" or "protocol" in cell.labels:
+                passed_over = "protocol" in cell.labels or KEY in cell.labels
+                if cell.labels["attack"] == "none" or passed_over:
                     continue
                 found.append((made, cell.images))
                 if cell.labels["threat_model"] == "black_box":

@@ -51,6 +51,7 @@ from purification.experiments.methods import stated
 from purification.experiments.names import NONE, PLAIN, VARIED, Names, base_name
 from purification.experiments.papers import PAPERS
 from purification.experiments.protocols import KNOWN, SELECTION_DRAWS
+from purification.experiments.quirks import KEY, NO_GRADIENT
 from purification.experiments.references import SEARCHES, WGAN_GP
 from purification.facts import facts_at
 from purification.plugins import file_digest, source_digest
@@ -95,7 +96,7 @@ class Catalogue(Names):
         what else decides. Of one that was trained elsewhere the settings of a training count only
         where a defence, `training`, trains it anew. Raises ConfigError if there are none.
         """
-        settings = dict(self._lookup(section, name))
+        settings = {k: v for k, v in self._lookup(section, name).items() if k != KEY}
         settings |= settings.pop("per_dataset", {}).get(dataset, {})
         settings |= _own(settings.get("architecture", ""), settings)
         if "checkpoint" not in settings:
@@ -283,9 +284,10 @@ class Catalogue(Names):
         purifier = self.purifier(dataset, seed, defense)
         data = self.dataset(dataset)
         data = data if split == "test" else data.for_training
-        place = self._place_of(purifier, defense)
+        # The networks that learn from purified images are those of a defence without quirks.
+        place, quirks = self._deployed_as(purifier, defense, NONE if split == "test" else split)
         draws = self.judged_draws(defense) if split == "test" else None
-        return PurifiedImages(data, seed, split, images, purifier, place, draws)
+        return PurifiedImages(data, seed, split, images, purifier, place, draws, quirks)
 
     @cache  # noqa: B019
     def classifier(self, dataset: str, seed: int, trained_for: str, classifier: str) -> Classifier:
@@ -325,7 +327,7 @@ class Catalogue(Names):
     def attack(self, attack: str, *, draws: bool = False) -> Attack:
         """An attack; `draws`: on a randomised model, on which alone its `expectation` tells."""
         entry = self._lookup("attacks", attack)
-        others = ["method", "images", "paper_name", "files", "settings"]
+        others = ["method", "images", "paper_name", "files", "settings", KEY]
         others += [] if draws else ["expectation"]
         settings = {k: v for k, v in entry.items() if k not in others}
         settings = {**entry.get("settings", {}), **settings}
@@ -395,6 +397,9 @@ class Catalogue(Names):
         gray = None
         if "gray_box" in threat_models:
             gray = self.attacked_classifier(dataset, seed, PLAIN, classifier, attack)
+        quirks = self.quirks_of(defense, threat_models)
+        if not self.needs_gradient(attack):
+            quirks = tuple(name for name in quirks if name != NO_GRADIENT)
         purifier = self.purifier(dataset, seed, self.for_classifier(defense, classifier))
         return AttackedDefense(
             self.dataset(dataset),
@@ -410,6 +415,7 @@ class Catalogue(Names):
             if "surrogate" in threat_models
             else None,
             again or None,
+            quirks,
         )
 
     @cache  # noqa: B019
@@ -614,19 +620,24 @@ class Catalogue(Names):
         self._check_deterministic(defense, "be judged on transferred attacks")
         attacked = self.black_box(dataset, seed, **names)
         purifier = self.purifier(dataset, seed, defense)
-        place = self._place_of(purifier, defense)
-        return PurifiedBlackBox(self.dataset(dataset), seed, attacked, purifier, place)
+        place, quirks = self._deployed_as(purifier, defense, "black_box")
+        return PurifiedBlackBox(self.dataset(dataset), seed, attacked, purifier, place, quirks)
 
     def _check_deterministic(self, defense: str, what: str) -> None:
         """What is asked for by its file, and not for a study, which looks at its own defences."""
         if self.judged_draws(defense) is not None:
             raise ConfigError(f"defenses.{defense} is randomised, and cannot {what} here yet")
 
-    def _place_of(self, purifier: BuiltPurifier, defense: str) -> str | None:
-        """The folder of what a purifier with another L or R makes; None: the purifier's own name.
-        A redeployed one is looked up by the purifier that it deploys."""
-        name = self.deployment_of(defense)
-        return None if name == purifier.name else name
+    def _deployed_as(
+        self, purifier: BuiltPurifier, defense: str, threat_model: str
+    ) -> tuple[str | None, tuple[str, ...]]:
+        """The folder of what a purifier with another L or R makes (None: the purifier's own name),
+        and the quirks with which it does. A redeployed one is looked up by the purifier that it
+        deploys, unless it has other quirks."""
+        name, quirks = self.deployment_of(defense), self.quirks_of(defense, [threat_model])
+        if quirks != self.quirks_of(name, [threat_model]):
+            name = defense
+        return (None if name == purifier.name else name), quirks
 
     @cache  # noqa: B019
     def clean_sweep(self, dataset: str, seed: int, defense: str, split: str) -> Sweep:

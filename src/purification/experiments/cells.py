@@ -9,6 +9,7 @@ from purification.experiments.methods import architectures, settings_of, stated
 from purification.experiments.names import PLAIN, base_name
 from purification.experiments.papers import Study, paper_name
 from purification.experiments.protocols import protocols
+from purification.experiments.quirks import KEY, ordered
 from purification.experiments.studies import encoder_column
 from purification.facts import decorated
 
@@ -70,7 +71,8 @@ def defenses_of(catalogue: Catalogue, study: Study) -> list[str]:
     columns: dict[tuple[Any, ...], str] = {}
     for defense in wanted.get("defenses", ()):
         for name in _searched(catalogue, wanted, defense):
-            columns.setdefault(tuple(named_defense(catalogue, study, name).values()), name)
+            named = named_defense(catalogue, study, name).values()
+            columns.setdefault((*named, catalogue.quirks_of(name)), name)
     return list(columns.values())
 
 
@@ -103,8 +105,12 @@ def named_defense(catalogue: Catalogue, study: Study, defense: str) -> dict[str,
 def of_run(
     catalogue: Catalogue, dataset: str, seed: int, classifier: str, attack: str
 ) -> dict[str, Any]:
-    """The columns that name a run, a classifier, and an attack or none."""
+    """The columns that name a run, a classifier, and an attack or none. A classifier that has a
+    paper's network with quirks, by a name of its own, has one more, `paper_classifier`."""
     labels = {"dataset": dataset, "seed": seed, "classifier": classifier}
+    entry = catalogue.config["classifiers"][classifier]
+    if KEY in entry and entry["architecture"] != classifier:
+        labels["paper_classifier"] = entry["architecture"]
     if attack == CLEAN:
         return labels | {"attack": CLEAN, "epsilon": None, "threat_model": "none"}
     return labels | of_attack(catalogue, attack)
@@ -212,6 +218,11 @@ def as_named(catalogue: Catalogue, labels: Mapping[str, Any]) -> dict[str, Any]:
     if NOT_AS_NAMED in labels:
         found.append(labels[NOT_AS_NAMED])
     return {**labels, NOT_AS_NAMED: "; ".join(found)} if found else dict(labels)
+
+
+def with_quirks_named(labels: Mapping[str, Any], quirks: Iterable[str]) -> dict[str, Any]:
+    """A row's labels, with the quirks that decide it in a column of their own if there are some."""
+    return {**labels, **({KEY: ";".join(ordered(quirks))} if quirks else {})}
 
 
 def _defense_as_named(config: Mapping[str, Any], name: str, settings: Mapping[str, Any]) -> bool:

@@ -15,6 +15,7 @@ from purification.experiments.config_form import (
 from purification.experiments.image_counts import SWEPT
 from purification.experiments.layers import prepared
 from purification.experiments.papers import STUDIES, Study, place_of, studies_of
+from purification.experiments.quirks import with_quirks
 from purification.experiments.references import (
     broken_rules,
     located,
@@ -34,9 +35,10 @@ __all__ = ["ConfigError", "check_cascade", "check_config", "check_study", "uses"
 
 
 def check_config(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The config as all that comes after reads it (`layers.prepared`), with what is shared and all
-    names checked; of studies nothing else. Raises ConfigError naming each wrong place and what is
-    allowed there: first of the form, then of references, then of rules of several keys."""
+    """The config as all that comes after reads it (`layers.prepared`, `quirks.with_quirks`), with
+    what is shared and all names checked; of studies nothing else. Raises ConfigError naming each
+    wrong place and what is allowed there: first of the form, then of references, then of rules of
+    several keys."""
     made, part = prepared(config), shared(schema)
     always = {k: v for k, v in made.items() if k not in (*STUDIES, "tables", "cascades")}
     found = examined(made, part)
@@ -49,7 +51,7 @@ def check_config(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[s
         lambda: wrong_references(found, made),
         lambda: broken_rules(found, part, made, entries),
     )
-    return made
+    return with_quirks(made)
 
 
 def check_study(config: Mapping[str, Any], schema: Mapping[str, Any], study: Study) -> None:

@@ -25,6 +25,7 @@ from purification.experiments.methods import (
     with_settings,
 )
 from purification.experiments.protocols import KNOWN
+from purification.experiments.quirks import KEY, objection, purifier_entry
 from purification.experiments.references import Wrong, unknown, wrong_references
 from purification.experiments.schema import examined, explained, wrong_form
 from purification.facts import Facts, constant_of, decorated, facts_at, is_class
@@ -66,6 +67,13 @@ def own_code(entry: Mapping[str, Any], _: Any, schema: Mapping[str, Any]) -> Wro
         yield key, problem
     elif ":" in code:
         yield from ((key, text) for text in misstated(key, code, schema))
+
+
+def quirks(entry: Mapping[str, Any], config: Mapping[str, Any], _: Any) -> Wrong:
+    """A quirk of published code stands where it concerns something."""
+    for name in entry.get(KEY, ()):
+        if told := objection(name, entry, purifier_entry(config, entry)):
+            yield KEY, f"got {name!r}, which makes no difference here: {told}"
 
 
 def misstated(key: str, place: str, schema: Mapping[str, Any]) -> Iterator[str]:

@@ -22,6 +22,7 @@ from purification.experiments.direct import direct_cells
 from purification.experiments.names import NONE
 from purification.experiments.papers import PAPERS, Study
 from purification.experiments.protocols import KNOWN, protocols
+from purification.experiments.quirks import CONCERNED
 
 TIMED_IMAGES, TIMED_REPEATS = 50, 3
 """How many images are purified for the time of a purification, and how often."""
@@ -178,7 +179,8 @@ def _cells(
             s.threat_model for s in attacked.stages if (s.attack.method, s.attack.settings) == own
         ]
         for cell in _under(catalogue, *run, name):
-            if "protocol" not in cell.labels:
+            # The cascade attacks the defence itself, and so do its other attackers.
+            if "protocol" not in cell.labels and cell.all_quirks.isdisjoint(CONCERNED):
                 again = {"again": True} if cell.labels["threat_model"] in same else {}
                 found.append(replace(cell, labels={**cell.labels, **again}))
     return found

@@ -158,7 +158,7 @@ def _branch(shared: Mapping[str, Any], name: str, facts: Facts) -> dict[str, Any
 def attack_branch(shared: Mapping[str, Any], name: str, facts: Facts) -> dict[str, Any]:
     """The same of an attack, of which it follows from its facts which of the shared keys it has."""
     climbs = facts.stated.get("labels", not facts.stated.get("model_free"))
-    keys = ["images", "paper_name", *(["labels"] if climbs else [])]
+    keys = ["images", "paper_name", "quirks", *(["labels"] if climbs else [])]
     keys += [] if facts.stated.get("model_free") else ["expectation"]
     measured = ["pixel_range"] if lengths_among(facts.stated["settings"]) else []
     if ":" in name:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from purification.experiments.methods import (
 )
 from purification.experiments.papers import STUDIES, Study, study_of
 from purification.experiments.protocols import JUDGED_DRAWS
+from purification.experiments.quirks import CONCERNED, KEY
 from purification.experiments.references import randomised
 from purification.experiments.schema import read_schema, wrong_form
 from purification.plugins import place_of_file
@@ -193,7 +194,18 @@ class Names:
         deployment = self.deployment_of(defense)
         if not self._per_classifier(deployment):
             return defense
-        return f"{base_name(deployment)}{VARIED}{classifier}"
+        # With other quirks it makes other images.
+        other = self.quirks_of(defense) != self.quirks_of(deployment)
+        return f"{base_name(defense if other else deployment)}{VARIED}{classifier}"
+
+    def quirks_of(
+        self, defense: str, threat_models: Iterable[str] | None = None
+    ) -> tuple[str, ...]:
+        """The quirks of a defence; of those that concern one of these threat models, "none" for
+        clean images."""
+        own: Sequence[str] = self._lookup("defenses", defense).get(KEY, ())
+        asked = None if threat_models is None else set(threat_models)
+        return tuple(q for q in own if asked is None or not asked.isdisjoint(CONCERNED[q]))
 
     def purifies(self, defense: str) -> bool:
         """Whether a defence has a purifier, not only a classifier of its own."""

@@ -16,6 +16,7 @@ from purification.experiments.image_counts import (
 )
 from purification.experiments.methods import least_epsilon, stated
 from purification.experiments.papers import Study, studies_of
+from purification.experiments.quirks import CONCERNED, KEY
 from purification.experiments.references import (
     Wrong,
     kind_of,
@@ -41,6 +42,7 @@ def encoder_column(config: Settings, defense: Settings) -> tuple[str, str]:
 def columns(config: Settings, table: Study) -> Wrong:
     """Two defences that would fill one column of a table, which would be refused at its end."""
     taken: dict[tuple[Any, ...], str] = {}
+    named: dict[tuple[Any, ...], list[str]] = {}
     column: tuple[Any, ...]
     for name in table.settings["defenses"]:
         defense = config["defenses"][name]
@@ -63,6 +65,25 @@ def columns(config: Settings, table: Study) -> Wrong:
         twin = taken.setdefault(column, own)
         if twin != own:
             yield "defenses", f"{twin!r} and {own!r} {what}"
+        if "classifier" in defense:
+            others = named.setdefault(column, [])
+            yield from (line for other in others for line in _alike(config, other, name))
+            others.append(name)
+
+
+def _alike(config: Settings, one: str, other: str) -> Wrong:
+    """Two defences of one column, with other quirks of published code: threat models of both that
+    no quirk concerns would be two equal rows."""
+    first, second = (config["defenses"][name] for name in (one, other))
+    different = {*first.get(KEY, ())} ^ {*second.get(KEY, ())}
+    concerned = {model for quirk in different for model in CONCERNED[quirk]}
+    both = [m for m in first["threat_models"] if m in second["threat_models"]]
+    if different and (same := [m for m in both if m not in concerned]):
+        yield (
+            f"/defenses.{other}.threat_models",
+            f"{{place}}: {one!r} and {other!r} are one column but for their quirks, which do not "
+            f"concern {', '.join(same)}: leave that to one of them",
+        )
 
 
 def transferred(config: Settings, table: Study) -> Wrong:

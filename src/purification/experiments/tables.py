@@ -1,6 +1,6 @@
 """The studies' tables as lists of measurements: their rows, and what the reader is told of them."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -8,7 +8,13 @@ from typing import Any
 from purification.experiments.ae_gan import COST, cost_cells, cost_content
 from purification.experiments.artifacts import Cell, Made, Measurement, Table, told
 from purification.experiments.catalogue import Catalogue
-from purification.experiments.cells import CLEAN, UNIT_RANGE, as_named, clean_cells
+from purification.experiments.cells import (
+    CLEAN,
+    UNIT_RANGE,
+    as_named,
+    clean_cells,
+    with_quirks_named,
+)
 from purification.experiments.config import ConfigError
 from purification.experiments.defense_vae import unseen_cells
 from purification.experiments.direct import direct_cells
@@ -21,6 +27,7 @@ from purification.experiments.papers import (
     TIME_FORMS,
     Study,
 )
+from purification.experiments.quirks import KEY
 from purification.experiments.sweeps import (
     SWEEP,
     searched_cells,
@@ -114,9 +121,19 @@ def measurement(
         cells = clean_cells(catalogue, study, *run, hold_out=study.form == "transferred")
     else:
         cells = _CELLS[study.form](catalogue, study, *run, attack)
-    named = (replace(cell, labels=as_named(catalogue, cell.labels)) for cell in cells)
     folder = f"results/{dataset}/seed{seed}"
-    return Measurement(folder, name, classifier, attack, tuple(named))
+    return Measurement(folder, name, classifier, attack, tuple(_named(catalogue, cells)))
+
+
+def _named(catalogue: Catalogue, cells: Iterable[Cell]) -> Iterator[Cell]:
+    """The cells with all of their labels. What a defence with a quirk has in common with that
+    without, such as clean images that it purifies alike, is one cell."""
+    found: dict[Any, Cell] = {}
+    for cell in cells:
+        labels = with_quirks_named(as_named(catalogue, cell.labels), cell.all_quirks)
+        made = replace(cell, labels=labels)
+        found.setdefault((*labels.items(), made.images.path, made.group), made)
+    yield from found.values()
 
 
 def table_notes(catalogue: Catalogue, name: str) -> list[str]:
@@ -138,6 +155,11 @@ def table_notes(catalogue: Catalogue, name: str) -> list[str]:
     for own in wanted.get("classifiers", ()):
         if "checkpoint" in config["classifiers"][own]:
             notes.append(f"Classifier `{own}` was trained elsewhere.")
+    notes += [
+        f"Classifier `{own}`: {_listed({KEY: entry[KEY]})}."
+        for own, entry in config["classifiers"].items()
+        if KEY in entry and own in _classifiers_of(wanted)
+    ]
     for attack in wanted.get("attacks") or [wanted["attack"]]:
         notes.append(_attack_note(attack, config["attacks"][attack]))
     columns = sorted(wanted.get("trained_on", {}).items())
@@ -158,6 +180,13 @@ def table_notes(catalogue: Catalogue, name: str) -> list[str]:
             network = config["generators"][generator]
             notes.append(_generator_note(generator, network, study.settings["datasets"]))
     return notes
+
+
+def _classifiers_of(wanted: Mapping[str, Any]) -> set[str]:
+    """The classifiers of a table, substitutes included."""
+    pairs = [name for pair in wanted.get("pairs", ()) for name in pair.split("/")]
+    single = [wanted[key] for key in ("classifier", "substitute") if key in wanted]
+    return {*wanted.get("classifiers", ()), *pairs, *single}
 
 
 def _attack_note(name: str, settings: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from purification.experiments.config import ConfigError
 from purification.experiments.methods import norm_of, settings_of, stated
 from purification.experiments.names import base_name
 from purification.experiments.papers import ATTACKED_FORMS, studies_of
+from purification.experiments.quirks import CONCERNED
 from purification.experiments.tables import paper_table
 
 THREAT_MODELS = ("gray_box", "white_box", "white_box_bpda", "surrogate")
@@ -60,11 +61,15 @@ def attacked_cells(catalogue: Catalogue, cells: Iterable[Cell]) -> list[Cell]:
     """Those that are attacks on the first test images, each set of images once.
 
     Randomised defences are left out: which attack is best for an image is known after its draws
-    alone, and the best of several by the draws on which they are judged would be a lucky one.
+    alone, and the best of several by the draws on which they are judged would be a lucky one. So
+    are those of a defence with quirks: they are no attackers of the defence itself.
     """
     found: dict[tuple[str, str, str | None], Cell] = {}
     for cell in cells:
-        if cell.labels["threat_model"] in THREAT_MODELS and "protocol" not in cell.labels:
+        quirk = not cell.all_quirks.isdisjoint(CONCERNED)
+        if quirk or "protocol" in cell.labels:
+            continue
+        if cell.labels["threat_model"] in THREAT_MODELS:
             key = (cell.classifier.path, cell.images.path, cell.group)
             # What shares the set of another threat model (`AttackedDefense.again`) is that attack.
             if key not in found or cell.group in (None, cell.labels["threat_model"]):

@@ -20,6 +20,8 @@ ARCHITECTURES = (
     *("B_vae", "D_vae", "B_ae_gan", "simple_cnn"),
 )
 DROPOUT_MEANINGS = ("paper", "keep_probability")
+READ_OTHERWISE = ("A", "B", "C", "C_published", "B_vae", "D_vae")
+"""Those with a printed rate other than a half, which is another network as a keep probability."""
 
 
 def build_classifier(

@@ -1,7 +1,13 @@
 """Purifiers: everything that cleans an image before a classifier sees it."""
 
 from purification.purifiers.ae_gan import EncoderSearch
-from purification.purifiers.base import Defended, Purifier, StraightThrough, reconstruction_error
+from purification.purifiers.base import (
+    Defended,
+    NoGradient,
+    Purifier,
+    StraightThrough,
+    reconstruction_error,
+)
 from purification.purifiers.cowboy import Cowboy
 from purification.purifiers.defense_gan import DefenseGAN, draw_starts
 from purification.purifiers.defense_vae import DefenseVAE
@@ -16,6 +22,7 @@ __all__ = [
     "DefenseVAE",
     "EncoderSearch",
     "MagNet",
+    "NoGradient",
     "Purifier",
     "SearchResult",
     "SearchSettings",

@@ -76,6 +76,7 @@ class EncoderSearch(Purifier):
     FROM_ENCODER = True
     RULES = ("one_pass", "optimizer")
     UNFILLED = True
+    QUIRKS = ("no_gradient",)
     SETTINGS = {
         "steps": "count = None: steps L of a search; without it there is one pass",
         "step_size": "positive = None: of the first steps",

@@ -213,8 +213,9 @@ _ABOVE_RANGE = 1.001
 """A little above 1, which rounding may pass."""
 
 
-class StraightThrough(nn.Module):
-    """A purifier whose backward pass is the identity (BPDA, Athalye et al. 2018, section 4.1)."""
+class NoGradient(nn.Module):
+    """A purifier whose gradient is zero everywhere: a quirk of published code, whose search assigns
+    its codes, so that none passes it."""
 
     def __init__(self, purifier: nn.Module) -> None:
         super().__init__()
@@ -228,11 +229,22 @@ class StraightThrough(nn.Module):
     def forward(self, images: Tensor, seeds: Tensor | None = None) -> Tensor:
         with torch.no_grad():
             purified = purified_by(self.purifier, images.detach(), seeds)
-        # The parentheses keep the value exact: images - images.detach() is zero, bit for bit.
-        return purified + (images - images.detach())
+        return purified + self.way_back(images)
+
+    def way_back(self, images: Tensor) -> Tensor:
+        """Zeros, whose gradient in the images is that of the purifier's images."""
+        return 0 * images
 
     def __getattr__(self, name: str) -> Any:
         """Its generator and its aggregation are the purifier's (`Purifier`)."""
         if name in ("latent_codes", "generate", "aggregation"):
             return getattr(super().__getattr__("purifier"), name)
         return super().__getattr__(name)
+
+
+class StraightThrough(NoGradient):
+    """A purifier whose backward pass is the identity (BPDA, Athalye et al. 2018, section 4.1)."""
+
+    def way_back(self, images: Tensor) -> Tensor:
+        # As a difference of its own it is zero, bit for bit, and the purified images stay exact.
+        return images - images.detach()

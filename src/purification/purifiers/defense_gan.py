@@ -52,6 +52,7 @@ class DefenseGAN(Purifier):
     VARIANTS = {"reconstructions": "rec", "originals": "orig"}
     RANDOMISED = {"redraw": True}
     CHEAPER = CHEAPER_SEARCH
+    QUIRKS = ("no_gradient",)
     SETTINGS = {
         "steps": "count: steps L of the search",
         "restarts": "count: starts R of the search",

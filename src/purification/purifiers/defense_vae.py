@@ -1,12 +1,15 @@
 """Defense-VAE (Li and Ji 2019): one pass through a VAE trained from attacked to clean images."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
 
 from purification.models.vae import VAE
 from purification.models.wgan import Shape
+from purification.parts import Images
 from purification.purifiers.base import Purifier
 from purification.training.defense_vae import train_defense_vae
 
@@ -26,13 +29,15 @@ class DefenseVAE(Purifier):
     evaluation mode, on the statistics of training. The published code (rec_init_multi.py) clears
     only the top module's training flag, so that its batch norm normalises by the statistics of the
     batch, and its batch is the whole attacked test set: an image's result then depends on all the
-    other images and on how they were attacked, which no deployed defence knows.
+    other images and on how they were attacked, which no deployed defence knows. The quirk
+    `test_batch_statistics` does so, too (`with_statistics_of`).
     """
 
     METHOD = "defense_vae"
     KIND = "DefenseVAE"
     WEIGHTS = "vae"
     LEARNS_FROM = ("copies",)
+    QUIRKS = ("test_batch_statistics",)
     VARIANTS = {"reconstructions": "rec", "originals": "base"}
     SETTINGS = {
         "latent": "count: length of the code",
@@ -67,6 +72,34 @@ class DefenseVAE(Purifier):
     def forward(self, images: Tensor) -> Tensor:
         return self.vae(images)
 
+    @torch.no_grad()
+    def with_statistics_of(self, images: Images, batch_size: int = 250) -> Self:
+        """A copy that purifies each of `images`, (N, C, H, W) in [0, 1], as in one batch of all of
+        them in training mode: its batch norm has their mean and (biased) variance.
+
+        These are computed layer by layer in the order of the pass, as each changes what the next
+        one sees, from `batch_size` images at a time.
+        """
+        made = deepcopy(self)
+        device = next(made.parameters()).device
+        for layer in (m for m in made.vae.modules() if isinstance(m, nn.BatchNorm2d)):
+            seen: list[Tensor] = []
+
+            def note(_: nn.Module, given: tuple[Tensor], seen: list[Tensor] = seen) -> None:
+                values = given[0].double()
+                ones = torch.ones_like(values)
+                parts = (ones, values, values.square())
+                seen.append(torch.stack([part.sum((0, 2, 3)) for part in parts]))
+
+            with layer.register_forward_pre_hook(note):
+                for start in range(0, len(images), batch_size):
+                    made(images[start : start + batch_size].to(device))
+            count, total, squares = torch.stack(seen).sum(0)
+            mean = total / count
+            layer.running_mean.copy_(mean)
+            layer.running_var.copy_(squares / count - mean.square())
+        return made
+
     def latent_codes(self, images: Tensor) -> Tensor:
         """The means of the images' codes: (N, C, H, W) -> (N, latent)."""
         return self.vae.encode(images)[0]
@@ -82,7 +115,7 @@ class EndToEnd(DefenseVAE):
     METHOD = "defense_vae_e2e"
     LOADED_AS = "defense_vae"
     COLUMN = "defense_vae"
-    KEYS = ("column", "threat_models", "clean_images")
+    KEYS = ("column", "threat_models", "clean_images", "quirks")
     SETTINGS = {
         "start": "defense_vae: the Defense-VAE that it begins with",
         "from_scratch": "boolean: whether it begins with new weights of that one's kind",

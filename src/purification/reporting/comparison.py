@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from purification.evaluation.measure import QUIRKS_COLUMN
 from purification.evaluation.protocols import ONE_SHOT
 from purification.evaluation.refusals import REFUSED
 from purification.reporting.long_tables import over_seeds, read_long_table, text_of
@@ -23,7 +24,7 @@ FEW = 100
 
 _MEASUREMENT = (
     *("dataset", "attack", "epsilon", "classifier", "substitute", "defense", "variant"),
-    *("threat_model", "iterations_L", "restarts_R"),
+    *("threat_model", "quirks", "iterations_L", "restarts_R"),
 )
 CELL_COLUMNS = (
     *("paper", "table", *_MEASUREMENT, "paper_iterations_L", "paper_restarts_R"),
@@ -31,16 +32,20 @@ CELL_COLUMNS = (
     *("counted", "why_not", "clean_value"),
 )
 """Columns of `cell_table`."""
+_PRINTED = ("title", "table", "dataset", "printed_attack", "epsilon", "printed_classifier")
+_PRINTED += ("substitute", "defense", "variant", "threat_model", "paper_value")
+"""What is the same of two numbers of ours beside one of a paper."""
 _DEPLOYED = ("dataset", "classifier", "defense", "variant", "iterations_L", "restarts_R")
 _OURS = {"accuracy": "value", "ci_low": "low", "ci_high": "high"}
+_NO_GRADIENT = "no_gradient"
 # A hair more than each limit: 0.92 - 0.90 is 0.020000000000000018.
 _ROUNDING = 1e-9
 _GROUP = ["title", "dataset", "defense", "variant", "threat_model"]
 _GROUP_HEADER = ("paper", "data set", "defense", "threat model")
 _MEANS = ("mean difference", "mean size of it")
 _CELL_HEADER = (
-    *("attack (epsilon)", "classifier", "substitute", "defense", "threat model", "L, R"),
-    *("paper's L, R", "paper", "ours", "difference"),
+    *("attack (epsilon)", "classifier", "substitute", "defense", "threat model", "quirks"),
+    *("L, R", "paper's L, R", "paper", "ours", "difference"),
 )
 
 
@@ -68,18 +73,34 @@ def compared_cells(long: pd.DataFrame) -> pd.DataFrame:
     `over_seeds`; ``counted``; ``clean_value``, our accuracy behind the same defence without attack.
     The white box of searches does not count: no gradient passes Defense-GAN's in its published
     code, and AE-GAN+rs prints its above the gray box, which a working gradient does not allow. They
-    are not one attack with ours. Nor does a cell whose attack was refused, which has no number of
-    ours. FGSM without a gradient changes nothing: ``clean_value`` is what it amounts to.
+    are not one attack with ours, unless ours has the quirk ``no_gradient``. Nor does a cell whose
+    attack was refused, which has no number of ours. FGSM without a gradient changes nothing:
+    ``clean_value`` is what it amounts to.
     """
+    long = long.assign(quirks=text_of(long, QUIRKS_COLUMN))
     printed = long[long["paper_value"].notna()]
     cells = over_seeds(printed, [name for name in _MEASUREMENT if name in printed])
     searched = cells["defense"].isin(SEARCHING) & (cells["threat_model"] == "white_box")
+    searched &= ~cells["quirks"].str.contains(_NO_GRADIENT)
     cells["counted"] = ~searched & cells["accuracy"].notna()
     deployed = [name for name in _DEPLOYED if name in long]
     once = text_of(long, "protocol").isin(("", ONE_SHOT))
     clean = long[once & (long["attack"] == "none")]
-    clean = clean.groupby(deployed, dropna=False)["accuracy"].mean()
-    return cells.merge(clean.rename("clean_value").reset_index(), "left", deployed)
+    clean = clean.groupby([*deployed, "quirks"], dropna=False)["accuracy"].mean().reset_index()
+    cells["clean_value"] = [_clean_value(cell, clean, deployed) for _, cell in cells.iterrows()]
+    return cells
+
+
+def _clean_value(cell: pd.Series, clean: pd.DataFrame, deployed: Sequence[str]) -> float:
+    """The accuracy without attack of what a cell attacks: of the rows of that defence and
+    classifier the one with the most of the cell's quirks, and no other."""
+    same = pd.Series(True, clean.index)
+    for name in deployed:
+        same &= clean[name].isna() if pd.isna(cell[name]) else clean[name] == cell[name]
+    own = set(cell["quirks"].split(";"))
+    known = [(set(row.quirks.split(";")) - {""}, row.accuracy) for row in clean[same].itertuples()]
+    found = [(len(quirks), accuracy) for quirks, accuracy in known if quirks <= own]
+    return max(found)[1] if found else float("nan")
 
 
 def read_compared_tables(
@@ -104,11 +125,20 @@ def read_compared_tables(
 def cell_table(tables: Iterable[ComparedTable]) -> pd.DataFrame:
     """All compared cells, a row each (`CELL_COLUMNS`): accuracies as fractions in [0, 1], `low` and
     `high` our 95 % interval, `difference` ours less the paper's."""
+    return _all_cells(tables)[list(CELL_COLUMNS)]
+
+
+def _all_cells(tables: Iterable[ComparedTable]) -> pd.DataFrame:
+    """`cell_table`, and in further columns the paper's name of each attack and classifier."""
     parts = []
     for table in tables:
-        named = {"paper": table.paper.key, "table": table.printed}
-        named |= {"substitute": table.cells.get("substitute", "")}
-        parts.append(table.cells.rename(columns=_OURS).assign(**named)[list(CELL_COLUMNS)])
+        named: dict[str, Any] = {"paper": table.paper.key, "table": table.printed}
+        named |= {"title": table.paper.title, "substitute": text_of(table.cells, "substitute")}
+        for name in ("attack", "classifier"):
+            printed = text_of(table.cells, f"paper_{name}")
+            named[f"printed_{name}"] = printed.where(printed != "", table.cells[name])
+        own = table.cells.rename(columns=_OURS).assign(**named)
+        parts.append(own[list(dict.fromkeys([*CELL_COLUMNS, *_PRINTED]))])
     # Without a cell a table's columns may have other types.
     return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
 
@@ -123,7 +153,7 @@ def agreement_counts(differences: pd.Series) -> list[int]:
 def comparison_page(tables: Sequence[ComparedTable]) -> str:
     """The page as GitHub's Markdown: how many cells agree by paper, the same of each paper's own
     defence, by defence, what is left out, and every cell by table."""
-    cells = cell_table(tables)
+    cells = _all_cells(tables)
     title = "# The papers' numbers and ours"
     if cells.empty:
         datasets = dict.fromkeys(name for table in tables for name in table.datasets)
@@ -132,7 +162,7 @@ def comparison_page(tables: Sequence[ComparedTable]) -> str:
             f"settings of this config (data sets: {', '.join(datasets)}). `config/paper.yaml` has "
             "the papers'.\n"
         )
-    cells["title"] = cells["paper"].map({t.paper.key: t.paper.title for t in tables})
+    every, cells = cells, cells[cells["quirks"] == ""]
     parts = [title, _LEGEND, "## By paper", _by_paper(cells)]
     # Without the classifiers alone and the defences that a paper compares its own with. In
     # resources/papers a paper goes by its defence's name.
@@ -141,6 +171,8 @@ def comparison_page(tables: Sequence[ComparedTable]) -> str:
         _by_paper(cells[cells["defense"] == cells["paper"]]),
     ]
     parts += ["## By defense", _by_group(cells)]
+    if len(every) > len(cells):
+        parts += ["## With quirks of published code", _with_quirks(every)]
     if not cells["counted"].all():
         parts += ["## Left out of the counts", _left_out(cells)]
     for table in tables:
@@ -174,6 +206,26 @@ def _by_group(cells: pd.DataFrame) -> str:
         for key, own in cells[cells["counted"]].groupby(_GROUP, sort=False)
     ]
     return grid(header, rows)
+
+
+def _with_quirks(cells: pd.DataFrame) -> str:
+    """How near the cells come that hang on quirks, and beside them those without any of the same
+    printed numbers, where they were measured."""
+    columns = (*AGREEMENT[1:], *_MEANS)
+    header = [*_GROUP_HEADER, "quirks", "cells", *columns]
+    header += ["cells without", *(f"without: {name}" for name in columns)]
+    cells = cells[cells["value"].notna()]
+    honest = cells[cells["quirks"] == ""]
+    rows = []
+    for key, own in cells[cells["quirks"] != ""].groupby([*_GROUP, "quirks"], sort=False):
+        line: list[Any] = [*_names(key[:-1]), key[-1].replace(";", ", ")]
+        same = honest.merge(own[[*_PRINTED]].drop_duplicates(), on=[*_PRINTED])
+        for found in (_once(own), _once(same)):
+            means = _mean_differences(found["difference"]) if len(found) else ["", ""]
+            counts = agreement_counts(found["difference"])
+            line += [*counts, *means] if len(found) else [0, "", "", "", *means]
+        rows.append(line)
+    return f"{_QUIRKS}\n\n{grid(header, rows)}"
 
 
 def _left_out(cells: pd.DataFrame) -> str:
@@ -235,6 +287,7 @@ def _cell_line(cell: Any) -> list[str]:
     return [
         *(attack, cell.classifier, getattr(cell, "substitute", "")),
         *(f"{cell.defense} {cell.variant}".strip(), cell.threat_model),
+        cell.quirks.replace(";", ", "),
         _search(cell.iterations_L, cell.restarts_R),
         _search(cell.paper_iterations_L, cell.paper_restarts_R),
         *(paper, ours),
@@ -260,6 +313,13 @@ _LEGEND = (
     "of their pooled counts, which does not cover the spread between seeds. Differences are ours "
     "less the paper's, by the mean over seeds; `within 5 points` includes those within 2. The "
     "interval is that of our sample alone; the paper's number has an error of its own."
+)
+_QUIRKS = (
+    "Some printed numbers cannot be what the paper says they are. These of ours were made with "
+    "quirks of published code that the config turns on, and stand in none of the counts above: a "
+    "paper's number that is met so is met by its mistake. The last columns are of our numbers "
+    "without quirks beside the same printed ones, where there are some; white boxes of searches "
+    "included, which the counts leave out."
 )
 _LEFT_OUT = (
     "FGSM through which no gradient passes changes nothing, and CW nothing but its distance; a "

@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from purification.evaluation.measure import QUIRKS_COLUMN
 from purification.evaluation.refusals import REFUSED
-from purification.provenance import expected_of
+from purification.provenance import expected_of, quirks_of_job
 from purification.storage import atomic
 from purification.text_tables import read_text_table, write_text_table
 
@@ -32,7 +33,13 @@ def write_formatted(
     recipe: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a table, its numbers in that format (None: all digits); with a recipe, as
-    `write_text_table` does, for another job to read. The file appears complete or not at all."""
+    `write_text_table` does, for another job to read. The file appears complete or not at all.
+
+    A job whose results hang on quirks of published code names them in a last column of all that it
+    writes, unless the table has that column, which says of each row on which.
+    """
+    if (quirks := quirks_of_job()) and QUIRKS_COLUMN not in table:
+        table = table.assign(**{QUIRKS_COLUMN: ";".join(quirks)})
     text = table.to_csv(index=False, float_format=float_format, lineterminator="\n")
     if recipe is not None:
         write_text_table(path, text, recipe)

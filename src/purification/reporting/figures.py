@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from purification.provenance import PNG_MARK, digest_of_job
+from purification.provenance import PNG_MARK, digest_of_job, quirks_of_job
 from purification.storage import atomic
 
 if TYPE_CHECKING:
@@ -292,8 +292,13 @@ def _figure(width: float, height: float, *paths: Path) -> Iterator["Figure"]:
         figure = Figure(figsize=(width, height), dpi=DPI)
         FigureCanvasAgg(figure)
         yield figure
+        below = 0.0
+        if quirks := quirks_of_job():
+            below = 0.12 / height
+            said = f"With quirks of published code: {', '.join(quirks)}"
+            figure.text(0.99, 0.1 * below, said, ha="right", va="bottom", fontsize=_FONT_POINTS - 1)
         if figure.axes and figure.axes[0].get_subplotspec() is not None:
-            figure.set_layout_engine("constrained")
+            figure.set_layout_engine("constrained", rect=(0, below, 1, 1 - below))
         with ExitStack() as stack:
             for path in paths:
                 temporary = stack.enter_context(atomic(path))

@@ -4,9 +4,10 @@ A measurement row is one accuracy (`MEASUREMENT_COLUMNS`). Black-box rows have t
 ``substitute``, which is part of a row's identity, ``oracle`` and ``queries``; rows of an attack
 that the config gives in other units or under another name than the paper's, ``paper_attack`` and
 ``pixel_range``; rows of randomised defences those of `evaluation.protocols.PROTOCOL_COLUMNS`, of
-which ``protocol`` is part of a row's identity; rows of what is not what its name says,
-``not_as_named``; and rows whose attack was refused, with n = 0 and no accuracy, ``refused``, the
-reason.
+which ``protocol`` is part of a row's identity; rows that hang on quirks of published code those of
+`evaluation.measure.QUIRK_COLUMNS`, of which ``quirks`` is part of a row's identity; rows of what is
+not what its name says, ``not_as_named``; and rows whose attack was refused, with n = 0 and no
+accuracy, ``refused``, the reason.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +18,13 @@ import pandas as pd
 
 from purification.evaluation.accuracy import wilson_intervals
 from purification.evaluation.flags import FLAGS, flag_column
-from purification.evaluation.measure import ATTACK_COLUMNS, ATTACK_UNIT_COLUMNS, NAMING_COLUMN
+from purification.evaluation.measure import (
+    ATTACK_COLUMNS,
+    ATTACK_UNIT_COLUMNS,
+    NAMING_COLUMN,
+    QUIRK_COLUMNS,
+    QUIRKS_COLUMN,
+)
 from purification.evaluation.measure import COLUMNS as MEASUREMENT_COLUMNS
 from purification.evaluation.protocols import EVALUATIONS, FIXED, ONE_SHOT
 from purification.evaluation.refusals import REFUSED
@@ -31,7 +38,8 @@ from purification.reporting.csv_files import (
 from purification.reporting.papers import ATTACHED_COLUMNS, attach_paper_values
 from purification.text_tables import read_text_table
 
-_FURTHER_TEXT = ("substitute", "oracle", *ATTACK_UNIT_COLUMNS, "protocol", NAMING_COLUMN, REFUSED)
+_FURTHER_TEXT = ("substitute", "oracle", *ATTACK_UNIT_COLUMNS, "protocol", *QUIRK_COLUMNS)
+_FURTHER_TEXT += (NAMING_COLUMN, REFUSED)
 _FURTHER_COUNTS = ("queries", "evaluations", "draws")
 _PROTOCOLS = ("", ONE_SHOT, FIXED, EVALUATIONS)
 _COUNTS = ("iterations_L", "restarts_R", "n", "correct")
@@ -74,7 +82,7 @@ def long_table(
     Returns:
         Rows sorted by dataset and attack (order of first appearance, no attack first), epsilon,
         classifier, defence (undefended, the paper's, users' own by appearance), variant, threat
-        model, protocol, search settings and seed; columns `MEASUREMENT_COLUMNS`, what
+        model, protocol, quirks, search settings and seed; columns `MEASUREMENT_COLUMNS`, what
         `purification.reporting.papers.attach_paper_values` adds, and last `FLAGS`, a seed's own.
 
     Raises as `all_rows`, and ValueError for an attack without threat model or the reverse, or two
@@ -95,6 +103,7 @@ def long_table(
             "variant": rows["variant"],
             "threat_model": _rank(rows["threat_model"], first=THREAT_ORDER),
             "protocol": _rank(text_of(rows, "protocol"), first=_PROTOCOLS),
+            "quirks": _rank(text_of(rows, QUIRKS_COLUMN), first=("",)),
             **{name: rows[name].fillna(-1) for name in SEARCH},
             "seed": rows["seed"],
         }
@@ -125,7 +134,8 @@ def read_long_table(path: Path) -> pd.DataFrame:
     Raises FileNotFoundError, or ValueError naming the file if it is no long table.
     """
     header = read_text_table(path).partition("\n")[0].split(",")
-    text = (*NAMES, *(name for name in ("substitute", "protocol") if name in header))
+    known = ("substitute", "protocol", *ATTACK_UNIT_COLUMNS, *QUIRK_COLUMNS)
+    text = (*NAMES, *(name for name in known if name in header))
     # A table of the user's own has no paper's values.
     printed = ("paper_value", "paper_std", "difference") if "paper_value" in header else ()
     numbers = (*_NUMBERS, *printed, *(("spread",) if "spread" in header else ()))
@@ -156,7 +166,8 @@ def over_seeds(rows: pd.DataFrame, key: Sequence[str]) -> pd.DataFrame:
     """
     made = {n: how for n, how in _OVER_SEEDS.items() if n not in key and how[0] in rows}
     # The longest text is one that is not empty.
-    made |= {name: (name, "max") for name in (NAMING_COLUMN, REFUSED) if name in rows}
+    text = (*ATTACK_UNIT_COLUMNS, *QUIRK_COLUMNS, NAMING_COLUMN, REFUSED)
+    made |= {name: (name, "max") for name in text if name in rows and name not in key}
     cells = rows.groupby(list(key), sort=False, dropna=False).agg(**made).reset_index()
     pooled = cells["seeds"] > 1
     if pooled.any():

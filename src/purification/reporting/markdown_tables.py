@@ -15,13 +15,18 @@ from purification.evaluation.flags import (
     flag_column,
     flagged,
 )
-from purification.evaluation.measure import NAMING_COLUMN
+from purification.evaluation.measure import NAMING_COLUMN, QUIRKS_COLUMN
 from purification.evaluation.protocols import EVALUATIONS, FIXED, ONE_SHOT
 from purification.evaluation.refusals import REFUSED
 from purification.reporting.digits import interval_text, share_text
 from purification.reporting.long_tables import SEARCH, THREAT_ORDER, epsilon_text, text_of
 from purification.reporting.threat_models import MEANING
-from purification.reporting.wide_tables import KEY, main_threat_model, table_cells
+from purification.reporting.wide_tables import (
+    KEY,
+    OF_DEFENSES,
+    main_threat_model,
+    table_cells,
+)
 
 _PAPER_WHITE_BOX = (
     "The paper's white-box values of a defense with a latent search are not comparable with ours: "
@@ -198,9 +203,9 @@ def _lines(
     without_attack: bool,
 ) -> tuple[Sequence[str], list[tuple[Sequence[str], list[Any]]]]:
     """The names of the first columns, and of each row their texts and its cells, if it has any."""
-    labels: Sequence[str] = ("attack", "epsilon", "classifier", "substitute", "L", "R")
+    labels: Sequence[str] = ("attack", "epsilon", "classifier", "substitute", "quirks", "L", "R")
     if without_attack:
-        labels = ("classifier", "L", "R")
+        labels = ("classifier", "quirks", "L", "R")
         rows = rows.drop_duplicates(["classifier", *(name for name in SEARCH if name in rows)])
     lines = []
     for row in rows.itertuples():
@@ -215,9 +220,16 @@ def _lines(
         shown_search = tuple("" if value < 0 else str(value) for value in search)
         left = (row.attack, epsilon_text(row.epsilon), row.classifier, substitute)
         left = (row.classifier,) if without_attack else left
+        left = (*left, _quirks_of_line(cells))
         if any(cells):
             lines.append(([*left, *shown_search], cells))
     return labels, lines
+
+
+def _quirks_of_line(cells: Iterable[Any]) -> str:
+    """The quirks of published code of a line's numbers that its columns' names do not tell."""
+    own = (getattr(cell, QUIRKS_COLUMN, "").split(";") for cell in cells if cell)
+    return ", ".join(sorted({q for quirks in own for q in quirks if q} - {*OF_DEFENSES}))
 
 
 def _sections(
@@ -317,6 +329,7 @@ def _legend(cells: pd.DataFrame) -> str:
     if (text_of(cells, "protocol") != "").any():
         lines += ["", _PROTOCOLS]
     searched = (cells["defense"] == "defense_gan") & (cells["threat_model"] == "white_box")
+    searched &= ~text_of(cells, QUIRKS_COLUMN).str.contains("no_gradient")
     if _is_printed(cells[searched]).any():
         lines += ["", _PAPER_WHITE_BOX]
     return "\n".join(lines)

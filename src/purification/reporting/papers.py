@@ -154,10 +154,10 @@ def attach_paper_values(
     Strengths, also those of adversarial training in its variant, are compared in units of [0, 1]:
     ours are converted from the row's ``pixel_range``, printed ones by the paper's `pixel_ranges`.
     So what Defense-GAN prints for CelebA at 0.3 stands beside our 0.3 of [-1, 1] (or 0.15 of
-    [0, 1]), not beside our 0.3 of [0, 1]. A row with a ``paper_attack`` matches by it instead of
-    its own name, and the networks of the paper's `own_classifiers` by its letter. A row that is
-    something else than its names say (`evaluation.measure.NAMING_COLUMN` is not empty) matches
-    nothing; of a randomised defence only its one-shot accuracy does.
+    [0, 1]), not beside our 0.3 of [0, 1]. A row with a ``paper_attack`` or a ``paper_classifier``
+    matches by it instead of its own name, and the networks of the paper's `own_classifiers` by its
+    letter. A row that is something else than its names say (`evaluation.measure.NAMING_COLUMN` is
+    not empty) matches nothing; of a randomised defence only its one-shot accuracy does.
 
     A difference on Defense-GAN's ``white_box`` rows is no error of either side. The paper (sec. 3,
     Table 4) describes an attacker who differentiates through the L search steps; in the code
@@ -168,7 +168,8 @@ def attach_paper_values(
 
     Args:
         long: measurement rows; needs ``MATCH_COLUMNS`` and ``accuracy``, and may have
-            ``substitute``, ``paper_attack``, ``pixel_range`` and ``not_as_named``.
+            ``substitute``, ``paper_attack``, ``paper_classifier``, ``pixel_range`` and
+            ``not_as_named``.
         values: rows of `paper_values`; only those with metric ``accuracy`` are used.
         same_search: L and R must agree too (Tables 8 to 11, where they vary).
 
@@ -229,6 +230,9 @@ def as_in_paper(ours: pd.DataFrame, known: Mapping[str, Any]) -> pd.DataFrame:
     """Our rows with the paper's names of attacks and networks, and their strengths in units of
     [0, 1]."""
     rows = ours.copy()
+    if "paper_classifier" in rows:
+        named = rows["paper_classifier"] != ""
+        rows.loc[named, "classifier"] = rows.loc[named, "paper_classifier"]
     for column in {"classifier", "substitute"} & set(rows):
         rows[column] = rows[column].replace(known.get("own_classifiers", {}))
     if "paper_attack" in rows:

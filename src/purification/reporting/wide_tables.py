@@ -11,9 +11,12 @@ has its columns without a change here:
 - the threat model is a suffix: none for ``white_box`` (where no row is white-box: for
   ``black_box``), ``_bpda`` for ``white_box_bpda``, ``_clean`` for no attack, ``_fixed`` and
   ``_bpda_fixed`` where the attacker knows the draw, else its own name (``_gray_box``);
-- the protocol by which a randomised defence is judged comes last: none for one-shot and for known
+- the protocol by which a randomised defence is judged follows: none for one-shot and for known
   draws, ``_5_evaluations``, and ``_fixed_fresh`` for images that were made for a known draw and are
-  judged on others.
+  judged on others;
+- the quirks of published code that a defence has come last, each after a ``+``:
+  ``defense_gan_rec+no_gradient``. Those of a row's classifier and attack stand in its own column
+  ``quirks``, if a row of the table has one.
 
 **Swept tables** (3 and 8 to 11) have defences at several L and R: each (L, R) is a row, and what
 has neither, such as no defence, repeats.
@@ -23,6 +26,7 @@ import re
 
 import pandas as pd
 
+from purification.evaluation.measure import QUIRKS_COLUMN
 from purification.evaluation.protocols import EVALUATIONS, ONE_SHOT
 from purification.reporting.long_tables import SEARCH, described, over_seeds, text_of
 from purification.reporting.papers import epsilon_key
@@ -40,6 +44,8 @@ _COLUMN_ORDER = (
 _THREAT_SUFFIX = {"white_box": "", "white_box_bpda": "_bpda", "none": "_clean"}
 _THREAT_SUFFIX |= {"white_box_fixed": "_fixed", "white_box_bpda_fixed": "_bpda_fixed"}
 _ROW = ("dataset", "attack", "epsilon", "classifier", "substitute")
+OF_DEFENSES = ("no_gradient", "test_batch_statistics")
+"""Quirks that a name of a column tells."""
 KEY = ("dataset", "attack", "epsilon_key", "classifier", "substitute", *SEARCH)
 """What names a row among the cells. Without a sweep all cells have the search settings -1."""
 
@@ -80,7 +86,7 @@ def table_cells(long: pd.DataFrame, swept: bool) -> pd.DataFrame:
             f"{row['seed']}; a table holds one L and R of each defense, and one defense a column"
         )
     taken = {name + suffix for name in rows["column"] for suffix in ("_n", "_std")}
-    taken |= {*_ROW, *SEARCH}
+    taken |= {*_ROW, *SEARCH, QUIRKS_COLUMN}
     if taken & set(rows["column"]):
         name = min(taken & set(rows["column"]))
         raise ValueError(f"a defense makes a second column {name!r}: give it another name")
@@ -101,15 +107,18 @@ def _column_names(long: pd.DataFrame) -> pd.Series:
     suffixes = _THREAT_SUFFIX | {main_threat_model(long): ""}
     names = []
     protocols = _protocol_suffixes(long)
-    for defense, variant, threat_model, hide, protocol in zip(
-        long["defense"], long["variant"], long["threat_model"], strongest, protocols, strict=True
+    quirks = text_of(long, QUIRKS_COLUMN).str.split(";")
+    told = ["".join(f"+{q}" for q in own if q in OF_DEFENSES) for own in quirks]
+    columns = (long[name] for name in ("defense", "variant", "threat_model"))
+    for defense, variant, threat_model, hide, *ends in zip(
+        *columns, strongest, protocols, told, strict=True
     ):
         if defense == "none" and threat_model == "none":
             names.append("no_attack")
             continue
         name = {"none": "no_defense", "adv_training": "adv_tr"}.get(defense, defense)
         name += f"_{variant}" if variant and not hide else ""
-        names.append(name + suffixes.get(threat_model, f"_{threat_model}") + protocol)
+        names.append("".join([name, suffixes.get(threat_model, f"_{threat_model}"), *ends]))
     return pd.Series(names, long.index, dtype=str)
 
 
@@ -153,11 +162,27 @@ def _widen(cells: pd.DataFrame) -> pd.DataFrame:
         for column, suffix in (("accuracy", ""), ("n", "_n"), ("std", "_std")):
             wide[name + suffix] = values[column].array
     bare = [] if wide["substitute"].any() else ["substitute"]
+    if QUIRKS_COLUMN in cells:
+        wide.insert(len(_ROW), QUIRKS_COLUMN, _quirks_of_rows(wide, cells))
     return wide.drop(columns=["epsilon_key", *bare, *(() if swept else SEARCH)])
+
+
+def _quirks_of_rows(wide: pd.DataFrame, cells: pd.DataFrame) -> list[str]:
+    """The quirks of the numbers in each row that its columns' names do not tell."""
+    cells = cells.assign(bare=cells["attack"] == "none")
+    found = []
+    for row in wide.itertuples():
+        here = (cells["dataset"] == row.dataset) & (cells["classifier"] == row.classifier)
+        same = cells["attack"] == row.attack
+        same &= (cells["epsilon_key"] == row.epsilon_key) & (cells["substitute"] == row.substitute)
+        own = cells.loc[here & (same | cells["bare"]), QUIRKS_COLUMN].str.split(";").sum()
+        kept = dict.fromkeys(q for q in own if q and q not in OF_DEFENSES)
+        found.append(";".join(sorted(kept)))
+    return found
 
 
 def _column_rank(name: str) -> tuple[int, bool]:
     """Place of a wide column; those that are not ours come last."""
-    base = re.sub(r"_eps=[0-9.e-]+", "", name)
+    base = re.sub(r"_eps=[0-9.e-]+", "", name.partition("+")[0])
     known = base in _COLUMN_ORDER
     return (_COLUMN_ORDER.index(base) if known else len(_COLUMN_ORDER), base != name)
