@@ -117,7 +117,9 @@ def write_page(
 
 def _with_quirks(text: str, quirks: Mapping[str, str]) -> str:
     """A page with what is said of the quirks of published code that its numbers hang on."""
-    lead = "Numbers here hang on these, which the config turns on. They are no measure of a defense"
+    lead = (
+        "Made with these, which the config turns on. What hangs on one is no measure of a defense"
+    )
     said = [(lead, [], "."), *(("", [name], f": {what}.") for name, what in quirks.items())]
     return _ended(text, "Quirks of published code", said) if quirks else text
 

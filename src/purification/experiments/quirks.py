@@ -59,7 +59,7 @@ def objection(quirk: str, entry: Mapping[str, Any], purifier: Mapping[str, Any])
         return None if looks else f"{entry['method']!r} looks at no label"
     code = facts_for(purifier["method"])
     if code is None or quirk not in code.stated.get("quirks", ()):
-        return f"the published code of {purifier['method']!r} has no such thing"
+        return f"it is no quirk of {purifier['method']!r}"
     if quirk == NO_GRADIENT and "steps" not in purifier:
         return "it searches nothing: it has no steps"
     concerned = CONCERNED[quirk]

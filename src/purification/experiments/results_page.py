@@ -12,7 +12,7 @@ from typing import Any
 
 from purification.experiments.accuracy_l2 import accuracy_l2
 from purification.experiments.ae_gan import rule_table
-from purification.experiments.artifacts import PICTURED, File, Made, Recipe, told
+from purification.experiments.artifacts import PICTURED, File, Made, told
 from purification.experiments.catalogue import Catalogue
 from purification.experiments.comparison import paper_comparison
 from purification.experiments.config import ConfigError
@@ -201,7 +201,7 @@ class Shown:
         """The files that are read, or whose digest is."""
         parts = {part.path: part for part in self.file.parts}
         return [
-            parts.get(path) or Made(path, Recipe(self.file.recipe))
+            parts.get(path) or Made(path, self.file.job)
             for path in self.result.paths
             if not path.endswith(".pdf")
         ]

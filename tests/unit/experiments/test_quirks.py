@@ -268,11 +268,11 @@ WRONG: Mapping[str, tuple[Callable[[dict[str, Any]], None], tuple[str, ...]]] = 
     ),
     "a defence of other code": (
         put("defenses", "magnet", quirks=["no_gradient"]),
-        ("defenses.magnet.quirks: got 'no_gradient'", "of 'magnet' has no such thing"),
+        ("defenses.magnet.quirks: got 'no_gradient'", "it is no quirk of 'magnet'"),
     ),
     "of another defence": (
         put("defenses", "defense_gan", quirks=["test_batch_statistics"]),
-        ("defenses.defense_gan.quirks", "of 'defense_gan' has no such thing"),
+        ("defenses.defense_gan.quirks", "it is no quirk of 'defense_gan'"),
     ),
     "one pass": (
         put("defenses", "ae_gan_r", quirks=["no_gradient"]),

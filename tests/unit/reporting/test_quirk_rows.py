@@ -156,7 +156,7 @@ def test_all_that_a_job_writes_for_readers_tells_them(tmp_path: Path, quirky_job
     provenance._allowed = None
     write_page(tmp_path / "p.md", "# T\n", quirky_job)
     said = (
-        "Numbers here hang on these, which the config turns on. They are no measure of a defense."
+        "Made with these, which the config turns on. What hangs on one is no measure of a defense."
     )
     assert read_page(tmp_path / "p.md") == (
         f"# T\n\n## Quirks of published code\n\n{said}\n\n`no_gradient`: no gradient <passes>.\n"
