@@ -2,11 +2,14 @@
 checking what lies there."""
 
 import csv
+import fcntl
 import hashlib
 import io
+import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -92,10 +95,11 @@ def add(folder: str | Path, configs: Sequence[str], paths: Iterable[str | Path])
         paths: their files, or folders of which all networks are meant, below
             `<dataset>/seed<seed>/` of a run's results.
 
-    What was there at the same place is replaced; the same file again changes nothing. Returns a
-    line for each file. Raises Refused, before anything is written, for a file that is too large,
-    damaged, without a recipe or history, of another recipe than the configs', trained elsewhere or
-    itself taken, and where the folder would become too large.
+    What was there at the same place is replaced; the same file again changes nothing. Of two
+    processes one waits for the other. Returns a line for each file. Raises Refused, before anything
+    is written, for a file that is too large, damaged, without a recipe or history, of another
+    recipe than the configs', trained elsewhere or itself taken, and where the folder would become
+    too large.
     """
     folder, catalogue = Path(folder), catalogue_of(tuple(configs))
     offered: list[Offered] = []
@@ -108,30 +112,71 @@ def add(folder: str | Path, configs: Sequence[str], paths: Iterable[str | Path])
             wrong.append(str(error))
     if not (offered or wrong):
         wrong.append("no network among the files that are given")
-    there = {(name, kept.file): kept for name in datasets(folder) for kept in places(name, folder)}
-    made = dict(there)
+    added = {
+        (one.dataset, one.file): _kept(folder, one, one.source.read_bytes(), configs)
+        for one in offered
+    }
     for one in offered:
-        content = one.source.read_bytes()
-        if len(content) > LARGEST_FILE:
-            wrong.append(f"{one.source}: {_shown(len(content))}, more than {_shown(LARGEST_FILE)}")
-        made[one.dataset, one.file] = Kept(
-            folder / one.dataset / one.file,
-            one.file,
-            one.recipe,
-            len(content),
-            hashlib.sha256(content).hexdigest(),
-            tuple(map(_below_repository, configs)),
-        )
-    if (total := sum(kept.bytes for kept in made.values())) > LARGEST_FOLDER:
-        wrong.append(f"{folder}: it would hold {_shown(total)}, more than {_shown(LARGEST_FOLDER)}")
-    if wrong:
-        raise Refused("nothing was added:\n" + "\n".join(f"  {line}" for line in wrong))
-    for one in offered:
-        new, old = made[one.dataset, one.file], there.get((one.dataset, one.file))
-        said.append(_placed(one, new, old))
-    for dataset in {one.dataset for one in offered}:
-        _write_index(folder, dataset, [k for (name, _), k in made.items() if name == dataset])
+        if (size := added[one.dataset, one.file].bytes) > LARGEST_FILE:
+            wrong.append(f"{one.source}: {_shown(size)}, more than {_shown(LARGEST_FILE)}")
+    with _alone(folder):
+        there = _there(folder)
+        made = there | added
+        total = sum(kept.bytes for kept in made.values())
+        if total > LARGEST_FOLDER:
+            limit = _shown(LARGEST_FOLDER)
+            wrong.append(f"{folder}: it would hold {_shown(total)}, more than {limit}")
+        if wrong:
+            raise Refused("nothing was added:\n" + "\n".join(f"  {line}" for line in wrong))
+        for one in offered:
+            new, old = made[one.dataset, one.file], there.get((one.dataset, one.file))
+            said.append(_placed(one, new, old))
+        for dataset in {one.dataset for one in offered}:
+            _write_index(folder, dataset, [k for (name, _), k in made.items() if name == dataset])
     return [*said, f"{folder}: {len(made)} files, {_shown(total)}"]
+
+
+def _kept(folder: Path, one: Offered, content: bytes, configs: Iterable[str]) -> Kept:
+    return Kept(
+        folder / one.dataset / one.file,
+        one.file,
+        one.recipe,
+        len(content),
+        hashlib.sha256(content).hexdigest(),
+        tuple(map(_below_repository, configs)),
+    )
+
+
+def _there(folder: Path) -> dict[tuple[str, str], Kept]:
+    """All files of the indexes, by data set and place."""
+    return {(name, kept.file): kept for name in datasets(folder) for kept in places(name, folder)}
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """A block in which no other process adds or removes: what one reads of an index is still there
+    when it writes. It waits for those before it. The folder is made, and removed again if nothing
+    was put there. Raises OSError where a file cannot be locked."""
+    place = folder / ".lock"
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            file = place.open("w")
+        except FileNotFoundError:  # the folder was removed again in this moment
+            continue
+        fcntl.flock(file, fcntl.LOCK_EX)
+        # Who had the lock before has removed its file: the next one may lock a new one.
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), place.stat()):
+                break
+        file.close()
+    try:
+        yield
+    finally:
+        place.unlink(missing_ok=True)
+        file.close()
+        with suppress(OSError):  # it has something
+            folder.rmdir()
 
 
 def _networks_of(paths: Iterable[str | Path]) -> Iterator[Path]:
@@ -218,15 +263,16 @@ def remove(folder: str | Path, paths: Iterable[str | Path]) -> list[str]:
     Raises Refused for a path of which an index has nothing."""
     folder = Path(folder)
     gone: list[Kept] = []
-    for path in map(Path, paths):
-        own = [k for d in datasets(folder) for k in places(d, folder) if _is_below(k.path, path)]
-        if not own:
-            raise Refused(f"{path}: nothing of an index in {folder}")
-        gone += own
-    for dataset in datasets(folder):
-        _write_index(folder, dataset, [k for k in places(dataset, folder) if k not in gone])
-    for kept in gone:
-        kept.path.unlink(missing_ok=True)
+    with _alone(folder):
+        for path in map(Path, paths):
+            own = [kept for kept in _there(folder).values() if _is_below(kept.path, path)]
+            if not own:
+                raise Refused(f"{path}: nothing of an index in {folder}")
+            gone += own
+        for dataset in datasets(folder):
+            _write_index(folder, dataset, [k for k in places(dataset, folder) if k not in gone])
+        for kept in gone:
+            kept.path.unlink(missing_ok=True)
     return [f"removed: {kept.path}" for kept in gone]
 
 

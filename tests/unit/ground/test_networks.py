@@ -5,6 +5,7 @@ import csv
 import json
 import pickle
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,11 @@ def recipe(**changes: Any) -> dict[str, Any]:
     return {**made.recipe, **changes}
 
 
-def finished(results: Path, made_by: dict[str, Any], value: float = 0.0, **facts: str) -> Path:
+def finished(
+    results: Path, made_by: dict[str, Any], value: float = 0.0, seed: int = 0, **facts: str
+) -> Path:
     """A network's file with that recipe, and the history beside it."""
-    path = results / "digits" / PLACE
+    path = results / "digits" / PLACE.replace("seed0", f"seed{seed}")
     write_checkpoint(path, {"weight": torch.full((3,), value)}, made_by, **facts)
     write_rows(path.with_name("D.history.csv"), [{"epoch": 1, "loss": 0.5}], made_by)
     return path
@@ -110,6 +113,51 @@ def test_sizes_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     shipping.add(tmp_path / "networks", [], [path])
     monkeypatch.setattr(shipping, "LARGEST_FILE", 100)
     assert "more than 0.00 MB" in str(shipping.check(tmp_path / "networks"))
+
+
+@pytest.mark.parametrize("other", ["add", "remove"])
+def test_of_two_at_once_none_loses_what_the_other_keeps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    """A second one begins where the first has read the index, and not written it yet."""
+    folder, there = tmp_path / "networks", finished(tmp_path / "before", recipe(seed=1), seed=1)
+    first, second = finished(tmp_path / "results", recipe()), tmp_path / "second"
+    shipping.add(folder, [], [there])
+    late = finished(second, recipe(seed=2), seed=2)
+    paths = {"add": [late], "remove": [folder / "digits/seed1"]}[other]
+    arguments = {"add": (folder, [], paths), "remove": (folder, paths)}[other]
+    waits_or_has_ended, failed = threading.Event(), list[BaseException]()
+
+    def work() -> None:
+        try:
+            getattr(shipping, other)(*arguments)
+        except BaseException as error:
+            failed.append(error)
+        waits_or_has_ended.set()
+
+    concurrent = threading.Thread(target=work)
+    lock, write = shipping.fcntl.flock, shipping._write_index
+
+    def told_lock(*words: Any) -> None:
+        if threading.current_thread() is concurrent:
+            waits_or_has_ended.set()
+        lock(*words)
+
+    def late_write(*words: Any) -> None:
+        if threading.current_thread() is not concurrent:
+            concurrent.start()
+            waits_or_has_ended.wait()
+        write(*words)
+
+    monkeypatch.setattr(shipping.fcntl, "flock", told_lock)
+    monkeypatch.setattr(shipping, "_write_index", late_write)
+    shipping.add(folder, [], [first])
+    concurrent.join()
+    assert not failed
+    seeds = {kept.file.split("/")[0] for kept in networks.places("digits", folder)}
+    assert seeds == {"seed0", *({"add": ["seed1", "seed2"], "remove": []}[other])}
+    assert shipping.check(folder) == []
+    assert not (folder / ".lock").exists()
 
 
 def test_places_that_are_none_of_a_run_or_of_the_config(tmp_path: Path) -> None:
