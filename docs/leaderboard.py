@@ -125,12 +125,19 @@ def _short(number: str) -> str:
 
 
 def with_table(text: str, place: str, made: str, name: str = "leaderboard") -> str:
-    """A document's text with a table at its place. Raises ValueError if it has no lines for one."""
+    """A document's text with a table at its place. Raises as `split_at`."""
+    before, after = split_at(text, place, name)
+    return before + made + after
+
+
+def split_at(text: str, place: str, name: str) -> tuple[str, str]:
+    """A document's text before and after the table of a place. Raises ValueError if it has no lines
+    for one."""
     begin = BEGIN.format(place, name)
-    found = re.compile(f"({re.escape(begin)}\n\n).*?(\n\n{re.escape(END)})", re.DOTALL)
-    if not found.search(text):
+    inside = re.search(f"(?<={re.escape(begin)}\n\n).*?(?=\n\n{re.escape(END)})", text, re.DOTALL)
+    if not inside:
         raise ValueError(f"{PAGES[name]}: expected the line {begin!r}, and after it {END!r}")
-    return found.sub(lambda match: match[1] + made + match[2], text)
+    return text[: inside.start()], text[inside.end() :]
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -204,11 +211,15 @@ def main(results: str = "", place: str = DIGITS, name: str = "leaderboard") -> N
     folder, page = README.parent / place, PAGES[name]
     at = place if name == "modern" else DIGITS
     text = page.read_text()
-    with_table(text, at, "", name)  # before anything is copied
+    # Before anything is copied: files beside an old table would be a lie.
+    split_at(text, at, name)
     if results:
+        files = [Path(results, f"{name}{kind}") for kind in KINDS]
+        if missing := [str(file) for file in files if not file.is_file()]:
+            raise FileNotFoundError(f"no {', '.join(missing)}: nothing was copied")
         folder.mkdir(parents=True, exist_ok=True)
-        for kind in KINDS:
-            shutil.copy(Path(results, f"{name}{kind}"), folder / f"{name}{kind}")
+        for file in files:
+            shutil.copy(file, folder / file.name)
         for figure in Path(results, "figures").glob(f"{name}_*"):
             if figure.suffix in (".png", ".csv"):
                 (folder / name).mkdir(exist_ok=True)

@@ -3,6 +3,7 @@ README's length and picture, the citation, the changelog and the templates of is
 
 import datetime
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -193,6 +194,44 @@ def test_leaderboards_side_by_side() -> None:
         f"| none | 1.00 | 0.50 |  | {worst} |  |  |  | 1 |  |",
         f"| mine |  |  |  |  | 1.00 |  | {worst} ▼ | 1 | not converged |",
     ]
+
+
+@pytest.mark.parametrize("wrong", ["the document", "the results"])
+def test_no_file_of_a_leaderboard_is_copied_where_not_all_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    monkeypatch.setattr(leaderboard, "README", readme := tmp_path / "README.md")
+    monkeypatch.setattr(leaderboard, "PAGES", {"leaderboard": readme})
+    results, place = tmp_path / "results", leaderboard.DIGITS
+    for folder in (results, *(tmp_path / own for own in leaderboard.SHOWN.values())):
+        folder.mkdir(parents=True)
+    for own in leaderboard.SHOWN.values():
+        shutil.copy(REPOSITORY / own / "leaderboard.csv", tmp_path / own)
+    (tmp_path / place / "leaderboard.csv").unlink()
+    committed = REPOSITORY / place
+    for kind in leaderboard.KINDS:
+        shutil.copy(committed / f"leaderboard{kind}", results)
+    begin = leaderboard.BEGIN.format(place, "leaderboard")
+    ready = f"# Mine\n\n{begin}\n\nold\n\n{leaderboard.END}\n\nEnd.\n"
+    readme.write_text(ready)
+    if wrong == "the document":
+        readme.write_text("# Mine\n")
+        with pytest.raises(ValueError, match=f"README.md: expected the line '{begin}'"):
+            leaderboard.main(str(results), place)
+    else:
+        (results / "leaderboard.html").unlink()
+        with pytest.raises(FileNotFoundError, match=r"leaderboard\.html: nothing was copied"):
+            leaderboard.main(str(results), place)
+    assert not list((tmp_path / place).iterdir())
+    readme.write_text(ready)
+    shutil.copy(committed / "leaderboard.html", results)
+    leaderboard.main(str(results), place)
+    assert {*(path.name for path in (tmp_path / place).iterdir())} == {
+        f"leaderboard{kind}" for kind in leaderboard.KINDS
+    }
+    before, shown, after = re.split(r"((?:\|.*\n)+)", readme.read_text())
+    assert (before, after) == (f"# Mine\n\n{begin}\n\n", f"\n{leaderboard.END}\n\nEnd.\n")
+    assert shown.startswith("| defence |")
 
 
 CHANGELOG = (REPOSITORY / "CHANGELOG.md").read_text()
