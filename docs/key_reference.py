@@ -37,7 +37,7 @@ _BOUNDS = {
 _ASKED = {
     **{"has": "with", "purifier_has": "with", "lacks": "without", "purifier_lacks": "without"},
     **{"kind": "of the kind", "form": "of the form", "method": "of the method"},
-    **{"own_method": "of the method", "norm": "of the norm"},
+    **{"own_method": "of the method", "norm": "of the norm", "randomised": "that are randomised"},
 }
 
 
@@ -118,8 +118,8 @@ def _may_be(form: Mapping[str, Any], root: Mapping[str, Any]) -> str:
 def _that(conditions: Mapping[str, Any]) -> str:
     said = ""
     for key, value in conditions.items():
-        values = value if isinstance(value, list) else [value]
-        said += f" {_ASKED[key]} {' or '.join(f'`{one}`' for one in values)}"
+        values = [] if value is True else value if isinstance(value, list) else [value]
+        said += f" {_ASKED[key]} {' or '.join(f'`{one}`' for one in values)}".rstrip()
     return said
 
 

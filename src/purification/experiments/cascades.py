@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from purification.experiments.methods import facts_for, norm_of, settings_of, stated
-from purification.experiments.references import Wrong, randomised, unknown
+from purification.experiments.references import Takes, Wrong, randomised, unknown
 from purification.experiments.schema import wrong_form
 from purification.facts import holds_for
 
@@ -105,6 +105,16 @@ def wrong_strength(
             f"attacks.{name}.epsilon is {own['epsilon']}{units}, and {{cascade}}.epsilon is "
             f"{cascade['epsilon']}: name an attack of that strength"
         )
+
+
+def takes(config: Mapping[str, Any], cascade: Mapping[str, Any]) -> Takes:
+    """Which attacks a cascade takes: those of its ball, and those without a bound."""
+
+    def taken(section: str, name: str) -> bool:
+        attack = config["attacks"].get(name, {})
+        return section != "attacks" or not any(wrong_strength(name, attack, cascade))
+
+    return taken
 
 
 def _wrong_threat_model(

@@ -3,8 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from purification.experiments import entries, studies
-from purification.experiments.cascades import wrong_stages
+from purification.experiments import cascades, entries, studies
 from purification.experiments.config_form import (
     ConfigError,
     did_you_mean,
@@ -60,6 +59,8 @@ def check_study(config: Mapping[str, Any], schema: Mapping[str, Any], study: Stu
     settings, place = study.settings, place_of(study)
     own = schema["$defs"]["forms"][study.form]
     found = examined(settings, of_form(schema, study.form))
+    protocols = own.get("randomised", False)
+    takes = studies.takes(config, study, protocols=protocols)
     _refuse(
         lambda: (*wrong_values(settings, place), *explained(found, place)),
         # All sweeps are cut from one search: of which L and R, their settings say.
@@ -69,8 +70,8 @@ def check_study(config: Mapping[str, Any], schema: Mapping[str, Any], study: Stu
             if study.form == "sweep"
             for line in _wrong_settings(schema, other)
         ),
-        lambda: wrong_references(found, config, place),
-        lambda: () if own.get("randomised") else not_measured(found, config, place),
+        lambda: wrong_references(found, config, place, takes),
+        lambda: () if protocols else not_measured(found, config, place),
         lambda: (
             located(place, where, what)
             for rule in (*own.get("rules", ()), "images", "draws")
@@ -93,10 +94,10 @@ def check_cascade(
     found, place = examined(settings, of_cascade(schema)), f"cascades.{name}"
     _refuse(
         lambda: (*wrong_values(settings, place), *explained(found, place)),
-        lambda: wrong_references(found, config, place),
+        lambda: wrong_references(found, config, place, cascades.takes(config, settings)),
         lambda: (
             located(place, where, what.replace("{cascade}", place))
-            for where, what in wrong_stages(config, settings, schema)
+            for where, what in cascades.wrong_stages(config, settings, schema)
         ),
     )
     return settings

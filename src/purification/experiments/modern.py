@@ -50,10 +50,6 @@ def draws_figure(catalogue: Catalogue) -> Made:
     for dataset, seed in _runs(catalogue, "modern_draws"):
         for classifier in settings["classifiers"]:
             for defense in settings["defenses"]:
-                if catalogue.judged_draws(defense) is None:
-                    raise ConfigError(
-                        f"modern_draws.defenses: {defense!r} is not randomised: there are no draws"
-                    )
                 run = (dataset, seed, settings["cascade"], defense, classifier)
                 attacked = catalogue.cascade(*run)
                 labels = row_labels(catalogue, dataset, seed, classifier, defense)
@@ -114,8 +110,6 @@ def cleaned_by_each(
     settings = catalogue.study("modern_pictures").settings
     purifiers, classifiers = {}, {}
     for defense in settings["defenses"]:
-        if not catalogue.purifies(defense):
-            raise ConfigError(f"modern_pictures.defenses: {defense!r} purifies nothing")
         name = catalogue.for_classifier(defense, classifier)
         purifiers[defense] = catalogue.purifier(dataset, seed, name)
         classifiers[defense] = catalogue.deployed(dataset, seed, defense, classifier)

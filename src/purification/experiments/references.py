@@ -21,6 +21,8 @@ SEARCHES = tuple(name for name, facts in defenses().items() if facts.stated.get(
 """Methods that search a latent space from random starts: swept, and timed in Table 13."""
 Wrong = Iterator[tuple[str, str]]
 """Mistakes: a place and what is wrong there, as `located` takes them."""
+Takes = Callable[[str, str], bool]
+"""Of a section and an entry there: whether later rules let it be named."""
 
 
 def purifier_of(config: Mapping[str, Any], defense: str) -> str:
@@ -46,6 +48,7 @@ PREDICATES: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Any], list[An
     "form": lambda entry, _, forms: entry["form"] in forms,
     "own_method": lambda entry, _, methods: entry["method"] in methods,
     "method": lambda _, purifier, methods: purifier["method"] in methods,
+    "randomised": lambda _, purifier, wanted: is_randomised(purifier) in wanted,
     "purifier_has": lambda _, purifier, keys: all(key in purifier for key in keys),
     "purifier_lacks": lambda _, purifier, keys: not any(key in purifier for key in keys),
 }
@@ -78,20 +81,37 @@ def unknown(name: str, allowed: Iterable[str]) -> Iterator[str]:
         yield f"got {name!r}{did_you_mean(name, allowed)}; {listed(allowed)}"
 
 
-def wrong_references(found: Examined, config: Mapping[str, Any], place: str = "") -> Iterator[str]:
-    """Names, in a value of the right form, of what the config does not have."""
+def wrong_references(
+    found: Examined,
+    config: Mapping[str, Any],
+    place: str = "",
+    takes: Takes = lambda section, name: True,
+) -> Iterator[str]:
+    """Names, in a value of the right form, of what the config does not have.
+
+    What is said to be allowed is what `takes` lets pass as well: later rules refuse the rest, with
+    their reasons.
+    """
 
     def names(section: str, text: str, own: Mapping[str, Any]) -> Wrong:
-        allowed = [*own.get("or", ()), *known(config, section, own.get("that", {}))]
+        words, there = own.get("or", ()), known(config, section, own.get("that", {}))
         for name in text.split(own["apart"]) if "apart" in own else [text]:
-            yield from (("", what) for what in unknown(name, allowed))
+            if name not in (*words, *there):
+                taken = [one for one in there if takes(section, one) and measured(one, own)]
+                yield from (("", what) for what in unknown(name, [*words, *taken]))
+
+    def measured(name: str, own: Mapping[str, Any]) -> bool:
+        return "measured_in" not in own or own["measured_in"] in models(name, own["measured_in"])
+
+    def models(name: str, model: str) -> list[str]:
+        """Those of a defence; the one asked for where it has none to name."""
+        return list(config["defenses"].get(name, {}).get("threat_models", [model]))
 
     def measured_in(model: str, name: str, own: Mapping[str, Any]) -> Wrong:
-        models = config["defenses"].get(name, {}).get("threat_models", [model])
-        if model not in models:
+        if model not in models(name, model):
             yield (
                 f"/defenses.{name}.threat_models",
-                f"{{place}} needs {model}; got {', '.join(models)}",
+                f"{{place}} needs {model}; got {', '.join(models(name, model))}",
             )
 
     yield from _lines(found, {"names": names, "measured_in": measured_in}, place)

@@ -4,6 +4,7 @@ All that a study names is there; these say whether it goes together.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from purification.experiments.image_counts import (
@@ -18,6 +19,7 @@ from purification.experiments.methods import least_epsilon, stated
 from purification.experiments.papers import Study, studies_of
 from purification.experiments.quirks import CONCERNED, KEY
 from purification.experiments.references import (
+    Takes,
     Wrong,
     kind_of,
     purifier_of,
@@ -132,11 +134,18 @@ def compared(config: Settings, comparison: Study) -> Wrong:
     if len(pair) < 2:
         yield place, f"two are compared; got {pair}"
         return
-    cowboys = [n for n, d in config["defenses"].items() if d["method"] == "cowboy"]
+    purifiers = {name: config["defenses"][purifier_of(config, name)] for name in config["defenses"]}
+    allowed = [
+        name
+        for name, purifier in purifiers.items()
+        if purifier["method"] == "cowboy"
+        and not randomised(config, name)
+        and "gray_box" in config["defenses"][name].get("threat_models", ())
+    ]
     for name in pair:
         models = config["defenses"][name].get("threat_models", ())
-        if purifier_of(config, name) not in cowboys:
-            yield from ((place, text) for text in unknown(name, cowboys))
+        if purifiers[name]["method"] != "cowboy":
+            yield from ((place, text) for text in unknown(name, allowed))
         elif "gray_box" not in models:
             needed = f"{place[1:]} needs gray_box; got {', '.join(models)}"
             yield f"/defenses.{name}.threat_models", needed
@@ -193,36 +202,54 @@ def images(config: Settings, study: Study) -> Wrong:
 def draws(config: Settings, study: Study) -> Wrong:
     """An attack by the mean over draws, and one that ends at its first success, beside what has
     draws, and has none: of every study."""
-    defenses = named(study.settings, "defenses")
-    drawn = [name for name in defenses if randomised(config, name)]
     for name in named(study.settings, "attacks"):
-        attack = config["attacks"].get(name, {})
-        if attack.get("expectation", 1) > 1 and not drawn:
-            yield (
-                f"/attacks.{name}.expectation",
-                "{place} has no randomised defense, of which there are draws to take the mean of; "
-                f"got {attack['expectation']}",
-            )
-        elif drawn and stated("attacks", attack.get("method", "")).get("generator"):
-            yield (
-                "attacks",
-                f"{name!r} searches the codes at which a defense arrives, and {drawn[0]!r}, which "
-                "is randomised, arrives at others in each draw",
-            )
-        elif drawn and holds_for(
-            stated("attacks", attack.get("method", "")).get("ends_early"), attack
-        ):
-            for defense in drawn:
-                fresh = {"white_box", "white_box_bpda"} & set(
-                    config["defenses"][defense]["threat_models"]
+        yield from _against_draws(config, study, name)
+
+
+def _against_draws(config: Settings, study: Study, name: str) -> Wrong:
+    """The same, of one attack."""
+    attack = config["attacks"].get(name, {})
+    facts = stated("attacks", attack.get("method", ""))
+    drawn = [one for one in named(study.settings, "defenses") if randomised(config, one)]
+    if attack.get("expectation", 1) > 1 and not drawn:
+        yield (
+            f"/attacks.{name}.expectation",
+            "{place} has no randomised defense, of which there are draws to take the mean of; "
+            f"got {attack['expectation']}",
+        )
+    elif drawn and facts.get("generator"):
+        yield (
+            "attacks",
+            f"{name!r} searches the codes at which a defense arrives, and {drawn[0]!r}, which "
+            "is randomised, arrives at others in each draw",
+        )
+    elif drawn and holds_for(facts.get("ends_early"), attack):
+        for defense in drawn:
+            models = config["defenses"][defense]["threat_models"]
+            if fresh := {"white_box", "white_box_bpda"} & set(models):
+                yield (
+                    "attacks",
+                    f"{name!r} ends at an image's first success, which on one draw of "
+                    f"{defense!r} is luck; that is randomised, and measured in "
+                    f"{', '.join(sorted(fresh))}",
                 )
-                if fresh:
-                    yield (
-                        "attacks",
-                        f"{name!r} ends at an image's first success, which on one draw of "
-                        f"{defense!r} is luck; that is randomised, and measured in "
-                        f"{', '.join(sorted(fresh))}",
-                    )
+
+
+def takes(config: Settings, study: Study, *, protocols: bool) -> Takes:
+    """Which defences and attacks that are of the right kind a study takes. `protocols`: whether its
+    form has any for randomised defences."""
+
+    def taken(section: str, name: str) -> bool:
+        if section == "attacks":
+            return not any(_against_draws(config, study, name))
+        if section == "defenses":
+            judged = protocols and "pairs" not in study.settings
+            rule = _ONE_BY_ONE.get(study.form, lambda *_: ())
+            alone = replace(study, settings={"defenses": [name]})
+            return (judged or not randomised(config, name)) and not any(rule(config, alone))
+        return True
+
+    return taken
 
 
 def detectors(config: Settings, _: Study) -> Wrong:
@@ -311,3 +338,7 @@ def quality(config: Settings, study: Study) -> Wrong:
                 f"{name!r} has the generator {generator!r}, which was trained without "
                 "discriminator (adversarial: none): there are no codes to sample",
             )
+
+
+_ONE_BY_ONE = {"generator_quality": quality}
+"""By the form of a study, its rule that looks at each defence by itself."""

@@ -62,7 +62,11 @@ EXACT = {"attack": "modern_pgd", "threat_model": "white_box"}
             {"cascades": {"modern_few": {"every_image": False}}},
             r"cascades\.modern_few: .* it needs `every_image: true`",
         ),
-        (draws_figure, {"modern_draws": {"defenses": ["jpeg"]}}, "'jpeg' is not randomised"),
+        (
+            draws_figure,
+            {"modern_draws": {"defenses": ["jpeg"]}},
+            r"modern_draws\.defenses: got 'jpeg'; allowed: defense_gan_redrawn, ",
+        ),
         (
             draws_figure,
             {"cascades": {"modern_draws": {"randomised": {"stages": [EXACT]}}}},
@@ -76,7 +80,7 @@ EXACT = {"attack": "modern_pgd", "threat_model": "white_box"}
         (
             pictures_figure,
             {"modern_pictures": {"defenses": ["adv_training"]}},
-            "modern_pictures.defenses: 'adv_training' purifies nothing",
+            r"modern_pictures\.defenses: got 'adv_training'; allowed: defense_gan, ",
         ),
         (
             time_table,

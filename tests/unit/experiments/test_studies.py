@@ -1,13 +1,24 @@
 """Papers as data, and tables of the user's own: every form is made, without any paper's numbers."""
 
+import re
 import shutil
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import DEFAULT, REPOSITORY, SMALL, digests, merged, micro_catalogue
+from conftest import (
+    DEFAULT,
+    REPOSITORY,
+    SCHEMA,
+    SMALL,
+    digests,
+    merged,
+    micro_catalogue,
+    read_yaml,
+)
 from made_up_measurements import COWBOY, FGSM, SIMPLE, measurement
 
 from purification.experiments import (
@@ -20,7 +31,8 @@ from purification.experiments import (
     paper_table,
     worst_case,
 )
-from purification.experiments.papers import TABLE_FORMS, read_papers
+from purification.experiments.config import check_study
+from purification.experiments.papers import TABLE_FORMS, Study, read_papers, studies_of
 from purification.reporting.long_tables import long_table, write_csv
 from purification.reporting.markdown_tables import markdown_table
 from purification.reporting.papers import known_of, paper_values, values_of
@@ -257,3 +269,37 @@ def test_a_revision_of_what_is_known_makes_tables_anew(monkeypatch: pytest.Monke
     after = {name: paper_table(micro_catalogue(), name) for name in before}
     assert after["cowboy_table1"].digest != before["cowboy_table1"].digest
     assert after["table4"].digest == before["table4"].digest
+
+
+# What is said to be allowed
+
+
+FORM = read_yaml(SCHEMA)
+NAMING = ("defense", "defenses", "oracle", "attack", "attacks", "transferred", "one_pass", "search")
+
+
+def refused(catalogue: Catalogue, study: Study, key: str, name: str) -> str:
+    """What is wrong with a study that names this alone under a key; "" if nothing is."""
+    named: Any = [name] if isinstance(study.settings[key], list) else name
+    changed = replace(study, settings=study.settings | {key: named})
+    try:
+        check_study(catalogue.config, FORM, changed)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def test_what_a_study_is_said_to_take_it_takes() -> None:
+    """A name in place of another is refused for another key's sake alone."""
+    catalogue, seen, looked_at = micro_catalogue(), set(), Counter[str]()
+    for study in studies_of(catalogue.config):
+        keys = [key for key in NAMING if key in study.settings and (study.form, key) not in seen]
+        seen |= {(study.form, key) for key in keys}
+        for key in keys:
+            told = refused(catalogue, study, key, "nonesuch")
+            for name in re.search(r"allowed: (.*)$", told, re.MULTILINE)[1].split(", "):
+                again = refused(catalogue, study, key, name)
+                places = (f"{study.name}.{key}:", f"attacks.{name}.", f"defenses.{name}.")
+                assert not [place for place in places if f"\n  {place}" in again], again
+                looked_at[key] += 1
+    assert set(looked_at) == set(NAMING) and looked_at.total() > 500, looked_at
