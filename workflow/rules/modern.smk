@@ -1,70 +1,28 @@
 # Later purifiers beside the papers': the figures around the leaderboard `modern`, and the study of t*.
 
 
-rule plot_evaluations:
-    """Draw accuracy over evaluations, on fresh and on known draws"""
+rule plot_modern:
+    """Draw accuracy around the leaderboard of later purifiers: over evaluations, over costs, over draws"""
     input:
-        lambda wildcards: modern("modern_evaluations").files,
+        lambda wildcards: modern(wildcards.figure).files,
     output:
-        png=shown("results/figures/modern_evaluations.png"),
-        pdf="results/figures/modern_evaluations.pdf",
-        points="results/figures/modern_evaluations.csv",
+        png=shown("results/figures/{figure}.png"),
+        pdf="results/figures/{figure}.pdf",
+        points="results/figures/{figure}.csv",
     log:
-        "logs/plot_evaluations/modern_evaluations.log",
+        "logs/plot_modern/{figure}.log",
+    wildcard_constraints:
+        figure="modern_evaluations|modern_costs|modern_draws",
     threads: 1
     resources:
         mem_mb=growing(2000),
         runtime=growing(30),
     params:
-        recipe=lambda wildcards: modern("modern_evaluations").job,
+        recipe=lambda wildcards: modern(wildcards.figure).job,
     message:
-        "Draw accuracy over evaluations, on fresh and on known draws"
+        "Draw the figure {wildcards.figure}"
     script:
-        "../scripts/plot_evaluations.py"
-
-
-rule plot_costs:
-    """Draw accuracy over the cost of a purification"""
-    input:
-        lambda wildcards: modern("modern_costs").files,
-    output:
-        png=shown("results/figures/modern_costs.png"),
-        pdf="results/figures/modern_costs.pdf",
-        points="results/figures/modern_costs.csv",
-    log:
-        "logs/plot_costs/modern_costs.log",
-    threads: 1
-    resources:
-        mem_mb=growing(2000),
-        runtime=growing(30),
-    params:
-        recipe=lambda wildcards: modern("modern_costs").job,
-    message:
-        "Draw accuracy over the cost of a purification"
-    script:
-        "../scripts/plot_costs.py"
-
-
-rule plot_draws:
-    """Draw accuracy over the draws of an attack's look"""
-    input:
-        lambda wildcards: modern("modern_draws").files,
-    output:
-        png=shown("results/figures/modern_draws.png"),
-        pdf="results/figures/modern_draws.pdf",
-        points="results/figures/modern_draws.csv",
-    log:
-        "logs/plot_draws/modern_draws.log",
-    threads: 1
-    resources:
-        mem_mb=growing(2000),
-        runtime=growing(30),
-    params:
-        recipe=lambda wildcards: modern("modern_draws").job,
-    message:
-        "Draw accuracy over the draws of an attack's look"
-    script:
-        "../scripts/plot_draws.py"
+        "../scripts/plot_modern.py"
 
 
 rule clean_by_each:

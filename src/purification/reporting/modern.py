@@ -8,7 +8,14 @@ import numpy as np
 import pandas as pd
 
 from purification.evaluation.cleaned import ATTACKED, CLEAN, PURIFIED
-from purification.evaluation.protocol_points import KNOWN, LINES
+from purification.evaluation.protocol_points import (
+    DRAW_COLUMNS,
+    EVALUATION_COLUMNS,
+    KNOWN,
+    LINES,
+    draw_points,
+    evaluation_points,
+)
 from purification.evaluation.protocols import EVALUATIONS, FIXED, ONE_SHOT
 from purification.reporting.figures import (
     legend_below,
@@ -16,6 +23,7 @@ from purification.reporting.figures import (
     paper_figure,
     purification_examples,
 )
+from purification.reporting.leaderboard import rows_and_times
 from purification.reporting.markdown_tables import grid
 from purification.reporting.roc import DASHES, MARKERS, AccuracyPanel, accuracy_lines
 from purification.storage import read_image_set
@@ -219,6 +227,27 @@ def accuracy_over_draws(points: pd.DataFrame, *paths: Path) -> None:
 def _line_name(points: pd.DataFrame) -> str:
     row = points.iloc[0]
     return f"{row['dataset']}: {name_of(row)} (n = {row['n']})"
+
+
+# These three by their names
+
+
+def figure_points(name: str, rows: Sequence[Mapping[str, Any]], threads: int = 1) -> pd.DataFrame:
+    """What the figure of that name shows, one of `DRAWN`. `rows`: what its job is told of."""
+    columns, points = {
+        "modern_evaluations": (EVALUATION_COLUMNS, evaluation_points),
+        "modern_costs": (COST_COLUMNS, lambda rows: cost_points(*rows_and_times(rows, threads))),
+        "modern_draws": (DRAW_COLUMNS, draw_points),
+    }[name]
+    return pd.DataFrame(points(rows), columns=list(columns))
+
+
+DRAWN = {
+    "modern_evaluations": accuracy_over_evaluations,
+    "modern_costs": accuracy_over_costs,
+    "modern_draws": accuracy_over_draws,
+}
+"""What draws the points of a figure, by its name."""
 
 
 # Pictures
