@@ -42,7 +42,7 @@ def test_each_attack_has_a_column_by_each_protocol(made: Workflow) -> None:
     # Of two losses the better one, then BPDA, then the gray box.
     assert list(map(float, shown)) == pytest.approx([min(left[:2]), left[2]])
     page = (results / "modern.md").read_text()
-    assert "- **digits, classifier D, all of 5 draws**: no other defense keeps more" in page
+    assert "- **digits, classifier D, all of 5 draws, n 4**: no other defense keeps more" in page
     assert "| passes of a purification | ms of it |" in page
 
 
