@@ -38,10 +38,11 @@ class DamagedFile(ValueError):
     """A file does not hold what was written to it."""
 
 
-def damaged(path: str | Path, complaint: str) -> ValueError:
+def damaged(path: str | Path, complaint: str, otherwise: str = "") -> ValueError:
     """What to raise where a file is not what was written: a DamagedFile that names it. One that a
-    job is made from is set aside, as `<name>.damaged`, so that the next run makes it again. One
-    that cannot be read at all (permissions, a disk's error) stays, and is said to be just that."""
+    job is made from is set aside, as `<name>.damaged`, so that the next run makes it again; of
+    another one `otherwise` is said. One that cannot be read at all (permissions, a disk's error)
+    stays, and is said to be just that."""
     place = Path(path)
     try:
         place.read_bytes()
@@ -50,8 +51,8 @@ def damaged(path: str | Path, complaint: str) -> ValueError:
     if _allowed is not None and _absolute(path) in _allowed:
         aside = place.with_name(f"{place.name}.damaged")
         place.replace(aside)
-        complaint = f"{complaint}. It is now {aside}, and Snakemake, run again, makes it again"
-    return DamagedFile(f"{path}: {complaint}")
+        otherwise = f". It is now {aside}, and Snakemake, run again, makes it again"
+    return DamagedFile(f"{path}: {complaint}{otherwise}")
 
 
 def digest_of(recipe: Mapping[str, Any]) -> str:

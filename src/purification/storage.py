@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -48,6 +48,11 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "validation", "test")
 PROVENANCE = ("recipe", "seed", "versions")  # attributes that only the writing functions set
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+AGAIN = ". Copy it again, or run Snakemake again, which makes it again"
+"""What is to be done about a file that is not whole, outside of a job."""
+LONGEST_HEADER = 2**26
+"""Bytes of a checkpoint's, by far."""
 EARLIER = "it has no digests: written by an earlier version of this project, and cannot be checked"
 """What is said of a file of a format that is not read any more."""
 
@@ -534,6 +539,8 @@ def read_state(path: str | Path) -> tuple[dict[str, "torch.Tensor"], dict[str, A
 
     expected = "a checkpoint: safetensors, written by write_checkpoint"
     path = existing(path, expected)
+    if lacking := _lacking(path, _size_of_checkpoint):
+        raise damaged(path, f"{lacking}; expected {expected}", AGAIN)
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["purification"])
@@ -568,7 +575,8 @@ def picture_digest(path: str | Path) -> str:
         start = file.read(4096)
     _, mark, rest = start.partition(f"tEXt{PNG_MARK}\0".encode())
     if not mark:
-        raise DamagedFile(f"{path}: a picture without the digest of its recipe")
+        what = "a picture without the digest of its recipe" if start else "the file is empty"
+        raise DamagedFile(f"{path}: {what}")
     return rest[:16].decode("ascii", errors="replace")
 
 
@@ -601,9 +609,11 @@ def taken_from(path: str | Path) -> dict[str, Any] | None:
 def _checkpoint_header(path: str | Path) -> dict[str, Any]:
     """What `write_checkpoint` wrote into the header of a safetensors file, which begins with its
     length in 8 bytes, then JSON."""
+    if lacking := _lacking(Path(path), _size_of_checkpoint):
+        raise ValueError(lacking)
     with Path(path).open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        if length > 2**26:
+        if length > LONGEST_HEADER:
             raise ValueError("no header")
         header = json.loads(file.read(length))
     held = json.loads(header["__metadata__"]["purification"])
@@ -618,6 +628,41 @@ def existing(path: str | Path, expected: str) -> Path:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected {expected}")
     return path
+
+
+def _lacking(path: Path, size_of: Callable[[BinaryIO], int]) -> str:
+    """What is said of a file that is empty, or shorter than it says itself (`size_of`); "" of any
+    other. A copy that was broken off leaves such files."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if size and size >= size_of(file):
+            return ""
+    return f"the file is cut off after {size:,} bytes" if size else "the file is empty"
+
+
+def _size_of_hdf5(file: BinaryIO) -> int:
+    """The least number of bytes that a file of a format that is read has by its superblock; 0 of
+    what is not HDF5, or of an older format."""
+    start = file.read(36)
+    if not start.startswith(HDF5_SIGNATURE[: len(start)]) or start[8:9] in (b"\0", b"\1"):
+        return 0
+    return int.from_bytes(start[28:], "little") if len(start) == 36 else 36
+
+
+def _size_of_checkpoint(file: BinaryIO) -> int:
+    """The same by a safetensors file's header, which has the ends of its tensors; 0 of what has no
+    such header."""
+    start = file.read(9)
+    length = int.from_bytes(start[:8], "little")
+    if length > LONGEST_HEADER or start[8:] not in (b"", b"{"):
+        return 0
+    header = start[8:] + file.read(length - 1)
+    try:
+        tensors = [value for name, value in json.loads(header).items() if name != "__metadata__"]
+        ends = [int(tensor["data_offsets"][1]) for tensor in tensors]
+    except (ValueError, AttributeError, KeyError, TypeError):
+        ends = []  # cut within the header, or damaged there
+    return 8 + length + max(ends, default=0)
 
 
 def _json(value: Mapping[str, Any]) -> str:
@@ -674,12 +719,14 @@ def _values(dataset: h5py.Dataset, first: int | None = None) -> np.ndarray:
 def _readable(path: str | Path, expected: str, checked: bool = True) -> Iterator[h5py.File]:
     """`checked`: its recipe is compared with what the job expects."""
     path = existing(path, expected)
+    if lacking := _lacking(path, _size_of_hdf5):
+        raise damaged(path, f"{lacking}; expected {expected}", AGAIN if checked else "")
     # No locks: some cluster file systems have none, and a file never changes once it has its name.
     try:
         with path.open("rb") as raw:
             signature = raw.read(9)
         # Before HDF5 is asked, which can be led round in circles by damage in its older formats.
-        if signature[:8] == b"\x89HDF\r\n\x1a\n" and signature[8:] < b"\x02":
+        if signature[:8] == HDF5_SIGNATURE and signature[8:] < b"\x02":
             raise ValueError(EARLIER)
         with h5py.File(path, "r", locking=False) as file:
             recipe = json.loads(file.attrs["recipe"])

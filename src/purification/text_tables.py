@@ -84,7 +84,7 @@ def _verified_table(path: str | Path) -> tuple[str, list[str]]:
     expected = f"a CSV with the columns {' and '.join(MARKS)} at its end"
     path = existing(path, expected)
     try:
-        header, *rows = path.read_bytes().decode("utf-8").split("\n")
+        header, *rows = _text_of(path).split("\n")
         if not header.endswith(_END):
             raise ValueError(EARLIER if "," in header else "no such header")
         if len(rows) < 2 or rows.pop() != "":
@@ -171,7 +171,7 @@ def _verified_page(path: str | Path) -> tuple[str, str]:
     expected = "a page of Markdown that ends with its digests"
     path = existing(path, expected)
     try:
-        text, _, comment = path.read_bytes().decode("utf-8").rpartition("\n\n")
+        text, _, comment = _text_of(path).rpartition("\n\n")
         found = re.fullmatch(_COMMENT.format("(.*)", "(.*)", "(.*)") + "\n", comment)
         if found is None:
             raise ValueError("no such end")
@@ -182,6 +182,12 @@ def _verified_page(path: str | Path) -> tuple[str, str]:
     except (ValueError, OSError) as error:
         raise damaged(path, f"expected {expected}; {error}") from error
     return digest, text
+
+
+def _text_of(path: Path) -> str:
+    if not (text := path.read_bytes().decode("utf-8")):
+        raise ValueError("the file is empty")
+    return text
 
 
 def _content_of(beside: str | Path | None) -> list[str]:

@@ -150,6 +150,21 @@ def test_a_file_of_another_config_is_refused_with_the_difference(own: Path) -> N
         load_images(own)
 
 
+@pytest.mark.parametrize(
+    ("left", "told"), [(0, "is empty"), (-1, r"is cut off after [\d,]+ bytes")]
+)
+def test_a_file_that_is_not_whole_is_none_of_another_config(
+    own: Path, left: int, told: str
+) -> None:
+    path = own / "generators/wgan_gp.safetensors"
+    path.write_bytes(path.read_bytes()[:left])
+    with pytest.raises(
+        DamagedFile, match=rf"wgan_gp\.safetensors: .*the file {told}\. In "
+    ) as error:
+        load_defended(own, "defense_gan_orig", "D", yaml.safe_load(MICRO.read_text()))
+    assert f"this makes it again: snakemake {RUN}/generators/" in str(error.value)
+
+
 def test_a_search_of_other_settings_than_the_runs_is_refused_unless_it_is_asked_for(
     finished: Workflow, tmp_path: Path
 ) -> None:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 from os import PathLike
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ from purification.experiments.methods import stated
 from purification.experiments.names import NONE, PLAIN
 from purification.freshness import found_recipe, objection_to
 from purification.models.checkpoints import load_network
-from purification.provenance import ForeignFile, all_differences
+from purification.provenance import DamagedFile, ForeignFile, all_differences
 from purification.purifiers.base import Defended
 from purification.storage import SPLITS, read_split
 
@@ -54,7 +54,7 @@ def load_defended(run: Place, defense: str, classifier: str, config: Config = No
             command that makes it.
         ValueError: the config has no such name (lists what it has), the defence has no purifier, or
             a file was made by another recipe (`ForeignFile`, with the first difference) or is
-            damaged.
+            damaged (`DamagedFile`).
     """
     opened = _Opened.of(run, config)
     purifier = opened.purifier(defense, classifier)
@@ -171,7 +171,7 @@ class _Opened:
             place = self.run.place(images)
             if not place.is_file():
                 continue
-            recipe = found_recipe(place)
+            recipe = self._recipe_of(images)
             found = recipe.get("purifier", {}) if isinstance(recipe, Mapping) else {}
             if differing := all_differences(found, made.recipe):
                 self._refuse(place, differing, [images])
@@ -202,8 +202,8 @@ class _Opened:
         return load_network(self.run.place(classifier), "Classifier").requires_grad_(False)
 
     def check(self, files: Mapping[str, File]) -> None:
-        """Raise FileNotFoundError, with the command, unless all are there; ForeignFile for the
-        first that was made by another recipe."""
+        """Raise FileNotFoundError, with the command, unless all are there; DamagedFile or
+        ForeignFile for the first that cannot be read, or that was made by another recipe."""
         wanted = list({file.path: file for file in files.values()}.values())
         if self.run.kept:
             self._check_kept(wanted)
@@ -217,6 +217,7 @@ class _Opened:
             )
         for file in wanted:
             place = self.run.place(file)
+            self._recipe_of(file)
             if objection := objection_to(place, file.recipe):
                 self._refuse(place, objection, [file])
 
@@ -234,6 +235,14 @@ class _Opened:
                 f"({folder / dataset}). Make it, and load it from its run: "
                 f"snakemake {targets} --cores all --resources gpu=1{option}"
             )
+
+    def _recipe_of(self, file: File) -> Mapping[str, Any] | str:
+        """That which a file carries. Raises DamagedFile, with the command that makes it again."""
+        try:
+            return found_recipe(self.run.place(file))
+        except ValueError as error:
+            again = self._command([file], "it", again=True)
+            raise DamagedFile(f"{error}. {again}") from error
 
     def _refuse(self, place: object, lines: list[str], files: list[File]) -> NoReturn:
         more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -17,7 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from purification import evaluation, reporting
+from purification.freshness import objection_to
 from purification.hdf5 import CONTENT, content_digest
+from purification.provenance import DamagedFile
 from purification.storage import (
     ImageSet,
     _write_hdf5,
@@ -241,14 +244,27 @@ def test_foreign_file_is_named(tmp_path: Path) -> None:
             read(path)
 
 
-def test_truncated_files_are_refused(tmp_path: Path) -> None:
-    write_image_set(tmp_path / "set.h5", _image_set(200), RECIPE)
-    write_checkpoint(tmp_path / "net.safetensors", {"w": torch.ones(100)}, RECIPE)
-    for name, read in (("set.h5", read_image_set), ("net.safetensors", read_checkpoint)):
-        whole = (tmp_path / name).read_bytes()
-        (tmp_path / name).write_bytes(whole[: len(whole) // 2])
-        with pytest.raises(ValueError, match=f"{name}: expected"):
-            read(tmp_path / name)
+@pytest.mark.parametrize("left", [0, 4, 8, 100, 500, -1])
+@pytest.mark.parametrize("name", ["set.h5", "net.safetensors"])
+def test_a_file_that_is_not_whole_is_said_to_be_just_that(
+    tmp_path: Path, name: str, left: int
+) -> None:
+    path = tmp_path / name
+    if name == "set.h5":
+        write_image_set(path, _image_set(200), RECIPE)
+        read: Any = read_image_set
+    else:
+        write_checkpoint(path, {"w": torch.ones(100)}, RECIPE)
+        read = read_checkpoint
+    path.write_bytes(path.read_bytes()[:left])
+    size = path.stat().st_size
+    what = f"the file is cut off after {size:,} bytes" if left else "the file is empty"
+    with pytest.raises(DamagedFile, match=rf"{name}: {what}; expected .*run Snakemake again"):
+        read(path)
+    # Before a run, too, which then makes it again: there is nothing else to do.
+    assert what in str(objection_to(path, RECIPE)) and "again" not in str(
+        objection_to(path, RECIPE)
+    )
 
 
 def test_missing_dataset_is_named(tmp_path: Path) -> None:
