@@ -11,6 +11,7 @@ LOWEST = 1 / 20
 """The last step of the cosine schedule, as a share of the first."""
 TRAVEL = 2.5
 """How many radii all steps are long together, where no `step_size` is given."""
+_TWO_DIGITS = 0.01
 _ROUNDING = 1e-9  # 40 times 0.0025 is not quite 0.1
 
 
@@ -44,6 +45,10 @@ class TooShort:
     must: float
     start: str
     ways_out: tuple[str, ...]
+
+    def goes(self, share: float) -> bool:
+        """Whether the steps go this share of the way, to two digits."""
+        return abs(self.travels / self.must - share) <= _TWO_DIGITS
 
     def __str__(self) -> str:
         whence = "a random start" if self.start == "random" else "the image"

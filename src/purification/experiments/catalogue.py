@@ -327,17 +327,19 @@ class Catalogue(Names):
     def attack(self, attack: str, *, draws: bool = False) -> Attack:
         """An attack; `draws`: on a randomised model, on which alone its `expectation` tells."""
         entry = self._lookup("attacks", attack)
-        others = ["method", "images", "paper_name", "files", "settings", KEY]
+        others = ["method", "images", "paper_name", "published_reach", "files", "settings", KEY]
         others += [] if draws else ["expectation"]
         settings = {k: v for k, v in entry.items() if k not in others}
         settings = {**entry.get("settings", {}), **settings}
         made = Attack(attack, entry["method"], settings, **_own(entry["method"], entry))
-        self._look_at(made, f"attacks.{attack}")
+        self._look_at(made, f"attacks.{attack}", entry.get("published_reach"))
         return made
 
-    def _look_at(self, attack: Attack, place: str) -> None:
-        """Remark on an attack whose steps cannot cross its ball."""
-        if short := too_short(attack.method, attack.settings):
+    def _look_at(self, attack: Attack, place: str, published: float | None = None) -> None:
+        """Remark on an attack whose steps cannot cross its ball, unless they go the share of the
+        way that is `published`: those are its paper's."""
+        short = too_short(attack.method, attack.settings)
+        if short and not (published and short.goes(published)):
             self.remarks.setdefault(place, f"{place}: {short}")
 
     def _attack_on_network(self, attack: str) -> Attack:

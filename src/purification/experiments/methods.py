@@ -160,6 +160,7 @@ def attack_branch(shared: Mapping[str, Any], name: str, facts: Facts) -> dict[st
     climbs = facts.stated.get("labels", not facts.stated.get("model_free"))
     keys = ["images", "paper_name", "quirks", *(["labels"] if climbs else [])]
     keys += [] if facts.stated.get("model_free") else ["expectation"]
+    keys += ["published_reach"] if "step_size" in facts.settings and ":" not in name else []
     measured = ["pixel_range"] if lengths_among(facts.stated["settings"]) else []
     if ":" in name:
         settings, strength = own_settings(facts), "epsilon" if "norm" in facts.stated else None

@@ -190,7 +190,7 @@ def _classifiers_of(wanted: Mapping[str, Any]) -> set[str]:
 
 
 def _attack_note(name: str, settings: Mapping[str, Any]) -> str:
-    note = f"Attack `{name}`: {_listed(settings, hide=('images',))}."
+    note = f"Attack `{name}`: {_listed(settings, hide=('images', 'published_reach'))}."
     settings = settings_of(settings)
     low, high = settings.get("pixel_range", UNIT_RANGE)
     if [low, high] != UNIT_RANGE:

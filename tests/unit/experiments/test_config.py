@@ -22,6 +22,7 @@ from purification.experiments.artifacts import Dataset
 from purification.experiments.image_counts import ATTACKERS_IMAGES
 from purification.experiments.papers import ACCURACY_FORMS, STUDIES, named
 from purification.facts import decorated
+from purification.reach import too_short
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,48 @@ def test_committed_configs_are_right(overlays: list[str]) -> None:
     assert {key: value for key, value in known if key not in own} == {
         key: value for key, value in redrawn if key not in own
     }
+
+
+SHIPPED = ("", "paper", "mnist_cpu", "mnist_quick", "cifar10_cpu")
+EDITS: list[dict[str, Any]] = [
+    {"step_size": 0.002},
+    {"iterations": 30},
+    {"epsilon": 0.12},
+    {"published_reach": 0.5},
+]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_papers_steps_are_not_warned_of_as_the_config_has_them(name: str) -> None:
+    own = yaml.safe_load((REPOSITORY / f"config/{name}.yaml").read_text()) if name else {}
+    catalogue = Catalogue(merged(DEFAULT, own), SCHEMA)
+    attacks = catalogue.config["attacks"]
+    assert len([catalogue.attack(attack) for attack in attacks]) > 20
+    assert not catalogue.remarks
+    # It says what is: that these steps do not cross.
+    claims = {attack: entry.get("published_reach") for attack, entry in attacks.items()}
+    short = {
+        attack: found.travels / found.must
+        for attack in attacks
+        if (found := too_short((made := catalogue.attack(attack)).method, made.settings))
+    }
+    assert "pgd" in short and short == pytest.approx(
+        {attack: claims[attack] for attack in short}, abs=0.01
+    )
+
+
+@pytest.mark.parametrize("change", EDITS, ids=str)
+def test_a_users_own_steps_are_warned_of(change: dict[str, Any]) -> None:
+    own = DEFAULT["attacks"]["pgd"] | change
+    plain = {key: value for key, value in own.items() if key != "published_reach"}
+    attacks = {"pgd": own, "mine": plain}
+    catalogue = Catalogue(merged(DEFAULT, {"attacks": attacks}), SCHEMA)
+    for attack in attacks:
+        catalogue.attack(attack)
+    assert [told.partition(" its steps travel ")[0] for told in catalogue.remarks.values()] == [
+        "attacks.pgd:",
+        "attacks.mine:",
+    ]
 
 
 def without(*place: str) -> Callable[[dict[str, Any]], None]:
