@@ -155,20 +155,6 @@ def test_the_picture_of_readme_is_that_of_the_committed_leaderboard(tmp_path: Pa
         assert picture.info["leaderboard"] == leaderboard.state(changed) != shown
 
 
-def test_the_table_of_readme_is_that_of_the_committed_leaderboards() -> None:
-    boards = {
-        name: leaderboard.read(REPOSITORY / place / "leaderboard.csv")
-        for name, place in leaderboard.SHOWN.items()
-    }
-    made = leaderboard.side_by_side(boards)
-    assert made in README.read_text(), "run: python docs/leaderboard.py"
-    # A row for each defence and protocol of any.
-    names = {leaderboard.name_of(row) for rows in boards.values() for row in rows}
-    header, _, *lines = made.splitlines()
-    assert sorted(line.split(" | ")[0].removeprefix("| ") for line in lines) == sorted(names)
-    assert {line.count(" | ") for line in lines} == {header.count(" | ")}
-
-
 def test_leaderboards_side_by_side() -> None:
     row = {"variant": "", "protocol": "", "ci_low": "0.1", "ci_high": "0.3", "white_box": ""}
     row |= {"clean_accuracy": "1.0", "gray_box": "0.5", "purification_passes": "1.0", "claim": ""}

@@ -9,7 +9,7 @@ import pytest
 from conftest import REPOSITORY
 
 sys.path.insert(0, str(REPOSITORY / "docs"))
-from leaderboard import BEGIN, read, table, with_table
+from leaderboard import DIGITS, SHOWN, name_of, read, side_by_side, with_table
 
 README = REPOSITORY / "README.md"
 RESULTS = REPOSITORY / "docs/results"
@@ -30,21 +30,22 @@ def test_a_page_with_robust_accuracies_tells_the_worst_case(page: Path) -> None:
     assert told and (first is None or told.start() < first.start())
 
 
-def test_the_headline_table_is_the_committed_leaderboard() -> None:
+def test_the_headline_table_is_of_the_committed_leaderboards() -> None:
     text = README.read_text()
-    places = re.findall(BEGIN.format("(docs/results/[^ ]+)", "leaderboard"), text)
-    assert "docs/results/digits" in places
-    for place in places:
-        rows = read(REPOSITORY / place / "leaderboard.csv")
-        assert with_table(text, place, rows) == text, (
-            f"run: python docs/leaderboard.py RESULTS {place}"
-        )
-        # Of a number that is in no other column, it must be the row's own.
-        none = next(line for line in table(rows).splitlines() if line.startswith("| none |"))
+    boards = {name: read(REPOSITORY / place / "leaderboard.csv") for name, place in SHOWN.items()}
+    made = side_by_side(boards)
+    assert with_table(text, DIGITS, made) == text, "run: python docs/leaderboard.py"
+    # A row for each defence and protocol of any, and the worst case of each board is told.
+    names = {name_of(row) for rows in boards.values() for row in rows}
+    header, _, *lines = made.splitlines()
+    assert sorted(line.split(" | ")[0].removeprefix("| ") for line in lines) == sorted(names)
+    assert {line.count(" | ") for line in lines} == {header.count(" | ")}
+    none = next(line for line in lines if line.startswith("| none |"))
+    for rows in boards.values():
         (bare,) = [row for row in rows if row["defense"] == "none"]
         assert f"**{float(bare['accuracy']):.2f}**" in none
 
 
 def test_a_document_without_a_place_for_it_is_told() -> None:
     with pytest.raises(ValueError, match=r"expected the line '<!-- docs/results/mine/leaderboard"):
-        with_table("# Nothing\n", "docs/results/mine", [])
+        with_table("# Nothing\n", "docs/results/mine", "")
