@@ -23,7 +23,7 @@ import ast
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from importlib import import_module
 from importlib.util import resolve_name
 from pathlib import Path
@@ -66,14 +66,14 @@ class Facts:
     methods: Mapping[str, ast.arguments] | None = None
     bases: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def settings(self) -> Mapping[str, Any]:
         """Its settings, each as a JSON schema."""
         told = {name: {"description": text} for name, text in self.arguments.items()}
         found = self.stated.get("settings", {}).items()
         return {name: told.get(name, {}) | _schema_of(value) for name, value in found}
 
-    @property
+    @cached_property
     def cheaper(self) -> Mapping[str, Any]:
         """What its cheaper version takes, each as a JSON schema; nothing if it has none."""
         return {name: _schema_of(v) for name, v in self.stated.get("cheaper", {}).items()}
@@ -84,7 +84,7 @@ class Facts:
         settings = self.settings.items()
         return [k for k, v in settings if "default" not in v and not self.parameters.get(k)]
 
-    @property
+    @cached_property
     def defaults(self) -> dict[str, Any]:
         """Those that have one."""
         return {k: v["default"] for k, v in self.settings.items() if "default" in v}

@@ -226,10 +226,11 @@ def study_of(config: Mapping[str, Any], name: str) -> Study | None:
 
 def studies_of(config: Mapping[str, Any], *forms: str) -> Iterator[Study]:
     """All studies of these forms (none given: of any) that the config has, the papers' first."""
-    for name in dict.fromkeys((*STUDIES, *config.get("tables", ()))):
-        study = study_of(config, name)
-        there = study is not None and all(other in config for other in study.of)
-        if study is not None and there and (study.form in forms or not forms):
+    own = {name: table for name, table in config.get("tables", {}).items() if table is not None}
+    for name in dict.fromkeys((*STUDIES, *own)):
+        form = own[name]["form"] if name in own else STUDIES[name].form
+        study = study_of(config, name) if form in forms or not forms else None
+        if study is not None and all(other in config for other in study.of):
             yield study
 
 
