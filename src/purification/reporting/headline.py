@@ -7,6 +7,7 @@ from pathlib import Path
 from purification.reporting.digits import interval_text, share_text
 
 Named = Callable[[str, str], str]
+"""What a defence is called, of its name and variant in a table."""
 _BOXES = {"white_box": "white box", "gray_box": "gray box", "black_box": "black box"}
 _BOXES |= {"white_box_bpda": "BPDA"}
 _SHOWN = 3

@@ -26,10 +26,13 @@ from purification.evaluation.protocols import EVALUATIONS, FIXED, ONE_SHOT
 from purification.reporting import web
 from purification.reporting.claims import CLAIM_COLUMNS, claim_of, printed_claims
 from purification.reporting.csv_files import read_rows
+from purification.reporting.headline import Named
 from purification.reporting.markdown_tables import MARK, grid
 
 COLUMNS = (*LEADERBOARD_COLUMNS, *CLAIM_COLUMNS)
 """Columns of the CSV."""
+CALLED = "called"
+"""What a row's defence is called on a page (`called`)."""
 BELOW = "▼"
 """Marks a defence below no defence."""
 _BOXES = {"gray_box": "gray box", "white_box_bpda": "BPDA", "white_box": "white box"}
@@ -140,6 +143,12 @@ def _costs(row: Mapping[str, Any]) -> dict[str, Any]:
     return {"passes": own["passes"], "times": times}
 
 
+def called(rows: Iterable[Mapping[str, Any]], named: Named) -> list[dict[str, Any]]:
+    """The rows for a page, where their defences have the names that `named` gives them. Without
+    they have those of the config, by which the CSV tells them apart."""
+    return [{**row, CALLED: named(row["defense"], row["variant"] or "")} for row in rows]
+
+
 # Markdown
 
 
@@ -226,7 +235,7 @@ def _ms(times: Mapping[str, Any]) -> float:
 
 
 def _kept(row: Mapping[str, Any], times: Mapping[str, Any]) -> str:
-    name = f"{row['defense']} {row['variant'] or ''}".strip()
+    name = _called(row)
     cost = f"{_ms(times):.3g} ms" if _ms(times) else "no purification"
     kept = f"{row['accuracy']:.3f} {_interval(row)}, clean {row['clean_accuracy']:.3f}"
     return f"{name} ({kept}, {cost})"
@@ -297,7 +306,11 @@ def _said_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 def _defense(row: Mapping[str, Any]) -> str:
     """Its name, and by which protocol it is judged, if it is randomised."""
     judged = f": {_protocol(row)}" if _protocol(row) else ""
-    return f"{row['defense']} {row['variant'] or ''}".strip() + judged
+    return _called(row) + judged
+
+
+def _called(row: Mapping[str, Any]) -> str:
+    return row.get(CALLED) or f"{row['defense']} {row['variant'] or ''}".strip()
 
 
 def _protocol(row: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ import math
 import platform
 import re
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -27,7 +27,10 @@ from purification.evaluation.protocols import EVALUATIONS, FIXED, ONE_SHOT
 from purification.provenance import check_recipe, place_of
 from purification.reporting import web
 from purification.reporting.digits import interval_text, share_text
+from purification.reporting.headline import Named
 from purification.reporting.leaderboard import (
+    CALLED,
+    called,
     leaderboard_meanings,
     leaderboard_section,
 )
@@ -41,8 +44,6 @@ from purification.text_tables import read_page, read_text_table
 
 Flagged = tuple[str, str, str]
 """A number that is warned of: in which result, where there, and its flags."""
-Named = Callable[[str, str], str]
-"""What a defence is called, of its name and variant in a table."""
 TITLE = "Results"
 PICTURE_PIXELS = 1400
 """Pictures are made no wider than that for the page."""
@@ -77,7 +78,7 @@ def run_page(content: Mapping[str, Any], results: str, named: Named, libraries: 
         _check(one)
     flags: list[Flagged] = []
     sections = {
-        "Leaderboard": _leaderboard(shown, flags),
+        "Leaderboard": _leaderboard(shown, named, flags),
         "Tables": _tables(shown, named, flags),
         "Figures": _pictures(shown, "Figures"),
         "Pictures": _pictures(shown, "Pictures"),
@@ -171,17 +172,20 @@ def _of(shown: Iterable[Mapping[str, Any]], section: str) -> dict[str, list[Mapp
     return groups
 
 
-def _leaderboard(shown: Sequence[Mapping[str, Any]], flags: list[Flagged]) -> str:
+def _leaderboard(shown: Sequence[Mapping[str, Any]], named: Named, flags: list[Flagged]) -> str:
     found = [one for one in shown if one["kind"] == "leaderboard"]
     if not found:
         return ""
     csv = place_of(next(path for path in found[0]["paths"] if path.endswith("board.csv")))
-    rows, times = _read_leaderboard(csv), _read_leaderboard(csv.with_suffix(".times.csv"))
+    rows, times = (
+        called(_read_leaderboard(csv), named),
+        _read_leaderboard(csv.with_suffix(".times.csv")),
+    )
     for row in rows:
         listed = ", ".join(filter(None, (row[FLAGS] or "").split(";")))
         if listed:
-            whom = f"{row['dataset']}, {row['classifier']}, {row['defense']} {row['variant'] or ''}"
-            flags.append(("Leaderboard", whom.strip(), listed))
+            whom = f"{row['dataset']}, {row['classifier']}, {row[CALLED]}"
+            flags.append(("Leaderboard", whom, listed))
     meanings = web.folded("What the columns mean", leaderboard_meanings(rows, times))
     return "\n".join([leaderboard_section(rows, times), meanings, _files(found[0])])
 
@@ -248,10 +252,11 @@ def _accuracies(one: Mapping[str, Any], named: Named, flags: list[Flagged]) -> s
             dataset = part.dataset
             parts.append(f"<h4>{html.escape(dataset)}</h4>")
         parts.append(_part(part, named))
+        headings = _headings(part, named)
         for left, cells in part.rows:
-            for cell in filter(None, cells):
-                if cell.flags:
-                    where = ", ".join(filter(None, [part.dataset, *left, cell.column]))
+            for cell, heading in zip(cells, headings, strict=True):
+                if cell and cell.flags:
+                    where = ", ".join(filter(None, [part.dataset, *left, heading]))
                     flags.append(
                         (f"{one['group']}: {one['title']}", where, cell.flags.replace(";", ", "))
                     )

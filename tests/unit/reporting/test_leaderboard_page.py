@@ -10,7 +10,13 @@ import pytest
 from browser import WIDER, Page, check_picture, ended, in_a_browser, in_a_phone, shot
 
 from purification.evaluation.leaderboard import BOX_ENDS, BOXES, NAMED, TIME_COLUMNS
-from purification.reporting.leaderboard import COLUMNS, leaderboard_html, leaderboard_page
+from purification.experiments import paper_name
+from purification.reporting.leaderboard import (
+    COLUMNS,
+    called,
+    leaderboard_html,
+    leaderboard_page,
+)
 from purification.text_tables import page_digest, write_page
 
 
@@ -92,6 +98,17 @@ def test_its_numbers_are_those_of_the_other_page() -> None:
         assert number in text and number in markdown
     # Times alone are not in what every run must repeat.
     assert "5.25" in text and "5.25" not in markdown
+
+
+def test_defenses_have_the_papers_names_on_both_pages() -> None:
+    shown = called(ROWS, paper_name)
+    html, markdown = leaderboard_html(shown, TIMES), leaderboard_page(shown, TIMES)
+    for name in ("Defense-GAN-Rec", "FGSM training, ε = 0.1", "no defense"):
+        assert name in html and f"| A | {name} |" in markdown
+    assert "adv_training" not in markdown and "defense_gan rec" not in markdown
+    assert "no other defense keeps more in less time than FGSM training" in markdown
+    # By which the CSV tells rows apart.
+    assert [row["defense"] for row in shown] == [row["defense"] for row in ROWS]
 
 
 def test_it_carries_its_recipe(tmp_path: Path) -> None:

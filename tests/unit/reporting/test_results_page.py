@@ -157,10 +157,10 @@ def test_it_says_what_it_does_not_show_and_what_speaks_against_a_number(page: Pa
     flagged = re.findall(r'scope="row">([^<]*)</th>' + 2 * text_cell, flags)
     assert (
         "Defense-GAN: Table 4: white box",
-        "digits, fgsm, 0.3, A, magnet",
+        "digits, fgsm, 0.3, A, MagNet, white box",
         "low_success",
     ) in flagged
-    assert ("Leaderboard", "digits, A, magnet", "not_converged") in flagged
+    assert ("Leaderboard", "digits, A, MagNet", "not_converged") in flagged
 
 
 def test_it_says_what_it_was_made_from_and_what_that_cost(page: Path) -> None:
