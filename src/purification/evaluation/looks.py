@@ -88,7 +88,10 @@ def _calls_of_optimisers() -> Iterator[list[str]]:
     try:
         yield seen
     finally:
-        sys.setprofile(before)
+        if hasattr(before, "enable"):  # one written in C, such as cProfile's, is no function
+            before.enable()
+        else:
+            sys.setprofile(before)
 
 
 def zero_gradient_share(model: nn.Module, images: Tensor, labels: Tensor, batch_size: int) -> float:

@@ -1,6 +1,9 @@
 """Checks of a cascade: small models that must raise each flag, and plain ones that must not."""
 
+import cProfile
 import json
+import pstats
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -214,6 +217,27 @@ def test_a_latent_search_whose_derivatives_are_written_out_is_seen() -> None:
     images = images_of(3).repeat(1, 1, 2, 2)
     assert looks.optimises(Search(), images, 2)
     assert not looks.optimises(nn.Identity(), images, 2)
+
+
+def test_a_profiler_goes_on_behind_the_look() -> None:
+    """Of Python's own two, one is a function and one, in C, is none."""
+    model, images = Defended(Searching(), Linear()), images_of(4)
+    profiler = cProfile.Profile()
+    profiler.enable()
+    assert looks.optimises(model, images, 4)
+    images_of(4)
+    profiler.disable()
+    assert any(name == "images_of" for _, _, name in pstats.Stats(profiler).stats)
+
+    seen: list[str] = []
+    before = sys.getprofile()
+    sys.setprofile(lambda frame, event, _: seen.append(frame.f_code.co_name))
+    try:
+        assert looks.optimises(model, images, 4)
+        images_of(4)
+    finally:
+        sys.setprofile(before)
+    assert "images_of" in seen
 
 
 def test_one_that_optimises_for_some_images_is_seen_in_any_batch() -> None:
