@@ -167,12 +167,16 @@ WRONG = {
         ["classifiers.A.per_dataset.mnist: unknown key 'dropout'; allowed: batch_size, epochs"],
     ),
     "training on no data set": (
-        edit("generators", "wgan_gp", "per_dataset", value={"minst": {"iterations": 3}}),
+        edit("generators", "wgan_gp", "per_dataset", value={"minst": {"iterations": 30}}),
         ["generators.wgan_gp.per_dataset: got ", "allowed: digits", "did you mean 'mnist'?"],
     ),
     "snapshot after a shorter training": (
         edit("generators", "dcgan", "per_dataset", value={"svhn": {"iterations": 3}}),
         ["generators.dcgan.per_dataset.svhn.snapshots: must be at most the 3 iterations"],
+    ),
+    "a training without a row in its history": (
+        edit("generators", "wgan_gp", "iterations", value=9),
+        ["generators.wgan_gp.iterations: 9 is less than the minimum of 10"],
     ),
     "unknown section": (edit("atacks", value={}), ["the top level: unknown key 'atacks'"]),
     "wrong type": (
