@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,6 +38,16 @@ FILES = {
     "train_32x32.mat": mat_file(range(TRAIN)),
     "test_32x32.mat": mat_file(range(TRAIN, TRAIN + TEST)),
 }
+
+
+def write_svhn(data_root: Path, without: str = "") -> Path:
+    """The folder of the files under `data_root`."""
+    folder = data_root / FOLDER
+    folder.mkdir(parents=True)
+    for name, content in FILES.items():
+        if name != without:
+            (folder / name).write_bytes(content)
+    return folder
 
 
 def accept(patch: pytest.MonkeyPatch) -> None:

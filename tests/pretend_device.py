@@ -19,7 +19,7 @@ custom backward returns in the wrong place until something uses them, and what P
 torch asks of a tensor's device.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any, Self
 from unittest.mock import patch
@@ -522,10 +522,17 @@ def _generators(tree: Any) -> list[torch.Generator]:
 
 
 def _leaves(tree: Any, kind: type) -> list[Any]:
-    if isinstance(tree, kind):
-        return [tree]
-    if isinstance(tree, dict):
-        tree = tree.values()
-    elif not isinstance(tree, list | tuple):
-        return []
-    return [leaf for branch in tree for leaf in _leaves(branch, kind)]
+    found: list[Any] = []
+    _gather((tree,), kind, found)
+    return found
+
+
+def _gather(branch: Iterable[Any], kind: type, found: list[Any]) -> None:
+    # Every operation comes by here, more than once: what is no container is not called for.
+    for leaf in branch:
+        if isinstance(leaf, kind):
+            found.append(leaf)
+        elif isinstance(leaf, list | tuple):
+            _gather(leaf, kind, found)
+        elif isinstance(leaf, dict):
+            _gather(leaf.values(), kind, found)

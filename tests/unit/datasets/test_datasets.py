@@ -1,8 +1,6 @@
 """Splits and their partition; official files verified, found without a network, or asked for."""
 
-import gzip
 import hashlib
-import struct
 import subprocess
 import sys
 from collections import Counter
@@ -16,12 +14,11 @@ import pytest
 import torch
 import torchvision
 from conftest import REPOSITORY
+from made_up_mnist import FILES, SOURCES, accept, write_mnist
 
 from purification import datasets
 
 SHARED_DATA = REPOSITORY / "../shared/data"
-
-TRAIN, TEST = 60, 20  # images in the made-up files
 
 
 def _rows(images: np.ndarray) -> Counter[bytes]:
@@ -125,25 +122,6 @@ def test_unknown_name_is_refused_with_the_known_ones() -> None:
 # --- made-up files in torchvision's layout
 
 
-def _idx(values: np.ndarray) -> bytes:
-    header = struct.pack(f">BBBB{values.ndim}I", 0, 0, 8, values.ndim, *values.shape)
-    return gzip.compress(header + values.tobytes(), mtime=0)
-
-
-def _made_up_files() -> dict[str, bytes]:
-    files = {}
-    for prefix, numbers in (("train", range(TRAIN)), ("t10k", range(TRAIN, TRAIN + TEST))):
-        images = np.zeros((len(numbers), 28, 28), np.uint8)
-        images[:, 0, 0] = numbers  # each image carries its number
-        images[:, 27, 27] = 255
-        files[f"{prefix}-images-idx3-ubyte.gz"] = _idx(images)
-        files[f"{prefix}-labels-idx1-ubyte.gz"] = _idx(np.array(numbers, np.uint8) % 10)
-    return files
-
-
-FILES = _made_up_files()
-
-
 class Network:
     """Stands for torchvision's download: what a mirror has, and what was asked of it."""
 
@@ -169,28 +147,15 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def source(name: str) -> type[torchvision.datasets.MNIST]:
-    return {
-        "mnist": torchvision.datasets.MNIST,
-        "fmnist": torchvision.datasets.FashionMNIST,
-    }[name]
+    return SOURCES[name]
 
 
 @pytest.fixture
 def network(monkeypatch: pytest.MonkeyPatch, source: type[torchvision.datasets.MNIST]) -> Network:
     network = Network()
-    md5s = [(k, hashlib.md5(v).hexdigest()) for k, v in sorted(FILES.items())]
-    monkeypatch.setattr(source, "resources", md5s)
+    accept(monkeypatch, source)
     monkeypatch.setattr(torchvision.datasets.utils, "download_url", network.download_url)
     return network
-
-
-def _fill(root: Path, source: type, without: str = "") -> Path:
-    raw = root / source.__name__ / "raw"
-    raw.mkdir(parents=True)
-    for file, content in FILES.items():
-        if file != without:
-            (raw / file).write_bytes(content)
-    return raw
 
 
 def _numbers(split: datasets.Split) -> list[int]:
@@ -200,7 +165,7 @@ def _numbers(split: datasets.Split) -> list[int]:
 def test_splits_of_the_official_files(
     name: str, source: type, network: Network, tmp_path: Path
 ) -> None:
-    _fill(tmp_path, source)
+    write_mnist(tmp_path, source)
     splits = datasets.load(name, data_root=str(tmp_path), validation=10, test=None)
     assert list(splits) == ["train", "validation", "test"]
     assert _numbers(splits["train"]) == list(range(50))
@@ -222,7 +187,7 @@ def test_splits_of_the_official_files(
 def test_nothing_is_written_beside_the_files(
     name: str, source: type, network: Network, tmp_path: Path
 ) -> None:
-    raw = _fill(tmp_path, source)
+    raw = write_mnist(tmp_path, source)
     for path in (*raw.iterdir(), raw, raw.parent, tmp_path):
         path.chmod(path.stat().st_mode & ~0o222)
     before = sorted(tmp_path.rglob("*"))
@@ -237,7 +202,7 @@ def test_nothing_is_written_beside_the_files(
 def test_extracted_files_are_not_trusted(
     name: str, source: type, network: Network, tmp_path: Path
 ) -> None:
-    raw = _fill(tmp_path, source)
+    raw = write_mnist(tmp_path, source)
     (raw / "train-images-idx3-ubyte").write_bytes(b"of somebody")
     splits = datasets.load(name, data_root=str(tmp_path), validation=10, test=None)
     assert _numbers(splits["train"]) == list(range(50))
@@ -247,7 +212,7 @@ def test_extracted_files_are_not_trusted(
 def test_wrong_checksum_names_the_file(
     name: str, source: type, network: Network, tmp_path: Path, file: str
 ) -> None:
-    raw = _fill(tmp_path, source)
+    raw = write_mnist(tmp_path, source)
     damaged = bytearray(FILES[file])
     damaged[len(damaged) // 2] ^= 1
     (raw / file).write_bytes(damaged)
@@ -284,7 +249,7 @@ def test_only_the_missing_file_is_downloaded(
     name: str, source: type, network: Network, tmp_path: Path
 ) -> None:
     file = "t10k-labels-idx1-ubyte.gz"
-    _fill(tmp_path, source, without=file)
+    write_mnist(tmp_path, source, without=file)
     network.files = {file: FILES[file]}
     datasets.load(name, data_root=str(tmp_path), validation=10, test=None)
     assert network.asked == [source.mirrors[0] + file]
@@ -309,7 +274,7 @@ def test_next_mirror_is_tried(network: Network, source: type, name: str, tmp_pat
 def test_neither_file_nor_network_says_what_to_do(
     name: str, source: type, network: Network, tmp_path: Path
 ) -> None:
-    raw = _fill(tmp_path, source, without="train-images-idx3-ubyte.gz")
+    raw = write_mnist(tmp_path, source, without="train-images-idx3-ubyte.gz")
     with pytest.raises(RuntimeError) as caught:
         datasets.load(name, data_root=str(tmp_path), validation=10, test=None)
     message = str(caught.value)
@@ -334,7 +299,7 @@ def test_corrupt_download_is_not_kept(
 def test_impossible_counts_are_refused(
     name: str, source: type, network: Network, tmp_path: Path
 ) -> None:
-    _fill(tmp_path, source)
+    write_mnist(tmp_path, source)
     for validation, test, complaint in (
         (60, None, "validation must have 1 to 59 images, not 60"),
         (0, None, "validation must have"),
@@ -358,7 +323,7 @@ def test_misspelt_root_is_refused_before_any_download(
 def test_home_folder_is_meant_by_its_sign(
     name: str, source: type, network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _fill(tmp_path / "data", source)
+    write_mnist(tmp_path / "data", source)
     monkeypatch.setenv("HOME", str(tmp_path))
     splits = datasets.load(name, data_root="~/data", validation=10, test=None)
     assert _numbers(splits["train"]) == list(range(50))

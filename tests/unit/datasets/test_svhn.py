@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torchvision
 from conftest import REPOSITORY
-from made_up_svhn import FILES, FOLDER, accept, label_of
+from made_up_svhn import FILES, FOLDER, accept, label_of, write_svhn
 from torchvision.datasets import SVHN
 
 from purification import datasets
@@ -45,15 +45,6 @@ def network(monkeypatch: pytest.MonkeyPatch) -> Network:
     return network
 
 
-def fill(root: Path, without: str = "") -> Path:
-    folder = root / FOLDER
-    folder.mkdir(parents=True)
-    for name, content in FILES.items():
-        if name != without:
-            (folder / name).write_bytes(content)
-    return folder
-
-
 def load(root: Path, validation: int = 7, test: int | None = None) -> dict[str, datasets.Split]:
     return datasets.load("svhn", data_root=str(root), validation=validation, test=test)
 
@@ -67,7 +58,7 @@ def files_under(root: Path) -> dict[str, bytes]:
 
 
 def test_splits_of_the_official_files(network: Network, tmp_path: Path) -> None:
-    folder = fill(tmp_path)
+    folder = write_svhn(tmp_path)
     folder.chmod(0o555)
     try:
         splits = load(tmp_path)
@@ -89,7 +80,7 @@ def test_splits_of_the_official_files(network: Network, tmp_path: Path) -> None:
 
 
 def test_ten_stands_for_the_digit_0(network: Network, tmp_path: Path) -> None:
-    fill(tmp_path)
+    write_svhn(tmp_path)
     splits = load(tmp_path, validation=1)
     datasets.check_labels(splits, datasets.classes_of({"source": "svhn"}))
     assert set(splits["train"][1].tolist()) == set(range(10))
@@ -97,7 +88,7 @@ def test_ten_stands_for_the_digit_0(network: Network, tmp_path: Path) -> None:
 
 
 def test_colours_and_directions(network: Network, tmp_path: Path) -> None:
-    fill(tmp_path)
+    write_svhn(tmp_path)
     images, _ = load(tmp_path)["test"]
     assert (images[:, 1, 1:] == 1).all() and (images[:, 2, 1:] == 0).all()
     assert images[0, 0, 1:] == pytest.approx(30 / 255)
@@ -116,14 +107,14 @@ def test_missing_files_are_downloaded_once(network: Network, tmp_path: Path) -> 
 
 
 def test_only_the_missing_file_is_downloaded(network: Network, tmp_path: Path) -> None:
-    fill(tmp_path, without=TEST_FILE)
+    write_svhn(tmp_path, without=TEST_FILE)
     network.files = FILES
     load(tmp_path)
     assert network.asked == [SVHN.split_list["test"][0]]
 
 
 def test_neither_file_nor_network_says_what_to_do(network: Network, tmp_path: Path) -> None:
-    folder = fill(tmp_path, without=TEST_FILE)
+    folder = write_svhn(tmp_path, without=TEST_FILE)
     with pytest.raises(RuntimeError) as caught:
         load(tmp_path)
     message = str(caught.value)
@@ -142,7 +133,7 @@ def test_corrupt_download_is_not_kept(network: Network, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_wrong_checksum_names_the_file(name: str, network: Network, tmp_path: Path) -> None:
-    folder = fill(tmp_path)
+    folder = write_svhn(tmp_path)
     (folder / name).write_bytes(FILES[name][:-1])
     network.files = FILES
     with pytest.raises(RuntimeError, match="not the official file of SVHN") as caught:
@@ -152,7 +143,7 @@ def test_wrong_checksum_names_the_file(name: str, network: Network, tmp_path: Pa
 
 
 def test_impossible_counts_are_refused(network: Network, tmp_path: Path) -> None:
-    fill(tmp_path)
+    write_svhn(tmp_path)
     for validation, test, complaint in (
         (30, None, "validation must have 1 to 29 images, not 30"),
         (0, None, "validation must have"),
