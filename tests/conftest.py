@@ -243,7 +243,12 @@ def starters() -> tuple[str, str]:
     if STARTERS in os.environ:
         one, other = os.environ[STARTERS].split()
         return one, other
-    opened = Starter(), Starter()
+    # The first imports `prepared` from here.
+    path = os.pathsep.join(filter(None, (str(TESTS), os.environ.get("PYTHONPATH"))))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", path)
+        of_snakemake = Starter()
+    opened = of_snakemake, Starter()
     for starter in opened:
         atexit.register(starter.close)
     return opened[0].place, opened[1].place

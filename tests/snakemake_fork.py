@@ -18,6 +18,7 @@ from typing import Any
 
 import docutils.core  # noqa: F401
 import nbformat  # noqa: F401
+import prepared  # noqa: F401
 import pygments.formatters  # noqa: F401
 import requests  # noqa: F401
 import smart_open  # noqa: F401
@@ -28,22 +29,9 @@ import snakemake.profiles
 import snakemake.report.html_reporter
 import snakemake.storage
 import snakemake_executor_plugin_slurm  # noqa: F401
-import yaml
 import yte  # noqa: F401
 
-from purification import (  # noqa: F401
-    command_line,
-    config_files,
-    edits,
-    experiments,
-    freshness,
-    hand_over,
-    memory,
-    plugins,
-    runs,
-    runtime,
-    warm_start,
-)
+from purification import command_line, hand_over, warm_start
 
 
 class Job(hand_over.Fork):
@@ -71,8 +59,6 @@ def popen(command: str, **how: Any) -> Any:
 
 # The package has a class of the module's name.
 sys.modules["snakemake.shell"].sp = SimpleNamespace(**vars(subprocess) | {"Popen": popen})
-# Snakemake reads config files by yaml's own loader; libyaml's says the same in a tenth of the time.
-yaml.FullLoader = getattr(yaml, "CFullLoader", yaml.FullLoader)
 os.environ[warm_start.VARIABLE], command, *words = sys.argv[1:]
 sys.argv[:] = ["snakemake", *words]
 if command == "snakemake":

@@ -17,13 +17,17 @@ from purification.experiments.methods import composed
 from purification.experiments.papers import BARE_FORMS, STUDIES
 
 
-@cache
 def read_schema(file: Path) -> dict[str, Any]:
     """The schema with what built-in methods state of themselves, and a section for each study of a
-    form that takes settings."""
+    form that takes settings. The same object for the same text: not to be changed."""
+    return _schema(file.read_text(encoding="utf-8"))
+
+
+@cache
+def _schema(text: str) -> dict[str, Any]:
     # libyaml's loader, where it is: the schema is read at the start of every job.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    schema = composed(yaml.load(file.read_text(), Loader=loader))
+    schema = composed(yaml.load(text, Loader=loader))
     schema["properties"] |= {
         name: {"$ref": f"#/$defs/forms/{study.form}"}
         for name, study in STUDIES.items()
