@@ -3,7 +3,7 @@ in the forms of the official ones. Every length in the config is short, all else
 
     PURIFICATION_EVERY_JOB=1 python -m pytest tests/workflow/test_paper_scale.py
 
-runs not one job of each kind, but all: some seven CPU minutes.
+runs not one job of each kind, but all: some five CPU minutes.
 """
 
 import json
