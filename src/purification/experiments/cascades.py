@@ -6,8 +6,14 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from purification.experiments.methods import facts_for, norm_of, settings_of, stated
-from purification.experiments.references import Takes, Wrong, randomised, unknown
+from purification.experiments.methods import (
+    facts_for,
+    has_generator,
+    norm_of,
+    settings_of,
+    stated,
+)
+from purification.experiments.references import Takes, Wrong, purifier_of, randomised, unknown
 from purification.experiments.schema import wrong_form
 from purification.facts import holds_for
 
@@ -126,8 +132,21 @@ def _wrong_threat_model(
     transfers = [*(f"{TRANSFER}{defense}" for defense in config["defenses"]), seeds]
     allowed = [*THREAT_MODELS, *transfers]
     if stated("attacks", attack["method"]).get("generator"):
-        allowed = ["white_box"]  # it has a generator to search there alone
+        # Where it has a generator to search, and codes at which each image arrives.
+        allowed = ["white_box", *(f"{TRANSFER}{name}" for name in _with_codes(config))]
     yield from unknown(threat_model, allowed)
+
+
+def _with_codes(config: Mapping[str, Any]) -> Iterator[str]:
+    """The defences whose purifier has a generator, and no random draws."""
+    for name in config["defenses"]:
+        purifier = config["defenses"].get(purifier_of(config, name), {})
+        try:
+            facts = facts_for(purifier.get("method", ""))
+        except ValueError:  # `entries.own_code` says what cannot be read
+            continue
+        if facts is not None and has_generator(facts) and not randomised(config, name):
+            yield name
 
 
 def _wrong_surrogate(

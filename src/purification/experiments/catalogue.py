@@ -539,15 +539,18 @@ class Catalogue(Names):
             return False
         if threat_model == SURROGATE:
             return purifies and self.has_surrogate(defense, stage[SURROGATE])
-        if self.searches_codes(stage["attack"]):
-            # Of a randomised one they are others in each draw.
-            drawn = purifies and self.judged_draws(defense) is not None
-            if drawn or not (purifies and self.generates(defense)):
-                return False
-        if not threat_model.startswith(TRANSFER):
-            return True
         other = threat_model.removeprefix(TRANSFER)
-        if found := OTHER_SEED.fullmatch(other):
+        transfers, found = other != threat_model, OTHER_SEED.fullmatch(other)
+        if self.searches_codes(stage["attack"]):
+            searched = other if transfers and not found else defense
+            if searched == NONE or not self.purifies(searched):
+                return False
+            # Of a randomised one they are others in each draw.
+            if self.judged_draws(searched) is not None or not self.generates(searched):
+                return False
+        if not transfers:
+            return True
+        if found:
             return int(found["seed"]) != seed and (purifies or found["part"] != "purifier")
         return bool(other != defense)
 

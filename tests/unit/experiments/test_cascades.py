@@ -282,6 +282,26 @@ def test_a_defence_gets_the_stages_that_mean_something_for_it() -> None:
         cascade(own(stage("fgsm", "white_box_bpda")), "none")
 
 
+def test_codes_are_searched_before_a_defence_that_has_them_and_tried_on_others() -> None:
+    """On a randomised one, too, at whose own codes no image arrives twice."""
+    transferred = [stage("codes", f"transfer:defense_gan{name}") for name in ("", "_orig")]
+    found = of_draws(drawn(stage("fgsm", "gray_box"), *transferred))
+    assert names(found) == [
+        *("fgsm gray_box", "codes transfer:defense_gan", "codes transfer:defense_gan_orig")
+    ]
+    config = own(stage("fgsm"), *transferred)
+    edit("attacks", "codes", value=LATENT)(config)
+    # Not from a defence to itself.
+    assert names(cascade(config, "defense_gan"))[1:] == ["codes transfer:defense_gan_orig"]
+    assert names(cascade(config, "magnet"))[1:] == [*names(found)[1:]]
+    for other in ("magnet", "defense_gan_redrawn", "@seed1"):
+        wrong = merged(
+            config, {"cascades": {"mine": {"stages": [stage("codes", f"transfer:{other}")]}}}
+        )
+        with pytest.raises(ConfigError, match=rf"threat_model: got 'transfer:{other}'"):
+            cascade(wrong, "defense_gan")
+
+
 def test_an_attack_on_codes_is_for_defences_with_a_generator() -> None:
     config = own(stage("fgsm"), stage("codes"))
     edit("attacks", "codes", value=LATENT)(config)
@@ -289,7 +309,9 @@ def test_an_attack_on_codes_is_for_defences_with_a_generator() -> None:
     assert names(cascade(config, "magnet")) == ["fgsm white_box"]
     assert names(cascade(config, "none")) == ["fgsm white_box"]
     edit("cascades", "mine", "stages", value=[stage("codes", "gray_box")])(config)
-    with pytest.raises(ConfigError, match=r"threat_model: got 'gray_box'; allowed: white_box$"):
+    with pytest.raises(
+        ConfigError, match=r"got 'gray_box'; allowed: white_box, transfer:defense_gan,"
+    ):
         cascade(config, "defense_gan")
 
 
