@@ -11,7 +11,8 @@ from typing import Any
 
 import yaml
 
-_WORDS = {"true": True, "false": False, "null": None, "~": None}
+_TRUTHS = {"true": True, "false": False}
+_WORDS = {**_TRUTHS, "null": None, "~": None}
 
 
 class ConfigFileError(ValueError):
@@ -114,10 +115,11 @@ def typed_values(given: Mapping[str, Any]) -> dict[str, Any]:
     """The values of `--config` with the numbers, truth values and nulls that a config file has.
 
     Snakemake reads `seeds=[0,1]` as a list of two texts, `batch_size={attack: 5}` as a mapping to a
-    text; single numbers it reads itself. A job is given the same texts again.
+    text, and `pretrained=false` as a text, because it knows False alone; single numbers it reads
+    itself. A job is given the same texts again.
     """
     return {
-        key: _typed(value) if isinstance(value, list | Mapping) else value
+        key: _typed(value) if isinstance(value, list | Mapping) or value in _TRUTHS else value
         for key, value in given.items()
     }
 

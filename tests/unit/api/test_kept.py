@@ -91,11 +91,15 @@ def test_a_run_of_ones_own_goes_first(tmp_path: Path, monkeypatch: pytest.Monkey
             FileNotFoundError,
             r"B\.safetensors: no such file of .*quick",
         ),
-        (("mnist/seed1", "defense_gan", "A"), FileNotFoundError, "networks of mnist come with"),
+        (
+            ("mnist/seed1", "defense_gan", "A"),
+            FileNotFoundError,
+            "networks of fmnist, mnist come with",
+        ),
         (
             ("mnits", "defense_gan", "A"),
             FileNotFoundError,
-            "no such folder.*networks of mnist come",
+            "no such folder.*networks of fmnist, mnist come",
         ),
         (("mnist", "defense_gan", "A", "config/paper.yaml"), FileNotFoundError, "no such file of"),
         (("mnist", "nothing", "A"), ConfigError, "nothing"),

@@ -80,3 +80,10 @@ def test_values_of_the_command_line_have_the_types_of_a_file() -> None:
         assert again == read
     # As Snakemake does with a single number, beyond what YAML takes for one.
     assert typed_values({"a": ["1e-4"], "b": "1"}) == {"a": [1e-4], "b": "1"}
+
+
+def test_truth_values_after_config_are_written_as_in_a_file() -> None:
+    """Snakemake reads True and False alone, and hands on the others as text."""
+    given = {"pretrained": "false", "a": "true", "b": False, "data_root": "false/data", "c": "~"}
+    typed = {"pretrained": False, "a": True, "b": False, "data_root": "false/data", "c": "~"}
+    assert typed_values(given) == typed
