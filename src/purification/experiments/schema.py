@@ -20,18 +20,17 @@ from purification.experiments.papers import BARE_FORMS, STUDIES
 def read_schema(file: Path) -> dict[str, Any]:
     """The schema with what built-in methods state of themselves, and a section for each study of a
     form that takes settings. The same object for the same text: not to be changed."""
-    return _schema(file.read_text(encoding="utf-8"))
+    forms = tuple((name, study.form) for name, study in STUDIES.items())
+    return _schema(file.read_text(encoding="utf-8"), forms)
 
 
 @cache
-def _schema(text: str) -> dict[str, Any]:
+def _schema(text: str, forms: Iterable[tuple[str, str]]) -> dict[str, Any]:
     # libyaml's loader, where it is: the schema is read at the start of every job.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     schema = composed(yaml.load(text, Loader=loader))
     schema["properties"] |= {
-        name: {"$ref": f"#/$defs/forms/{study.form}"}
-        for name, study in STUDIES.items()
-        if study.form not in BARE_FORMS
+        name: {"$ref": f"#/$defs/forms/{form}"} for name, form in forms if form not in BARE_FORMS
     }
     return schema
 
