@@ -10,14 +10,15 @@ section is missing.
 import sys
 from pathlib import Path
 
-from purification.experiments.papers import STUDIES
+from purification.experiments.papers import STUDIES, SWEPT_FORMS
 from purification.reporting.long_tables import read_long_table
 from purification.reporting.markdown_tables import markdown_table
 from purification.reporting.wide_tables import wide_table
 
 OLD = "<br>"
 """Cells of several lines are of the older form."""
-SWEPT = {study.title for study in STUDIES.values() if study.form in ("over_steps", "over_restarts")}
+SWEPT = {study.title for study in STUDIES.values() if study.form in (*SWEPT_FORMS, "searches")}
+"""Titles of tables with a row for each L and R."""
 
 
 def render(page: Path, numbers: Path) -> str:
