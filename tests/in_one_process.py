@@ -85,9 +85,6 @@ def kinds_of(job: Any, config: Mapping[str, Any]) -> set[Kind]:
     from purification.experiments.references import kind_of, purifier_of
 
     names, kinds = dict(job.wildcards.items()), set[str]()
-    attacks = set[str]()
-    if (attack := names.get("attack", "none")) != "none":
-        attacks.add(config["attacks"][base_name(attack)]["method"])
     for key in ("defense", "trained_for", "oracle"):
         if names.get(key, "plain") != "plain":
             defense = purifier_of(config, base_name(names[key]))
@@ -103,7 +100,9 @@ def kinds_of(job: Any, config: Mapping[str, Any]) -> set[Kind]:
         kinds.add(names["dataset"])
     images = "x".join(map(str, shape_of(names, config)))
     found = {(job.rule.name, kind, images) for kind in kinds or {""}}
-    return found | {(job.rule.name, attack, "") for attack in attacks}
+    if (attack := names.get("attack", "none")) != "none":
+        found.add((job.rule.name, config["attacks"][base_name(attack)]["method"], ""))
+    return found
 
 
 def shape_of(names: Mapping[str, str], config: Mapping[str, Any]) -> tuple[int, ...]:
@@ -112,10 +111,8 @@ def shape_of(names: Mapping[str, str], config: Mapping[str, Any]) -> tuple[int, 
 
     if "dataset" not in names:
         return ()
-    shape: tuple[int, ...] = stated("datasets", config["datasets"][names["dataset"]]["source"])[
-        "shape"
-    ]
-    return shape
+    source = config["datasets"][names["dataset"]]["source"]
+    return tuple(stated("datasets", source)["shape"])
 
 
 def weight_of(job: Any, config: Mapping[str, Any]) -> int:

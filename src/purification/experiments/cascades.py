@@ -8,7 +8,7 @@ from typing import Any
 
 from purification.experiments.methods import (
     facts_for,
-    has_generator,
+    generates,
     norm_of,
     settings_of,
     stated,
@@ -139,13 +139,9 @@ def _wrong_threat_model(
 
 def _with_codes(config: Mapping[str, Any]) -> Iterator[str]:
     """The defences whose purifier has a generator, and no random draws."""
-    for name in config["defenses"]:
-        purifier = config["defenses"].get(purifier_of(config, name), {})
-        try:
-            facts = facts_for(purifier.get("method", ""))
-        except ValueError:  # `entries.own_code` says what cannot be read
-            continue
-        if facts is not None and has_generator(facts) and not randomised(config, name):
+    defenses = config["defenses"]
+    for name in defenses:
+        if generates(defenses.get(purifier_of(config, name), {})) and not randomised(config, name):
             yield name
 
 

@@ -38,13 +38,23 @@ def facts_for(method: str) -> Facts | None:
 def is_randomised(defense: Mapping[str, Any]) -> bool:
     """Whether a defence's entry makes a randomised purifier; of a redeployed one that is a question
     to the entry of its purifier. False of what cannot be read (`entries.own_code`)."""
-    try:
-        facts = facts_for(defense.get("method", ""))
-    except ValueError:
-        return False
+    facts = _readable(defense)
     if facts is None:
         return False
     return holds_for(facts.stated.get("randomised"), given_settings(facts, defense))
+
+
+def generates(defense: Mapping[str, Any]) -> bool:
+    """Whether a defence's entry makes a purifier with a generator, as for `is_randomised`."""
+    facts = _readable(defense)
+    return facts is not None and has_generator(facts)
+
+
+def _readable(defense: Mapping[str, Any]) -> Facts | None:
+    try:
+        return facts_for(defense.get("method", ""))
+    except ValueError:
+        return None
 
 
 def given_settings(facts: Facts, defense: Mapping[str, Any]) -> dict[str, Any]:
