@@ -12,7 +12,7 @@ from purification.experiments.artifacts import (
     told,
 )
 from purification.experiments.catalogue import Catalogue
-from purification.experiments.cells import picture_title
+from purification.experiments.cells import picture_title, shown_name
 from purification.experiments.config import ConfigError
 from purification.experiments.leaderboard import row_labels, rows_and_cells
 from purification.experiments.names import PLAIN
@@ -98,8 +98,8 @@ def pictures_figure(catalogue: Catalogue) -> Made:
         for classifier in settings["classifiers"]:
             made = cleaned_by_each(catalogue, dataset, seed, classifier)
             title = f"{dataset}, classifier {classifier}: {picture_title([made.attacked])}"
-            defenses = list(settings["defenses"])
-            parts.append({"title": title, "cleaned": made, "defenses": defenses})
+            named = {name: shown_name(catalogue, name) for name in settings["defenses"]}
+            parts.append({"title": title, "cleaned": made, "defenses": named})
     return _figure("modern_pictures", {"parts": parts})
 
 

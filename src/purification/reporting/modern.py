@@ -23,6 +23,7 @@ from purification.reporting.figures import (
     paper_figure,
     purification_examples,
 )
+from purification.reporting.headline import Named
 from purification.reporting.leaderboard import rows_and_times
 from purification.reporting.markdown_tables import grid
 from purification.reporting.roc import DASHES, MARKERS, AccuracyPanel, accuracy_lines
@@ -42,16 +43,16 @@ PICTURE_COLUMNS = ("part", "row", "image", "label", "prediction", "right")
 _ONE_SHOT, _EVERY = "One evaluation", "All evaluations"
 
 
-def name_of(row: Mapping[str, Any]) -> str:
-    """A defence, such as "defense_gan rec"."""
+def _name(row: Mapping[str, Any], named: Named) -> str:
+    """A row's defence, such as "Defense-GAN-Rec"."""
     variant = row.get("variant")
-    return f"{row['defense']} {variant}" if isinstance(variant, str) and variant else row["defense"]
+    return named(row["defense"], variant if isinstance(variant, str) else "")
 
 
 # Accuracy over evaluations
 
 
-def accuracy_over_evaluations(points: pd.DataFrame, *paths: Path) -> None:
+def accuracy_over_evaluations(points: pd.DataFrame, named: Named, *paths: Path) -> None:
     """Draw accuracy under N evaluations over N, a panel for each defence: of clean images, under
     attack, and of images that were made for a known draw; with 95 % intervals.
 
@@ -65,7 +66,9 @@ def accuracy_over_evaluations(points: pd.DataFrame, *paths: Path) -> None:
         for axis, ((dataset, *_), own) in zip(axes, panels, strict=False):
             for i, line in enumerate(LINES):
                 _draw_line(axis, i, line, own[own["line"] == line])
-            axis.set_title(f"{dataset}: {name_of(own.iloc[0])}, n = {own['n'].max()}")
+            axis.set_title(
+                f"{dataset}: {_name(own.iloc[0].to_dict(), named)}, n = {own['n'].max()}"
+            )
             axis.set(ylim=(-0.02, 1.02))
             # A shared axis has no numbers above an empty place.
             axis.tick_params(labelbottom=True)
@@ -116,10 +119,10 @@ def cost_points(
     each row and protocol leaves, by `reporting.leaderboard.rows_and_times`. A panel has one
     evaluation, the other all of a randomised defence's; a deterministic one is in both. Known draws
     are left out."""
-    numbers: dict[str, int] = {}
+    numbers: dict[tuple[str, str], int] = {}
     points = []
     for row, own in zip(rows, times, strict=True):
-        name = name_of(row)
+        name = (row["defense"], row["variant"])
         numbers.setdefault(name, len(numbers) + 1)
         for panel in _panels_of(row["protocol"]):
             points.append(
@@ -137,7 +140,7 @@ def _panels_of(protocol: str | None) -> tuple[str, ...]:
     return known[protocol] if protocol else (_ONE_SHOT, _EVERY)
 
 
-def accuracy_over_costs(points: pd.DataFrame, *paths: Path) -> None:
+def accuracy_over_costs(points: pd.DataFrame, named: Named, *paths: Path) -> None:
     """Draw accuracy over milliseconds of a purification: a row for each data set and classifier,
     with a panel for one evaluation and one for all. A defence is a numbered disc with its 95 %
     interval, and a diamond at what it keeps of clean images; what purifies nothing is a horizontal
@@ -146,7 +149,7 @@ def accuracy_over_costs(points: pd.DataFrame, *paths: Path) -> None:
     `points`: of `cost_points`; `paths` as for `paper_figure`.
     """
     runs = list(points.groupby(list(_RUN), sort=False))
-    names = {int(number): name_of(row) for number, row in _first_of_each(points)}
+    names = {int(number): _name(row, named) for number, row in _first_of_each(points)}
     text_lines = -(-len(names) // 3)
     with paper_figure(2, 0.5 + 2.9 * len(runs) + 0.14 * (text_lines + 1), *paths) as figure:
         figure.suptitle(
@@ -155,7 +158,7 @@ def accuracy_over_costs(points: pd.DataFrame, *paths: Path) -> None:
         axes = figure.subplots(len(runs), 2, sharey=True, squeeze=False)
         for row, ((dataset, classifier), here) in zip(axes, runs, strict=True):
             for axis, panel in zip(row, (_ONE_SHOT, _EVERY), strict=True):
-                _draw_costs(axis, here[here["panel"] == panel])
+                _draw_costs(axis, here[here["panel"] == panel], named)
                 axis.set_title(f"{dataset}, classifier {classifier}: {panel.lower()}")
                 axis.set_xlabel("Milliseconds of a purification, an image")
             row[0].set_ylabel("Accuracy")
@@ -167,10 +170,10 @@ def _first_of_each(points: pd.DataFrame) -> Iterator[tuple[Any, Mapping[str, Any
         yield number, own.iloc[0].to_dict()
 
 
-def _draw_costs(axis: "Axes", points: pd.DataFrame) -> None:
+def _draw_costs(axis: "Axes", points: pd.DataFrame, named: Named) -> None:
     bare = points[points["ms"].isna()]
     for i, (_, row) in enumerate(bare.sort_values("number").iterrows()):
-        label = f"{row['number']:.0f} {name_of(row)} (no purification)"
+        label = f"{row['number']:.0f} {_name(row.to_dict(), named)} (no purification)"
         axis.axhline(
             row["accuracy"],
             **{"color": "0.3", "linestyle": DASHES[(1 + i) % len(DASHES)], "linewidth": 0.9},
@@ -183,7 +186,7 @@ def _draw_costs(axis: "Axes", points: pd.DataFrame) -> None:
             *(row["ms"], row["clean_accuracy"]),
             **{"marker": "D", "markersize": 3, "color": colour, "linestyle": "none"},
         )
-        label = f"{row['number']:.0f} {name_of(row)} (n = {row['n']:.0f})"
+        label = f"{row['number']:.0f} {_name(row.to_dict(), named)} (n = {row['n']:.0f})"
         axis.plot(
             *(row["ms"], row["accuracy"]),
             **{"marker": "o", "markersize": 8.5, "color": colour, "linestyle": "none"},
@@ -202,7 +205,7 @@ def _draw_costs(axis: "Axes", points: pd.DataFrame) -> None:
 # Accuracy over the draws of a look
 
 
-def accuracy_over_draws(points: pd.DataFrame, *paths: Path) -> None:
+def accuracy_over_draws(points: pd.DataFrame, named: Named, *paths: Path) -> None:
     """Draw what an attack leaves over K, the draws whose mean it climbs in a look: a panel for one
     evaluation and one for all, a line for each defence, with 95 % intervals.
 
@@ -214,7 +217,7 @@ def accuracy_over_draws(points: pd.DataFrame, *paths: Path) -> None:
         here = points[points["protocol"] == protocol]
         number = int(here["evaluations"].max())
         lines = {
-            _line_name(own): own
+            _line_name(own, named): own
             for _, own in here.groupby([*_RUN, "defense", "variant"], sort=False, dropna=False)
         }
         attacks = ", ".join(dict.fromkeys(here["attack"]))
@@ -224,9 +227,9 @@ def accuracy_over_draws(points: pd.DataFrame, *paths: Path) -> None:
     accuracy_lines(panels, *paths)
 
 
-def _line_name(points: pd.DataFrame) -> str:
-    row = points.iloc[0]
-    return f"{row['dataset']}: {name_of(row)} (n = {row['n']})"
+def _line_name(points: pd.DataFrame, named: Named) -> str:
+    row = points.iloc[0].to_dict()
+    return f"{row['dataset']}: {_name(row, named)} (n = {row['n']})"
 
 
 # These three by their names
@@ -259,11 +262,11 @@ def cleaned_pictures(parts: Sequence[Mapping[str, Any]], paths: Sequence[Path]) 
     `parts` below one another; and return what they show, `PICTURE_COLUMNS`.
 
     A part has a `title`, the place of its images, `cleaned` (`evaluation.cleaned`), and the
-    `defenses` from top to bottom. `paths`: the PNG and the PDF. Raises FileNotFoundError,
-    ValueError: a file is not what it should be.
+    `defenses` from top to bottom, with what each is called. `paths`: the PNG and the PDF. Raises
+    FileNotFoundError, ValueError: a file is not what it should be.
     """
     rows: list[tuple[str, np.ndarray]] = []
-    named: list[list[int]] = []
+    seen: list[list[int]] = []
     said: list[dict[str, Any]] = []
     titles, truth = [], list[int]()
     for part in parts:
@@ -272,8 +275,8 @@ def cleaned_pictures(parts: Sequence[Mapping[str, Any]], paths: Sequence[Path]) 
             found = read_image_set(part["cleaned"], group=group)
             label = group.removeprefix(PURIFIED)
             classes = [int(one) for one in found.fields["predictions"]]
-            rows.append((label, found.images))
-            named.append(classes)
+            rows.append((part["defenses"].get(label, label), found.images))
+            seen.append(classes)
             if truth not in ([], found.labels.tolist()):
                 raise ValueError(f"{part['cleaned']}: {group}: images of other classes than above")
             truth = found.labels.tolist()
@@ -282,7 +285,7 @@ def cleaned_pictures(parts: Sequence[Mapping[str, Any]], paths: Sequence[Path]) 
                 said.append(dict(zip(PICTURE_COLUMNS, numbers, strict=True)))
     first, *further = paths
     purification_examples(
-        rows, first, predictions=named, truth=truth, title=" ".join(titles), further=further
+        rows, first, predictions=seen, truth=truth, title=" ".join(titles), further=further
     )
     return pd.DataFrame(said, columns=list(PICTURE_COLUMNS))
 
@@ -290,7 +293,7 @@ def cleaned_pictures(parts: Sequence[Mapping[str, Any]], paths: Sequence[Path]) 
 # The study of t*
 
 
-def time_page(rows: Sequence[Mapping[str, Any]]) -> str:
+def time_page(rows: Sequence[Mapping[str, Any]], named: Named) -> str:
     """Rows of `evaluation.protocol_points.time_rows` as GitHub's Markdown."""
     header = (
         *("data set", "classifier", "defense", "t*", "noise's deviation", "epsilon", "n"),
@@ -301,7 +304,7 @@ def time_page(rows: Sequence[Mapping[str, Any]]) -> str:
         time = f"**{row['time']:g}** (the config's)" if row["is_default"] else f"{row['time']:g}"
         lines.append(
             [
-                *(row["dataset"], row["classifier"], name_of(row), time),
+                *(row["dataset"], row["classifier"], _name(row, named), time),
                 *(f"{row['deviation']:.3f}", f"{row['epsilon']:g}", row["n"]),
                 *(f"{row['clean']:.3f}", _with_interval(row, "attacked")),
                 *(f"{row['clean_all']:.3f}", _with_interval(row, "attacked_all")),
@@ -316,7 +319,7 @@ def time_page(rows: Sequence[Mapping[str, Any]]) -> str:
         "share of the model's noise levels, and means another noise under another schedule; the "
         "noise's standard deviation beside the image, in pixel units of [0, 1], does not. In "
         "brackets Wilson's 95 % intervals.",
-        "\n".join(f"- {line}" for line in _chosen(rows)),
+        "\n".join(f"- {line}" for line in _chosen(rows, named)),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -325,7 +328,7 @@ def _with_interval(row: Mapping[str, Any], name: str) -> str:
     return f"{row[name]:.3f} [{row[f'{name}_ci_low']:.3f}, {row[f'{name}_ci_high']:.3f}]"
 
 
-def _chosen(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _chosen(rows: Sequence[Mapping[str, Any]], named: Named) -> Iterator[str]:
     """Of each defence: which t* keeps most under attack, and which cannot be told from it."""
     runs: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -336,7 +339,7 @@ def _chosen(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         low = best["attacked_all_ci_low"]
         near = [f"{r['time']:g}" for r in own if r is not best and r["attacked_all"] >= low]
         yield (
-            f"{best['dataset']}, {name_of(best)}: under all draws most is left at t* = "
+            f"{best['dataset']}, {_name(best, named)}: under all draws most is left at t* = "
             f"{best['time']:g} (deviation {best['deviation']:.3f}): "
             f"{_with_interval(best, 'attacked_all')}. In that interval lie also "
             f"{', '.join(near) or 'no others'}."

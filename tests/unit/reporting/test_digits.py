@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+from conftest import DEFAULT, SCHEMA
 
-from purification.experiments import paper_name
+from purification.experiments import Catalogue, paper_name
+from purification.experiments.cells import shown_name
 from purification.reporting.digits import difference_text, interval_text, share_text
 from purification.reporting.headline import headline
 
@@ -69,4 +71,12 @@ def test_what_the_papers_call_a_defense() -> None:
     assert paper_name("defense_gan", "rec") == "Defense-GAN-Rec"
     assert paper_name("ae_gan", "rs;latent=20") == "AE-GAN+rs, latent 20"
     assert paper_name("adv_training", "eps=0.1") == "FGSM training, ε = 0.1"
+    assert paper_name("one_step") == "one-step denoising"
     assert paper_name("mine", "") == "mine"
+
+
+def test_every_defense_of_the_default_boards_has_a_name_for_readers() -> None:
+    catalogue = Catalogue(DEFAULT, SCHEMA)
+    for board in ("leaderboard", "modern", "modern_pictures"):
+        for name in DEFAULT[board]["defenses"]:
+            assert shown_name(catalogue, name) != name
