@@ -20,8 +20,8 @@ PREFIX = "cascade_"
 """How the names of its attacks begin, in the config alone."""
 _IN_L2 = {"pgd": "pgd_l2", "apgd": "apgd_l2", "square": "square_l2"}
 """Attacks of the l-inf ball, and what they are in the l2 ball; the others are left out there."""
-Spec = tuple[dict[str, Any], str]
-"""An attack as `evaluation.cascade.Stage` has it, and its threat model."""
+Spec = tuple[dict[str, Any], str, bool]
+"""An attack as `evaluation.cascade.Stage` has it, its threat model, and whether it `goes_on`."""
 
 
 @dataclass(frozen=True)
@@ -103,10 +103,10 @@ def stages_of(
     given = _cascade()
     stages = given["randomised"]["stages"] if drawn else given["stages"]
     factor = epsilon / given["epsilon"]
-    seen: set[tuple[str, str]] = set()
-    boxes = [(stage["attack"], stage["threat_model"]) for stage in stages]
-    further = [] if drawn else [(name, "white_box") for name in wanted.further]
-    for name, box in (*boxes, *further):
+    seen: set[tuple[str, str, bool]] = set()
+    boxes = [(stage["attack"], stage["threat_model"], "begin" in stage) for stage in stages]
+    further = [] if drawn else [(name, "white_box", False) for name in wanted.further]
+    for name, box, goes_on in (*boxes, *further):
         if wanted.only is not None and (name, box) not in wanted.only:
             continue
         base, changed = wanted.further.get(name, (name, wanted.settings.get(name, {})))
@@ -119,15 +119,16 @@ def stages_of(
         # Without a purifier there is no other backward pass, and of a randomised model no part that
         # is deterministic.
         pointless = not purifies and (box == "white_box_bpda" or (drawn and box == "gray_box"))
-        if not method or pointless or (name, attacked) in seen:
+        goes_on = goes_on and bool(seen)
+        if not method or pointless or (name, attacked, goes_on) in seen:
             continue
-        seen.add((name, attacked))
+        seen.add((name, attacked, goes_on))
         settings = _scaled(recipe["settings"], wanted.factors) | changed
         lengths = {
             key: factor * settings[key] for key in ATTACKS[method].lengths if key in settings
         }
         settings |= lengths | {"epsilon": epsilon}
-        yield {"name": name, "method": method, "settings": settings}, threat_model
+        yield {"name": name, "method": method, "settings": settings}, threat_model, goes_on
 
 
 def _scaled(settings: Mapping[str, Any], factors: Mapping[str, float]) -> dict[str, Any]:

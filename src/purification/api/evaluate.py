@@ -84,7 +84,7 @@ def evaluate(
     drawn, purifies = is_randomised(model), isinstance(model, Defended)
     models = _attacked(model)
     specs = stages_of(budget, norm, epsilon, purifies=purifies, drawn=drawn)
-    stages = [Stage(attack, box, models[box]) for attack, box in specs]
+    stages = [Stage(attack, box, models[box], goes_on) for attack, box, goes_on in specs]
     selection = None
     if drawn:
         selection = Selection(derive_seed(seed, "selection"), selection_draws(budget))

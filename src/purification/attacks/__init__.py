@@ -3,8 +3,10 @@
 An attack is a function `(model, images, labels, *, settings...) -> adversarial images` that states
 what it is (`attack`); one that draws random numbers also takes `seed` and `indices` (a number for
 each image, from which, with the seed, its noise is drawn). One that begins with the gradient at the
-images given may take it as `first_gradient`. A user's own is named "package.module:function"; it is
-handed copies, and what it returns is checked. One that reads files takes their paths as `files`.
+images given may take it as `first_gradient`. One that can begin its search at other images than
+those that it attacks takes them as `begin_at`, or None. A user's own is named
+"package.module:function"; it is handed copies, and what it returns is checked. One that reads files
+takes their paths as `files`.
 
 All attacks of this room take and give the same, so that their "Args" are their own settings alone:
 `model` is a classifier, (N, C, H, W) -> logits (N, classes), attacked in the mode that it is in;

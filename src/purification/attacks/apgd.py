@@ -39,6 +39,7 @@ def apgd(
     targets: int = 9,
     seed: int,
     indices: Iterable[int],
+    begin_at: Tensor | None = None,
 ) -> Tensor:
     """Auto-PGD: gradient signs in steps of 2 epsilon at first, which are halved where they stall.
 
@@ -70,11 +71,14 @@ def apgd(
         loss: `cross_entropy`, `dlr`, `targeted_dlr` or `margin`; AutoAttack's standard version has
             the first and the third.
         restarts: random starts, of `targeted_dlr` for each target.
+        begin_at: images (N, C, H, W) in the place of the first of them.
         targets: of `targeted_dlr` alone: how many classes are aimed at; all others, if there are
             fewer. AutoAttack's 9.
     """
     ball = LinfBall(images.detach(), epsilon)
-    return _attack("apgd", model, labels, ball, iterations, loss, restarts, targets, seed, indices)
+    return _attack(
+        "apgd", model, labels, ball, iterations, loss, restarts, targets, seed, indices, begin_at
+    )
 
 
 @attack(norm="l2", settings={"epsilon": "length", **OPTIONS})
@@ -90,6 +94,7 @@ def apgd_l2(
     targets: int = 9,
     seed: int,
     indices: Iterable[int],
+    begin_at: Tensor | None = None,
 ) -> Tensor:
     """`apgd` in the l2 ball: steps along the gradient over its own l2 norm, for each image.
 
@@ -101,12 +106,15 @@ def apgd_l2(
         iterations: steps of a run; 100 in AutoAttack.
         loss: `cross_entropy`, `dlr`, `targeted_dlr` or `margin`, as for `apgd`.
         restarts: random starts, of `targeted_dlr` for each target.
+        begin_at: images (N, C, H, W) in the place of the first of them.
         targets: of `targeted_dlr` alone: how many classes are aimed at; all others, if there are
             fewer. AutoAttack's 9.
     """
     ball = L2Ball(images.detach(), epsilon)
     name = "apgd_l2"
-    return _attack(name, model, labels, ball, iterations, loss, restarts, targets, seed, indices)
+    return _attack(
+        name, model, labels, ball, iterations, loss, restarts, targets, seed, indices, begin_at
+    )
 
 
 _UNTARGETED = {
@@ -129,6 +137,7 @@ def _attack(
     targets: int,
     seed: int,
     indices: Iterable[int],
+    begin_at: Tensor | None,
 ) -> Tensor:
     if not 0 <= ball.epsilon < math.inf or min(iterations, restarts, targets) < 1:
         raise ValueError(
@@ -154,6 +163,8 @@ def _attack(
             number = run * restarts + restart
             own = seed if number == 0 else derive_seed(seed, "restart", str(number))
             start = ball.random(own, indices)
+            if restart == 0 and begin_at is not None:
+                start = begin_at
             _climb(model, labels, aim, start, ball, iterations, loss, rows, best)
     return best.images
 

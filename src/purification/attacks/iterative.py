@@ -81,6 +81,7 @@ def pgd(
     keep: str = "last",
     seed: int,
     indices: Iterable[int],
+    begin_at: Tensor | None = None,
 ) -> Tensor:
     """`bim` from a random point of the epsilon ball around each image.
 
@@ -131,11 +132,13 @@ def pgd(
         start: `random`, or the `image` itself; a run that would then repeat an earlier one (any
             after the first, of `targeted` after the last other class) begins at random.
         keep: which iterate is returned: `last`, `worst` or `first_success`.
+        begin_at: images (N, C, H, W) at which the runs begin that would begin at the image, and
+            the first one in any case.
     """
     plan = _Plan(epsilon, step_size, iterations, restarts, loss, momentum, schedule, start, keep)
     plan.check("pgd")
     ball = LinfBall(images.detach(), epsilon)
-    return _restarted(model, labels, ball, plan, seed, indices)
+    return _restarted(model, labels, ball, plan, seed, indices, begin_at)
 
 
 @attack(
@@ -164,6 +167,7 @@ def pgd_l2(
     keep: str = "last",
     seed: int,
     indices: Iterable[int],
+    begin_at: Tensor | None = None,
 ) -> Tensor:
     """`pgd` in the l2 ball: steps along the gradient over its own l2 norm, for each image.
 
@@ -184,10 +188,13 @@ def pgd_l2(
         start: `random`, or the `image` itself; a run that would then repeat an earlier one begins
             at random.
         keep: which iterate is returned: `last`, `worst` or `first_success`.
+        begin_at: images (N, C, H, W) at which the runs begin that would begin at the image, and
+            the first one in any case.
     """
     plan = _Plan(epsilon, step_size, iterations, restarts, loss, momentum, schedule, start, keep)
     plan.check("pgd_l2")
-    return _restarted(model, labels, L2Ball(images.detach(), epsilon), plan, seed, indices)
+    ball = L2Ball(images.detach(), epsilon)
+    return _restarted(model, labels, ball, plan, seed, indices, begin_at)
 
 
 @attack(norm="linf", settings={**SETTINGS, "momentum": "not_negative"})
@@ -296,6 +303,7 @@ def _restarted(
     plan: _Plan,
     seed: int,
     indices: Iterable[int],
+    begin_at: Tensor | None,
 ) -> Tensor:
     """PGD as planned, on the images that are the ball's centres."""
     images, indices = ball.images, list(indices)
@@ -319,8 +327,9 @@ def _restarted(
         rows = best.staying() if plan.keep == "first_success" else everything
         if len(rows) == 0:
             break
-        start = images
-        if plan.start == "random" or run >= runs:
+        start = images if begin_at is None else begin_at
+        given = plan.start == "image" or (begin_at is not None and run == 0)
+        if not given or run >= runs:
             start = ball.random(_seed_of(seed, run), indices)
         climbed: RowsLoss = known
         if targets is not None:

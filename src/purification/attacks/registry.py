@@ -14,7 +14,7 @@ from purification.plugins import import_named
 PIXEL_UNITS = ("epsilon", "alpha", "step_size", "xi")
 """Settings that are taken for lengths in pixel units, where a function does not state them."""
 # Parameters that `run_attack` gives, not the config.
-GIVEN = ("seed", "indices", "first_gradient", "files")
+GIVEN = ("seed", "indices", "first_gradient", "begin_at", "files")
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class AttackEntry:
         gradient_based: it climbs the model's gradient, so that it is refused where all are zero.
         takes_gradient: it has a parameter `first_gradient`, for the gradient at the images given,
             which the zero-gradient check computes anyway.
+        takes_start: it has a parameter `begin_at`, for images from which its search begins.
         norm: by which `epsilon` bounds it, one of `contract.NORMS`, or None.
         lengths: those of its settings that are lengths in pixel units.
         ends_early: it leaves an image at its first success, or the settings with which it does.
@@ -40,6 +41,7 @@ class AttackEntry:
     required: tuple[str, ...]
     gradient_based: bool
     takes_gradient: bool
+    takes_start: bool
     norm: str | None
     lengths: tuple[str, ...]
     ends_early: bool | Mapping[str, Any]
@@ -62,6 +64,7 @@ class AttackEntry:
             required=tuple(p.name for p in settings if p.default is p.empty or p.name == strength),
             gradient_based=getattr(function, "gradient_based", True),
             takes_gradient="first_gradient" in names,
+            takes_start="begin_at" in names,
             norm=norm,
             lengths=getattr(function, "lengths", lengths),
             ends_early=getattr(function, "ends_early", False),

@@ -74,6 +74,7 @@ def run_attack(
     draws: Policy = "fresh",
     judge: int | None = None,
     may_stand_still: bool = False,
+    begin_at: Tensor | None = None,
 ) -> AttackResult:
     """Attack images in batches and say what came of it.
 
@@ -107,12 +108,15 @@ def run_attack(
         judge: the seed of the draws of the judgement; None: one of this attack's own.
         may_stand_still: attack also where the gradient is zero for every image, as published code
             did without a warning: what comes of it is then where the attack starts.
+        begin_at: (N, C, H, W) in [0, 1], where the search for each image begins, such as what an
+            earlier attack made of it; an attack of a norm brings it into its ball. None: where the
+            attack begins by itself.
 
     Raises:
         ValueError: unknown attack, unknown or missing setting (names the allowed), images outside
             [0, 1], arguments of different lengths, or files that are not found; an `expectation`
-            of more than one draw of a deterministic model; or an attack that ends at an image's
-            first success, on fresh draws.
+            of more than one draw of a deterministic model; an attack that ends at an image's
+            first success, on fresh draws; or `begin_at` for one that takes no such images.
         MaskedGradientError: the gradient is zero for every image, so that the attack cannot move,
             and it is not said that it `may_stand_still`.
         FloatingPointError: a logit of the model, or a gradient through it, is not finite, at the
@@ -132,6 +136,7 @@ def run_attack(
             draws=draws,
             judge=judge,
             may_stand_still=may_stand_still,
+            begin_at=begin_at,
         )
     )
 
@@ -151,6 +156,7 @@ def attacked_parts(
     draws: Policy = "fresh",
     judge: int | None = None,
     may_stand_still: bool = False,
+    begin_at: Tensor | None = None,
 ) -> Iterator[AttackResult]:
     """As `run_attack`, each batch as it is made: of more images than fit into memory.
 
@@ -164,6 +170,7 @@ def attacked_parts(
     _check_draws(method, entry, own_settings, model, drawn)
     indices = [int(index) for index in indices]
     _check_inputs(images, labels, indices, batch_size)
+    _check_start(method, entry, images, begin_at)
     # A model that makes several passes of an image says so (`purifiers.base.Defended`).
     batch_size = max(batch_size // (drawn.passes * getattr(model, "passes", 1)), 1)
     device = next((p.device for p in model.parameters()), images.device)
@@ -187,6 +194,9 @@ def attacked_parts(
             if entry.takes_gradient:
                 zero = look.gradient is None
                 keywords["first_gradient"] = torch.zeros_like(given) if zero else look.gradient
+            if entry.takes_start:
+                at_first = None if begin_at is None else begin_at[batch].to(device).clone()
+                keywords["begin_at"] = at_first
             climbed_labels = labels[batch] if climbed == "ground_truth" else look.predictions
             weights = _versions(model)
             asked = drawn.attacked(model, numbers, "looks")
@@ -304,6 +314,24 @@ def _check_inputs(images: Images, labels: Tensor, indices: list[int], batch_size
         # Written so that NaN fails too.
         if not bool(((batch >= 0) & (batch <= 1)).all()):
             raise ValueError("images must be in [0, 1]")
+
+
+def _check_start(method: str, entry: AttackEntry, images: Images, begin_at: Tensor | None) -> None:
+    if begin_at is None:
+        return
+    if not entry.takes_start:
+        able = ", ".join(name for name, one in ATTACKS.items() if one.takes_start)
+        raise ValueError(
+            f"attack {method!r} cannot begin at other images than those that it attacks; these "
+            f"can: {able}, and a function of your own with the parameter begin_at"
+        )
+    shape = (len(images), *images[:1].shape[1:])
+    # Written so that NaN fails too.
+    if begin_at.shape != shape or not bool(((begin_at >= 0) & (begin_at <= 1)).all()):
+        raise ValueError(
+            f"attack {method!r}: begin_at must be images {shape} in [0, 1]; got "
+            f"{tuple(begin_at.shape)}"
+        )
 
 
 class _CleanLook(NamedTuple):

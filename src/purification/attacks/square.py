@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from purification.attacks import losses
+from purification.attacks.balls import L2Ball, LinfBall
 from purification.attacks.contract import attack
 from purification.attacks.gradient import per_image
 from purification.attacks.watch import part_of_batch
@@ -39,6 +40,7 @@ def square(
     restarts: int = 1,
     seed: int,
     indices: Iterable[int],
+    begin_at: Tensor | None = None,
 ) -> Tensor:
     """Random squares of +epsilon or -epsilon, kept where they lower the label's margin.
 
@@ -63,11 +65,12 @@ def square(
         p_init: share of the pixels in the first squares, in (0, 1]; 0.8 in AutoAttack, 0.05 in the
             paper (ImageNet).
         restarts: random starts; one in the paper and in AutoAttack.
+        begin_at: images (N, C, H, W) in the place of the first of them.
     """
     _check("square", epsilon, queries, p_init, restarts)
     images = images.detach()
     return _Search(_Squares(images, epsilon), model, images, labels).run(
-        queries, p_init, restarts, seed, indices
+        queries, p_init, restarts, seed, indices, begin_at
     )
 
 
@@ -83,6 +86,7 @@ def square_l2(
     restarts: int = 1,
     seed: int,
     indices: Iterable[int],
+    begin_at: Tensor | None = None,
 ) -> Tensor:
     """`square` in an l2 ball: a query moves the perturbation of two squares into one of them.
 
@@ -98,11 +102,12 @@ def square_l2(
         p_init: share of the pixels in the first squares, in (0, 1]; 0.8 in AutoAttack, 0.1 in the
             paper (ImageNet).
         restarts: random starts.
+        begin_at: images (N, C, H, W) in the place of the first of them.
     """
     _check("square_l2", epsilon, queries, p_init, restarts)
     images = images.detach()
     return _Search(_Bumps(images, epsilon), model, images, labels).run(
-        queries, p_init, restarts, seed, indices
+        queries, p_init, restarts, seed, indices, begin_at
     )
 
 
@@ -133,6 +138,10 @@ class _Squares:
         _, self._channels, self._height, self._width = self.images.shape
         self.numbers_to_start = self._channels * self._width
         self.numbers_to_move = 2 + self._channels
+
+    @property
+    def ball(self) -> LinfBall:
+        return LinfBall(self.images, self.epsilon)
 
     def start(self, rows: Tensor, numbers: Tensor) -> Tensor:
         """Those of images `rows` (n,) to begin with; `numbers` (n, numbers_to_start)."""
@@ -193,6 +202,10 @@ class _Bumps:
         self._tiles = (self._height // self._tile, self._width // self._tile)
         self.numbers_to_start = self._channels * math.prod(self._tiles) + 1
         self.numbers_to_move = 5 + self._channels
+
+    @property
+    def ball(self) -> L2Ball:
+        return L2Ball(self.images, self.epsilon)
 
     def start(self, rows: Tensor, numbers: Tensor) -> Tensor:
         """As of `_Squares`: tiles in the middle of the image, of the length epsilon together."""
@@ -300,7 +313,13 @@ class _Search:
 
     @torch.no_grad()
     def run(
-        self, queries: int, p_init: float, restarts: int, seed: int, indices: Iterable[int]
+        self,
+        queries: int,
+        p_init: float,
+        restarts: int,
+        seed: int,
+        indices: Iterable[int],
+        begin_at: Tensor | None,
     ) -> Tensor:
         """The images of least margin of all restarts, (N, C, H, W), or the first misclassified."""
         generators = per_image_generators(seed, indices)
@@ -311,15 +330,26 @@ class _Search:
         self._ask(torch.arange(len(images), device=self._device), images)
         # The image itself is returned only if it is misclassified.
         self._least.masked_fill_(~self._wrong, math.inf)
-        for _ in range(restarts):
-            self._restart(generators, queries, p_init)
+        for restart in range(restarts):
+            given = begin_at if restart == 0 else None
+            self._restart(generators, queries, p_init, given)
         return self._best
 
-    def _restart(self, generators: list[torch.Generator], queries: int, p_init: float) -> None:
+    def _restart(
+        self,
+        generators: list[torch.Generator],
+        queries: int,
+        p_init: float,
+        begin_at: Tensor | None,
+    ) -> None:
         made, rows = self._proposals, (~self._wrong).nonzero().squeeze(1)
         if not len(rows):
             return
-        current = made.start(rows, self._numbers(generators, rows, 1, made.numbers_to_start)[:, 0])
+        if begin_at is None:
+            numbers = self._numbers(generators, rows, 1, made.numbers_to_start)[:, 0]
+            current = made.start(rows, numbers)
+        else:
+            current = made.ball.part(rows).project(begin_at[rows])
         least = self._ask(rows, current)
         numbers = torch.empty(0)
         for query in range(1, queries):

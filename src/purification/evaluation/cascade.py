@@ -10,7 +10,8 @@ An image is broken if what an attack returns lies within `epsilon` of it, in the
 cascade, and the defended model errs on it, in a pass of its own. Which model was attacked, and what
 that said, plays no part. So an attack without a bound (DeepFool, CW, HopSkipJump) counts where its
 image happens to lie in the ball. Which images are broken does not depend on the order of the
-attacks; which attack is named for an image does, and what all of them cost.
+attacks; which attack is named for an image does, and what all of them cost. (Both are so of attacks
+that begin by themselves. One may also go on from the strongest image that those before it found.)
 
 A randomised model is attacked on fresh draws or on known ones (`judge`). On known ones it is as a
 deterministic one. On fresh ones an image is broken that the model errs on in all draws by which the
@@ -98,11 +99,14 @@ class Stage:
         threat_model: what the attacker has, in a word.
         model: what it attacks, images (N, C, H, W) in [0, 1] to logits: the defended model, or one
             with its predictions and another gradient, or a third, whose images are transferred.
+        goes_on: whether it begins at the strongest image that the stages before found of each, not
+            by itself.
     """
 
     attack: Mapping[str, Any]
     threat_model: str
     model: nn.Module
+    goes_on: bool = False
 
 
 @dataclass
@@ -234,7 +238,7 @@ def run_cascade(
     A stage whose gradient is exactly zero for all images that it is asked about is recorded as
     refused, and the next one runs. An attack draws random numbers by (`seed`, its name, its threat
     model, the number of the image), so that what it does to an image depends neither on the other
-    images, nor on the batch size, nor on the place of its stage.
+    images, nor on the batch size, nor on the place of its stage, unless it `goes_on`.
 
     Args:
         defended: the model that is judged, (N, C, H, W) in [0, 1] -> logits (N, K).
@@ -256,9 +260,11 @@ def run_cascade(
         tell: called after the clean pass and after each step; by default the words are printed.
 
     Raises:
-        ValueError: unknown norm, or as `run_attack`, whose other errors it raises, too, but for
-            MaskedGradientError.
+        ValueError: unknown norm, a stage that `goes_on` in a cascade of `every_image`, or as
+            `run_attack`, whose other errors it raises, too, but for MaskedGradientError.
     """
+    if every_image and any(stage.goes_on for stage in stages):
+        raise ValueError("what a stage that goes on leaves is not what it leaves by itself")
     if norm not in NORMS:
         raise ValueError(f"norm must be one of {', '.join(NORMS)}; got {norm!r}")
     if is_randomised(defended) != (selection is not None):
@@ -324,7 +330,8 @@ def _run(
     broke = torch.zeros(len(tried), dtype=torch.bool)
     if len(rows):
         try:
-            attacked = _attacked(judge, seed, stage, rows)
+            begin_at = found.images[rows] if stage.goes_on else None
+            attacked = _attacked(judge, seed, stage, rows, begin_at)
         except MaskedGradientError as error:
             refused = " ".join(str(error).split())
         else:
@@ -338,8 +345,10 @@ def _run(
     return {"stage": number, **name, "asked": len(rows), **result, "refused": refused}
 
 
-def _attacked(judge: Judge, seed: int, stage: Stage, rows: Tensor) -> Tensor:
-    """What the stage's attack makes of the images `rows`."""
+def _attacked(
+    judge: Judge, seed: int, stage: Stage, rows: Tensor, begin_at: Tensor | None = None
+) -> Tensor:
+    """What the stage's attack makes of the images `rows`, by itself or from those of `begin_at`."""
     attack, own = stage.attack, judge.selection
     known = knows_draws(stage.threat_model)
     with progress(len(rows), f"{attack['name']}, {stage.threat_model}", "image") as bar:
@@ -356,6 +365,7 @@ def _attacked(judge: Judge, seed: int, stage: Stage, rows: Tensor) -> Tensor:
             progress=bar,
             draws="fixed" if known else "fresh",
             judge=own.seed if known and own is not None and own.known else None,
+            begin_at=begin_at,
         ).images
 
 
@@ -442,7 +452,10 @@ def attack_adaptively(
     defended, seed = attackers.models["white_box"], derive_seed(recipe["seed"], name_of(path))
     selection = Selection.of(recipe, seed)
     stages = [
-        Stage(one["attack"], one["threat_model"], attackers.models[one["threat_model"]])
+        Stage(
+            *(one["attack"], one["threat_model"], attackers.models[one["threat_model"]]),
+            goes_on="begin" in one,
+        )
         for one in recipe["stages"]
     ]
     ball = {"norm": recipe["norm"], "epsilon": recipe["epsilon"], "batch_size": batch_size}

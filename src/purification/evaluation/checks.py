@@ -88,8 +88,8 @@ class Bench:
         judge: the defended model, and the images with their labels and balls.
         run: attacks all that is left by a further stage (of this number, for this check), keeps
             what it breaks, and returns its costs.
-        attacked: what a stage's attack makes of the images of these numbers, int64 (n,). Raises
-            MaskedGradientError.
+        attacked: what a stage's attack makes of the images of these numbers, int64 (n,), from the
+            images themselves. Raises MaskedGradientError.
         every_image: whether each stage was asked about all images that are right as they are.
     """
 
@@ -241,12 +241,15 @@ def _attack(
 
 
 def _enlarged(bench: Bench) -> "dict[int, Stage]":
-    """The gradient attacks that are bounded in a ball, in the larger one."""
+    """The gradient attacks that are bounded in a ball, in the larger one. Without those that went
+    on from what others found: here they would begin anew, and be weaker for that."""
     factor = _larger(bench) / bench.judge.epsilon
     found: dict[int, Stage] = {}
     if factor <= 1:
         return found
     for number, stage in bench.gradient_stages.items():
+        if stage.goes_on:
+            continue
         entry, own = find_attack(stage.attack["method"]), stage.attack["settings"]
         if entry.norm is not None:
             given = [name for name in entry.lengths if own.get(name) is not None]

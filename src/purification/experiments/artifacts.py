@@ -661,11 +661,13 @@ class AttackedDefense(OfRun):
 @dataclass(frozen=True)
 class CascadeStage(Artifact):
     """An attack of a cascade on what the attacker of a threat model has; `surrogate`: the settings
-    of the cheaper version of the defence, if it is that."""
+    of the cheaper version of the defence, if it is that; `begin`: "strongest", if it goes on from
+    what the stages before found."""
 
     attack: Attack
     threat_model: str
     surrogate: Mapping[str, Any] | None = later(None)
+    begin: str | None = later(None)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from purification.experiments.methods import (
+    BEGIN,
+    begins_anywhere,
     facts_for,
     generates,
     norm_of,
@@ -15,7 +17,7 @@ from purification.experiments.methods import (
 )
 from purification.experiments.references import Takes, Wrong, purifier_of, randomised, unknown
 from purification.experiments.schema import wrong_form
-from purification.facts import holds_for
+from purification.facts import decorated, holds_for
 
 WHOLE = ("white_box", "white_box_bpda")
 """Threat models whose attacker has the whole defence, if it has a purifier."""
@@ -47,7 +49,8 @@ def wrong_stages(
     drawn = cascade.get("randomised", {}).get("stages", ())
     for key, stages in (("stages", cascade["stages"]), ("randomised.stages", drawn)):
         for number, stage in enumerate(stages):
-            for where, what in _wrong_stage(config, cascade, stage, schema, fresh=stages is drawn):
+            place = {"fresh": stages is drawn, "first": number == 0}
+            for where, what in _wrong_stage(config, cascade, stage, schema, **place):
                 yield f"{key}.{number}.{where}", what
 
 
@@ -58,14 +61,18 @@ def _wrong_stage(
     schema: Mapping[str, Any],
     *,
     fresh: bool,
+    first: bool,
 ) -> Wrong:
-    """`fresh`: of a stage that attacks randomised defences on draws that it does not know."""
+    """`fresh`: of a stage that attacks randomised defences on draws that it does not know; `first`:
+    of the first one."""
     name, threat_model = stage["attack"], stage["threat_model"]
     attack = config["attacks"][name]
     for what in wrong_strength(name, attack, cascade):
         yield "attack", what
     wrong = [*_wrong_threat_model(config, name, attack, threat_model)]
     yield from (("threat_model", what) for what in wrong)
+    if "begin" in stage:
+        yield from (("begin", what) for what in _wrong_begin(name, attack, cascade, first=first))
     yield from _wrong_surrogate(config, stage, schema)
     other = threat_model.removeprefix(TRANSFER)
     looks = fresh and (threat_model in (*WHOLE, SURROGATE) or bool(OTHER_SEED.fullmatch(other)))
@@ -85,6 +92,22 @@ def _of_luck(name: str, attack: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"{name!r} ends at an image's first success, which on one draw of a randomised defense "
             "is luck: name an attack that goes on to its end (`keep: last`, say, and `expectation`)"
+        )
+
+
+def _wrong_begin(
+    name: str, attack: Mapping[str, Any], cascade: Mapping[str, Any], *, first: bool
+) -> Iterator[str]:
+    """What keeps a stage from going on from what those before it found."""
+    if first:
+        yield "there is no stage before the first one from which it could go on"
+    if cascade.get("every_image"):
+        yield "in a cascade of `every_image` each stage begins by itself: leave it out"
+    if not begins_anywhere(attack):
+        able = [method for method, f in decorated("attacks").items() if BEGIN in f.parameters]
+        yield (
+            f"attacks.{name} has a method that cannot begin at other images; these can: "
+            f"{', '.join(sorted(able))}, and a function of your own with the parameter {BEGIN}"
         )
 
 

@@ -498,7 +498,7 @@ class Catalogue(Names):
     ) -> tuple[CascadeStage, ...]:
         """The stages of a cascade for a defence that deploys `own`: without those that do not
         concern it, and without a second one of an attack on the same network."""
-        made: dict[tuple[str, str], CascadeStage] = {}
+        made: dict[tuple[str, str, str | None], CascadeStage] = {}
         for stage in stages:
             attack, threat_model = stage["attack"], called(stage)
             if not self._concerns(stage, seed, defense):
@@ -517,8 +517,10 @@ class Catalogue(Names):
                 threat_model = "white_box"  # by whatever name: that is the whole defence
             elif known_draw and (threat_model in WHOLE or SURROGATE in stage):
                 threat_model, drawn = f"{threat_model}{KNOWN}", False
-            named = (self.attack(attack, draws=drawn), threat_model, stage.get(SURROGATE))
-            made.setdefault((attack, attacked), CascadeStage(*named))
+            # Of the stages that are left the first has nothing to go on from.
+            begin = stage.get("begin") if made else None
+            named = (self.attack(attack, draws=drawn), threat_model, stage.get(SURROGATE), begin)
+            made.setdefault((attack, attacked, begin), CascadeStage(*named))
         return tuple(made.values())
 
     def _is_drawn(self, threat_model: str, defense: str) -> bool:

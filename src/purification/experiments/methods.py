@@ -20,6 +20,9 @@ from purification.facts import (
     lengths_among,
 )
 
+BEGIN = "begin_at"
+"""By which parameter an attack takes the images at which it begins, if it can begin at any."""
+
 
 @cache
 def defenses() -> dict[str, Facts]:
@@ -102,6 +105,14 @@ def stated(room: str, place: str) -> Mapping[str, Any]:
         return facts_at(room, place).stated
     except ValueError:
         return {}
+
+
+def begins_anywhere(attack: Mapping[str, Any]) -> bool:
+    """Whether an attack's entry can begin its search at other images than those that it attacks."""
+    try:
+        return BEGIN in facts_at("attacks", attack["method"]).parameters
+    except ValueError:
+        return False
 
 
 def has_generator(facts: Facts) -> bool:

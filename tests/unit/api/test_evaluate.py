@@ -122,17 +122,17 @@ def test_budgets_are_the_default_cascade_made_shorter_and_longer() -> None:
             s.get("iterations", s.get("queries", 1))
             * s.get("restarts", 1)
             * s.get("expectation", 1)
-            for s in (attack["settings"] for attack, _ in stages)
+            for s in (attack["settings"] for attack, *_ in stages)
         ]
 
     for kind in ({"purifies": True, "drawn": False}, {"purifies": True, "drawn": True}):
         quick, standard, full = (sum(passes(budget, **kind)) for budget in BUDGETS)
         assert 2 * quick < standard and 2 * standard < full
     # Lengths are in proportion to epsilon; at the config's own they are the config's.
-    ((attack, _), *_) = [s for s in stages_of("standard", "linf", 0.1, purifies=True, drawn=False)
+    ((attack, *_), *_) = [s for s in stages_of("standard", "linf", 0.1, purifies=True, drawn=False)
                          if s[0]["name"] == "cascade_pgd_margin"]  # fmt: skip
     assert attack["settings"]["step_size"] == 0.04 and attack["settings"]["epsilon"] == 0.1
-    for spec, _ in stages_of("full", "l2", 2.0, purifies=True, drawn=False):
+    for spec, *_ in stages_of("full", "l2", 2.0, purifies=True, drawn=False):
         assert spec["method"].endswith("_l2") and spec["settings"]["epsilon"] == 2.0
         assert spec["settings"].get("step_size", 0.8) == pytest.approx(0.8)
         allowed = {*find_attack(spec["method"]).settings, "labels"}

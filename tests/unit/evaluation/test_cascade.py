@@ -277,6 +277,45 @@ def test_of_an_image_that_withstands_the_candidate_of_greatest_margin_is_kept() 
     assert torch.equal(found.images, images)
 
 
+def onward(
+    model: nn.Module, images: Tensor, labels: Tensor, *, by: float, begin_at: Tensor | None = None
+) -> Tensor:
+    """The first pixel is raised, of the image or of that at which it is to begin."""
+    start = images if begin_at is None else begin_at
+    return raised(model, start, labels, pixel=0, by=by, seed=0, indices=range(len(start)))
+
+
+onward.gradient_based = False  # type: ignore[attr-defined]
+
+
+def test_a_stage_that_goes_on_begins_at_the_strongest_image_of_all_before() -> None:
+    images = images_of(4)
+    images.flatten(1)[:, :2] = torch.tensor([[0.48, 0.2], [0.44, 0.2], [0.42, 0.2], [0.44, 0.2]])
+    model, labels = FirstTwo(), torch.zeros(4, dtype=torch.int64)
+    onwards = attack("onward", "test_cascade:onward", by=0.05)
+    stages = on(model, raise_pixel(0, 0.03), raise_pixel(0, 0.01), onwards)
+    found = run(model, stages, images, labels)
+    assert found.found_by.tolist() == [0, LEFT, LEFT, LEFT]
+    stages[2] = Stage(onwards, "white_box", model, goes_on=True)
+    went = run(model, stages, images, labels)
+    assert went.found_by.tolist() == [0, 2, LEFT, 2]
+    # 0.03 of the first stage, not 0.01 of the second, and 0.05.
+    assert torch.allclose(went.images[:, 0, 0, 0], torch.tensor([0.51, 0.52, 0.5, 0.52]))
+    # By itself, and in any batch.
+    parts = [run(model, stages, images[i : i + 2], labels[i : i + 2]) for i in (0, 2)]
+    assert torch.equal(torch.cat([part.images for part in parts]), went.images)
+    # Behind nothing it begins at the image.
+    first = run(model, stages[2:], images, labels)
+    assert torch.allclose(first.images[1:, 0, 0, 0], images[1:, 0, 0, 0] + 0.05)
+
+
+def test_a_stage_that_goes_on_is_none_of_a_cascade_of_every_image() -> None:
+    model = FirstTwo()
+    stage = Stage(attack("onward", "test_cascade:onward", by=0.05), "white_box", model, True)
+    with pytest.raises(ValueError, match="goes on"):
+        run(model, [stage], images_of(3), torch.zeros(3, dtype=torch.int64), every_image=True)
+
+
 def test_a_transferred_image_is_judged_by_the_defended_model() -> None:
     """FGSM breaks another model, whose weights have the other sign: here it helps the label."""
     model, other, images = Linear(), Linear(), images_of()

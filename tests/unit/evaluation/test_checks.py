@@ -343,6 +343,22 @@ def test_a_control_asks_only_what_was_not_asked_before() -> None:
     assert columns["only_by_queries"] == 0
 
 
+def test_a_control_and_the_larger_ball_do_not_go_on_from_what_others_broke() -> None:
+    """It would begin at images that are broken already."""
+    network, purifier = Linear(), Turned()
+    model, masked = Defended(purifier, network), whole(purifier, network, PGD)
+    onward = [replace(stage, goes_on=True) for stage in masked]
+    found, columns = checked(model, *gray(network, FGSM), *onward)
+    assert columns["only_by_transfer"] == int((found.found_by == 0).sum()) > 10
+    assert columns["flags"] == "transfer_beats_white_box"
+    assert not steps(found, "larger_epsilon")
+    found, _ = checked(model, *gray(network, FGSM), *masked, *onward)
+    (cost,) = steps(found, "larger_epsilon")
+    assert cost["stage"] == 1
+    # Twice its iterations it goes on.
+    assert len(steps(found, "doubled")) == 1
+
+
 # --- twice the iterations
 
 

@@ -74,6 +74,23 @@ def names(made: AttackedAdaptively) -> list[str]:
             own(stage("fgsm"), images=41),
             r"cascades\.mine\.images: must be at most datasets\.digits\.test = 40",
         ),
+        (
+            own(stage("pgd") | {"begin": "strongest"}),
+            r"cascades\.mine\.stages\.0\.begin: there is no stage before the first one",
+        ),
+        (
+            own(stage("pgd"), stage("fgsm") | {"begin": "strongest"}),
+            r"stages\.1\.begin: attacks\.fgsm has a method that cannot begin at other images; "
+            "these can: apgd, apgd_l2, pgd, pgd_l2, square, square_l2, and a function of your own",
+        ),
+        (
+            own(stage("fgsm"), stage("pgd") | {"begin": "strongest"}, every_image=True),
+            r"stages\.1\.begin: in a cascade of `every_image` each stage begins by itself",
+        ),
+        (
+            own(stage("fgsm"), stage("pgd") | {"begin": "strong"}),
+            r"stages\.1\.begin: got 'strong'.*; allowed: strongest",
+        ),
         (own(stage("fgsm"), stagess=[]), r"cascades\.mine: unknown key 'stagess'"),
         (
             own(stage("fgsm", "surrogate")),
@@ -280,6 +297,21 @@ def test_a_defence_gets_the_stages_that_mean_something_for_it() -> None:
         assert found == [f"fgsm {threat_model}" for threat_model in threat_models], defense
     with pytest.raises(ConfigError, match=r"cascades\.mine: none of its stages is for none"):
         cascade(own(stage("fgsm", "white_box_bpda")), "none")
+
+
+def test_a_stage_goes_on_where_one_is_before_it() -> None:
+    onward = {"begin": "strongest"}
+    bpda = stage("pgd", "white_box_bpda")
+    found = cascade(own(bpda, stage("pgd") | onward))
+    assert [one.begin for one in found.stages] == [None, "strongest"]
+    assert [one.get("begin") for one in found.recipe["stages"]] == [None, "strongest"]
+    assert "begin" not in found.recipe["stages"][0]
+    # Without a purifier there is no BPDA, and then no stage before it.
+    found = cascade(own(bpda, stage("pgd") | onward, stage("fgsm")), "none")
+    assert [one.begin for one in found.stages] == [None, None]
+    # It repeats none that begins by itself.
+    found = cascade(own(stage("pgd"), stage("pgd") | onward), "none")
+    assert [one.begin for one in found.stages] == [None, "strongest"]
 
 
 def test_codes_are_searched_before_a_defence_that_has_them_and_tried_on_others() -> None:
