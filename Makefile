@@ -35,7 +35,7 @@ $(READY): requirements.txt constraints.txt pyproject.toml
 	  { echo "$$($(PYTHON) --version) is too old: Python 3.11 or newer is needed (make PYTHON=python3.12 ...)"; exit 1; }
 	@$(PYTHON) -c 'import shutil; free = shutil.disk_usage(".").free / 1e9; \
 	  print(f"warning: {free:.1f} GB free here; the environment takes 6 GB on Linux, with the CUDA build of torch") if free < 7 else None'
-	@echo "Installing into .venv: some minutes, and 6 GB on Linux"
+	@echo "Installing into .venv: 2 to 3 minutes with a fast network, and 6 GB on Linux; nothing is said until it is done"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .

@@ -19,6 +19,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from purification.guesses import did_you_mean
+
 CODE_VARIABLE = "PURIFICATION_CODE"
 """The environment variable in which `provide_code` leaves the digests of places."""
 FILES_VARIABLE = "PURIFICATION_FILES"
@@ -56,7 +58,7 @@ def problem_with(place: str) -> str | None:
     except OSError as error:
         return f"{file} cannot be read: {error.strerror}"
     if names is not None and name not in names:
-        return f"{file} has no {name!r} at its top level"
+        return f"{file} has no {name!r} at its top level{did_you_mean(name, sorted(names))}"
     return None
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from purification.api.configs import setup_of
 from purification.experiments import Catalogue
 from purification.experiments.protocols import JUDGED_DRAWS, SELECTION_DRAWS
+from purification.guesses import did_you_mean
 
 CASCADE = "standard"
 """The cascade of the default config."""
@@ -85,7 +86,7 @@ def budget_of(name: str) -> Budget:
     """Raises ValueError for an unknown one, with what there is."""
     if name not in BUDGETS:
         known = "; ".join(f"{key!r}, {one.about}" for key, one in BUDGETS.items())
-        raise ValueError(f"no budget {name!r}; there are {known}")
+        raise ValueError(f"no budget {name!r}{did_you_mean(name, BUDGETS)}; there are {known}")
     return BUDGETS[name]
 
 

@@ -1,6 +1,7 @@
 """A model under the cascade of the leaderboard, from Python."""
 
 import math
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 _TRIED = 4
 """Images on which a user's own modules are tried."""
+_TICK = 1.0
+"""Seconds from one drawing of the bar to the next while nothing moves it."""
 
 
 def evaluate(
@@ -132,9 +135,11 @@ def _counted(models: Mapping[str, nn.Module]) -> dict[str, list[nn.Module]]:
 def _checked_images(images: "Array") -> Tensor:
     made = torch.as_tensor(images).detach().cpu()
     if made.ndim != 4 or not made.is_floating_point() or not len(made):
+        hint = "; divide by 255" if made.dtype == torch.uint8 else ""
+        hint += "; for images of one channel give images[:, None]" if made.ndim == 3 else ""
         raise ValueError(
             "images must be floating-point (N, C, H, W) in [0, 1], at least one; got "
-            f"{_described(made)}{'; divide by 255' if made.dtype == torch.uint8 else ''}"
+            f"{_described(made)}{hint}"
         )
     made = made.float()
     low, high = made.min().item(), made.max().item()
@@ -149,6 +154,13 @@ def _checked_labels(labels: "Array") -> Tensor:
     if made.ndim != 1 or not _is_integer(made.dtype):
         raise ValueError(f"labels must be integers (N,); got {_described(made)}")
     return made.long()
+
+
+def _channels_last(images: Tensor) -> str:
+    """A hint, where the last axis may be that of the channels."""
+    if images.shape[3] in (1, 3) and images.shape[1] not in (1, 3):
+        return ". Are the images (N, H, W, C)? Then give images.permute(0, 3, 1, 2)"
+    return ""
 
 
 def _is_integer(dtype: torch.dtype) -> bool:
@@ -203,7 +215,7 @@ def _try_out(model: nn.Module, images: Tensor, labels: Tensor) -> None:
     except Exception as error:
         raise GuestError(
             f"{name} fails on images {_described(some)}, where it must return logits "
-            f"(N, classes): {error}"
+            f"(N, classes): {error}{_channels_last(some)}"
         ) from error
     # Each attack would be made on, and measured from, images that it changed.
     if not torch.equal(given, some):
@@ -243,9 +255,15 @@ def _bar(wanted: bool) -> Iterator[Tell]:
         warnings.simplefilter("ignore", TqdmWarning)
         from tqdm.auto import tqdm
 
-        layout = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}{postfix}]"
+        # How long is left, one attack says little of: the next one may be of another length.
+        layout = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}{postfix}]"
         bar: tqdm[Any] = tqdm(total=1, desc="clean", bar_format=layout, disable=not wanted)
-    done = 0
+    done, ended = 0, threading.Event()
+
+    def tick() -> None:
+        # Before a search the first batch alone may take minutes.
+        while not ended.wait(_TICK):
+            bar.refresh()
 
     def moved_to(place: float) -> None:
         if place > bar.n:
@@ -263,9 +281,15 @@ def _bar(wanted: bool) -> Iterator[Tell]:
         bar.set_postfix_str(f"left {left}", refresh=False)
         moved_to(done)
 
+    clock = threading.Thread(target=tick, daemon=True)
+    if wanted:
+        clock.start()
     try:
         with progress_shown_by(show):
             yield tell
         bar.set_description_str("evaluated")
     finally:
+        ended.set()
+        if wanted:
+            clock.join()
         bar.close()

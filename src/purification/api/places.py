@@ -48,7 +48,9 @@ def find_run(run: Place) -> Run:
     if not folder.is_dir():
         folder, kept = _of_kept(run) or folder, True
     if not folder.is_dir():
-        there = _nearest(folder) or "; a run makes it: snakemake --cores all results/table4.csv"
+        # Perhaps the reader stands elsewhere.
+        made = f" at {folder}; a run makes it: snakemake --cores all results/table4.csv"
+        there = _nearest(folder) or made
         names = ", ".join(networks.datasets())
         come = f"; networks of {names} come with the repository" if names else ""
         raise FileNotFoundError(f"{run}: no such folder{there}{come}")

@@ -6,7 +6,6 @@ from typing import Any
 from purification.experiments import cascades, entries, studies
 from purification.experiments.config_form import (
     ConfigError,
-    did_you_mean,
     wrong_data_root,
     wrong_names,
     wrong_values,
@@ -29,6 +28,7 @@ from purification.experiments.schema import (
     shared,
     wrong_form,
 )
+from purification.guesses import did_you_mean
 
 __all__ = ["ConfigError", "check_cascade", "check_config", "check_study", "uses"]
 

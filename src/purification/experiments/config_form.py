@@ -3,7 +3,6 @@
 The functions yield one line a mistake, each beginning with its place in the config.
 """
 
-import difflib
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -100,12 +99,6 @@ def wrong_names(config: Mapping[str, Any], reserved: Iterable[str]) -> Iterator[
 def listed(allowed: list[str]) -> str:
     """What is allowed, at the end of a message."""
     return f"allowed: {', '.join(allowed) or 'nothing, because the config has none'}"
-
-
-def did_you_mean(name: str, allowed: list[str]) -> str:
-    """A guess in brackets, or nothing."""
-    close = difflib.get_close_matches(name, allowed, n=1)
-    return f" (did you mean '{close[0]}'?)" if close else ""
 
 
 def is_number(text: str) -> bool:

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
-from purification.experiments.config_form import FREE, ConfigError, did_you_mean
+from purification.experiments.config_form import FREE, ConfigError
 from purification.experiments.papers import PAPERS, STUDIES
+from purification.guesses import did_you_mean
 
 DEFAULT_FILES = (
     "config/config.yaml",

@@ -15,7 +15,7 @@ from purification.experiments.config import (
     check_study,
     uses,
 )
-from purification.experiments.config_form import did_you_mean, is_number
+from purification.experiments.config_form import is_number
 from purification.experiments.entries import OWN_CODE, checkpoints_of
 from purification.experiments.methods import (
     facts_for,
@@ -33,6 +33,7 @@ from purification.experiments.protocols import JUDGED_DRAWS
 from purification.experiments.quirks import CONCERNED, KEY
 from purification.experiments.references import randomised
 from purification.experiments.schema import read_schema, wrong_form
+from purification.guesses import did_you_mean
 from purification.plugins import place_of_file
 
 NONE = "none"

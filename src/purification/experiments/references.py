@@ -10,10 +10,11 @@ from operator import getitem
 from types import ModuleType
 from typing import Any
 
-from purification.experiments.config_form import did_you_mean, listed
+from purification.experiments.config_form import listed
 from purification.experiments.methods import defenses, is_randomised, norm_of
 from purification.experiments.papers import studies_of
 from purification.experiments.schema import Examined
+from purification.guesses import did_you_mean
 
 WGAN_GP = "wgan_gp"
 """The kind of a generator that names none."""

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import jsonschema
 import yaml
 
-from purification.experiments.config_form import did_you_mean, is_number, listed
+from purification.experiments.config_form import is_number, listed
 from purification.experiments.methods import composed
 from purification.experiments.papers import BARE_FORMS, STUDIES
+from purification.guesses import did_you_mean
 
 
 def read_schema(file: Path) -> dict[str, Any]:

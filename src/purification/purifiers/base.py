@@ -151,6 +151,10 @@ class Defended(nn.Module):
 
     def __init__(self, purifier: nn.Module, classifier: nn.Module, seed: int = 0) -> None:
         super().__init__()
+        for name, part in (("purifier", purifier), ("classifier", classifier)):
+            if not isinstance(part, nn.Module):
+                given = type(part).__name__
+                raise ValueError(f"Defended: the {name} must be a torch module; got a {given}")
         self.purifier = purifier
         self.classifier = classifier
         self.seed = seed

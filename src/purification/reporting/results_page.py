@@ -12,6 +12,7 @@ import math
 import platform
 import re
 import subprocess
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -113,7 +114,7 @@ def _lead(content: Mapping[str, Any], results: str) -> str:
     if not kinds:
         first = f"`snakemake --cores all {results}/table4.csv`"
         text += web.coded(f" Nothing to show yet: {first} makes the first table.")
-    text += " A click on a heading sorts; a number shows its interval and n when it is pointed at."
+    text += " A click on a heading sorts; on a wide screen a number that is pointed at shows more."
     pages = "; ".join(
         f'<a href="{html.escape(_link(page))}">{html.escape(Path(page).name)}</a>'
         for page in content["pages"]
@@ -298,17 +299,33 @@ def _part(part: TablePart, named: Named) -> str:
     labels = [web.Column(name, number=name in ("ε", "L", "R"), classes="label") for name in names]
     headings = _headings(part, named)
     about = [f"Column {name} of the CSV" for name in part.columns]
-    columns = [*labels, *(web.Column(h, about=a) for h, a in zip(headings, about, strict=True))]
+    counts = [
+        Counter(cell.n for cell in own if cell is not None and cell.seeds)
+        for own in zip(*(cells for _, cells in part.rows), strict=True)
+    ]
+    most = [max(own, key=lambda n: (own[n], n), default=None) for own in counts]
+    under = [_under(own, n) for own, n in zip(counts, most, strict=True)]
+    columns = [*labels, *map(_column, headings, about, under)]
     rows = [
         web.Row(
             _head(names, left),
-            [*(_label(text) for text in left[1:]), *map(_accuracy, cells)],
+            [*(_label(text) for text in left[1:]), *map(_accuracy, cells, most)],
         )
         for left, cells in part.rows
     ]
     return f'<p class="small">{html.escape(part.heading)}</p>\n' + web.table(
         columns, [web.Body(rows)]
     )
+
+
+def _column(heading: str, about: str, under: str) -> web.Column:
+    return web.Column(heading, about=about, under=under)
+
+
+def _under(counts: Counter[int], most: int | None) -> str:
+    """On how many images a column's numbers are."""
+    further = ", or in brackets" if len(counts) > 1 else ""
+    return "" if most is None else f"n = {most}{further}"
 
 
 def _head(names: Sequence[str], texts: Sequence[str]) -> str:
@@ -345,7 +362,8 @@ def _headings(part: TablePart, named: Named) -> list[str]:
     ]
 
 
-def _accuracy(cell: Any) -> web.Cell:
+def _accuracy(cell: Any, most: int | None) -> web.Cell:
+    """A cell of a column most of whose numbers are on `most` images."""
     if cell is None:
         return web.Cell(None, "")
     if not cell.seeds:
@@ -353,6 +371,11 @@ def _accuracy(cell: Any) -> web.Cell:
     text = share_text(cell.accuracy, cell.n)
     if cell.seeds > 1:
         text += f" ± {share_text(cell.std, cell.n)}"
+    if cell.n != most:
+        text += f" ({cell.n})"
+    # An attack without a bound is told by how far it goes.
+    if pd.isna(cell.epsilon) and pd.notna(cell.mean_l2):
+        text += f", l2 {cell.mean_l2:.1f}"
     more = [interval_text(cell.ci_low, cell.ci_high, cell.n), f"n = {cell.n}"]
     more += [f"{cell.seeds} seeds"] if cell.seeds > 1 else []
     detail = []
@@ -530,6 +553,14 @@ def _reading() -> str:
             "The share of images that the classifier gets right, with the digits that their number "
             "n bears. Its interval is Wilson's, at 95 %. With several seeds: mean ± standard "
             "deviation over seeds, of which the interval knows nothing."
+        ),
+        "n": (
+            "The number of images, below a heading. A number on fewer or more than the others of "
+            "its column has its own behind it, in brackets."
+        ),
+        "l2": (
+            "The mean l2 norm of the change, behind the number of an attack without a bound, such "
+            "as CW. One that goes far leaves little of any classifier."
         ),
         **{
             _THREATS.get(name, name.replace("_", " ")): MEANING[name]

@@ -25,12 +25,14 @@ MANY = 7
 class Column:
     """A column: its heading, whether it is of numbers, what is said of it when the pointer is above
     the heading, and the classes of its cells, which the style knows: `strong`; `long`, a text that
-    needs room; `label`, which a card has in its head."""
+    needs room; `label`, which a card has in its head. `under`: what stands below the heading, where
+    there is one."""
 
     heading: str
     number: bool = True
     about: str = ""
     classes: str = ""
+    under: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,8 @@ def table(columns: Sequence[Column], bodies: Iterable[Body]) -> str:
 def _heading(column: Column) -> str:
     kind = "number" if column.number else "text"
     about = f' title="{escape(column.about)}"' if column.about else ""
-    return f'<th scope="col" data-kind="{kind}"{about}>{broken(column.heading)}</th>'
+    under = f"<small>{escape(column.under)}</small>" if column.under else ""
+    return f'<th scope="col" data-kind="{kind}"{about}>{broken(column.heading)}{under}</th>'
 
 
 def _body(columns: Sequence[Column], body: Body) -> str:

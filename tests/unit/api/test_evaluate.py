@@ -1,6 +1,8 @@
 """`evaluate` against closed forms; what a report says; what is refused before the work."""
 
 import math
+import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -219,6 +221,21 @@ def test_a_bar_goes_from_nothing_to_all(capsys: pytest.CaptureFixture[str]) -> N
     assert not printed.out
 
 
+def test_the_clock_of_the_bar_goes_on_in_a_long_pass(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(Linear):
+        def forward(self, images: Tensor) -> Tensor:
+            time.sleep(0.2)
+            return super().forward(images)
+
+    # The package has a function of the module's name.
+    monkeypatch.setattr(sys.modules["purification.api.evaluate"], "_TICK", 0.01)
+    images, labels = some()
+    evaluate(Slow(), images[:2], labels[:2], epsilon=0.02, budget="quick")
+    assert capsys.readouterr().err.count("clean:   0%") > 5
+
+
 def test_a_picture_has_a_bar_for_each_attack_and_the_worst_case(report: Report) -> None:
     from matplotlib.figure import Figure
 
@@ -321,6 +338,7 @@ def test_a_model_that_would_be_measured_wrongly_is_refused(model: nn.Module, exp
         ({"labels": some()[1].to(torch.complex64)}, "labels must be integers"),
         ({"images": some()[0] * 255}, r"images must be in \[0, 1\]; .*divide by 255"),
         ({"images": (some()[0] * 255).byte()}, "floating-point .*; got uint8 .*divide by 255"),
+        ({"images": some()[0][:, 0]}, r"for images of one channel give images\[:, None\]"),
         ({"images": some()[0][0]}, r"\(N, C, H, W\)"),
         ({"labels": some()[1][:3]}, "as many images as labels, please; got 40 and 3"),
         ({"labels": some()[1].float()}, "labels must be integers"),
@@ -337,3 +355,13 @@ def test_wrong_arguments_are_told_before_the_work(changed: dict[str, Any], expec
     given = {"model": Linear(), "images": images, "labels": labels, "epsilon": 0.05} | changed
     with pytest.raises(ValueError, match=expected):
         evaluate(given.pop("model"), given.pop("images"), given.pop("labels"), **given)
+
+
+def test_images_with_their_channels_last_are_told() -> None:
+    class Convolving(nn.Sequential):
+        def __init__(self) -> None:
+            super().__init__(nn.Conv2d(3, 2, 4), nn.Flatten(), nn.LazyLinear(2))
+
+    images, labels = torch.rand(2, 8, 8, 3), torch.tensor([0, 1])
+    with pytest.raises(GuestError, match=r"Then give images\.permute\(0, 3, 1, 2\)"):
+        evaluate(Convolving(), images, labels, epsilon=0.05)

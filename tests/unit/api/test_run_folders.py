@@ -46,7 +46,11 @@ def test_a_run_is_a_folder_or_the_only_one_below_it(
             "no such folder; in .*results there are digits/",
         ),
         ("results/digits/seed1", FileNotFoundError, "no such folder; in .*/digits there are seed0"),
-        ("nothing", FileNotFoundError, "nothing: no such folder; a run makes it: snakemake"),
+        (
+            "nothing",
+            FileNotFoundError,
+            "nothing: no such folder at /.*/nothing; a run makes it: snakemake",
+        ),
     ],
 )
 def test_what_is_no_run_is_told_with_the_runs_that_are_there(

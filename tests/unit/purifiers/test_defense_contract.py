@@ -14,6 +14,7 @@ import pytest
 import torch
 import yaml
 from conftest import REPOSITORY, SCHEMA, digests, micro_catalogue
+from torch import nn
 
 from purification.experiments.config import ConfigError
 from purification.experiments.methods import composed, defenses
@@ -22,7 +23,7 @@ from purification.facts import class_that_states
 from purification.guests import GuestError
 from purification.models.checkpoints import network_of, save_network
 from purification.plugins import provide_files
-from purification.purifiers.base import purified_by
+from purification.purifiers.base import Defended, purified_by
 from purification.purifiers.descent import SearchSettings
 from purification.purifiers.fitting import fit_network
 from purification.purifiers.loading import VALIDATION, load_purifier
@@ -659,3 +660,10 @@ def test_a_function_is_built_as_before(lab: Path) -> None:
     purifier = catalogue.purifier("digits", 0, "mine")
     assert purifier.settings == {"any": [1]}
     assert torch.equal(load_purifier(purifier.recipe, {})(IMAGES), IMAGES)
+
+
+def test_what_is_no_module_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="the purifier must be a torch module; got a function"):
+        Defended(lambda images: images, nn.Identity())  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="the classifier must be a torch module; got a int"):
+        Defended(nn.Identity(), 3)  # type: ignore[arg-type]
