@@ -282,7 +282,8 @@ def _is_below(path: Path, folder: Path) -> bool:
 
 def check(folder: str | Path, configs_from: str | Path = REPOSITORY) -> list[str]:
     """What is wrong in the folder, a line each: sizes, checksums, recipes, files that no index has,
-    networks whose config (below `configs_from`) asks for another recipe by now."""
+    networks whose config (below `configs_from`) asks for another recipe by now, and those of a data
+    set that are of several configs: Python's front door then does not know which is meant."""
     folder, wrong, total = Path(folder), list[str](), 0
     for dataset in datasets(folder):
         kept = places(dataset, folder)
@@ -293,6 +294,10 @@ def check(folder: str | Path, configs_from: str | Path = REPOSITORY) -> list[str
                 wrong.append(f"{path}: in no {INDEX}")
         for one in kept:
             wrong += _wrong(one, dataset, Path(configs_from))
+        configs = {" ".join(one.config) or "the default one": None for one in kept}
+        if len(configs) > 1:
+            told = "; ".join(configs)
+            wrong.append(f"{folder / dataset}: of several configs: {told}. Add them with one")
     if total > LARGEST_FOLDER:
         wrong.append(f"{folder}: {_shown(total)}, more than {_shown(LARGEST_FOLDER)}")
     return wrong

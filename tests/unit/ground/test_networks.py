@@ -198,6 +198,14 @@ def test_the_check_finds_what_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text("classifiers: {D: {epochs: 7}}")
     (line,) = shipping.check(folder, tmp_path)
     assert "own.yaml asks for another: settings.epochs: 30 in the file, 7 asked" in line
+    # One row of another config than the others.
+    _, row, *_ = text.splitlines()
+    index.write_text(f"{text}{row.replace('seed0/', 'seed0/other/')}own.yaml\n")
+    assert any(
+        line
+        == f"{folder / 'digits'}: of several configs: the default one; own.yaml. Add them with one"
+        for line in shipping.check(folder, tmp_path)
+    )
 
 
 @pytest.mark.parametrize("edit", [("sha256", "md5"), (",", ";"), ("seed0/", "../")])
