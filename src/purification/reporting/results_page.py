@@ -305,7 +305,8 @@ def _part(part: TablePart, named: Named) -> str:
     ]
     most = [max(own, key=lambda n: (own[n], n), default=None) for own in counts]
     under = [_under(own, n) for own, n in zip(counts, most, strict=True)]
-    columns = [*labels, *map(_column, headings, about, under)]
+    told = zip(headings, about, under, strict=True)
+    columns = [*labels, *(web.Column(h, about=a, under=u) for h, a, u in told)]
     rows = [
         web.Row(
             _head(names, left),
@@ -316,10 +317,6 @@ def _part(part: TablePart, named: Named) -> str:
     return f'<p class="small">{html.escape(part.heading)}</p>\n' + web.table(
         columns, [web.Body(rows)]
     )
-
-
-def _column(heading: str, about: str, under: str) -> web.Column:
-    return web.Column(heading, about=about, under=under)
 
 
 def _under(counts: Counter[int], most: int | None) -> str:
