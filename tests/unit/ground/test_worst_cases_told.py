@@ -30,6 +30,24 @@ def test_a_page_with_robust_accuracies_tells_the_worst_case(page: Path) -> None:
     assert told and (first is None or told.start() < first.start())
 
 
+def test_the_digits_pages_quote_the_committed_leaderboard() -> None:
+    rows = {name_of(row): row for row in read(RESULTS / "digits/leaderboard.csv")}
+    rows |= {"no defence": rows["none"]}
+    rows |= {name: rows[f"Defense-GAN-{name}"] for name in ("Rec", "Orig")}
+    names = "|".join(sorted(map(re.escape, rows), key=len, reverse=True)).replace(r"\ ", r"\s")
+    found = 0
+    for page in RESULTS.glob("digits/**/README.md"):
+        # The sentence on the worst case, in a quotation or not.
+        text = re.sub(r"\n(> )?", " ", page.read_text())
+        told = re.search(r"orst case\*+ .*?\. ", text)
+        assert told, page
+        more = text[told.end() :].split(". ")[0] if "It is" in text[told.end() :][:6] else ""
+        for name, value in re.findall(rf"(?<![\w-])({names}) (\d\.\d\d)", told.group() + more):
+            found += 1
+            assert value == f"{float(rows[name]['accuracy']):.2f}", f"{page}: {name} {value}"
+    assert found >= 20
+
+
 def test_the_headline_table_is_of_the_committed_leaderboards() -> None:
     text = README.read_text()
     boards = {name: read(REPOSITORY / place / "leaderboard.csv") for name, place in SHOWN.items()}
