@@ -5,14 +5,20 @@ import re
 from collections.abc import Iterable
 
 
-def did_you_mean(name: str, allowed: Iterable[str]) -> str:
+def did_you_mean(name: object, allowed: Iterable[str]) -> str:
     """A guess in brackets, or nothing. Capital letters and what stands between words play no part,
-    so that "Defense-GAN" is a guess at "defense_gan"."""
+    so that "Defense-GAN" is a guess at "defense_gan", as is "Defense-GAN-Rec", which begins so."""
     # Of names that differ in that alone the first.
     known = {_plain(one): one for one in reversed([*allowed])}
-    close = difflib.get_close_matches(_plain(name), known, n=1)
-    return f" (did you mean '{known[close[0]]}'?)" if close else ""
+    given = _plain(name)
+    begun = sorted((one for one in known if one and given.startswith(f"{one}_")), key=len)
+    slips = difflib.get_close_matches(given, known, n=1, cutoff=_A_SLIP)
+    close = [*slips, *begun[-1:], *difflib.get_close_matches(given, known, n=1)]
+    return f" (did you mean '{known[close[0]]}'?)" if given and close else ""
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[\W_]+", "_", name.casefold()).strip("_")
+_A_SLIP = 0.9
+
+
+def _plain(name: object) -> str:
+    return re.sub(r"[\W_]+", "_", str(name).casefold()).strip("_")

@@ -282,14 +282,14 @@ def _bar(wanted: bool) -> Iterator[Tell]:
         moved_to(done)
 
     clock = threading.Thread(target=tick, daemon=True)
-    if wanted:
-        clock.start()
     try:
+        if wanted:
+            clock.start()
         with progress_shown_by(show):
             yield tell
         bar.set_description_str("evaluated")
     finally:
         ended.set()
-        if wanted:
+        if clock.ident is not None:
             clock.join()
         bar.close()

@@ -187,7 +187,13 @@ def attacked_parts(
             # All images first: a long attack should fail at once where a number is not finite.
             looks = _without_gradients(looks, batches, len(images))
         if entry.gradient_based and not may_stand_still:
-            looks = _unless_all_zero(method, looks)
+            # Where it begins elsewhere, it may move from there.
+            elsewhere = (
+                _clean_look(model, begin_at, labels, i, device, climbed, indices, drawn)
+                for i in batches
+                if begin_at is not None
+            )
+            looks = _unless_all_zero(method, looks, elsewhere)
         for batch, look in zip(batches, looks, strict=True):
             numbers, given = indices[batch], images[batch].to(device)
             keywords = {"seed": seed, "indices": list(numbers)} if entry.stochastic else {}
@@ -375,9 +381,11 @@ def _without_gradients(
     return [_CleanLook(predictions[batch], zero_gradient[batch], None) for batch in batches]
 
 
-def _unless_all_zero(method: str, looks: Iterable[_CleanLook]) -> Iterator[_CleanLook]:
-    """The same looks, none of them before it is known that one has a gradient: raises
-    MaskedGradientError where none has."""
+def _unless_all_zero(
+    method: str, looks: Iterable[_CleanLook], elsewhere: Iterable[_CleanLook]
+) -> Iterator[_CleanLook]:
+    """The same looks, none of them before it is known that one of them, or else one of those where
+    the search begins, has a gradient: raises MaskedGradientError where none has."""
     looks = iter(looks)
     still: list[_CleanLook] = []
     for look in looks:
@@ -386,6 +394,9 @@ def _unless_all_zero(method: str, looks: Iterable[_CleanLook]) -> Iterator[_Clea
             yield from looks
             return
         still.append(look._replace(gradient=None))
+    if any(not bool(look.zero_gradient.all()) for look in elsewhere):
+        yield from still
+        return
     count = sum(len(look.zero_gradient) for look in still)
     raise MaskedGradientError(
         f"attack {method!r} cannot move: the gradient of the labels' log-odds with respect "

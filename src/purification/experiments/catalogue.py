@@ -498,7 +498,8 @@ class Catalogue(Names):
     ) -> tuple[CascadeStage, ...]:
         """The stages of a cascade for a defence that deploys `own`: without those that do not
         concern it, and without a second one of an attack on the same network."""
-        made: dict[tuple[str, str, str | None], CascadeStage] = {}
+        made: list[CascadeStage] = []
+        kinds: list[tuple[str, str, str | None]] = []
         for stage in stages:
             attack, threat_model = stage["attack"], called(stage)
             if not self._concerns(stage, seed, defense):
@@ -520,8 +521,12 @@ class Catalogue(Names):
             # Of the stages that are left the first has nothing to go on from.
             begin = stage.get("begin") if made else None
             named = (self.attack(attack, draws=drawn), threat_model, stage.get(SURROGATE), begin)
-            made.setdefault((attack, attacked, begin), CascadeStage(*named))
-        return tuple(made.values())
+            # One that goes on begins elsewhere each time, unless nothing was between.
+            kind = (attack, attacked, begin)
+            if kind not in (kinds[-1:] if begin else kinds):
+                kinds.append(kind)
+                made.append(CascadeStage(*named))
+        return tuple(made)
 
     def _is_drawn(self, threat_model: str, defense: str) -> bool:
         """Whether an attacker of a threat model looks at a randomised purifier."""

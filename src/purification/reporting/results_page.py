@@ -304,7 +304,10 @@ def _part(part: TablePart, named: Named) -> str:
         for own in zip(*(cells for _, cells in part.rows), strict=True)
     ]
     most = [max(own, key=lambda n: (own[n], n), default=None) for own in counts]
-    under = [_under(own, n) for own, n in zip(counts, most, strict=True)]
+    seeds = max(
+        (cell.seeds for _, cells in part.rows for cell in cells if cell is not None), default=1
+    )
+    under = [_under(own, n, seeds) for own, n in zip(counts, most, strict=True)]
     told = zip(headings, about, under, strict=True)
     columns = [*labels, *(web.Column(h, about=a, under=u) for h, a, u in told)]
     rows = [
@@ -319,9 +322,10 @@ def _part(part: TablePart, named: Named) -> str:
     )
 
 
-def _under(counts: Counter[int], most: int | None) -> str:
-    """On how many images a column's numbers are."""
-    further = ", or in brackets" if len(counts) > 1 else ""
+def _under(counts: Counter[int], most: int | None, seeds: int) -> str:
+    """On how many images a column's numbers are, of all seeds together."""
+    further = f" of {seeds} seeds" if seeds > 1 else ""
+    further += ", or in brackets" if len(counts) > 1 else ""
     return "" if most is None else f"n = {most}{further}"
 
 
@@ -372,7 +376,7 @@ def _accuracy(cell: Any, most: int | None) -> web.Cell:
         text += f" ({cell.n})"
     # An attack without a bound is told by how far it goes.
     if pd.isna(cell.epsilon) and pd.notna(cell.mean_l2):
-        text += f", l2 {cell.mean_l2:.1f}"
+        text += f", l2 {cell.mean_l2:.2g}"
     more = [interval_text(cell.ci_low, cell.ci_high, cell.n), f"n = {cell.n}"]
     more += [f"{cell.seeds} seeds"] if cell.seeds > 1 else []
     detail = []

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from purification.attacks import ATTACKS, run_attack
+from purification.attacks import ATTACKS, MaskedGradientError, run_attack
 from purification.attacks.balls import L2Ball, LinfBall
 from purification.randomness import derive_seed, isolated_rng
 
@@ -130,6 +130,29 @@ def test_a_search_by_scores_goes_on_from_what_it_is_given() -> None:
     best = torch.where((margins[0] > margins[1]).view(-1, 1, 1, 1), best, other)
     made, _ = attacked("square", best)
     assert torch.equal(made, best)
+
+
+class Plateau(nn.Module):
+    """Flat around the images, and steep beyond."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        value = 100 * torch.relu(images.flatten(1).mean(dim=1) - 0.52)
+        return torch.stack([torch.full_like(value, 2.0), value], dim=1)
+
+
+def test_where_it_begins_it_may_move_though_the_images_have_no_gradient() -> None:
+    images = torch.full((COUNT, *SHAPE), 0.5)
+    settings = {"epsilon": 0.05, "iterations": 5, "step_size": 0.01, "start": "image"}
+    run: dict[str, Any] = {"indices": [*range(COUNT)], "seed": 4, "batch_size": 2}
+    for begin_at in (None, images + 0.01):
+        with pytest.raises(MaskedGradientError, match="cannot move"):
+            run_attack(
+                "pgd", Plateau(), images, LABELS, settings=settings, begin_at=begin_at, **run
+            )
+    made = run_attack(
+        "pgd", Plateau(), images, LABELS, settings=settings, begin_at=images + 0.03, **run
+    )
+    assert made.success.all() and made.zero_gradient.all()
 
 
 def shifted(model: nn.Module, images: Tensor, labels: Tensor, *, begin_at: Tensor | None) -> Tensor:

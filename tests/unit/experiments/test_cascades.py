@@ -309,9 +309,19 @@ def test_a_stage_goes_on_where_one_is_before_it() -> None:
     # Without a purifier there is no BPDA, and then no stage before it.
     found = cascade(own(bpda, stage("pgd") | onward, stage("fgsm")), "none")
     assert [one.begin for one in found.stages] == [None, None]
-    # It repeats none that begins by itself.
+    # It repeats none that begins by itself, and begins elsewhere once another was between.
     found = cascade(own(stage("pgd"), stage("pgd") | onward), "none")
     assert [one.begin for one in found.stages] == [None, "strongest"]
+    square = stage("cascade_square") | onward
+    again = stage("cascade_square", "white_box_bpda") | onward
+    found = cascade(own(stage("fgsm"), square, again, stage("pgd") | onward))
+    assert [one.attack.name for one in found.stages] == ["fgsm", "cascade_square", "pgd"]
+    found = cascade(own(stage("fgsm"), square, stage("pgd") | onward, again))
+    assert [one.attack.name for one in found.stages][1:] == [
+        "cascade_square",
+        "pgd",
+        "cascade_square",
+    ]
 
 
 def test_codes_are_searched_before_a_defence_that_has_them_and_tried_on_others() -> None:

@@ -4,7 +4,8 @@ import pytest
 
 from purification.guesses import did_you_mean
 
-NAMES = ["defense_gan", "defense_gan_orig", "ae_gan_rs", "quick", "GaussianBlur"]
+NAMES = ["defense_gan", "defense_gan_orig", "defense_vae_rec", "ae_gan_rs"]
+NAMES += ["quick", "GaussianBlur"]
 
 
 @pytest.mark.parametrize(
@@ -13,6 +14,8 @@ NAMES = ["defense_gan", "defense_gan_orig", "ae_gan_rs", "quick", "GaussianBlur"
         ("defence_gan", "defense_gan"),
         ("Defense-GAN", "defense_gan"),
         ("Defense-GAN-Orig", "defense_gan_orig"),
+        ("Defense-GAN-Rec", "defense_gan"),
+        ("defense_gan_orgi", "defense_gan_orig"),
         ("AE-GAN+rs", "ae_gan_rs"),
         ("quik", "quick"),
         ("Gaussianblur", "GaussianBlur"),
@@ -24,4 +27,5 @@ def test_a_name_for_readers_or_with_a_slip_is_guessed(name: str, meant: str) -> 
 
 def test_what_is_like_none_is_not_guessed() -> None:
     assert did_you_mean("cowboy", NAMES) == ""
-    assert did_you_mean("x", []) == ""
+    assert did_you_mean("x", []) == did_you_mean("", NAMES) == did_you_mean("-", ["_"]) == ""
+    assert did_you_mean(5, NAMES) == did_you_mean(None, NAMES) == ""
