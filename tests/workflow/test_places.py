@@ -121,7 +121,7 @@ def test_started_elsewhere(how: str, tmp_path: Path) -> None:
         output = run(elsewhere, "-s", "../workflow/Snakefile", *dry, "--", table)
     else:
         output = run(workflow.folder, *dry, "--directory", str(elsewhere), "--", table)
-    assert "Missing output files: results/table4.csv" in output
+    assert re.search(r"^paper_table +1$", output, re.MULTILINE)
     assert (elsewhere / ".snakemake").exists() and not (workflow.folder / ".snakemake").exists()
     # Nothing would be looked for in vain.
     (workflow.folder / "resources/papers/defense_gan.csv").unlink()
