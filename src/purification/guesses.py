@@ -11,7 +11,9 @@ def did_you_mean(name: object, allowed: Iterable[str]) -> str:
     # Of names that differ in that alone the first.
     known = {_plain(one): one for one in reversed([*allowed])}
     given = _plain(name)
-    begun = sorted((one for one in known if one and given.startswith(f"{one}_")), key=len)
+    # Not a number's first digit.
+    words = (one for one in known if len(one) > 2)
+    begun = sorted((one for one in words if given.startswith(f"{one}_")), key=len)
     slips = difflib.get_close_matches(given, known, n=1, cutoff=_A_SLIP)
     close = [*slips, *begun[-1:], *difflib.get_close_matches(given, known, n=1)]
     return f" (did you mean '{known[close[0]]}'?)" if given and close else ""

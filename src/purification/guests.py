@@ -42,8 +42,7 @@ class Guest(nn.Module):
     def __init__(self, guest: nn.Module, place: str) -> None:
         super().__init__()
         if not isinstance(guest, nn.Module):
-            # The place is what made it, or its own class where it was handed over as it is.
-            raise GuestError(f"{place}: expected a torch module, got {_described(guest)}")
+            raise GuestError(f"{place} returned {_described(guest)}, expected a torch module")
         self.guest = guest
         self.place = place
 

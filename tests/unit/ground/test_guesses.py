@@ -28,4 +28,5 @@ def test_a_name_for_readers_or_with_a_slip_is_guessed(name: str, meant: str) -> 
 def test_what_is_like_none_is_not_guessed() -> None:
     assert did_you_mean("cowboy", NAMES) == ""
     assert did_you_mean("x", []) == did_you_mean("", NAMES) == did_you_mean("-", ["_"]) == ""
+    assert did_you_mean("1.0", ["auto", "0", "1"]) == ""
     assert did_you_mean(5, NAMES) == did_you_mean(None, NAMES) == ""

@@ -382,7 +382,7 @@ def test_purifier_must_return_images(lab: str, images: Tensor, what: str, compla
 
 
 def test_purifier_must_be_a_module_and_keeps_its_settings_to_itself(lab: str) -> None:
-    with pytest.raises(GuestError, match=f"{lab}:no_module: expected a torch module, got a f"):
+    with pytest.raises(GuestError, match=f"{lab}:no_module returned a function, expected a torch"):
         purifier(lab, "no_module")
     recipe = {"method": f"{lab}:returning", "settings": {"what": "nan"}, "networks": {}, "seed": 0}
     load_purifier(recipe, {})
@@ -395,7 +395,7 @@ def test_purifier_must_be_a_module_and_keeps_its_settings_to_itself(lab: str) ->
         *((f"logits_{name}", what) for name, what in RETURNED.items()),
         ("logits_nan", "logits are not finite"),
         ("one_class_more", r"returned float32 \(4, 5\), expected float32 \(4, 4\)"),
-        ("no_classifier", "expected a torch module, got a int"),
+        ("no_classifier", "returned a int, expected a torch module"),
         ("Softmax", "returned probabilities.*leave the softmax out"),
         ("Dropping", "other results on a second call"),
         ("Normed", "failed on a part of a batch"),
