@@ -66,9 +66,7 @@ def accuracy_over_evaluations(points: pd.DataFrame, named: Named, *paths: Path) 
         for axis, ((dataset, *_), own) in zip(axes, panels, strict=False):
             for i, line in enumerate(LINES):
                 _draw_line(axis, i, line, own[own["line"] == line])
-            axis.set_title(
-                f"{dataset}: {_name(own.iloc[0].to_dict(), named)}, n = {own['n'].max()}"
-            )
+            axis.set_title(f"{dataset}: {_name(own.iloc[0], named)}, n = {own['n'].max()}")
             axis.set(ylim=(-0.02, 1.02))
             # A shared axis has no numbers above an empty place.
             axis.tick_params(labelbottom=True)
@@ -173,7 +171,7 @@ def _first_of_each(points: pd.DataFrame) -> Iterator[tuple[Any, Mapping[str, Any
 def _draw_costs(axis: "Axes", points: pd.DataFrame, named: Named) -> None:
     bare = points[points["ms"].isna()]
     for i, (_, row) in enumerate(bare.sort_values("number").iterrows()):
-        label = f"{row['number']:.0f} {_name(row.to_dict(), named)} (no purification)"
+        label = f"{row['number']:.0f} {_name(row, named)} (no purification)"
         axis.axhline(
             row["accuracy"],
             **{"color": "0.3", "linestyle": DASHES[(1 + i) % len(DASHES)], "linewidth": 0.9},
@@ -186,7 +184,7 @@ def _draw_costs(axis: "Axes", points: pd.DataFrame, named: Named) -> None:
             *(row["ms"], row["clean_accuracy"]),
             **{"marker": "D", "markersize": 3, "color": colour, "linestyle": "none"},
         )
-        label = f"{row['number']:.0f} {_name(row.to_dict(), named)} (n = {row['n']:.0f})"
+        label = f"{row['number']:.0f} {_name(row, named)} (n = {row['n']:.0f})"
         axis.plot(
             *(row["ms"], row["accuracy"]),
             **{"marker": "o", "markersize": 8.5, "color": colour, "linestyle": "none"},
@@ -228,7 +226,7 @@ def accuracy_over_draws(points: pd.DataFrame, named: Named, *paths: Path) -> Non
 
 
 def _line_name(points: pd.DataFrame, named: Named) -> str:
-    row = points.iloc[0].to_dict()
+    row = points.iloc[0]
     return f"{row['dataset']}: {_name(row, named)} (n = {row['n']})"
 
 
