@@ -101,6 +101,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: places.index(item.path.relative_to(TESTS).parts[0]))
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _bfloat16_is_computed_where_it_is_asked_for() -> Iterator[None]:
+    """So that tests of it mean something on a CPU that only imitates it. In this process alone;
+    `test_half_precision` has what users get."""
+    from purification.models import half_precision  # imports torch
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(half_precision, "usable", lambda precision, device: precision)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _no_module_of_a_test_outlives_it() -> Iterator[None]:
     """Another test's `lab` lies elsewhere, and would be taken for this one's."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from purification.models import half_precision
 from purification.purifiers.base import reconstruction_error
 from purification.purifiers.cuda_graph import repeatable
 from purification.purifiers.piecewise_linear import PiecewiseLinear
@@ -30,8 +31,9 @@ class SearchSettings:
 
     Attributes:
         precision: of the generator's linear layers and convolutions during the descent. "tf32"
-            concerns CUDA alone. z, velocity and objective are float32 always, and so is the last
-            pass, from which the winner is chosen and its image returned.
+            concerns CUDA alone, and "bfloat16" devices that compute in it (`on`). z, velocity and
+            objective are float32 always, and so is the last pass, from which the winner is chosen
+            and its image returned.
         prune: ((step, restarts), ...), both falling apart: after that step only so many restarts
             go on, those of the least objective (successive halving; Jamieson and Talwalkar 2016).
             Empty: all go to the end.
@@ -87,6 +89,10 @@ class SearchSettings:
                 "optimizer lbfgs has no momentum, doubling or cuda_graph: 0, None and False; got "
                 f"{self.momentum}, {self.doubling} and {self.cuda_graph}"
             )
+
+    def on(self, device: torch.device) -> Self:
+        """Those by which `device` searches: in float32 where it does not compute in bfloat16."""
+        return replace(self, precision=half_precision.usable(self.precision, device))
 
     def shortened(self, steps: int | None, restarts: int | None) -> Self:
         """Those of the first `steps` of the same search, from at most so many `restarts`; None, and

@@ -12,6 +12,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from purification.models import half_precision
+
 Convolution = Callable[[Tensor, Tensor | None], Tensor]
 """(maps (M, C, H, W), bias or None) -> maps."""
 Size = tuple[int, ...]
@@ -40,7 +42,7 @@ def packs(device: str, dtype: torch.dtype) -> bool:
     if dtype != torch.float32 and dtype != torch.bfloat16:
         return False
     try:
-        if dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        if dtype == torch.bfloat16 and not half_precision.computes_in_bfloat16(device):
             return False
         for more in (0, 1):  # one image by itself, and four side by side
             maps, weight = (

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from purification.guests import Guest
+from purification.models import half_precision
 from purification.models.gan import UnitTanh
 from purification.purifiers.piecewise_linear import piecewise_linear
 
@@ -22,6 +23,7 @@ def search_network(generator: nn.Module, precision: Precision = "float32") -> nn
     generator's up to rounding. Any other is returned as it is, and the search differentiates it by
     autograd. With "bfloat16" linear layers and convolutions take and give bfloat16 (sums are in
     float32 inside), a sigmoid or tanh at the end computes in float32, and so is the image.
+    A device that does not compute in bfloat16 does it in float32 (`models.half_precision`).
     "float32" and "tf32" give the same network, to be called within `matrix_precision`.
 
     Raises:
@@ -36,6 +38,9 @@ def search_network(generator: nn.Module, precision: Precision = "float32") -> nn
                 f"{generator.place}: a generator of your own has no search in bfloat16"
             )
         return generator
+    if half:
+        device = next(generator.parameters()).device
+        half = half_precision.usable(precision, device) == "bfloat16"
     arranged = piecewise_linear(generator, torch.bfloat16 if half else None)
     if arranged is not None:
         return arranged

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from purification.models.wgan import Critic, Generator
-from purification.training.precision import Precision, check_precision
+from purification.training.precision import Precision, in_float32
 
 
 def training_network(network: nn.Module, *, precision: Precision = "float32") -> nn.Module:
@@ -19,19 +19,19 @@ def training_network(network: nn.Module, *, precision: Precision = "float32") ->
     Args:
         network: its weights stay float32, and so do inputs and outputs.
         precision: "bfloat16" lets the convolutions take and give bfloat16 (sums are in float32
-            inside), with weights converted in each pass. Linear layers and the last sigmoid are
-            float32.
+            inside), with weights converted in each pass, where the device computes in it. Linear
+            layers and the last sigmoid are float32.
 
     Raises:
         ValueError: another precision.
         TypeError: another network: how to arrange it is not known here.
     """
-    check_precision(precision)
-    if precision == "float32":
-        return network
+    in_full = in_float32(precision, network)
     place = {Generator: "upsample", Critic: "features"}.get(type(network))
-    if place is None:
+    if place is None and precision != "float32":
         raise TypeError(f"precision is for Generator and Critic, got {type(network).__name__}")
+    if place is None or in_full:
+        return network
     view = copy.copy(network)
     view._modules = dict(network._modules)
     setattr(view, place, _InBfloat16(getattr(network, place)))

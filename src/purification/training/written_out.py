@@ -20,7 +20,7 @@ from torch.nn import functional
 from purification.models.phases import FEW_MAPS, interleaved
 from purification.models.side_by_side import apart, channels_last, side_by_side
 from purification.models.wgan import SLOPE, Critic, Generator
-from purification.training.precision import Precision, check_precision
+from purification.training.precision import Precision, in_float32
 
 Sides = tuple[int, ...]
 
@@ -40,13 +40,13 @@ class WrittenOut:
     def __init__(
         self, generator: nn.Module, critic: nn.Module, precision: Precision = "float32"
     ) -> None:
-        check_precision(precision)
+        in_full = in_float32(precision, critic)
         if type(generator) is not Generator or type(critic) is not Critic:
             names = " and ".join(type(network).__name__ for network in (generator, critic))
             raise TypeError(f"fast_convolutions is for Generator and Critic, got {names}")
         self._generator, self._critic = generator, critic
         own = critic.score.weight.dtype
-        self._dtype = torch.bfloat16 if precision == "bfloat16" else own
+        self._dtype = own if in_full else torch.bfloat16
 
     @torch.no_grad()
     def images(self, noise: Tensor) -> Tensor:
