@@ -1,6 +1,7 @@
 """A model under the cascade of the leaderboard, from Python."""
 
 import math
+import sys
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
 
 _TRIED = 4
 """Images on which a user's own modules are tried."""
-_TICK = 1.0
-"""Seconds from one drawing of the bar to the next while nothing moves it."""
+_TICK, _TICK_IN_A_FILE = 1.0, 60.0
+"""Seconds from one drawing of the bar to the next while nothing moves it: in place, as on a
+terminal, and where each is a line of its own."""
 
 
 def evaluate(
@@ -258,11 +260,16 @@ def _bar(wanted: bool) -> Iterator[Tell]:
         # How long is left, one attack says little of: the next one may be of another length.
         layout = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}{postfix}]"
         bar: tqdm[Any] = tqdm(total=1, desc="clean", bar_format=layout, disable=not wanted)
+    # In a file each look is a line of its own. A notebook's widget moves on in its place.
+    in_place = sys.stderr.isatty() or hasattr(bar, "container")
+    pace = _TICK if in_place else _TICK_IN_A_FILE
+    if not in_place:
+        bar.mininterval = pace
     done, ended = 0, threading.Event()
 
     def tick() -> None:
         # Before a search the first batch alone may take minutes.
-        while not ended.wait(_TICK):
+        while not ended.wait(pace):
             bar.refresh()
 
     def moved_to(place: float) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -71,11 +71,12 @@ def _missing(folder: Path, files: Sequence[OfficialFile]) -> list[OfficialFile]:
 def download(urls: list[str], path: Path, md5: str) -> None:
     """Download the file `path` from the first of `urls` that has it with this checksum.
 
-    Raises one of DOWNLOAD_ERRORS, the last address's, if none has; then nothing is left there.
+    Raises one of DOWNLOAD_ERRORS, the last address's, if none has; then nothing is left there, nor
+    any folder that was made for it.
     """
     from torchvision.datasets.utils import download_url
 
-    with _timeout():
+    with _timeout(), _no_empty_folder_left(path.parent):
         for url in urls:
             try:
                 with atomic(path) as temporary:
@@ -95,6 +96,19 @@ def check_md5(path: Path, md5: str, title: str) -> None:
             f"{path.absolute()}: not the official file of {title} "
             f"(md5 {found}, expected {md5}). Remove it to have it downloaded again."
         )
+
+
+@contextmanager
+def _no_empty_folder_left(folder: Path) -> Iterator[None]:
+    """Of `folder` and those above it, none that was not there before is left empty by an error."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # another run has put something there
+            for place in missing:
+                place.rmdir()
+        raise
 
 
 @contextmanager

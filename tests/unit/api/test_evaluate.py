@@ -221,8 +221,9 @@ def test_a_bar_goes_from_nothing_to_all(capsys: pytest.CaptureFixture[str]) -> N
     assert not printed.out
 
 
-def test_the_clock_of_the_bar_goes_on_in_a_long_pass(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_clock_of_the_bar_goes_on_in_a_long_pass_on_a_terminal(
+    terminal: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Slow(Linear):
         def forward(self, images: Tensor) -> Tensor:
@@ -231,9 +232,13 @@ def test_the_clock_of_the_bar_goes_on_in_a_long_pass(
 
     # The package has a function of the module's name.
     monkeypatch.setattr(sys.modules["purification.api.evaluate"], "_TICK", 0.01)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
     images, labels = some()
     evaluate(Slow(), images[:2], labels[:2], epsilon=0.02, budget="quick")
-    assert capsys.readouterr().err.count("clean:   0%") > 5
+    printed = capsys.readouterr().err
+    assert (printed.count("clean:   0%") > 5) is terminal
+    assert "evaluated: 100%" in printed
+    assert terminal or printed.count("%") < 6  # a line each, in a file
 
 
 def test_a_picture_has_a_bar_for_each_attack_and_the_worst_case(report: Report) -> None:

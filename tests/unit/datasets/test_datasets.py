@@ -287,6 +287,16 @@ def test_neither_file_nor_network_says_what_to_do(
     assert len(network.asked) == len(source.mirrors)
 
 
+@pytest.mark.parametrize("there", ["", "data"])
+def test_a_download_that_fails_leaves_no_folder_behind(
+    there: str, name: str, network: Network, tmp_path: Path
+) -> None:
+    (tmp_path / there).mkdir(exist_ok=True)
+    with pytest.raises(RuntimeError, match="the download failed"):
+        datasets.load(name, data_root=str(tmp_path / "data"), validation=10, test=None)
+    assert [place.name for place in tmp_path.rglob("*")] == ([there] if there else [])
+
+
 def test_corrupt_download_is_not_kept(
     name: str, source: type, network: Network, tmp_path: Path
 ) -> None:
