@@ -23,6 +23,7 @@ CHEAPER_SEARCH = {
         "known_draws": True,
         "description": "that restart alone which wins for the image as it is given",
     },
+    "end_steps": "count = None: the images of the search, but the gradient of so many steps more",
 }
 """What the surrogates of searches from random starts take."""
 
@@ -92,13 +93,14 @@ class DefenseGAN(Purifier):
         return cls(*search, redrawn=deviation if own.get("redraw") else None)
 
     def forward(self, images: Tensor, seeds: Tensor | None = None) -> Tensor:
-        return self._search(images, seeds).reconstructions
+        return self.search(images, seeds).reconstructions
 
     def network_passes(self, images: Tensor, seeds: Tensor | None = None) -> Tensor:
         """Passes through the generator that each image costs, (N,), as `SearchResult` has them."""
-        return self._search(images, seeds).evaluations
+        return self.search(images, seeds).evaluations
 
-    def _search(self, images: Tensor, seeds: Tensor | None) -> SearchResult:
+    def search(self, images: Tensor, seeds: Tensor | None = None) -> SearchResult:
+        """What is found for each image (N, C, H, W); seeds (N,) if starts are redrawn."""
         return latent_search(self.generator, images, self.starts_of(seeds), self.settings)
 
     def starts_of(self, seeds: Tensor | None) -> Tensor:
@@ -119,15 +121,20 @@ class DefenseGAN(Purifier):
         steps: int | None = None,
         restarts: int | None = None,
         winner: bool = False,
+        end_steps: int | None = None,
     ) -> Purifier:
         """The same search cut short, from the first restarts; as `winner` from that one of them
         alone which wins in all steps for the image as it is given: `images`, from which the attack
-        sets out.
+        sets out. With `end_steps` its images have the gradient of so many steps more (`SearchEnd`).
 
-        Raises ValueError for the winner of starts that are redrawn.
+        Raises ValueError for the winner of starts that are redrawn, and for both at once.
         """
         starts = self.starts[:restarts]
         shorter = self.settings.shortened(steps, len(starts))
+        if winner and end_steps is not None:
+            raise ValueError("a surrogate of a search has either winner or end_steps")
+        if end_steps is not None:
+            return SearchEnd(self.searching(starts, shorter), end_steps)
         if not winner:
             return self.searching(starts, shorter)
         if self.redrawn is not None:
@@ -188,6 +195,38 @@ class WinnerSearch(Purifier):
                 )
             self._winners |= zip(unknown, found.restart.tolist(), strict=True)
         return torch.tensor([self._winners[row] for row in nearest], device=images.device)
+
+
+class SearchEnd(Purifier):
+    """A search whose gradient is that of some more steps from where it ends.
+
+    Its images are those of the search, to the last bit. A gradient through a whole search from
+    random starts leads nowhere in particular where it is chaotic, and the identity (BPDA) leaves
+    the generator out. From the code that was found the search hardly moves: how that code moves
+    with the image is what an attacker near it wants to know. The steps are plain gradient descent,
+    without momentum.
+
+    Args:
+        whole: the search.
+        steps: so many more, at least 1.
+    """
+
+    def __init__(self, whole: DefenseGAN, steps: int) -> None:
+        super().__init__()
+        self.whole, self.randomised = whole, whole.randomised
+        own = whole.settings
+        self.settings = SearchSettings(
+            steps, step_size=own.step_size, momentum=0.0, objective=own.objective
+        )
+
+    def forward(self, images: Tensor, seeds: Tensor | None = None) -> Tensor:
+        with torch.no_grad():
+            found = self.whole.search(images, seeds)
+        if not (torch.is_grad_enabled() and images.requires_grad):
+            return found.reconstructions
+        codes = found.latents[:, None]
+        again = latent_search(self.whole.generator, images, codes, self.settings).reconstructions
+        return found.reconstructions + (again - again.detach())
 
 
 def search_of(

@@ -136,6 +136,49 @@ def test_redrawn_starts_have_no_known_winner_and_fewer_of_them_are_the_first() -
     assert torch.equal(made.starts_of(seeds), whole.starts_of(seeds)[:, :2])
 
 
+@pytest.mark.parametrize("method", ["defense_gan", "cowboy"])
+def test_the_gradient_of_a_searchs_end_is_that_of_further_steps_from_there(method: str) -> None:
+    whole, images = of_method(method), images_of()
+    made = cheaper_version(whole, {"end_steps": 2}, images)
+    given = images.clone().requires_grad_()
+    assert torch.equal(made(given), whole(images))
+    assert torch.equal(made(images), whole(images))
+    codes = whole.search(images).latents
+    size, objective = whole.settings.step_size, whole.settings.objective
+
+    def written_out(given: Tensor) -> Tensor:
+        moved = codes
+        for _ in range(2):
+            moved = moved.detach().requires_grad_() if moved is codes else moved
+            error = objective(GENERATOR(moved), given).sum()
+            (slope,) = torch.autograd.grad(error, moved, create_graph=True)
+            moved = moved - size * slope
+        return GENERATOR(moved)
+
+    expected = gradient(written_out, images)
+    assert expected.abs().max() > 1e-3
+    torch.testing.assert_close(gradient(made, images), expected, atol=1e-6, rtol=1e-4)
+    assert not torch.allclose(gradient(whole, images), expected, atol=1e-4)
+    short = cheaper_version(whole, {"end_steps": 2, "steps": 3, "restarts": 2}, images)
+    own = of_method(method, replace(SEARCH, steps=3, prune=()), STARTS[:2])
+    assert torch.equal(short(given), own(images))
+
+
+def test_a_searchs_end_is_that_of_the_starts_of_its_seeds() -> None:
+    whole = DefenseGAN(GENERATOR, STARTS, replace(SEARCH, prune=()), redrawn=1.0)
+    made, seeds = cheaper_version(whole, {"end_steps": 1}, images_of()), draw_seeds(0, range(6), 0)
+    assert made.randomised
+    given = images_of().requires_grad_()
+    assert torch.equal(made(given, seeds), whole(images_of(), seeds))
+    assert gradient(lambda images: made(images, seeds), images_of()).abs().min() > 0
+
+
+def test_a_searchs_end_has_no_known_winner() -> None:
+    whole = of_method("defense_gan", replace(SEARCH, prune=()))
+    with pytest.raises(ValueError, match="either winner or end_steps"):
+        cheaper_version(whole, {"winner": True, "end_steps": 2}, images_of())
+
+
 def test_a_search_from_an_encoder_without_its_search_is_one_pass() -> None:
     images = images_of()
     settings = SearchSettings(6, 3.0, 0.0, doubling=2)
@@ -223,6 +266,7 @@ def test_every_search_works_in_inference_mode_and_refuses_transforms_by_name() -
         "searched": EncoderSearch(ENCODER, GENERATOR, descent),
         "by the rule": EncoderSearch(ENCODER, GENERATOR, descent, threshold),
         "known winner": cheaper_version(known, {"winner": True}, images),
+        "end": cheaper_version(known, {"end_steps": 2}, images),
     }
     for name, purifier in searches.items():
         model = Defended(purifier, network)
