@@ -4,7 +4,8 @@ python docs/answers.py
 """
 
 import csv
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,38 @@ _SEARCH = ("25", "4", "10", "0.7")
 Rows = Sequence[Mapping[str, str]]
 
 
+SOURCES = {
+    "answers_length": ("mnist/search_length.csv",),
+    "answers_generator": ("mnist/ablation.csv",),
+    "answers_starts": ("digits/leaderboard.csv", "mnist/quick/leaderboard.csv"),
+    "answers_headlines": ("mnist/quick/leaderboard.csv", "mnist/fashion_quick/leaderboard.csv"),
+}
+"""Which committed CSVs, in docs/results, each picture is of."""
+
+
 def main() -> None:
-    answers = read("digits/answers.csv")
-    lengths, quick = read("mnist/search_length.csv"), read("mnist/quick/leaderboard.csv")
-    save("answers_length.png", 2, lambda left, right: length(left, right, answers, lengths))
-    save("answers_generator.png", 2, lambda left, right: generator(left, right, answers))
-    save("answers_starts.png", 2, lambda left, right: starts(left, right, answers, quick))
-    save("answers_headlines.png", 1, lambda axis: headlines(axis, quick))
+    draw: dict[str, Callable[..., None]] = {
+        "answers_length": length,
+        "answers_generator": generator,
+        "answers_starts": starts,
+        "answers_headlines": headlines,
+    }
+    for name, sources in SOURCES.items():
+        rows = [read(source) for source in sources]
+        style = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+        with only_style(style):
+            figure = Figure(figsize=(7.4, 3.1), layout="constrained")
+            FigureCanvasAgg(figure)
+            axes = figure.subplots(1, 2)
+            draw[name](*axes, *rows)
+            metadata = {"Software": None, "sources": state(name)}
+            figure.savefig(IMAGES / f"{name}.png", dpi=150, metadata=metadata)
+
+
+def state(name: str) -> str:
+    """A digest of the files that a picture is of, which stands in its metadata."""
+    found = b"".join((RESULTS / source).read_bytes() for source in SOURCES[name])
+    return hashlib.sha256(found).hexdigest()[:16]
 
 
 def read(name: str) -> Rows:
@@ -33,111 +59,67 @@ def read(name: str) -> Rows:
         return list(csv.DictReader(file))
 
 
-def save(name: str, panels: int, draw: Callable[..., None]) -> None:
-    style = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
-    with only_style(style):
-        figure = Figure(figsize=(7.4, 3.1), layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.subplots(1, panels, squeeze=False)[0]
-        draw(*axes)
-        figure.savefig(IMAGES / name, dpi=150, metadata={"Software": None})
-
-
-def of(answers: Rows, names: Iterable[str], protocol: str = "") -> list[Mapping[str, str]]:
-    """The rows of these defences, in their order."""
-    found = {(row["defense"], row["protocol"]): row for row in answers}
-    return [found[name, protocol] for name in names]
-
-
-def first_left(row: Mapping[str, str]) -> float:
-    """What the first stage leaves, FGSM on the bare classifier."""
-    return float(row["stages"].split(";")[0].split()[-1])
-
-
-def curves(axis: Any, places: Sequence[float], rows: Rows) -> None:
-    axis.plot(places, [float(row["clean_accuracy"]) for row in rows], "o-", color=CLEAN)
-    axis.plot(places, [first_left(row) for row in rows], "D-", color=ONE)
-    band(axis, places, rows, WORST, "o-")
-    axis.set_ylim(-0.02, 1.02)
-    axis.set_ylabel("accuracy")
-
-
-def band(axis: Any, places: Sequence[float], rows: Rows, colour: str, style: str) -> None:
-    """Worst cases with their 95 % intervals."""
-    numbers = {
-        name: [float(row[name]) for row in rows] for name in ("accuracy", "ci_low", "ci_high")
-    }
-    axis.plot(places, numbers["accuracy"], style, color=colour)
-    axis.fill_between(places, numbers["ci_low"], numbers["ci_high"], color=colour, alpha=0.15)
-
-
-def length(left: Any, right: Any, answers: Rows, lengths: Rows) -> None:
-    steps = [5, 10, 25, 100]
-    curves(left, steps, of(answers, [f"L{step}_R2" for step in steps]))
-    left.set_xscale("log")
-    left.set_xticks(steps, [str(step) for step in steps])
-    left.set_xlabel("L, steps of the search (digits, R = 2)")
-    for label, colour, marker in (
-        ("clean images", CLEAN, "o"),
-        ("FGSM on the classifier", ONE, "D"),
-        ("worst case", WORST, "o"),
+def length(left: Any, right: Any, lengths: Rows) -> None:
+    for axis, (dataset, name) in zip(
+        (left, right), (("mnist", "MNIST"), ("fmnist", "Fashion-MNIST")), strict=True
     ):
-        left.plot([], [], marker=marker, color=colour, label=label)
-    left.legend(frameon=False, loc="lower left")
-    attacked = [
-        row
-        for row in lengths
-        if (row["dataset"], row["restarts"], row["prune"]) == ("mnist", "10", "")
-        and float(row["epsilon"]) > 0
-    ]
-    attacked.sort(key=lambda row: int(row["steps"]))
-    at = [int(row["steps"]) for row in attacked]
-    for column, label, colour in (
-        ("error", "to the attacked image", WORST),
-        ("error_to_clean", "to the clean image", CLEAN),
-    ):
-        right.plot(at, [float(row[column]) for row in attacked], "o-", color=colour, label=label)
-    distance = float(attacked[0]["clean_error"])
-    right.axhline(distance, color="#888888", linestyle=":", label="from clean to attacked")
-    right.set_xscale("log")
-    right.set_xticks(at, [str(step) for step in at])
-    right.minorticks_off()
-    right.set_ylim(0, None)
-    right.set_xlabel("L (MNIST, R = 10, FGSM 0.3)")
-    right.set_ylabel("mean square of what was found")
-    right.legend(frameon=False)
+        attacked = [
+            row
+            for row in lengths
+            if (row["dataset"], row["restarts"], row["prune"]) == (dataset, "10", "")
+            and float(row["epsilon"]) > 0
+        ]
+        attacked.sort(key=lambda row: int(row["steps"]))
+        at = [int(row["steps"]) for row in attacked]
+        for column, label, colour in (
+            ("error", "found image to attacked image", WORST),
+            ("error_to_clean", "found image to clean image", CLEAN),
+        ):
+            axis.plot(at, [float(row[column]) for row in attacked], "o-", color=colour, label=label)
+        distance = float(attacked[0]["clean_error"])
+        axis.axhline(
+            distance, color="#888888", linestyle=":", label="clean image to attacked image"
+        )
+        for step, row in zip(at, attacked, strict=True):
+            place = (step, float(row["error"]))
+            told = f"{float(row['accuracy']):.2f}"
+            axis.annotate(told, place, (0, 6), textcoords="offset points", ha="center", color=WORST)
+        ticks(axis, at)
+        axis.set_xlim(20, 125)
+        axis.set_ylim(0, 0.075)
+        axis.set_xlabel(f"L, steps of the search ({name}, R = 10)")
+    left.set_ylabel("mean square of a pixel")
+    left.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 0.27), fontsize=7.5)
 
 
-def generator(left: Any, right: Any, answers: Rows) -> None:
-    iterations = [150, 600, 2400]
-    curves(left, iterations, of(answers, ["generator_150", "L25_R2", "generator_2400"]))
-    ticks(left, iterations)
-    left.set_xlabel("iterations of the generator (digits)")
+def generator(left: Any, right: Any, ablation: Rows) -> None:
     trained = {}
-    for row in read("mnist/ablation.csv"):
+    for row in ablation:
         kind, _, at = row["generator"].partition("/")
         same = [row[name] for name in ("attacked", "classifier", "starts", "codes", "images")]
         search = [row[name] for name in ("steps", "restarts", "step_size", "momentum")]
         alike = [*same, *search] == [*_NETWORKS, *_SEARCH]
         if kind == "w32d64" and at.isdigit() and alike:
-            trained[int(at), float(row["epsilon"])] = float(row["accuracy"])
+            trained[int(at), float(row["epsilon"])] = row
     places = sorted({at for at, _ in trained})
     for epsilon, colour, marker, label in (
         (0.0, CLEAN, "o", "clean images"),
-        (0.3, ONE, "D", "FGSM on the classifier"),
+        (0.3, ONE, "D", "FGSM 0.3 on the classifier"),
     ):
-        right.plot(
-            places,
-            [trained[at, epsilon] for at in places],
-            marker=marker,
-            color=colour,
-            label=label,
-        )
-    ticks(right, places)
-    right.plot([], [], "o-", color=WORST, label="worst case")
-    right.set_ylim(-0.02, 1.02)
-    right.set_xlabel("iterations (MNIST, L = 25, R = 4)")
-    right.legend(frameon=False, loc="lower right")
+        rows = [trained[at, epsilon] for at in places]
+        numbers = [[float(row[name]) for row in rows] for name in ("accuracy", "low", "high")]
+        left.plot(places, numbers[0], marker=marker, color=colour, label=label)
+        left.fill_between(places, *numbers[1:], color=colour, alpha=0.15)
+        errors = [float(row["error_to_clean"]) for row in rows]
+        right.plot(places, errors, marker=marker, color=colour, label=label)
+    for axis in (left, right):
+        ticks(axis, places)
+        axis.set_xlabel("iterations of the generator (MNIST)")
+    left.set_ylim(0, 1.02)
+    left.set_ylabel("accuracy")
+    right.set_ylim(0, None)
+    right.set_ylabel("found image to clean image")
+    left.legend(frameon=False, loc="lower right")
 
 
 def ticks(axis: Any, places: Sequence[int]) -> None:
@@ -146,61 +128,51 @@ def ticks(axis: Any, places: Sequence[int]) -> None:
     axis.minorticks_off()
 
 
-def starts(left: Any, right: Any, answers: Rows, quick: Rows) -> None:
-    restarts = [1, 2, 8]
-    band(left, restarts, of(answers, [f"L25_R{r}" for r in restarts]), WORST, "o-")
-    redrawn = [f"L25_R{r}_redrawn" for r in restarts]
-    band(left, restarts, of(answers, redrawn, "one_shot"), ONE, "D-")
-    band(left, restarts, of(answers, redrawn, "evaluations"), OTHER, "s-")
-    ticks(left, restarts)
-    left.set_ylim(-0.02, 1.02)
-    left.set_ylabel("accuracy, worst case")
-    left.set_xlabel("R, restarts (digits, epsilon 0.1)")
-    for label, colour, marker in (
-        ("starts that the attacker knows", WORST, "o"),
-        ("redrawn, one draw", ONE, "D"),
-        ("redrawn, all of five draws", OTHER, "s"),
+def starts(left: Any, right: Any, *boards: Rows) -> None:
+    protocols = {
+        "fixed": ("known", WORST),
+        "one_shot": ("redrawn,\none draw", ONE),
+        "evaluations": ("redrawn,\nall of five", OTHER),
+    }
+    for axis, board, name in zip(
+        (left, right), boards, ("digits, epsilon 0.1", "MNIST, epsilon 0.3"), strict=True
     ):
-        left.plot([], [], marker=marker, color=colour, label=label)
-    left.legend(frameon=False)
-    rows = [
-        *of(quick, ["defense_gan_redrawn"], "fixed"),
-        *of(quick, ["defense_gan_redrawn"], "one_shot"),
-        *of(quick, ["defense_gan_redrawn"], "evaluations"),
-    ]
-    for place, (row, colour) in enumerate(zip(rows, (WORST, ONE, OTHER), strict=True)):
-        bar(right, place, row, colour)
-    right.set_xticks(range(3), ["known", "redrawn,\none draw", "redrawn,\nall of five"])
-    right.set_ylim(-0.02, 1.02)
-    right.set_xlabel("MNIST, R = 10, epsilon 0.3 (o: clean)")
+        for place, (protocol, (_, colour)) in enumerate(protocols.items()):
+            wanted = ("defense_gan_redrawn", protocol)
+            (row,) = (one for one in board if (one["defense"], one["protocol"]) == wanted)
+            worst, low, high = (float(row[name]) for name in ("accuracy", "ci_low", "ci_high"))
+            axis.bar(place, worst, 0.6, color=colour)
+            axis.plot([place, place], [low, high], color="#444444", linewidth=1.5)
+            clean = float(row["clean_accuracy"])
+            axis.plot(place, clean, "o", color="white", markeredgecolor=CLEAN)
+        axis.set_xticks(range(3), [name for name, _ in protocols.values()])
+        axis.set_ylim(0, 1.02)
+        axis.set_xlabel(name)
+    left.set_ylabel("worst case (circle: clean)")
 
 
-def bar(axis: Any, place: float, row: Mapping[str, str], colour: str) -> None:
-    worst, low, high = (float(row[name]) for name in ("accuracy", "ci_low", "ci_high"))
-    axis.bar(place, worst, 0.6, color=colour)
-    axis.plot([place, place], [low, high], color="#444444", linewidth=1.5)
-    axis.plot(place, float(row["clean_accuracy"]), "o", color="white", markeredgecolor=CLEAN)
+def headlines(left: Any, right: Any, *boards: Rows) -> None:
+    for axis, board, name in zip((left, right), boards, ("MNIST", "Fashion-MNIST"), strict=True):
+        rows = [row for row in board if row["claim"] and row["defense"] != "none"]
+        rows.sort(key=lambda row: paper_name(row["defense"], _shown(row)), reverse=True)
+        for place, row in enumerate(rows):
+            worst, low, high = (float(row[key]) for key in ("accuracy", "ci_low", "ci_high"))
+            axis.plot([worst, float(row["claim"])], [place, place], color="#cccccc", linewidth=2)
+            axis.plot([low, high], [place, place], color=WORST, linewidth=5, alpha=0.25)
+            axis.plot(float(row["claim"]), place, "D", color=ONE)
+            axis.plot(worst, place, "o", color=WORST)
+        names = [paper_name(row["defense"], _shown(row)) for row in rows]
+        axis.set_yticks(range(len(rows)), names if axis is left else [""] * len(rows))
+        axis.set_xlim(-0.03, 1.03)
+        axis.set_xlabel(f"accuracy, {name}")
+    left.plot([], [], "D", color=ONE, label="lowest number that a paper prints for it")
+    left.plot([], [], "o", color=WORST, label="worst case here, 50 images")
+    left.figure.legend(loc="outside upper center", ncols=2, frameon=False)
 
 
-def headlines(axis: Any, quick: Rows) -> None:
-    rows = [row for row in quick if row["claim"] and row["defense"] != "none"]
-    rows.sort(key=lambda row: float(row["claim"]))
-    for place, row in enumerate(rows):
-        worst, low, high = (float(row[name]) for name in ("accuracy", "ci_low", "ci_high"))
-        axis.plot([worst, float(row["claim"])], [place, place], color="#cccccc", linewidth=2)
-        axis.plot([low, high], [place, place], color=WORST, linewidth=5, alpha=0.25)
-        axis.plot(float(row["claim"]), place, "D", color=ONE)
-        axis.plot(worst, place, "o", color=WORST)
-    names = [
-        paper_name(row["defense"], "" if "eps" in row["variant"] else row["variant"])
-        for row in rows
-    ]
-    axis.set_yticks(range(len(rows)), names)
-    axis.set_xlim(-0.03, 1.03)
-    axis.set_xlabel("accuracy on MNIST, classifier A, epsilon 0.3")
-    axis.plot([], [], "D", color=ONE, label="its paper, the lowest number that it prints for this")
-    axis.plot([], [], "o", color=WORST, label="worst case here, 50 images")
-    axis.figure.legend(loc="outside upper center", ncols=2, frameon=False)
+def _shown(row: Mapping[str, str]) -> str:
+    """A row's variant, of which the strength of a training is no part of the name."""
+    return "" if row["variant"].startswith("eps=") else row["variant"]
 
 
 if __name__ == "__main__":
