@@ -3,13 +3,13 @@
 python docs/answers.py
 """
 
-import csv
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from purification.experiments import paper_name
+from leaderboard import name_of, read
+
 from purification.reporting.plotting import Figure, FigureCanvasAgg, only_style
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -37,7 +37,7 @@ def main() -> None:
         "answers_headlines": headlines,
     }
     for name, sources in SOURCES.items():
-        rows = [read(source) for source in sources]
+        rows = [read(RESULTS / source) for source in sources]
         style = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
         with only_style(style):
             figure = Figure(figsize=(7.4, 3.1), layout="constrained")
@@ -52,11 +52,6 @@ def state(name: str) -> str:
     """A digest of the files that a picture is of, which stands in its metadata."""
     found = b"".join((RESULTS / source).read_bytes() for source in SOURCES[name])
     return hashlib.sha256(found).hexdigest()[:16]
-
-
-def read(name: str) -> Rows:
-    with (RESULTS / name).open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def length(left: Any, right: Any, lengths: Rows) -> None:
@@ -154,25 +149,20 @@ def starts(left: Any, right: Any, *boards: Rows) -> None:
 def headlines(left: Any, right: Any, *boards: Rows) -> None:
     for axis, board, name in zip((left, right), boards, ("MNIST", "Fashion-MNIST"), strict=True):
         rows = [row for row in board if row["claim"] and row["defense"] != "none"]
-        rows.sort(key=lambda row: paper_name(row["defense"], _shown(row)), reverse=True)
+        rows.sort(key=name_of, reverse=True)
         for place, row in enumerate(rows):
             worst, low, high = (float(row[key]) for key in ("accuracy", "ci_low", "ci_high"))
             axis.plot([worst, float(row["claim"])], [place, place], color="#cccccc", linewidth=2)
             axis.plot([low, high], [place, place], color=WORST, linewidth=5, alpha=0.25)
             axis.plot(float(row["claim"]), place, "D", color=ONE)
             axis.plot(worst, place, "o", color=WORST)
-        names = [paper_name(row["defense"], _shown(row)) for row in rows]
+        names = [name_of(row) for row in rows]
         axis.set_yticks(range(len(rows)), names if axis is left else [""] * len(rows))
         axis.set_xlim(-0.03, 1.03)
         axis.set_xlabel(f"accuracy, {name}")
     left.plot([], [], "D", color=ONE, label="lowest number that a paper prints for it")
     left.plot([], [], "o", color=WORST, label="worst case here, 50 images")
     left.figure.legend(loc="outside upper center", ncols=2, frameon=False)
-
-
-def _shown(row: Mapping[str, str]) -> str:
-    """A row's variant, of which the strength of a training is no part of the name."""
-    return "" if row["variant"].startswith("eps=") else row["variant"]
 
 
 if __name__ == "__main__":

@@ -53,6 +53,10 @@ def _by_protocol() -> list[list[dict[str, str]]]:
     """Of each leaderboard the rows of known draws, one draw and all draws."""
     boards = []
     for source in answers.SOURCES["answers_starts"]:
-        rows = {row["protocol"]: dict(row) for row in answers.read(source) if row["protocol"]}
+        rows = {
+            row["protocol"]: dict(row)
+            for row in answers.read(answers.RESULTS / source)
+            if row["protocol"]
+        }
         boards.append([rows[name] for name in ("fixed", "one_shot", "evaluations")])
     return boards
