@@ -1,13 +1,14 @@
 """Puts a finished leaderboard into the documents: its files into a folder of docs/results. README's
-table, between the two lines that name the digits' one, is of those of `SHOWN` beside one another,
-and its picture of the first. With the name `modern` that of later purifiers, its table into
-docs/modern.md, and its figures beside it.
+table, between the two lines that name the digits' one, is of those of `SHOWN["leaderboard"]` beside
+one another, and its picture of the first. With the name `modern` that of later purifiers, with its
+figures; the table of docs/modern.md is of those of `SHOWN["modern"]`.
 
     python docs/leaderboard.py RESULTS docs/results/digits
     python docs/leaderboard.py RESULTS docs/results/mnist/quick
     python docs/leaderboard.py RESULTS docs/results/digits modern
+    python docs/leaderboard.py RESULTS docs/results/mnist/fashion modern
 
-Without RESULTS it draws the picture again from the committed files.
+Without RESULTS it makes table and picture again from the committed files.
 """
 
 import csv
@@ -24,55 +25,43 @@ README = Path(__file__).resolve().parents[1] / "README.md"
 PICTURE = "docs/images/leaderboard.png"
 """README's picture."""
 DIGITS = "docs/results/digits"
-SHOWN = {"digits": DIGITS, "MNIST": "docs/results/mnist/quick"}
-"""README's leaderboards, and where their files lie."""
+SHOWN = {
+    "leaderboard": {"digits": DIGITS, "MNIST": "docs/results/mnist/quick"},
+    "modern": {
+        "digits": DIGITS,
+        "MNIST": "docs/results/mnist",
+        "Fashion-MNIST": "docs/results/mnist/fashion",
+    },
+}
+"""The leaderboards of a document's table, and where their files lie."""
 PAGES = {"leaderboard": README, "modern": README.parent / "docs/modern.md"}
 """Which document has the table of which leaderboard."""
 KINDS = (".csv", ".times.csv", ".md", ".html")
 BEGIN, END = "<!-- {}/{}.csv -->", "<!-- end of it -->"
 PROTOCOLS = {"one_shot": "one-shot", "evaluations": "all of {} draws", "fixed": "known draw"}
-_BOXES = ("gray_box", "white_box_bpda", "white_box")
 _PAPERS_ATTACKS = {"gray box": "gray_box", "white box": "white_box"}
 _CLAIMED = {"its paper": "claim"}
-_HEADER = (
-    *("defence", "n", "clean", "its paper", "gray box", "BPDA", "white box", "worst case"),
-    *("attackers", "passes of a purification", "ms", "flags"),
-)
-
-
-def table(rows: Sequence[Mapping[str, str]]) -> str:
-    """The rows of a leaderboard's CSV as README.md has them: a table for each run, without columns
-    that are empty in all rows, or that its run did not have yet."""
-    runs = dict.fromkeys((row["dataset"], row["classifier"]) for row in rows)
-    lines = [
-        (run, [_line(r) for r in rows if (r["dataset"], r["classifier"]) == run]) for run in runs
-    ]
-    several = len(runs) > 1
-    kept = [i for i, _ in enumerate(_HEADER) if any(line[i] for _, own in lines for line in own)]
-    if len({row["n"] for row in rows}) == 1:  # the text above it says how many
-        kept.remove(_HEADER.index("n"))
-    header = [_HEADER[i] for i in kept]
-    shown = [["data set, classifier", *header] if several else header]
-    shown.append(["---"] * len(shown[0]))
-    for (dataset, classifier), own in lines:
-        named = [f"{dataset}, {classifier}"] if several else []
-        shown += [[*named, *(line[i] for i in kept)] for line in own]
-    return "\n".join(f"| {' | '.join(line)} |" for line in shown)
 
 
 def side_by_side(boards: Mapping[str, Sequence[Mapping[str, str]]]) -> str:
-    """The leaderboards of several data sets as README has them: a row for each defence, in the
-    order of the first board that has it."""
+    """The leaderboards of several data sets beside one another: a row for each defence and
+    protocol, in the order of the first board that has it. Where milliseconds of a purification
+    were read (`read_board`), these and the number of images stand in the place of what papers
+    print."""
+    timed = any("ms" in row for rows in boards.values() for row in rows)
     own = {name: {name_of(row): row for row in rows} for name, rows in boards.items()}
     header, lines = ["defence"], {name: [name] for rows in own.values() for name in rows}
     for number, (name, rows) in enumerate(own.items()):
         # The first board is of digits, of which no paper has numbers, and has the papers' attacks.
-        shown = {"clean": "clean_accuracy", **(_CLAIMED if number else _PAPERS_ATTACKS)}
-        header += [f"{name}: clean", *list(shown)[1:], "worst case"]
+        papers = {} if timed else _CLAIMED if number else _PAPERS_ATTACKS
+        shown = {"clean": "clean_accuracy", **papers}
+        header += [f"{name}: clean", *papers, "worst case", *(("n", "ms") if timed else ())]
         for defence, line in lines.items():
             row = rows.get(defence)
             line += [_short(row[column]) if row else "" for column in shown.values()]
             line.append(_worst(row) if row else "")
+            if timed:
+                line += [row["n"], _two_digits(row["ms"])] if row else ["", ""]
     header += ["passes of a purification", "flags"]
     for defence, line in lines.items():
         found = {name: rows[defence] for name, rows in own.items() if defence in rows}
@@ -102,18 +91,6 @@ def name_of(row: Mapping[str, str]) -> str:
     return name
 
 
-def _line(row: Mapping[str, str]) -> list[str]:
-    return [
-        name_of(row),
-        row["n"],
-        *(_short(row.get(column, "")) for column in ("clean_accuracy", "claim", *_BOXES)),
-        _worst(row),
-        *(row["attackers"], row.get("purification_passes", "").removesuffix(".0")),
-        f"{float(row['ms']):.2g}" if row.get("ms") else "",
-        row.get("flags", "").replace(";", ", ").replace("_", " "),
-    ]
-
-
 def _worst(row: Mapping[str, str]) -> str:
     interval = f"[{float(row['ci_low']):.2f}, {float(row['ci_high']):.2f}]"
     worst = f"**{float(row['accuracy']):.2f}** {interval}"
@@ -122,6 +99,12 @@ def _worst(row: Mapping[str, str]) -> str:
 
 def _short(number: str) -> str:
     return f"{float(number):.2f}" if number else ""
+
+
+def _two_digits(number: str) -> str:
+    """Of 124.3 "120", of 0.1265 "0.13"; nothing of nothing."""
+    rounded = float(f"{float(number):.2g}") if number else None
+    return "" if rounded is None else f"{rounded:g}"
 
 
 def with_table(text: str, place: str, made: str, name: str = "leaderboard") -> str:
@@ -145,14 +128,24 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def read_modern(folder: Path) -> list[dict[str, str]]:
-    """The rows of later purifiers, each with the milliseconds of one purification (`ms`)."""
+def read_board(folder: Path, name: str) -> list[dict[str, str]]:
+    """The rows of a committed leaderboard; those of later purifiers with the milliseconds of one
+    purification (`ms`)."""
+    rows = read(folder / f"{name}.csv")
+    if name != "modern":
+        return rows
 
     def key(row: Mapping[str, str]) -> tuple[str, ...]:
         return tuple(row[name] for name in ("dataset", "classifier", "defense", "variant"))
 
-    times = {key(row): row["purification_ms"] for row in read(folder / "modern.times.csv")}
-    return [{**row, "ms": times[key(row)]} for row in read(folder / "modern.csv")]
+    times = {key(row): row["purification_ms"] for row in read(folder / f"{name}.times.csv")}
+    return [{**row, "ms": times[key(row)]} for row in rows]
+
+
+def read_shown(name: str) -> dict[str, list[dict[str, str]]]:
+    """The leaderboards of a document's table, by the names of their data sets there."""
+    root = README.parent
+    return {shown: read_board(root / place, name) for shown, place in SHOWN[name].items()}
 
 
 def state(rows: Sequence[Mapping[str, str]]) -> str:
@@ -209,10 +202,9 @@ def draw(rows: Sequence[Mapping[str, str]], path: Path) -> None:
 
 def main(results: str = "", place: str = DIGITS, name: str = "leaderboard") -> None:
     folder, page = README.parent / place, PAGES[name]
-    at = place if name == "modern" else DIGITS
     text = page.read_text()
     # Before anything is copied: files beside an old table would be a lie.
-    split_at(text, at, name)
+    split_at(text, DIGITS, name)
     if results:
         files = [Path(results, f"{name}{kind}") for kind in KINDS]
         if missing := [str(file) for file in files if not file.is_file()]:
@@ -224,12 +216,10 @@ def main(results: str = "", place: str = DIGITS, name: str = "leaderboard") -> N
             if figure.suffix in (".png", ".csv"):
                 (folder / name).mkdir(exist_ok=True)
                 shutil.copy(figure, folder / name / figure.name)
-    if name == "modern":
-        page.write_text(with_table(text, at, table(read_modern(folder)), name))
-        return
-    boards = {shown: read(README.parent / own / "leaderboard.csv") for shown, own in SHOWN.items()}
-    page.write_text(with_table(text, at, side_by_side(boards), name))
-    draw(boards["digits"], README.parent / PICTURE)
+    boards = read_shown(name)
+    page.write_text(with_table(text, DIGITS, side_by_side(boards), name))
+    if name == "leaderboard":
+        draw(boards["digits"], README.parent / PICTURE)
 
 
 if __name__ == "__main__":

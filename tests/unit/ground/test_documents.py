@@ -182,6 +182,24 @@ def test_leaderboards_side_by_side() -> None:
     ]
 
 
+def test_leaderboards_of_later_purifiers_tell_time_and_images() -> None:
+    row = {"variant": "", "protocol": "", "ci_low": "0.1", "ci_high": "0.3", "flags": ""}
+    row |= {"clean_accuracy": "1.0", "purification_passes": "1", "below_no_defense": ""}
+    row |= {"accuracy": "0.2", "n": "50"}
+    digits = [{**row, "defense": "magnet", "ms": "0.1265"}, {**row, "defense": "none", "ms": ""}]
+    made = leaderboard.side_by_side(
+        {"digits": digits, "MNIST": [{**row, "defense": "magnet", "n": "100", "ms": "124.3"}]}
+    )
+    worst = "**0.20** [0.10, 0.30]"
+    assert made.splitlines() == [
+        "| defence | digits: clean | worst case | n | ms | MNIST: clean | worst case | n | ms "
+        "| passes of a purification | flags |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        f"| MagNet | 1.00 | {worst} | 50 | 0.13 | 1.00 | {worst} | 100 | 120 | 1 |  |",
+        f"| none | 1.00 | {worst} | 50 |  |  |  |  |  | 1 |  |",
+    ]
+
+
 @pytest.mark.parametrize("wrong", ["the document", "the results"])
 def test_no_file_of_a_leaderboard_is_copied_where_not_all_can_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: str
@@ -189,9 +207,9 @@ def test_no_file_of_a_leaderboard_is_copied_where_not_all_can_be(
     monkeypatch.setattr(leaderboard, "README", readme := tmp_path / "README.md")
     monkeypatch.setattr(leaderboard, "PAGES", {"leaderboard": readme})
     results, place = tmp_path / "results", leaderboard.DIGITS
-    for folder in (results, *(tmp_path / own for own in leaderboard.SHOWN.values())):
+    for folder in (results, *(tmp_path / own for own in leaderboard.SHOWN["leaderboard"].values())):
         folder.mkdir(parents=True)
-    for own in leaderboard.SHOWN.values():
+    for own in leaderboard.SHOWN["leaderboard"].values():
         shutil.copy(REPOSITORY / own / "leaderboard.csv", tmp_path / own)
     (tmp_path / place / "leaderboard.csv").unlink()
     committed = REPOSITORY / place
