@@ -79,8 +79,8 @@ def _found(
     generator: nn.Module, images: Tensor, starts: Tensor, settings: SearchSettings
 ) -> SearchResult:
     """`latent_search` from `starts` (N, R, d)."""
-    network, generator = _networks(generator, settings, images.device)
     settings = settings.on(images.device)
+    network, generator = _networks(generator, settings)
     wanted = images.requires_grad or starts.requires_grad
     differentiable = torch.is_grad_enabled() and wanted
     descends = settings.optimizer == "gradient_descent"
@@ -289,8 +289,8 @@ def sweep_search(
             "cells must be one or more (L, R) with L at least 1 and R from 1 to "
             f"{starts.shape[1]}, the number of starts; got {wrong}"
         )
-    network, generator = _networks(generator, settings, images.device)
     settings = settings.on(images.device)
+    network, generator = _networks(generator, settings)
     count, done, found = len(images), 0, {}
     state = _begun(starts, settings)
     with torch.no_grad():
@@ -309,12 +309,11 @@ def sweep_search(
     return found
 
 
-def _networks(
-    generator: nn.Module, settings: SearchSettings, device: torch.device
-) -> tuple[nn.Module, nn.Module]:
-    """What descends, and what makes the images that are judged and returned, in float32."""
+def _networks(generator: nn.Module, settings: SearchSettings) -> tuple[nn.Module, nn.Module]:
+    """What descends, and what makes the images that are judged and returned, in float32; of
+    settings as they are computed (`SearchSettings.on`)."""
     network = search_network(generator, settings.precision)
-    half = settings.on(device).precision == "bfloat16"
+    half = settings.precision == "bfloat16"
     return network, search_network(generator) if half else network
 
 
