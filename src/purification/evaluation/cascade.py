@@ -21,7 +21,8 @@ attack. How accurate the model is on the kept images, draws tell that played no 
 (`protocols`); what is counted before is the attacker's opinion.
 
 A cascade of `every_image` asks each attack about all images that are right as they are. It costs
-more, and tells besides what each attack leaves by itself.
+more, and tells besides what each attack leaves by itself. An attack that goes on leaves nothing by
+itself, and is asked there, too, only about images that are left.
 """
 
 import json
@@ -69,13 +70,13 @@ TRANSFER = "transfer:"
 PASSES = ("passes", "purifier_passes", "classifier_passes")
 COST_COLUMNS = (
     *("dataset", "seed", "classifier", "defense", "cascade", "norm", "epsilon", "draws", "known"),
-    *("stage", "kind", "attack", "threat_model"),
+    *("stage", "kind", "attack", "threat_model", "begin"),
     *("asked", "broken", "outside", "left", "accuracy"),
     *(*PASSES, "seconds", "refused"),
 )
 """Columns of the costs of a cascade, a row a stage, of which the first, `clean` (stage -1), is the
 pass of the images as they are; behind the stages a row a step of the checks (`evaluation.checks`),
-which `kind` names. asked: images that the stage attacked; broken: those that it broke, in a cascade
+which `kind` names. begin: "strongest", if the stage went on from what was found before it. asked: images that the stage attacked; broken: those that it broke, in a cascade
 of `every_image` also those that were broken before; outside: those on whose image the defended
 model errs, but which lie outside the ball; left and accuracy: images that are right after it, and
 their share of all. Of a randomised model `draws` are
@@ -126,7 +127,7 @@ class Found:
         made_by: int64 (N,), the number of the stage that made `images`, -1 of the image itself.
         tried: float32 (S, N, C, H, W), what each of the S stages that are done made of each image;
             the image itself where it did not attack it, or left the ball. Kept in a cascade of
-            `every_image`; else S is 0.
+            `every_image`; else S is 0. What a stage that went on made, it did not by itself.
         broke: bool (S, N), which of them it broke, by itself.
         costs: of the clean pass, of each stage and of each step of the checks, by the names of
             `COST_COLUMNS` from `stage` on.
@@ -255,16 +256,14 @@ def run_cascade(
         selection: of a randomised `defended`, the draws by which its attacker selects.
         checks: whether it is looked into, after all stages, what they may have missed
             (`evaluation.checks`); the first of them is a further stage.
-        every_image: whether each stage attacks all images that are right as they are, and what it
-            leaves by itself is kept.
+        every_image: whether each stage that does not go on attacks all images that are right as
+            they are, and what it leaves by itself is kept.
         tell: called after the clean pass and after each step; by default the words are printed.
 
     Raises:
-        ValueError: unknown norm, a stage that `goes_on` in a cascade of `every_image`, or as
-            `run_attack`, whose other errors it raises, too, but for MaskedGradientError.
+        ValueError: unknown norm, or as `run_attack`, whose other errors it raises, too, but for
+            MaskedGradientError.
     """
-    if every_image and any(stage.goes_on for stage in stages):
-        raise ValueError("what a stage that goes on leaves is not what it leaves by itself")
     if norm not in NORMS:
         raise ValueError(f"norm must be one of {', '.join(NORMS)}; got {norm!r}")
     if is_randomised(defended) != (selection is not None):
@@ -324,7 +323,8 @@ def _run(
     every_image: bool = False,
 ) -> dict[str, Any]:
     """A stage, which may be one of a kind of check. Its costs, without passes and time."""
-    alone = every_image and kind is None
+    kept = every_image and kind is None
+    alone = kept and not stage.goes_on
     rows, refused = found.right_at_first if alone else found.left, None
     result, tried = dict.fromkeys(_RESULT, 0), judge.images.clone()
     broke = torch.zeros(len(tried), dtype=torch.bool)
@@ -337,11 +337,12 @@ def _run(
         else:
             result, inside = _take(attacked, rows, number, judge, found, broke)
             tried[rows[inside]] = attacked[inside]
-    if alone:
+    if kept:
         found.tried = torch.cat([found.tried, tried[None]])
         found.broke = torch.cat([found.broke, broke[None]])
     name = {"kind": kind} if kind else {}
     name |= {"attack": stage.attack["name"], "threat_model": stage.threat_model}
+    name |= {"begin": "strongest"} if stage.goes_on else {}
     return {"stage": number, **name, "asked": len(rows), **result, "refused": refused}
 
 
@@ -441,7 +442,7 @@ def attack_adaptively(
 
     With `every_image` in the recipe there is what each stage leaves by itself: `broken_by`, bool
     (N, S), of the S stages; or, judged on fresh draws, `stage_predictions` (N, D, S), of what each
-    made. Images that were made for known draws are then judged on fresh ones, too:
+    made. (Of one with `begin` among the `stages` it is what it made of the images left.) Images that were made for known draws are then judged on fresh ones, too:
     `fresh_predictions` (N, D).
 
     Raises as `run_cascade`.

@@ -43,7 +43,7 @@ are. gray_box, white_box_bpda and white_box: the share of the first <box>_n that
 and under each of the papers' attacks in that threat model (<box>_attacks), with Wilson's 95 %
 interval; empty where there is none. If the papers' attacks have no set in a threat model, it is of
 the cascade's stages there, as long as none before the last of them was of another: what these would
-leave alone is unknown. In a cascade of `every_image` it is known, of randomised defences on fresh
+leave alone is unknown. In a cascade of `every_image` it is known of all that begin by themselves, of randomised defences on fresh
 draws, too: of these it is what the best of the stages there leaves, chosen by the mean over images,
 because to choose for each image by the draws of the judgement would be luck. correct and accuracy,
 the worst case: of the n images those that are right as they are, under the whole cascade, and under
@@ -212,11 +212,14 @@ def _best(
     fresh: bool,
 ) -> Judged:
     """What the stages of one threat model leave, which have attacked every image: of several on
-    `fresh` draws, be it one, of the best of them; else of them together."""
+    `fresh` draws, be it one, of the best of them; else of them together. One that went on from what
+    others found left nothing by itself, and its images were what these had left."""
     own = [
         stage
         for stage in stages
-        if stage.get("threat_model", "").removesuffix(KNOWN) == box and stage.get("kind") is None
+        if stage.get("threat_model", "").removesuffix(KNOWN) == box
+        and stage.get("kind") is None
+        and "begin" not in stage
     ]
     numbers = [stage["stage"] for stage in own if stage["refused"] is None]
     names = [f"{s['attack']} {box}" for s in own if s["refused"] is None]

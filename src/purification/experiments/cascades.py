@@ -72,7 +72,7 @@ def _wrong_stage(
     wrong = [*_wrong_threat_model(config, name, attack, threat_model)]
     yield from (("threat_model", what) for what in wrong)
     if "begin" in stage:
-        yield from (("begin", what) for what in _wrong_begin(name, attack, cascade, first=first))
+        yield from (("begin", what) for what in _wrong_begin(name, attack, first=first))
     yield from _wrong_surrogate(config, stage, schema)
     other = threat_model.removeprefix(TRANSFER)
     looks = fresh and (threat_model in (*WHOLE, SURROGATE) or bool(OTHER_SEED.fullmatch(other)))
@@ -95,14 +95,10 @@ def _of_luck(name: str, attack: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def _wrong_begin(
-    name: str, attack: Mapping[str, Any], cascade: Mapping[str, Any], *, first: bool
-) -> Iterator[str]:
+def _wrong_begin(name: str, attack: Mapping[str, Any], *, first: bool) -> Iterator[str]:
     """What keeps a stage from going on from what those before it found."""
     if first:
         yield "there is no stage before the first one from which it could go on"
-    if cascade.get("every_image"):
-        yield "in a cascade of `every_image` each stage begins by itself: leave it out"
     if not begins_anywhere(attack):
         able = [method for method, f in decorated("attacks").items() if BEGIN in f.parameters]
         yield (

@@ -60,10 +60,11 @@ def draws_figure(catalogue: Catalogue) -> Made:
 
 
 def _expectations(attacked: AttackedAdaptively) -> dict[str, int]:
-    """The numbers of a cascade's stages in the white box by the draws of their looks."""
+    """The numbers of a cascade's stages in the white box by the draws of their looks. One that goes
+    on is none of them: what it made is not its own."""
     found: dict[str, int] = {}
     for number, stage in enumerate(attacked.stages):
-        if stage.threat_model == _WHOLE[0]:
+        if stage.threat_model == _WHOLE[0] and stage.begin is None:
             draws = str(stage.attack.settings.get("expectation", 1))
             if draws in found:
                 raise ConfigError(

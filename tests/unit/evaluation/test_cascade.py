@@ -309,11 +309,22 @@ def test_a_stage_that_goes_on_begins_at_the_strongest_image_of_all_before() -> N
     assert torch.allclose(first.images[1:, 0, 0, 0], images[1:, 0, 0, 0] + 0.05)
 
 
-def test_a_stage_that_goes_on_is_none_of_a_cascade_of_every_image() -> None:
-    model = FirstTwo()
-    stage = Stage(attack("onward", "test_cascade:onward", by=0.05), "white_box", model, True)
-    with pytest.raises(ValueError, match="goes on"):
-        run(model, [stage], images_of(3), torch.zeros(3, dtype=torch.int64), every_image=True)
+def test_a_stage_that_goes_on_attacks_only_what_is_left_in_a_cascade_of_every_image() -> None:
+    model, labels = FirstTwo(), torch.zeros(6, dtype=torch.int64)
+    onward = Stage(attack("onward", "test_cascade:onward", by=0.005), "white_box", model, True)
+    stages = [*on(model, *BOTH), onward]
+    found = run(model, stages, PAIRS, labels, every_image=True, batch_size=6)
+    by_itself = run(model, stages[:2], PAIRS, labels, every_image=True, batch_size=6)
+    assert by_itself.left.tolist() == [3]
+    assert [cost["asked"] for cost in found.costs] == [6, 5, 5, 1]
+    assert [cost.get("begin") for cost in found.costs] == [None, None, None, "strongest"]
+    # It is not among those who were asked about every image, and has a place of its own.
+    assert torch.equal(found.tried[:2], by_itself.tried)
+    assert torch.equal(found.broke[:2], by_itself.broke)
+    strongest = by_itself.images[3, 0, 0, 0]
+    assert torch.isclose(found.tried[2, 3, 0, 0, 0], strongest + 0.005)
+    assert torch.equal(found.tried[2, :3], PAIRS[:3])
+    assert not found.broke[2, [0, 1, 2, 4, 5]].any()
 
 
 def test_a_transferred_image_is_judged_by_the_defended_model() -> None:
@@ -510,7 +521,7 @@ def test_the_file_has_all_that_a_leaderboard_needs(files: dict[str, str], folder
         (s["attack"]["name"], s["threat_model"]) for s in RECIPE["stages"]
     ]
     # The costs are the same with seconds, and with what they are of.
-    assert {*costs[0], "kind"} == {*COST_COLUMNS}
+    assert {*costs[0], "kind", "begin"} == {*COST_COLUMNS}
     assert [{k: c[k] for k in stages[0]} for c in costs] == stages
     assert all(c["seconds"] >= 0 and c["defense"] == "none" for c in costs)
     assert sum(c["broken"] for c in costs) == 12 - right.sum()

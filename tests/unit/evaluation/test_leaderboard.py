@@ -197,6 +197,8 @@ EACH = [
     stage("pgd", 2, 0.4),
     stage("apgd", 2, 0.2, 1),
     stage("pgd", 3, 0.2, 2, threat_model="gray_box"),
+    # What it broke of those that were left, it did not by itself.
+    stage("onward", 0, 0.2, 3, begin="strongest"),
 ]
 
 
@@ -205,7 +207,7 @@ def test_each_attack_by_itself_fills_the_columns(tmp_path: Path) -> None:
     folder.mkdir()
     path = attacked(folder, "each", [CLEAN, 0, 0, 1, LEFT], EACH)
     found = read_image_set(path)
-    broken = np.array([[0, 0, 0], [1, 0, 1], [1, 1, 1], [0, 1, 1], [0, 0, 0]], bool)
+    broken = np.array([[0, 0, 0, 0], [1, 0, 1, 0], [1, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 1]], bool)
     fields = found.fields | {"broken_by": broken}
     attributes = {k: v for k, v in found.attributes.items() if k not in ("recipe", "versions")}
     write_image_set(path, ImageSet(found.images, found.labels, fields, attributes), {})
@@ -220,12 +222,14 @@ def test_on_fresh_draws_the_best_attack_is_chosen_by_its_mean(tmp_path: Path) ->
     path = drawn(tmp_path)
     found = read_image_set(path)
     right = np.array([[1, 1, 1], [1, 0, 1], [1, 0, 0], [1, 1, 0]], bool)
-    each = np.stack([~right, right, np.ones_like(right)], axis=2)
+    each = np.stack([~right, right, np.ones_like(right), np.zeros_like(right)], axis=2)
     stages = json.dumps(
         [
             stage("clean", 0, 0.975, -1),
             *(stage("pgd", 1, 0.9, n, threat_model="white_box") for n in (0, 1)),
             stage("eot", 0, 0.6, 2, threat_model="white_box_bpda", refused="zero"),
+            # Which had only the images that were left.
+            stage("onward", 0, 0.6, 3, threat_model="white_box", begin="strongest"),
         ]
     )
     attributes = {"norm": "linf", "epsilon": 0.1, "stages": stages}

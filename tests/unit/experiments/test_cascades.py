@@ -84,10 +84,6 @@ def names(made: AttackedAdaptively) -> list[str]:
             "these can: apgd, apgd_l2, pgd, pgd_l2, square, square_l2, and a function of your own",
         ),
         (
-            own(stage("fgsm"), stage("pgd") | {"begin": "strongest"}, every_image=True),
-            r"stages\.1\.begin: in a cascade of `every_image` each stage begins by itself",
-        ),
-        (
             own(stage("fgsm"), stage("pgd") | {"begin": "strong"}),
             r"stages\.1\.begin: got 'strong'.*; allowed: strongest",
         ),
