@@ -75,19 +75,20 @@ COST_COLUMNS = (
     *(*PASSES, "seconds", "refused"),
 )
 """Columns of the costs of a cascade, a row a stage, of which the first, `clean` (stage -1), is the
-pass of the images as they are; behind the stages a row a step of the checks (`evaluation.checks`),
-which `kind` names. begin: "strongest", if the stage went on from what was found before it. asked: images that the stage attacked; broken: those that it broke, in a cascade
+pass of the images as they are; behind the stages a row a step of the checks
+(`evaluation.checks`), which `kind` names. begin: "strongest", if the stage went on from what was
+found before it. asked: images that the stage attacked; broken: those that it broke, in a cascade
 of `every_image` also those that were broken before; outside: those on whose image the defended
-model errs, but which lie outside the ball; left and accuracy: images that are right after it, and
-their share of all. Of a randomised model `draws` are
-those of each image by which the attacker selects, and `known` whether it is attacked and judged on
-them: an image that is not right is one that errs on all of them, and accuracy is the mean share of
-them that are right; where they are not known, that is the attacker's estimate. passes: images in
-forward passes of the defended model, for the attack and for the judgement after it; purifier_passes
-and classifier_passes: in those of purifiers and of bare classifiers, of which the defended model is
-made and which are attacked by themselves; of purifiers also other defences' and surrogates, which
-cost less. seconds: measured, for all this. refused: why the stage
-has no images, its gradient being masked."""
+model errs, but which lie outside the ball; left and accuracy: images that are right after it,
+and their share of all. Of a randomised model `draws` are those of each image by which the
+attacker selects, and `known` whether it is attacked and judged on them: an image that is not
+right is one that errs on all of them, and accuracy is the mean share of them that are right;
+where they are not known, that is the attacker's estimate. passes: images in forward passes of
+the defended model, for the attack and for the judgement after it; purifier_passes and
+classifier_passes: in those of purifiers and of bare classifiers, of which the defended model is
+made and which are attacked by themselves; of purifiers also other defences' and surrogates,
+which cost less. seconds: measured, for all this. refused: why the stage has no images, its
+gradient being masked."""
 
 
 @dataclass(frozen=True)
@@ -442,8 +443,8 @@ def attack_adaptively(
 
     With `every_image` in the recipe there is what each stage leaves by itself: `broken_by`, bool
     (N, S), of the S stages; or, judged on fresh draws, `stage_predictions` (N, D, S), of what each
-    made. (Of one with `begin` among the `stages` it is what it made of the images left.) Images that were made for known draws are then judged on fresh ones, too:
-    `fresh_predictions` (N, D).
+    made. (Of one with `begin` among the `stages` it is what it made of the images left.) Images
+    that were made for known draws are then judged on fresh ones, too: `fresh_predictions` (N, D).
 
     Raises as `run_cascade`.
     """

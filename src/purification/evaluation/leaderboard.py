@@ -43,11 +43,11 @@ are. gray_box, white_box_bpda and white_box: the share of the first <box>_n that
 and under each of the papers' attacks in that threat model (<box>_attacks), with Wilson's 95 %
 interval; empty where there is none. If the papers' attacks have no set in a threat model, it is of
 the cascade's stages there, as long as none before the last of them was of another: what these would
-leave alone is unknown. In a cascade of `every_image` it is known of all that begin by themselves, of randomised defences on fresh
-draws, too: of these it is what the best of the stages there leaves, chosen by the mean over images,
-because to choose for each image by the draws of the judgement would be luck. correct and accuracy,
-the worst case: of the n images those that are right as they are, under the whole cascade, and under
-all of the papers' attacks that attacked them.
+leave alone is unknown. In a cascade of `every_image` it is known of all that begin by themselves,
+of randomised defences on fresh draws, too: of these it is what the best of the stages there leaves,
+chosen by the mean over images, because to choose for each image by the draws of the judgement would
+be luck. correct and accuracy, the worst case: of the n images those that are right as they are,
+under the whole cascade, and under all of the papers' attacks that attacked them.
 below_no_defense: "yes" where that is less than without defence in the same run. attackers: stages
 and sets of the papers' attacks (attack, threat model) that were not refused; one that is a stage,
 too, once. strongest: the attack that took most accuracy in its place: the stages in their order,

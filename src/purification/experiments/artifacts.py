@@ -690,9 +690,9 @@ class AttackedAdaptively(OfRun):
     because part of it is measured time. A randomised defence is attacked on a draw of each image
     that the attacker knows (`known_draw`), or the attacker selects by `selection_draws` of its own
     and the images are judged on `judged_draws` others. `checks`: whether it is looked into what the
-    stages may have missed. `every_image`: whether each stage that does not go on attacks all
-    images that are right as they are, and what it leaves by itself is kept; images that were made for known draws are then
-    judged on `judged_draws` fresh ones, too.
+    stages may have missed. `every_image`: whether each stage that does not go on attacks all images
+    that are right as they are, and what it leaves by itself is kept; images that were made for
+    known draws are then judged on `judged_draws` fresh ones, too.
     """
 
     PATH = "{0.stem}.h5"
