@@ -1,0 +1,46 @@
+"""The figure of accuracy over evaluations."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from purification.evaluation.protocol_points import LINES
+from purification.experiments import paper_name
+from purification.reporting import modern
+from purification.reporting.figures import paper_figure
+
+
+def test_the_titles_of_panels_do_not_run_into_one_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The longest names of the shipped defences stand side by side, of 100 images each."""
+    names = ("resize_and_pad", "gaussian_noise", "likelihood_maximisation", "diffpure_flow")
+    rows = [
+        {
+            **{"dataset": "cifar10", "classifier": "A", "defense": name, "variant": None},
+            **{"norm": "linf", "epsilon": 0.3, "line": line, "evaluations": 1, "n": 100},
+            **{"accuracy": 0.5, "ci_low": 0.4, "ci_high": 0.6},
+        }
+        for name in names
+        for line in LINES
+    ]
+    boxes: list[Any] = []
+
+    @contextmanager
+    def looked_at(*arguments: Any) -> Iterator[Any]:
+        with paper_figure(*arguments) as figure:
+            yield figure
+            figure.canvas.draw()
+            titles = [axis.title for axis in figure.axes if axis.title.get_text()]
+            boxes.extend(title.get_window_extent() for title in titles)
+
+    monkeypatch.setattr(modern, "paper_figure", looked_at)
+    drawn = tmp_path / "drawn.png"
+    modern.accuracy_over_evaluations(pd.DataFrame(rows), paper_name, drawn, tmp_path / "drawn.pdf")
+    assert drawn.exists() and len(boxes) == len(names)
+    assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
