@@ -66,8 +66,8 @@ def accuracy_over_evaluations(points: pd.DataFrame, named: Named, *paths: Path) 
         for axis, ((dataset, *_), own) in zip(axes, panels, strict=False):
             for i, line in enumerate(LINES):
                 _draw_line(axis, i, line, own[own["line"] == line])
-            # In one line the longest names would run into their neighbours.
-            axis.set_title(f"{dataset}: {_name(own.iloc[0], named)}\nn = {own['n'].max()}")
+            # In one line the longest names would run into their neighbours, or out of the figure.
+            axis.set_title(f"{_name(own.iloc[0], named)}\n{dataset}, n = {own['n'].max()}")
             axis.set(ylim=(-0.02, 1.02))
             # A shared axis has no numbers above an empty place.
             axis.tick_params(labelbottom=True)
