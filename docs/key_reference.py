@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from purification.experiments.methods import defenses
+from purification.experiments.methods import defenses, surrogate_settings
 from purification.experiments.papers import STUDIES
 from purification.experiments.schema import read_schema
 from purification.facts import decorated
@@ -137,7 +137,7 @@ def sections(root: Mapping[str, Any]) -> Iterator[tuple[str, str, list[Key]]]:
         yield f"## `{name}`", shared[name]["description"], list(keys(shared[name], root))
         for branch in shared[name]["additionalProperties"].get("allOf", ()):
             if (then := branch["then"]).get("properties"):
-                found = list(keys(then, root, "<name>."))
+                found = [*keys(then, root, "<name>."), *_of_surrogates(branch["if"], root)]
                 yield f"### {_condition(branch['if'])}", then.get("description", ""), found
     for name, form in root["$defs"]["forms"].items():
         studies = [
@@ -149,6 +149,14 @@ def sections(root: Mapping[str, Any]) -> Iterator[tuple[str, str, list[Key]]]:
             made = f" Makes {', '.join(f'`{file}`' for file in files)}." if files else ""
             description = resolved(form, root).get("description", "") + made
             yield f"## {heading} (form `{name}`)", description, list(keys(form, root))
+
+
+def _of_surrogates(condition: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[Key]:
+    """What the cheaper version of a defence of this branch takes."""
+    facts = defenses().get(condition.get("properties", {}).get("method", {}).get("const"))
+    if facts is not None and facts.cheaper:
+        form = {**surrogate_settings(facts), "$defs": root["$defs"]}
+        yield from keys(form, root, "<name>.surrogate.")
 
 
 def kinds_of_settings(root: Mapping[str, Any]) -> list[Key]:

@@ -1,6 +1,6 @@
 """Likelihood maximisation at test time, by a diffusion model (after Chen et al. 2023)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -13,6 +13,9 @@ from purification.purifiers.base import Purifier
 from purification.purifiers.diffpure import TIME
 from purification.purifiers.recomputation import recomputed
 from purification.randomness import Streams
+
+Move = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""An image after a step, of the image, levels (N,) and noise."""
 
 
 class LikelihoodMaximisation(Purifier):
@@ -37,6 +40,8 @@ class LikelihoodMaximisation(Purifier):
     CHEAPER = {
         "ascent_steps": "count = None: at most so many steps",
         "draws": "count = None: at most so many draws of an evaluation",
+        "denoised": "share = None: its images, but the gradient of steps that go so far to the "
+        "denoised image",
     }
     SETTINGS = {
         "time": TIME,
@@ -56,39 +61,97 @@ class LikelihoodMaximisation(Purifier):
         self.aggregation = Aggregation.of(settings)
 
     def forward(self, images: Tensor, seeds: Tensor) -> Tensor:
+        return self.moved_by(self.moved, images, seeds)
+
+    def moved_by(self, move: Move, images: Tensor, seeds: Tensor) -> Tensor:
+        """The images after all steps, each of them made by `move`."""
         if not torch.is_inference_mode_enabled():
-            return self._likelier(images, seeds)
+            return self._steps(move, images, seeds)
         # Its own gradients need tensors that inference mode does not make.
         with torch.inference_mode(False), torch.no_grad():
-            return self._likelier(images.clone(), seeds)
+            return self._steps(move, images.clone(), seeds)
 
-    def _likelier(self, images: Tensor, seeds: Tensor) -> Tensor:
+    def _steps(self, move: Move, images: Tensor, seeds: Tensor) -> Tensor:
         streams, made = Streams(seeds), images
         for _ in range(self.settings["ascent_steps"]):
             shares = streams.uniform((1,))[:, 0]
             levels = 1 + (self.highest * shares).long().to(images.device)
             noise = streams.normal(images.shape[1:]).to(images)
-            made = recomputed(self.step, made, images, levels, noise)
+            made = self.within_budget(move(made, levels, noise), images)
         return made
 
-    def step(self, made: Tensor, images: Tensor, levels: Tensor, noise: Tensor) -> Tensor:
-        """One step of `made`, which stays near `images`; levels (N,)."""
+    def moved(self, made: Tensor, levels: Tensor, noise: Tensor) -> Tensor:
+        """`made` after a step, before it is held near the images; levels (N,)."""
+        return recomputed(self.step, made, levels, noise)
+
+    def step(self, made: Tensor, levels: Tensor, noise: Tensor) -> Tensor:
+        """As `moved`, with all that its gradient needs in memory."""
         wanted = torch.is_grad_enabled() and made.requires_grad
         with torch.enable_grad():
             variable = made if made.requires_grad else made.detach().requires_grad_()
-            signal = images.new_tensor(self.model.signal)[levels].view(-1, 1, 1, 1)
-            noisy = signal.sqrt() * (2 * variable - 1) + (1 - signal).sqrt() * noise
+            noisy, _ = self.noisy(variable, levels, noise)
             loss = (self.model.noise(noisy, levels) - noise).square().flatten(1).mean(1).sum()
             (gradient,) = torch.autograd.grad(loss, variable, create_graph=wanted)
         length = gradient.abs().mean((1, 2, 3), keepdim=True).clamp(min=1e-12)
-        moved = made - self.settings["step_size"] * gradient / length
+        return made - self.settings["step_size"] * gradient / length
+
+    def noisy(self, made: Tensor, levels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """`made` with noise, in the model's units, and the image's share (N, 1, 1, 1) of its
+        variance."""
+        signal = made.new_tensor(self.model.signal)[levels].view(-1, 1, 1, 1)
+        return signal.sqrt() * (2 * made - 1) + (1 - signal).sqrt() * noise, signal
+
+    def within_budget(self, moved: Tensor, images: Tensor) -> Tensor:
         low, high = (images + sign * self.settings["budget"] for sign in (-1, 1))
         return moved.clamp(low.clamp(min=0), high.clamp(max=1))
 
     def cheaper(
-        self, *, ascent_steps: int | None = None, draws: int | None = None
-    ) -> "LikelihoodMaximisation":
-        """The same with fewer steps, or fewer draws."""
+        self,
+        *,
+        ascent_steps: int | None = None,
+        draws: int | None = None,
+        denoised: float | None = None,
+    ) -> Purifier:
+        """The same with fewer steps or fewer draws, or with another gradient (`TowardDenoised`)."""
         most = {"ascent_steps": ascent_steps, "draws": draws}
         fewer = {k: min(v, self.settings[k]) for k, v in most.items() if v is not None}
-        return type(self)({**self.settings, **fewer}, self.image_shape, {"generator": self.model})
+        own = {**self.settings, **fewer}, self.image_shape, {"generator": self.model}
+        whole = type(self)(*own)
+        return whole if denoised is None else TowardDenoised(whole, denoised)
+
+
+class TowardDenoised(Purifier):
+    """Likelihood maximisation with a gradient that an attacker can climb.
+
+    Its images are those of the whole, to the last bit. The exact gradient is one through normalised
+    gradients, and leads hardly anywhere. But a step goes roughly to the image that the model sees
+    below the noise, because the loss is lower there. So the gradient of each is that of a move
+    of a fixed share of the way to this image.
+
+    Args:
+        whole: the purifier.
+        share: of the way, in [0, 1]; 0 is BPDA.
+    """
+
+    def __init__(self, whole: LikelihoodMaximisation, share: float) -> None:
+        super().__init__()
+        self.whole, self.share = whole, share
+        self.randomised, self.aggregation = whole.randomised, whole.aggregation
+
+    def forward(self, images: Tensor, seeds: Tensor) -> Tensor:
+        return self.whole.moved_by(self.moved, images, seeds)
+
+    def moved(self, made: Tensor, levels: Tensor, noise: Tensor) -> Tensor:
+        """As `LikelihoodMaximisation.moved`."""
+        moved = self.whole.step(made.detach(), levels, noise)
+        if not (torch.is_grad_enabled() and made.requires_grad):
+            return moved
+        way = made + self.share * (recomputed(self.denoised, made, levels, noise) - made)
+        return moved.detach() + (way - way.detach())
+
+    def denoised(self, made: Tensor, levels: Tensor, noise: Tensor) -> Tensor:
+        """What the model sees below the noise, in [0, 1] and around it."""
+        noisy, signal = self.whole.noisy(made, levels, noise)
+        error = self.whole.model.noise(noisy, levels)
+        clean: Tensor = (noisy - (1 - signal).sqrt() * error) / signal.sqrt()
+        return (clean + 1) / 2
