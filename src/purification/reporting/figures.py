@@ -157,7 +157,7 @@ def purification_examples(
                 if texts is not None:
                     figure.text(
                         *((left + side / 2) / _COLUMN_INCHES, (top - side - 0.005) / height),
-                        f"\N{BALLOT X} {texts[j]}" if wrong else str(texts[j]),
+                        f"\N{BALLOT X}{texts[j]}" if wrong else str(texts[j]),
                         **{"ha": "center", "va": "top", "color": _WRONG if wrong else "0"},
                         weight="bold" if wrong else "normal",
                     )

@@ -139,6 +139,9 @@ def _panels_of(protocol: str | None) -> tuple[str, ...]:
     return known[protocol] if protocol else (_ONE_SHOT, _EVERY)
 
 
+_DISC = 8.5  # points across
+
+
 def accuracy_over_costs(points: pd.DataFrame, named: Named, *paths: Path) -> None:
     """Draw accuracy over milliseconds of a purification: a row for each data set and classifier,
     with a panel for one evaluation and one for all. A defence is a numbered disc with its 95 %
@@ -150,9 +153,11 @@ def accuracy_over_costs(points: pd.DataFrame, named: Named, *paths: Path) -> Non
     runs = list(points.groupby(list(_RUN), sort=False))
     names = {int(number): _name(row, named) for number, row in _first_of_each(points)}
     text_lines = -(-len(names) // 3)
-    with paper_figure(2, 0.5 + 2.9 * len(runs) + 0.14 * (text_lines + 1), *paths) as figure:
+    with paper_figure(2, 0.62 + 2.9 * len(runs) + 0.14 * (text_lines + 1), *paths) as figure:
         figure.suptitle(
-            f"Discs: under the whole cascade, {_balls(points)}; diamonds: clean", fontsize=8
+            f"Discs: under the whole cascade, {_balls(points)}; diamonds: clean.\n"
+            "The numbers of discs that hide one another stand above them.",
+            fontsize=8,
         )
         axes = figure.subplots(len(runs), 2, sharey=True, squeeze=False)
         for row, ((dataset, classifier), here) in zip(axes, runs, strict=True):
@@ -178,7 +183,8 @@ def _draw_costs(axis: "Axes", points: pd.DataFrame, named: Named) -> None:
             **{"color": "0.3", "linestyle": DASHES[(1 + i) % len(DASHES)], "linewidth": 0.9},
             label=label,
         )
-    for _, row in points[points["ms"].notna()].sort_values("number").iterrows():
+    priced = points[points["ms"].notna()].sort_values("number")
+    for _, row in priced.iterrows():
         colour = f"C{(int(row['number']) - 1) % 10}"
         axis.plot([row["ms"]] * 2, [row["ci_low"], row["ci_high"]], color=colour, linewidth=0.8)
         axis.plot(
@@ -188,17 +194,59 @@ def _draw_costs(axis: "Axes", points: pd.DataFrame, named: Named) -> None:
         label = f"{row['number']:.0f} {_name(row, named)} (n = {row['n']:.0f})"
         axis.plot(
             *(row["ms"], row["accuracy"]),
-            **{"marker": "o", "markersize": 8.5, "color": colour, "linestyle": "none"},
+            **{"marker": "o", "markersize": _DISC, "color": colour, "linestyle": "none"},
             # Black on white can be read in every colour of the ring.
             **{"markerfacecolor": "white", "markeredgewidth": 1.3, "label": label},
         )
+    paper = {"facecolor": "white", "edgecolor": "none", "pad": 0.4, "alpha": 0.8}
+    for numbers, ms, accuracy in _overlapping(priced):
+        several = len(numbers) > 1
         axis.annotate(
-            f"{row['number']:.0f}",
-            (row["ms"], row["accuracy"]),
+            ", ".join(map(str, numbers)),
+            (ms, accuracy),
+            xytext=(0, _DISC if several else 0),
+            textcoords="offset points",
             **{"ha": "center", "va": "center_baseline", "fontsize": 5.5},
+            bbox=paper if several else None,
         )
     axis.set_xscale("log")
     axis.set_ylim(-0.04, 1.04)
+
+
+def _overlapping(points: pd.DataFrame) -> list[tuple[list[int], float, float]]:
+    """The numbers of discs that hide one another, and where these are to stand: in the disc of one
+    that is alone, above the highest of several. Sizes are those of a panel in print."""
+    places = np.log10(points["ms"].to_numpy(dtype=float))
+    heights = points["accuracy"].to_numpy(dtype=float)
+    # A panel is some 190 points wide and 130 high.
+    decades = float(np.ptp(places)) if len(places) else 0.0
+    width = 1.1 * _DISC / 190 * max(decades, 1.0)
+    height = 1.1 * _DISC / 130
+    left = list(range(len(points)))
+    groups = []
+    while left:
+        group = [left.pop(0)]
+        for one in group:  # It grows.
+            near = [
+                other
+                for other in left
+                if np.hypot(
+                    (places[one] - places[other]) / width, (heights[one] - heights[other]) / height
+                )
+                < 1
+            ]
+            group += near
+            left = [other for other in left if other not in near]
+        groups.append(sorted(group))
+    numbers = points["number"].astype(int).tolist()
+    return [
+        (
+            [numbers[i] for i in group],
+            float(10 ** places[group].mean()),
+            float(heights[group].max()),
+        )
+        for group in groups
+    ]
 
 
 # Accuracy over the draws of a look

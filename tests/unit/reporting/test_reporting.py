@@ -645,7 +645,7 @@ def test_a_wrong_class_has_a_cross_and_a_frame(
     figures.purification_examples(rows, path, named, truth=[0, 1, 2], title=title)
     figures.purification_examples(rows, path, named)
     marked, plain = ([text.get_text() for text in figure.texts] for figure in drawn)
-    assert [text for text in marked if "✗" in text] == ["✗ 7"]
+    assert [text for text in marked if "✗" in text] == ["✗7"]
     assert not any("✗" in text for text in plain)
     assert marked[0].replace("\n", " ") == title.strip() and "\n" in marked[0]
     framed = [all(s.get_visible() for s in a.spines.values()) for a in drawn[0].axes]
