@@ -533,7 +533,7 @@ def test_every_registered_attack_is_tested_here() -> None:
     further = set(ATTACKS) - {method for method, _ in parameters}
     # The others have files of their own: tests of scores, of decisions, and of a generator's codes.
     assert further == {
-        *("half_masked", "random_signs", "square", "square_l2"),
+        *("half_masked", "random_signs", "square", "square_l2", "greedy_pixels"),
         *("hop_skip_jump", "hop_skip_jump_l2", "latent", "latent_l2"),
     }
 

@@ -72,7 +72,9 @@ def at(shown: list[Tensor], images: Tensor) -> list[int]:
 
 
 def test_these_can_and_no_others() -> None:
-    assert {name for name, one in ATTACKS.items() if one.takes_start} == {*SETTINGS}
+    """greedy_pixels looks at one image after another: test_greedy_pixels.py."""
+    able = {name for name, one in ATTACKS.items() if one.takes_start}
+    assert able == {*SETTINGS, "greedy_pixels"}
 
 
 @pytest.mark.parametrize("method", SETTINGS)
