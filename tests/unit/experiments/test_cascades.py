@@ -81,7 +81,8 @@ def names(made: AttackedAdaptively) -> list[str]:
         (
             own(stage("pgd"), stage("fgsm") | {"begin": "strongest"}),
             r"stages\.1\.begin: attacks\.fgsm has a method that cannot begin at other images; "
-            "these can: apgd, apgd_l2, pgd, pgd_l2, square, square_l2, and a function of your own",
+            "these can: apgd, apgd_l2, greedy_pixels, pgd, pgd_l2, square, square_l2, and a "
+            "function of your own",
         ),
         (
             own(stage("fgsm"), stage("pgd") | {"begin": "strong"}),

@@ -336,6 +336,7 @@ ATTACK_SETTINGS = {
     "fab_l2": {"epsilon": 1.0, "iterations": 3, "targeted": False},
     "half_masked": {"half": "top", "fill": 0.0},
     "random_signs": {"epsilon": 0.1},
+    "greedy_pixels": {"epsilon": 0.1, "queries": 1700},
     "square": {"epsilon": 0.1, "queries": 20},
     "square_l2": {"epsilon": 1.0, "queries": 20},
     "hop_skip_jump": {"queries": 150},
