@@ -163,7 +163,7 @@ class _Search:
             candidates = current.repeat(len(some), 1)
             candidates.scatter_(1, some[:, None], value[:, None])
             parts.append(self._ask(candidates))
-        return torch.cat(parts) if parts else current.new_zeros(0)
+        return torch.cat(parts)
 
     def _ask(self, candidates: Tensor) -> Tensor:
         """Margins (k,) of candidates (k, C * H * W), after which the best is known.

@@ -127,10 +127,6 @@ class DenoisedOnce(Purifier):
 
     def forward(self, images: Tensor, seeds: Tensor) -> Tensor:
         levels, noise = self.whole.drawn(Streams(seeds), images)
-        return recomputed(self.denoised, images, levels, noise)
-
-    def denoised(self, images: Tensor, levels: Tensor, noise: Tensor) -> Tensor:
-        """Images (N, C, H, W) without the noise that is added at levels (N,)."""
         noisy, signal = self.whole.noisy(images, levels, noise)
         error = self.whole.model.noise(noisy, levels)
         clean: Tensor = (noisy - (1 - signal).sqrt() * error) / signal.sqrt()
